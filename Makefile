@@ -1,0 +1,185 @@
+# openshell: build, test, install. Everything made lands in build/.
+#   make             build/openshell, build/openshelld, build/openshell-init
+#   make check       unit tests (Criterion; those that need root say so)
+#   make fuzz        each fuzzer for FUZZ_SECONDS, its corpus replayed first
+#   make bench       figures beside real peers, written to build/bench.md
+#   make lint        include direction, banned calls, shellcheck, man pages
+#   make install     PREFIX (/usr/local), DESTDIR
+#   SAN=address,undefined builds into build/san instead, with sanitizers.
+#   V=1 shows the commands.
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+SHARE_DIR := $(PREFIX)/share/openshell
+LIBEXEC_DIR := $(PREFIX)/libexec/openshell
+FUZZ_SECONDS ?= 10
+SAN ?=
+B := build$(if $(SAN),/san)
+
+CC := gcc
+CLANG := clang-14
+Q := $(if $(V),,@)
+msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
+
+PKGS := libbpf openssl yaml-0.1 libelf zlib libnl-3.0 libnl-route-3.0 libcares jansson libseccomp libcap-ng
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
+PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lpthread
+TUI_LIBS := $(shell pkg-config --libs ncursesw)
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
+	-Wswitch-enum -Wundef
+HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+HARDEN_LD := -pie -Wl,-z,relro,-z,now
+ifeq ($(SAN),)
+HARDEN += -D_FORTIFY_SOURCE=2
+else
+SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+endif
+CFLAGS ?= -O2 -g
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARN) $(if $(CI),-Werror) $(HARDEN) $(SANFLAGS) \
+	-Iinclude -Iagent -Ibuild $(PKG_CFLAGS) -DOSH_VERSION='"$(VERSION)"' \
+	-DOSH_SHARE_DIR='"$(SHARE_DIR)"' -DOSH_LIBEXEC_DIR='"$(LIBEXEC_DIR)"'
+ALL_LDFLAGS := $(LDFLAGS) $(HARDEN_LD) $(SANFLAGS)
+
+INIT_SRCS := $(wildcard agent/sandbox/init/*.c)
+LIB_SRCS := $(filter-out $(INIT_SRCS),$(wildcard agent/*/*.c))
+CLI_SRCS := $(wildcard cli/*.c)
+LIB_OBJS := $(LIB_SRCS:%.c=$B/obj/%.o)
+CLI_OBJS := $(CLI_SRCS:%.c=$B/obj/%.o)
+INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o)
+
+.PHONY: all check fuzz bench lint install clean help
+all: $B/openshell $B/openshelld $B/openshell-init
+
+help:
+	@sed -n '2,9s/^# \{0,1\}//p' Makefile
+
+# ---- BPF: C -> object -> one skeleton ---------------------------------------
+MULTIARCH := $(shell $(CC) -print-multiarch)
+BPF_SRCS := $(wildcard bpf/*.bpf.c)
+BPF_OBJS := $(BPF_SRCS:bpf/%.bpf.c=build/bpf/%.bpf.o)
+BPF_CFLAGS := -target bpf -O2 -g -Wall -Werror -Iinclude -Ibpf -I/usr/include/$(MULTIARCH)
+
+build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) include/openshell/abi.h include/openshell/limits.h
+	@mkdir -p $(@D)
+	$(call msg,BPF,$<)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+build/bpf/openshell.o: $(BPF_OBJS)
+	$(call msg,BPFLINK,$@)
+	$(Q)bpftool gen object $@ $^
+
+build/openshell.skel.h: build/bpf/openshell.o
+	$(call msg,SKEL,$@)
+	$(Q)bpftool gen skeleton $< name openshell > $@
+
+# ---- C ------------------------------------------------------------------------
+$B/obj/agent/kernel/%.o: ALL_CFLAGS += -Wno-missing-prototypes
+$(filter $B/obj/agent/kernel/%,$(LIB_OBJS)): | build/openshell.skel.h
+
+$B/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call msg,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+$B/libopenshell.a: $(LIB_OBJS)
+	$(call msg,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$B/openshelld: $B/obj/agent/main.o $B/libopenshell.a
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$B/openshell: $(CLI_OBJS) $B/libopenshell.a
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(TUI_LIBS)
+
+# Pid 1 of a sandbox: static, so that it runs whatever the sandbox's root holds.
+$B/openshell-init: $(INIT_OBJS)
+	$(call msg,LD,$@)
+	$(Q)$(CC) $(if $(SAN),$(ALL_LDFLAGS),$(LDFLAGS) -static-pie) -o $@ $^
+
+# ---- Tests ----------------------------------------------------------------------
+TEST_SRCS := $(wildcard tests/unit/test_*.c)
+TESTS := $(TEST_SRCS:tests/unit/%.c=$B/tests/%)
+TEST_TIMEOUT := 300
+
+$B/tests/%: tests/unit/%.c $B/libopenshell.a
+	@mkdir -p $(@D)
+	$(call msg,TEST,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(ALL_LDFLAGS) $B/libopenshell.a \
+		$(PKG_LIBS) $(TUI_LIBS) -lcriterion
+
+check: $(TESTS) all
+	$(Q)failed=0; for t in $(TESTS); do \
+		printf '  %-8s %s\n' RUN "$${t##*/}"; \
+		OSH_BUILD_DIR=$B timeout $(TEST_TIMEOUT) $$t --jobs 2 || failed=1; \
+	done; exit $$failed
+
+# ---- Fuzzers: libFuzzer, built by clang from the same sources --------------------
+FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZERS := $(FUZZ_SRCS:tests/fuzz/%.c=build/fuzz/%)
+FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined -Iinclude -Iagent -Ibuild $(PKG_CFLAGS) \
+	-DOSH_VERSION='"fuzz"' -DOSH_SHARE_DIR='""' -DOSH_LIBEXEC_DIR='""'
+FUZZ_OBJS := $(LIB_SRCS:%.c=build/fuzz/obj/%.o)
+
+$(filter build/fuzz/obj/agent/kernel/%,$(FUZZ_OBJS)): | build/openshell.skel.h
+
+build/fuzz/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call msg,FUZZCC,$<)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
+
+build/fuzz/libopenshell.a: $(FUZZ_OBJS)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libopenshell.a
+	$(call msg,FUZZ,$<)
+	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libopenshell.a $(PKG_LIBS)
+
+fuzz: $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do \
+		name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
+		printf '  %-8s %s\n' FUZZ "$$name"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
+			-artifact_prefix=build/fuzz/crash-$$name- build/fuzz/corpus/$$name \
+			$$(test -d tests/fuzz/corpus/$$name && echo tests/fuzz/corpus/$$name) || exit 1; \
+	done
+
+# ---- The rest ---------------------------------------------------------------------
+BENCH_SRCS := $(wildcard tests/bench/bench_*.c)
+BENCHES := $(BENCH_SRCS:tests/bench/%.c=build/bench/%)
+build/bench/%: tests/bench/%.c build/libopenshell.a
+	@mkdir -p $(@D)
+	$(call msg,BENCH,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) build/libopenshell.a $(PKG_LIBS)
+
+bench: all $(BENCHES)
+	$(Q)for b in $(BENCHES); do echo "== $${b##*/}"; $$b || exit 1; done
+
+lint:
+	$(Q)scripts/lint
+
+install: all
+	install -D -m 0755 build/openshell $(DESTDIR)$(PREFIX)/bin/openshell
+	install -D -m 0755 build/openshelld $(DESTDIR)$(PREFIX)/sbin/openshelld
+	install -D -m 0755 build/openshell-init $(DESTDIR)$(LIBEXEC_DIR)/openshell-init
+	install -D -m 0644 share/default-policy.yaml $(DESTDIR)$(SHARE_DIR)/default-policy.yaml
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@SBINDIR@|$(PREFIX)/sbin|' share/openshelld.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/openshelld.service
+	install -D -m 0644 share/bash-completion/openshell \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/openshell
+	install -D -m 0644 share/man/openshell.1 $(DESTDIR)$(PREFIX)/share/man/man1/openshell.1
+	install -D -m 0644 share/man/openshell-policy.5 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/openshell-policy.5
+	install -D -m 0644 share/man/openshelld.8 $(DESTDIR)$(PREFIX)/share/man/man8/openshelld.8
+
+clean:
+	rm -rf build
+
+-include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(TESTS:=.d) $B/obj/agent/main.d

@@ -1,0 +1,125 @@
+#include "base/buf.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void osh_buf_init(struct osh_buf *buf, size_t max)
+{
+	*buf = (struct osh_buf){ .max = max };
+}
+
+void osh_buf_done(struct osh_buf *buf)
+{
+	free(buf->data);
+	*buf = (struct osh_buf){ 0 };
+}
+
+int osh_buf_reserve(struct osh_buf *buf, size_t want)
+{
+	size_t room;
+	char *grown;
+
+	if (want > buf->max || buf->len > buf->max - want)
+		return -ENOBUFS;
+	if (buf->room - buf->start - buf->len >= want)
+		return 0;
+	if (buf->start) {
+		memmove(buf->data, buf->data + buf->start, buf->len);
+		buf->start = 0;
+		if (buf->room - buf->len >= want)
+			return 0;
+	}
+	room = buf->room ? buf->room : 512;
+	while (room < buf->len + want)
+		room *= 2;
+	if (room > buf->max && buf->len + want <= buf->max)
+		room = buf->max;
+	grown = realloc(buf->data, room);
+	if (!grown)
+		return -ENOMEM;
+	buf->data = grown;
+	buf->room = room;
+	return 0;
+}
+
+char *osh_buf_tail(struct osh_buf *buf)
+{
+	return buf->data + buf->start + buf->len;
+}
+
+void osh_buf_grew(struct osh_buf *buf, size_t len)
+{
+	buf->len += len;
+}
+
+int osh_buf_append(struct osh_buf *buf, const void *data, size_t len)
+{
+	int r;
+
+	if (len == 0)
+		return 0;
+	r = osh_buf_reserve(buf, len);
+	if (r < 0)
+		return r;
+	memcpy(osh_buf_tail(buf), data, len);
+	buf->len += len;
+	return 0;
+}
+
+int osh_buf_append_str(struct osh_buf *buf, struct osh_str s)
+{
+	return osh_buf_append(buf, s.data, s.len);
+}
+
+int osh_buf_append_c(struct osh_buf *buf, const char *text)
+{
+	return osh_buf_append(buf, text, strlen(text));
+}
+
+int osh_buf_printf(struct osh_buf *buf, const char *format, ...)
+{
+	va_list args;
+	int len, r;
+
+	va_start(args, format);
+	len = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (len < 0)
+		return -EINVAL;
+	/* One more for the NUL that vsnprintf writes behind the text. */
+	r = osh_buf_reserve(buf, (size_t)len + 1);
+	if (r < 0)
+		return r;
+	va_start(args, format);
+	vsnprintf(osh_buf_tail(buf), (size_t)len + 1, format, args);
+	va_end(args);
+	buf->len += (size_t)len;
+	return 0;
+}
+
+void osh_buf_consume(struct osh_buf *buf, size_t len)
+{
+	buf->start += len;
+	buf->len -= len;
+	if (buf->len == 0)
+		buf->start = 0;
+}
+
+void osh_buf_clear(struct osh_buf *buf)
+{
+	buf->start = 0;
+	buf->len = 0;
+}
+
+void osh_buf_trim(struct osh_buf *buf)
+{
+	if (buf->len == 0) {
+		free(buf->data);
+		buf->data = NULL;
+		buf->start = 0;
+		buf->room = 0;
+	}
+}

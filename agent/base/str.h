@@ -1,0 +1,45 @@
+/* String slices: bytes that somebody else owns, not NUL terminated. */
+#ifndef OSH_BASE_STR_H
+#define OSH_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct osh_str {
+	const char *data;
+	size_t len;
+};
+
+/* The slice of a C string (NULL gives an empty one). Borrows. */
+struct osh_str osh_str(const char *text);
+struct osh_str osh_str_n(const char *data, size_t len);
+
+bool osh_str_eq(struct osh_str a, struct osh_str b);
+bool osh_str_eq_c(struct osh_str a, const char *b);
+/* ASCII letters compare without case, whatever the locale. */
+bool osh_str_caseeq(struct osh_str a, struct osh_str b);
+bool osh_str_caseeq_c(struct osh_str a, const char *b);
+bool osh_str_has_prefix(struct osh_str s, const char *prefix);
+bool osh_str_has_suffix(struct osh_str s, const char *suffix);
+
+/* Copy with a terminating NUL into buf. Returns 0, or -ENAMETOOLONG when it
+ * does not fit or -EINVAL when it holds a NUL; buf is "" then. */
+int osh_str_copy(struct osh_str s, char *buf, size_t size);
+
+/* Decimal digits only, no sign, no blank, at most max. Returns 0 or -EINVAL. */
+int osh_str_parse_u64(struct osh_str s, uint64_t max, uint64_t *ret_value);
+
+/* Make untrusted bytes safe to print on a terminal and in one log line: control
+ * bytes, DEL, a backslash, invalid UTF-8, C1 controls and Unicode format
+ * characters that reorder or hide text (bidi controls, zero width, line
+ * separators) become \xHH per byte. Always NUL terminates; what does not fit
+ * is cut between characters. Returns the length written. size >= 1. */
+size_t osh_str_escape(struct osh_str s, char *buf, size_t size);
+
+/* Lower an ASCII letter; other bytes are returned as they are. */
+char osh_ascii_lower(char c);
+bool osh_ascii_is_digit(char c);
+bool osh_ascii_is_alpha(char c);
+
+#endif

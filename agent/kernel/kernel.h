@@ -1,0 +1,98 @@
+/* The kernel half: the only folder that calls libbpf. Loads the programs of
+ * bpf/, attaches them once to the agent's root cgroup (every sandbox is a child
+ * of it and inherits them), pins links and maps so that enforcement outlives the
+ * agent, and adopts what an earlier agent pinned. */
+#ifndef OSH_KERNEL_KERNEL_H
+#define OSH_KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "openshell/abi.h"
+
+struct osh_kernel;
+
+struct osh_kernel_options {
+	const char *pin_dir;     /* on bpffs, made when absent, mode 0700 */
+	const char *cgroup_path; /* the agent's root cgroup, exists */
+};
+
+/* Adopt the pinned programs when their layout version is ours, else load, attach
+ * and pin anew (replacing others; while no sandbox runs). Returns 0 or -errno with
+ * a message that says what is missing and what to do. */
+int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel **ret_kernel,
+		    struct osh_err *err);
+/* Free the handles; what is pinned stays in force. */
+void osh_kernel_close(struct osh_kernel *kernel);
+/* Detach and unpin everything: only when no sandbox is left. */
+void osh_kernel_uninstall(struct osh_kernel *kernel);
+
+/* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
+ * its tasks try is refused. remove also drops every entry keyed by it. */
+int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox);
+int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
+/* Invalidate cached denials of a sandbox (policy change). */
+int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, uint32_t *ret_generation);
+/* Call `each` for every sandbox the kernel knows (adoption). */
+void osh_kernel_sandbox_each(struct osh_kernel *kernel,
+			     void (*each)(void *context, uint64_t sandbox), void *context);
+
+/* Refusals recorded by the kernel. The callback runs inside the loop; the event
+ * is borrowed. */
+int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
+		     void (*on_event)(void *context, const struct osh_event *event), void *context);
+
+/* Sum over all processors. */
+uint64_t osh_kernel_counter(struct osh_kernel *kernel, enum osh_counter counter);
+const char *osh_counter_name(enum osh_counter counter);
+const char *osh_kernel_reason_text(enum osh_kernel_reason reason);
+
+/* What `openshell status` shows: a feature found by trying it, and what is used
+ * in its place when it is absent. */
+struct osh_kernel_feature {
+	const char *name;     /* "connect_unix hooks" */
+	bool present;
+	const char *fallback; /* used when absent; NULL: required */
+};
+size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features);
+
+/* ---- Map access with held descriptors, also from the proxy --------------- */
+
+/* The maps that the proxy works with; it needs no capability for that
+ * (kernel commit c8644cd0efe7, 5.19). */
+struct osh_maps {
+	int sandboxes;  /* read: generation */
+	int flows;      /* take */
+	int identities; /* read: id -> struct osh_identity */
+	int leases;     /* read, write */
+	int reachable;  /* write, delete */
+	int denials;    /* write */
+};
+#define OSH_MAPS_COUNT 6
+
+/* Borrowed descriptors. */
+const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel);
+
+/* All return 0 or -errno (-ENOENT: no entry). */
+int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
+		       struct osh_flow *ret_flow);
+int osh_maps_identity(const struct osh_maps *maps, uint32_t id, struct osh_identity *ret_identity);
+int osh_maps_generation(const struct osh_maps *maps, uint64_t sandbox, uint32_t *ret_generation);
+int osh_maps_lease_get(const struct osh_maps *maps, const struct osh_lease_key *key,
+		       struct osh_lease *ret_lease);
+int osh_maps_lease_set(const struct osh_maps *maps, const struct osh_lease_key *key,
+		       const struct osh_lease *lease);
+/* Walk the leases of one sandbox (adoption after a restart). */
+int osh_maps_lease_each(const struct osh_maps *maps, uint64_t sandbox,
+			void (*each)(void *context, uint32_t addr_host, const struct osh_lease *lease),
+			void *context);
+int osh_maps_reachable_add(const struct osh_maps *maps, const struct osh_reach_key *key);
+int osh_maps_reachable_remove(const struct osh_maps *maps, const struct osh_reach_key *key);
+int osh_maps_reachable_each(const struct osh_maps *maps, uint64_t sandbox,
+			    void (*each)(void *context, const struct osh_reach_key *key), void *context);
+int osh_maps_denial_add(const struct osh_maps *maps, const struct osh_denial_key *key);
+
+#endif

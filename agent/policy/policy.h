@@ -1,0 +1,207 @@
+/* The policy engine: text -> document -> compiled snapshot -> verdict.
+ * No I/O, no threads, no globals: the agent, the proxy and the CLI link it.
+ *
+ * A snapshot ("image") is one flat, position-independent block of bytes: the
+ * agent compiles it, seals it in a memfd, and the proxy maps it read-only and
+ * asks questions of it in place. Asking neither allocates nor locks, so any
+ * number of threads may ask one snapshot at once. */
+#ifndef OSH_POLICY_POLICY_H
+#define OSH_POLICY_POLICY_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "openshell/limits.h"
+
+/* ---- 1. Text to document ------------------------------------------------ */
+
+enum osh_diag_level { OSH_DIAG_ERROR, OSH_DIAG_WARNING, OSH_DIAG_LEVEL_COUNT };
+
+/* One finding about a policy text. Lines and columns count from 1. */
+struct osh_diag {
+	enum osh_diag_level level;
+	uint32_t line, column;
+	char message[320]; /* names the offending value and what is allowed */
+};
+
+/* Filled in order of the file; what does not fit is only counted. Errors beyond
+ * OSH_POLICY_ERRORS_MAX likewise. Start it zeroed. */
+struct osh_diags {
+	struct osh_diag items[2 * OSH_POLICY_ERRORS_MAX];
+	size_t count;    /* valid items */
+	size_t errors;   /* errors found, also those not kept */
+	size_t warnings;
+};
+
+/* Write "FILE:LINE:COLUMN: message" (warnings: "FILE:LINE:COLUMN: warning: ...").
+ * Untrusted bytes are escaped. Returns the length, cut at size - 1. */
+size_t osh_diag_format(const struct osh_diag *diag, const char *file, char *buf, size_t size);
+
+enum osh_landlock_mode { OSH_LANDLOCK_BEST_EFFORT, OSH_LANDLOCK_HARD_REQUIREMENT };
+
+/* The static sections: applied once, when a sandbox is created. */
+struct osh_policy_static {
+	bool has_filesystem;
+	bool include_workdir;
+	char **read_only;     /* absolute paths, normalised */
+	size_t read_only_count;
+	char **read_write;
+	size_t read_write_count;
+	enum osh_landlock_mode landlock;
+	/* run_as_user / run_as_group: 0 means the sandbox's own id ("sandbox"). */
+	uint32_t uid, gid;
+};
+
+struct osh_policy_doc;
+
+/* Parse and validate a whole policy file (policy-semantics: schema, strictness,
+ * overlap checks). Warnings may come with success. On failure *ret_doc is
+ * untouched and diags holds at least one error. Returns 0, -EINVAL or -ENOMEM.
+ * Input over OSH_POLICY_BYTES_MAX, nested over OSH_POLICY_DEPTH_MAX, not UTF-8,
+ * with aliases, tags, several documents or duplicate keys is refused. */
+int osh_policy_parse(struct osh_str text, struct osh_diags *diags, struct osh_policy_doc **ret_doc);
+void osh_policy_doc_free(struct osh_policy_doc *doc);
+
+/* Borrowed; lives as long as the document. Absent sections give the restrictive
+ * defaults of the reference. */
+const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
+
+/* ---- 2. Document to snapshot -------------------------------------------- */
+
+struct osh_policy_compile_options {
+	uint32_t revision;
+	/* Where a literal binary path of the policy leads, when it is a symbolic
+	 * link in the sandbox's own root: the target becomes one more accepted
+	 * path. Writes it to buf and returns 0, or negative: no link, not found.
+	 * NULL: paths are taken as written (offline evaluation). */
+	int (*resolve_binary)(void *context, const char *path, char *buf, size_t size);
+	void *context;
+};
+
+/* Compile into malloc'ed memory that the caller frees. Returns 0 or -ENOMEM,
+ * -E2BIG. */
+int osh_policy_compile(const struct osh_policy_doc *doc,
+		       const struct osh_policy_compile_options *options, void **ret_image,
+		       size_t *ret_len);
+
+/* ---- 3. Questions -------------------------------------------------------- */
+
+/* A view of an image; copyable, owns nothing. */
+struct osh_policy {
+	const unsigned char *image;
+	size_t len;
+};
+
+/* Check magic, version and length, then borrow the image (8-byte aligned).
+ * Returns 0 or -EBADMSG. */
+int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy);
+uint32_t osh_policy_revision(const struct osh_policy *policy);
+
+/* Who asks. Ancestors nearest first. */
+struct osh_subject {
+	struct osh_str binary;
+	const struct osh_str *ancestors;
+	size_t ancestor_count;
+};
+
+enum osh_effect { OSH_EFFECT_DENY = 0, OSH_EFFECT_ALLOW, OSH_EFFECT_AUDIT };
+
+/* Where a refusal was decided; the words of the case files. */
+enum osh_stage {
+	OSH_STAGE_NONE, /* allowed */
+	OSH_STAGE_CONNECT,
+	OSH_STAGE_AUTHORITY,
+	OSH_STAGE_PARSE,
+	OSH_STAGE_ROUTE,
+	OSH_STAGE_MESSAGE,
+	OSH_STAGE_RULES,
+	OSH_STAGE_COUNT,
+};
+const char *osh_stage_name(enum osh_stage stage);
+
+enum osh_l7 {
+	OSH_L7_NONE, /* L4 only: relay bytes */
+	OSH_L7_REST,
+	OSH_L7_WEBSOCKET,
+	OSH_L7_GRAPHQL,
+	OSH_L7_JSON_RPC,
+	OSH_L7_MCP,
+	OSH_L7_COUNT,
+};
+const char *osh_l7_name(enum osh_l7 l7); /* "l4", "rest", ... */
+
+enum osh_tls_mode { OSH_TLS_AUTO, OSH_TLS_SKIP };
+
+/* Policies (bit set in the image's order) that match host, port and subject:
+ * computed once per connection, reused for each of its requests. Opaque. */
+#define OSH_POLICY_ENTRIES_MAX 16384
+
+struct osh_connect_query {
+	struct osh_subject subject;
+	struct osh_str host;  /* lower case, no trailing dot; or an IP literal */
+	uint16_t port_host;
+};
+
+/* Strings point into the image, or into the decision itself. */
+struct osh_decision {
+	enum osh_effect effect;
+	enum osh_stage stage;
+	enum osh_l7 l7;            /* parser that the traffic needs */
+	enum osh_tls_mode tls;
+	struct osh_str policy;     /* matched entry's key, empty when none */
+	uint32_t rule_line;        /* line of the deciding rule or endpoint, 0 none */
+	bool allow_encoded_slash;  /* of the selected endpoint */
+	uint32_t body_limit;       /* bytes of body to inspect; 0: none */
+	char reason[512];          /* empty when allowed */
+};
+
+/* The connect-time question. effect is ALLOW or DENY. */
+void osh_policy_connect(const struct osh_policy *policy, const struct osh_connect_query *query,
+			struct osh_decision *ret_decision);
+
+/* Could any subject reach this host on any port? Calls `each` once per port
+ * that some endpoint grants for this host (used to fill the kernel's reachable
+ * map); hostless endpoints are reported by osh_policy_hostless_ports. */
+void osh_policy_ports(const struct osh_policy *policy, struct osh_str host,
+		      void (*each)(void *context, uint16_t port_host), void *context);
+void osh_policy_hostless_ports(const struct osh_policy *policy,
+			       void (*each)(void *context, uint16_t port_host), void *context);
+/* Endpoints whose host is an IP literal: the client may dial it directly. */
+void osh_policy_literal_hosts(const struct osh_policy *policy,
+			      void (*each)(void *context, struct osh_str host, uint16_t port_host),
+			      void *context);
+
+struct osh_request_query {
+	struct osh_connect_query connect;
+	struct osh_str method;
+	struct osh_str path;    /* canonical (osh_path_canonicalise), no query */
+	struct osh_str query;   /* raw, without '?' */
+	bool websocket_upgrade; /* the request carries a valid RFC 6455 handshake */
+};
+
+/* The request-time question, whole: includes the connect-time one, so that a
+ * kept connection is judged by the policy of the moment. */
+void osh_policy_request(const struct osh_policy *policy, const struct osh_request_query *query,
+			struct osh_decision *ret_decision);
+
+/* ---- 4. Destination addresses (SSRF guard) ------------------------------- */
+
+enum osh_address_verdict {
+	OSH_ADDRESS_DENY_INTERNAL = 0, /* "internal address" */
+	OSH_ADDRESS_DENY_ALLOWED_IPS,  /* "allowed_ips check failed" */
+	OSH_ADDRESS_DENY_PORT,         /* control-plane port outside public-only mode */
+	OSH_ADDRESS_ALLOW,
+};
+
+/* May this resolved address be dialled for a connection that `connect` allowed?
+ * `addr` is IPv4-mapped for IPv4. Every address of an answer has to pass. */
+enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
+					    const struct osh_connect_query *query,
+					    const struct in6_addr *addr);
+const char *osh_address_verdict_detail(enum osh_address_verdict verdict);
+
+#endif

@@ -1,0 +1,259 @@
+#include "proxy/conn.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/fd.h"
+
+#define READ_CHUNK (16u << 10)
+
+static void on_ready(struct osh_io *io, uint32_t events)
+{
+	struct osh_conn *conn = osh_container_of(io, struct osh_conn, io);
+
+	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		conn->readable = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		conn->writable = true;
+	conn->on_event(conn);
+}
+
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+		   void (*on_event)(struct osh_conn *conn))
+{
+	int on = 1;
+
+	*conn = (struct osh_conn){
+		.loop = loop,
+		.io = { .fd = fd, .on_ready = on_ready },
+		.state = state,
+		.writable = state != OSH_CONN_CONNECTING,
+		.on_event = on_event,
+	};
+	osh_buf_init(&conn->in, OSH_CONN_BUF_MAX);
+	osh_buf_init(&conn->out, OSH_CONN_BUF_MAX);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+void osh_conn_close(struct osh_conn *conn)
+{
+	if (conn->io.fd < 0)
+		return;
+	osh_loop_remove(conn->loop, &conn->io);
+	SSL_free(conn->ssl);
+	conn->ssl = NULL;
+	conn->io.fd = osh_close(conn->io.fd);
+	osh_buf_done(&conn->in);
+	osh_buf_done(&conn->out);
+	conn->state = OSH_CONN_FAILED;
+}
+
+void osh_conn_reset(struct osh_conn *conn)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	if (conn->io.fd >= 0)
+		(void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	osh_conn_close(conn);
+}
+
+static void fail(struct osh_conn *conn, int error)
+{
+	conn->state = OSH_CONN_FAILED;
+	if (!conn->error)
+		conn->error = error ? error : EPROTO;
+}
+
+int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl)
+{
+	conn->ssl = ssl;
+	if (SSL_set_fd(ssl, conn->io.fd) != 1)
+		return -ENOMEM;
+	conn->state = OSH_CONN_HANDSHAKE;
+	conn->readable = true;
+	return 0;
+}
+
+/* What to make of an OpenSSL call that did not succeed. Returns true when it is
+ * worth trying again after an event. */
+static bool ssl_would_block(struct osh_conn *conn, int result)
+{
+	int saved = errno;
+
+	switch (SSL_get_error(conn->ssl, result)) {
+	case SSL_ERROR_WANT_READ:
+		conn->readable = false;
+		return true;
+	case SSL_ERROR_WANT_WRITE:
+		conn->writable = false;
+		conn->ssl_wants_write = true;
+		return true;
+	case SSL_ERROR_ZERO_RETURN:
+		conn->eof = true;
+		conn->eof_clean = true;
+		return true;
+	case SSL_ERROR_SYSCALL:
+		fail(conn, saved ? saved : ECONNRESET);
+		return false;
+	default:
+		fail(conn, EPROTO);
+		return false;
+	}
+}
+
+static void finish_connect(struct osh_conn *conn)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	if (!conn->writable)
+		return;
+	if (getsockopt(conn->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+		error = errno;
+	if (error)
+		fail(conn, error);
+	else
+		conn->state = OSH_CONN_OPEN;
+}
+
+static void handshake(struct osh_conn *conn)
+{
+	int r;
+
+	ERR_clear_error();
+	errno = 0;
+	conn->ssl_wants_write = false;
+	r = SSL_do_handshake(conn->ssl);
+	if (r == 1)
+		conn->state = OSH_CONN_OPEN;
+	else
+		(void)ssl_would_block(conn, r);
+	if (conn->eof && conn->state == OSH_CONN_HANDSHAKE)
+		fail(conn, ECONNRESET);
+}
+
+/* One read into the tail of `in`. Returns bytes, 0 when nothing more can be had now. */
+static size_t read_some(struct osh_conn *conn, size_t want)
+{
+	ssize_t n;
+
+	errno = 0;
+	if (conn->ssl) {
+		ERR_clear_error();
+		n = SSL_read(conn->ssl, osh_buf_tail(&conn->in), (int)want);
+		if (n > 0)
+			return (size_t)n;
+		(void)ssl_would_block(conn, (int)n);
+		return 0;
+	}
+	n = recv(conn->io.fd, osh_buf_tail(&conn->in), want, 0);
+	if (n > 0)
+		return (size_t)n;
+	if (n == 0) {
+		conn->eof = true;
+		conn->eof_clean = true;
+	} else if (errno == EAGAIN || errno == EINTR) {
+		conn->readable = false;
+	} else {
+		fail(conn, errno);
+	}
+	return 0;
+}
+
+static void fill(struct osh_conn *conn)
+{
+	while (conn->want_read && !conn->hold_read && conn->readable && !conn->eof && conn->state == OSH_CONN_OPEN) {
+		size_t room = osh_buf_free_bytes(&conn->in);
+		size_t want = room < READ_CHUNK ? room : READ_CHUNK;
+		size_t got;
+
+		if (want == 0)
+			return;
+		if (osh_buf_reserve(&conn->in, want) < 0) {
+			fail(conn, ENOMEM);
+			return;
+		}
+		got = read_some(conn, want);
+		osh_buf_grew(&conn->in, got);
+		/* A short plain read emptied the socket: save the EAGAIN call. */
+		if (!conn->ssl && got && got < want)
+			conn->readable = false;
+		if (got == 0)
+			return;
+	}
+}
+
+static void flush(struct osh_conn *conn)
+{
+	while (conn->out.len && conn->writable && conn->state == OSH_CONN_OPEN) {
+		ssize_t n;
+
+		errno = 0;
+		if (conn->ssl) {
+			ERR_clear_error();
+			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)conn->out.len);
+			if (n <= 0) {
+				(void)ssl_would_block(conn, (int)n);
+				return;
+			}
+		} else {
+			n = send(conn->io.fd, osh_buf_bytes(&conn->out), conn->out.len, MSG_NOSIGNAL);
+			if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+				conn->writable = false;
+				return;
+			}
+			if (n < 0) {
+				fail(conn, errno);
+				return;
+			}
+		}
+		osh_buf_consume(&conn->out, (size_t)n);
+	}
+	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
+		conn->finished = true;
+		if (conn->ssl)
+			(void)SSL_shutdown(conn->ssl);
+		(void)shutdown(conn->io.fd, SHUT_WR);
+	}
+}
+
+void osh_conn_pump(struct osh_conn *conn)
+{
+	if (conn->state == OSH_CONN_CONNECTING)
+		finish_connect(conn);
+	if (conn->state == OSH_CONN_HANDSHAKE)
+		handshake(conn);
+	if (conn->state != OSH_CONN_OPEN)
+		return;
+	fill(conn);
+	flush(conn);
+}
+
+void osh_conn_update(struct osh_conn *conn)
+{
+	uint32_t events = 0;
+
+	if (conn->io.fd < 0)
+		return;
+	switch (conn->state) {
+	case OSH_CONN_CONNECTING:
+		events = EPOLLOUT;
+		break;
+	case OSH_CONN_HANDSHAKE:
+		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;
+		break;
+	case OSH_CONN_OPEN:
+		if (conn->want_read && !conn->eof && osh_buf_free_bytes(&conn->in) > 0)
+			events |= EPOLLIN;
+		if (conn->out.len && !conn->writable)
+			events |= EPOLLOUT;
+		break;
+	case OSH_CONN_FAILED:
+		break;
+	}
+	(void)osh_loop_set(conn->loop, &conn->io, events);
+}

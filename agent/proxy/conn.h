@@ -1,0 +1,70 @@
+/* One TCP connection, with or without TLS on it: bytes in, bytes out, and what the
+ * event loop must wait for. Knows nothing of HTTP or of the other side. */
+#ifndef OSH_PROXY_CONN_H
+#define OSH_PROXY_CONN_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/loop.h"
+
+#define OSH_CONN_BUF_MAX (64u << 10) /* each direction; back pressure beyond it */
+
+enum osh_conn_state {
+	OSH_CONN_CONNECTING, /* connect(2) under way */
+	OSH_CONN_HANDSHAKE,  /* TLS handshake under way */
+	OSH_CONN_OPEN,
+	OSH_CONN_FAILED,     /* error set; no more I/O */
+};
+
+struct osh_conn {
+	struct osh_loop *loop;
+	struct osh_io io;
+	SSL *ssl; /* owned; NULL: plain */
+	enum osh_conn_state state;
+	struct osh_buf in, out;
+	int error;          /* errno of the failure, 0 none */
+	bool want_read;     /* set by the owner: take bytes when there is room */
+	bool hold_read;     /* ... but leave them in the socket (somebody peeks) */
+	bool eof;           /* the peer will send no more */
+	bool eof_clean;     /* ... and said so (TLS close_notify, or plain FIN) */
+	bool finish;        /* set by the owner: shut down after `out` is flushed */
+	bool finished;      /* that was done */
+	bool readable, writable; /* as far as known; cleared by EAGAIN */
+	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
+	/* Called after progress of any kind; may destroy the owner (deferred). */
+	void (*on_event)(struct osh_conn *conn);
+};
+
+/* Take over an open socket. */
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+		   void (*on_event)(struct osh_conn *conn));
+/* Close without ceremony; safe on a zeroed struct with io.fd -1, and twice. */
+void osh_conn_close(struct osh_conn *conn);
+/* As close, but the peer sees a reset (SO_LINGER 0, tcp(7)). */
+void osh_conn_reset(struct osh_conn *conn);
+
+/* Begin TLS; the conn owns `ssl` from now on, also on failure. Accept or connect state
+ * is set on it already. The handshake runs from the loop. Returns 0 or -ENOMEM. */
+int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl);
+
+/* Move bytes from the socket to `in` and from `out` to the socket, as far as both go
+ * without blocking, and drive the handshake. Failures end in OSH_CONN_FAILED. */
+void osh_conn_pump(struct osh_conn *conn);
+/* Arm exactly the events that can make progress. The only caller of the loop's set for
+ * this descriptor. Call it last in every step. */
+void osh_conn_update(struct osh_conn *conn);
+
+static inline bool osh_conn_is_open(const struct osh_conn *conn)
+{
+	return conn->state == OSH_CONN_OPEN;
+}
+
+/* Room left for what will be sent. */
+static inline size_t osh_conn_out_room(const struct osh_conn *conn)
+{
+	return osh_buf_free_bytes(&conn->out);
+}
+
+#endif

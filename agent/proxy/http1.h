@@ -1,0 +1,19 @@
+/* HTTP/1.1 with the sandbox (RFC 9112): one request at a time is parsed, judged, sent to
+ * the real server in canonical form, and answered. What is sent upstream is written
+ * anew from the parsed request, never copied, so both sides see one message. */
+#ifndef OSH_PROXY_HTTP1_H
+#define OSH_PROXY_HTTP1_H
+
+#include "proxy/session.h"
+
+/* Advance the session's HTTP conversation. True when something changed (step again). */
+bool osh_http1_step(struct osh_session *session);
+/* The state's deadline passed. True: an answer (408, 504) was queued; step on. */
+bool osh_http1_on_deadline(struct osh_session *session);
+/* The policy changed while a request is in progress: ends the session when it would
+ * now be denied. */
+void osh_http1_judge_again(struct osh_session *session);
+/* Free the request in progress, if any. */
+void osh_http1_drop(struct osh_session *session);
+
+#endif

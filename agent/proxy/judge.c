@@ -1,0 +1,173 @@
+#include "proxy/judge.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(struct osh_judgement *j, unsigned status, const char *error,
+		   enum osh_verdict_engine engine, enum osh_stage stage, const char *reason)
+{
+	j->effect = OSH_EFFECT_DENY;
+	j->status = status;
+	j->error = error;
+	j->engine = engine;
+	j->decision.effect = OSH_EFFECT_DENY;
+	j->decision.stage = stage;
+	snprintf(j->decision.reason, sizeof(j->decision.reason), "%s", reason);
+}
+
+/* Host must be the name behind the address that the program dialled: one connection,
+ * one host (no fronting, no coalescing). */
+static bool check_authority(struct osh_session *session, const struct osh_request_facts *facts,
+			    struct osh_judgement *j)
+{
+	struct osh_host host;
+	uint16_t port_host;
+
+	if (osh_authority_parse(facts->authority, session->tls ? 443 : 80, &host, &port_host) < 0) {
+		refuse(j, 400, "invalid_request_authority", OSH_ENGINE_AUTHORITY, OSH_STAGE_AUTHORITY,
+		       "the request names no valid host");
+		return false;
+	}
+	if (strcmp(host.text, session->host.text) != 0 || port_host != session->port_host) {
+		char reason[512];
+
+		snprintf(reason, sizeof(reason), "the request names %.200s:%u but the connection is to %.200s:%u",
+			 host.text, port_host, session->host.text, session->port_host);
+		refuse(j, 421, "request_authority_mismatch", OSH_ENGINE_AUTHORITY, OSH_STAGE_AUTHORITY,
+		       reason);
+		return false;
+	}
+	return true;
+}
+
+/* An encoded slash is let through here when any endpoint might allow it, and asked
+ * about again once the rules have selected one. */
+static bool canonicalise(const struct osh_request_facts *facts, struct osh_judgement *j,
+			 bool *ret_encoded_slash)
+{
+	enum osh_path_error error;
+
+	*ret_encoded_slash = false;
+	if (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS")) {
+		j->path = (struct osh_path){ .path = facts->target };
+		return true;
+	}
+	error = osh_path_canonicalise(facts->target, false, j->path_bytes, sizeof(j->path_bytes), &j->path);
+	if (error == OSH_PATH_ENCODED_SLASH) {
+		*ret_encoded_slash = true;
+		error = osh_path_canonicalise(facts->target, true, j->path_bytes, sizeof(j->path_bytes),
+					      &j->path);
+	}
+	if (error == OSH_PATH_OK)
+		return true;
+	j->path = (struct osh_path){ 0 };
+	refuse(j, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
+	       osh_path_error_text(error));
+	return false;
+}
+
+static void ask_policy(struct osh_session *session, const struct osh_request_facts *facts,
+		       struct osh_judgement *j)
+{
+	struct osh_request_query query = {
+		.method = facts->method,
+		.path = j->path.path,
+		.query = j->path.query,
+		.websocket_upgrade = facts->websocket_upgrade,
+	};
+
+	if (!session->view->snapshot || !osh_session_query(session, &query.connect)) {
+		refuse(j, 403, "policy_denied", OSH_ENGINE_POLICY, OSH_STAGE_CONNECT,
+		       "no policy is in force for this program");
+		return;
+	}
+	osh_policy_request(&session->view->snapshot->policy, &query, &j->decision);
+	j->effect = j->decision.effect;
+	j->engine = j->decision.stage == OSH_STAGE_CONNECT ? OSH_ENGINE_POLICY : OSH_ENGINE_L7;
+	j->status = j->decision.stage == OSH_STAGE_PARSE ? 400 : 403;
+	j->error = "policy_denied";
+}
+
+void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
+		       struct osh_judgement *ret)
+{
+	bool encoded_slash;
+
+	memset(ret, 0, offsetof(struct osh_judgement, path_bytes));
+	if (session->denied) {
+		/* Refused when it connected; whatever it says now, this is the answer. */
+		ret->decision = session->decision;
+		ret->status = 403;
+		ret->error = "policy_denied";
+		ret->engine = OSH_ENGINE_POLICY;
+		(void)canonicalise(facts, ret, &encoded_slash);
+		ret->decision = session->decision;
+		ret->effect = OSH_EFFECT_DENY;
+		ret->status = 403;
+		ret->error = "policy_denied";
+		ret->engine = OSH_ENGINE_POLICY;
+		return;
+	}
+	ret->decision = session->decision; /* names the policy in a refusal before the rules */
+	if (!check_authority(session, facts, ret) || !canonicalise(facts, ret, &encoded_slash))
+		return;
+	ask_policy(session, facts, ret);
+	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
+		refuse(ret, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
+		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+}
+
+/* jansson refuses invalid UTF-8; the escape makes any bytes valid. */
+static json_t *json_text(struct osh_str text)
+{
+	char escaped[4 * OSH_PATH_TARGET_MAX];
+
+	osh_str_escape(text, escaped, sizeof(escaped));
+	return json_string(escaped);
+}
+
+static json_t *describe_missing_rule(struct osh_session *session, struct osh_str method,
+				     struct osh_str path, const char *binary)
+{
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:i, s:s}", "type", "rest_allow", "layer", "l7",
+			 "method", json_text(method), "path", json_text(path), "host",
+			 session->host.text, "port", (int)session->port_host, "binary", binary);
+}
+
+char *osh_judge_explain(struct osh_session *session, const struct osh_judgement *j,
+			struct osh_str method, size_t *ret_len)
+{
+	const struct osh_who *who = osh_worker_who(session->view->worker, session->flow.identity);
+	const char *binary = who ? who->binary : "";
+	bool at_connect = j->decision.stage == OSH_STAGE_CONNECT;
+	bool by_rules = j->decision.stage == OSH_STAGE_RULES;
+	json_t *body = json_object();
+	char *text;
+
+	if (!body)
+		return NULL;
+	json_object_set_new(body, "error", json_string(j->error));
+	json_object_set_new(body, "policy",
+			    j->decision.policy.len ? json_text(j->decision.policy) : json_null());
+	json_object_set_new(body, "detail", json_text(osh_str(j->decision.reason)));
+	json_object_set_new(body, "layer", json_string(at_connect ? "l4" : "l7"));
+	json_object_set_new(body, "protocol", json_string(osh_l7_name(j->decision.l7)));
+	json_object_set_new(body, "method", json_text(method));
+	json_object_set_new(body, "path", json_text(j->path.path));
+	json_object_set_new(body, "host", json_string(session->host.text));
+	json_object_set_new(body, "port", json_integer(session->port_host));
+	json_object_set_new(body, "binary", json_text(osh_str(binary)));
+	json_object_set_new(body, "reason", json_text(osh_str(j->decision.reason)));
+	if (by_rules)
+		json_object_set_new(body, "rule_missing",
+				    describe_missing_rule(session, method, j->path.path, binary));
+	json_object_set_new(body, "next_steps",
+			    json_pack("[s, s]",
+				      "This is the sandbox's policy, not the server: retrying will not help.",
+				      "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait"));
+	text = json_dumps(body, JSON_COMPACT);
+	json_decref(body);
+	*ret_len = text ? strlen(text) : 0;
+	return text;
+}

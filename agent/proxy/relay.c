@@ -1,0 +1,75 @@
+#include "proxy/relay.h"
+
+#include <string.h>
+
+static size_t move_bytes(struct osh_conn *from, struct osh_conn *to)
+{
+	size_t room = osh_conn_out_room(to);
+	size_t len = from->in.len < room ? from->in.len : room;
+
+	if (len == 0 || osh_buf_append(&to->out, osh_buf_bytes(&from->in), len) < 0)
+		return 0;
+	osh_buf_consume(&from->in, len);
+	return len;
+}
+
+/* A half-closed side is passed on once its last byte is. True when that happens now. */
+static bool pass_eof(struct osh_conn *from, struct osh_conn *to)
+{
+	if (!from->eof || from->in.len || to->finish)
+		return false;
+	to->finish = true;
+	return true;
+}
+
+static void record_l4(struct osh_session *s, enum osh_verdict_engine engine,
+		      enum osh_verdict_decision decision, const char *reason)
+{
+	struct osh_verdict verdict = osh_session_verdict(s, engine, decision, reason);
+	char policy[OSH_HOST_MAX];
+
+	if (osh_str_copy(s->decision.policy, policy, sizeof(policy)) == 0)
+		verdict.policy = policy;
+	osh_worker_record(s->view, &verdict);
+}
+
+/* The first time the upstream is ready. */
+static void open_gate(struct osh_session *s)
+{
+	struct osh_upstream *up = s->upstream;
+
+	if (up->conn.want_read)
+		return;
+	up->conn.want_read = true;
+	if (!s->exchange) /* an upgraded request has its verdict already */
+		record_l4(s, OSH_ENGINE_POLICY, OSH_VERDICT_ALLOW, NULL);
+}
+
+bool osh_relay_step(struct osh_session *s)
+{
+	struct osh_upstream *up = s->upstream;
+	bool moved;
+
+	if (up->state == OSH_UPSTREAM_BROKEN) {
+		record_l4(s, up->failure_engine, OSH_VERDICT_DENY, up->failure);
+		osh_session_end(s, true);
+		return false;
+	}
+	if (up->state != OSH_UPSTREAM_READY)
+		return false;
+	open_gate(s);
+	if (s->conn.state == OSH_CONN_FAILED || up->conn.state == OSH_CONN_FAILED) {
+		osh_session_end(s, true);
+		return false;
+	}
+	moved = move_bytes(&s->conn, &up->conn) + move_bytes(&up->conn, &s->conn) > 0;
+	moved |= pass_eof(&s->conn, &up->conn);
+	moved |= pass_eof(&up->conn, &s->conn);
+	if (moved)
+		osh_session_touch(s);
+	if (s->conn.finished && up->conn.finished) {
+		osh_session_end(s, false);
+		return false;
+	}
+	return moved;
+}

@@ -1,0 +1,34 @@
+/* Upstream names to addresses: c-ares in one worker's loop (honours /etc/hosts and
+ * /etc/resolv.conf), with a small cache that honours the TTL. Only names that a verdict
+ * allowed are ever asked for. */
+#ifndef OSH_PROXY_RESOLVER_H
+#define OSH_PROXY_RESOLVER_H
+
+#include <netinet/in.h>
+#include <stddef.h>
+
+#include "base/loop.h"
+
+#define OSH_ADDRESSES_MAX 16 /* of one answer; the rest is ignored */
+
+struct osh_resolver;
+struct osh_lookup;
+
+/* `servers`: comma-separated "addr[:port]", empty: the system's. NULL on failure. */
+struct osh_resolver *osh_resolver_new(struct osh_loop *loop, const char *servers);
+
+struct osh_addresses {
+	struct in6_addr items[OSH_ADDRESSES_MAX]; /* IPv4-mapped for IPv4 */
+	size_t count;
+};
+
+/* Ask. `done` is called exactly once unless cancelled, possibly before this returns
+ * (cache): with addresses, or with error text (not NULL) and none. Returns a handle to
+ * cancel with, NULL when `done` was already called. `host` is copied. */
+struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *host,
+				    void (*done)(void *context, const struct osh_addresses *addresses,
+						 const char *error),
+				    void *context);
+void osh_lookup_cancel(struct osh_lookup *lookup);
+
+#endif

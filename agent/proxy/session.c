@@ -1,0 +1,628 @@
+#include "proxy/session.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "proxy/hello.h"
+#include "proxy/http1.h"
+#include "proxy/relay.h"
+#include "proxy/tls.h"
+
+#define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
+#define ACCEPT_BATCH 64
+
+static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
+	[OSH_SESSION_SNIFF] = 30000,
+	[OSH_SESSION_HANDSHAKE] = 10000,
+	[OSH_SESSION_HTTP] = 120000,
+	[OSH_SESSION_RELAY] = 7200000,
+	[OSH_SESSION_CLOSING] = 3000,
+};
+
+/* ---- State ------------------------------------------------------------------------ */
+
+void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
+{
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+}
+
+void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
+{
+	s->state = state;
+	osh_session_set_deadline(s, deadlines_ms[state]);
+}
+
+void osh_session_touch(struct osh_session *s)
+{
+	osh_session_set_deadline(s, deadlines_ms[s->state]);
+}
+
+static void reap(struct osh_deferred *deferred)
+{
+	free(osh_container_of(deferred, struct osh_session, reap));
+}
+
+void osh_session_end(struct osh_session *s, bool reset)
+{
+	if (s->reap.queued)
+		return;
+	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
+	osh_http1_drop(s);
+	osh_upstream_free(s->upstream);
+	s->upstream = NULL;
+	if (reset)
+		osh_conn_reset(&s->conn);
+	else
+		osh_conn_close(&s->conn);
+	DL_DELETE(s->view->sessions, s);
+	s->view->session_count--;
+	s->reap.run = reap;
+	osh_loop_defer(s->view->worker->loop, &s->reap);
+}
+
+void osh_session_end_all(struct osh_view *view)
+{
+	struct osh_session *s, *next;
+
+	DL_FOREACH_SAFE(view->sessions, s, next)
+		osh_session_end(s, true);
+}
+
+static void on_deadline(struct osh_timer *timer)
+{
+	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
+
+	if (s->state == OSH_SESSION_HTTP && osh_http1_on_deadline(s)) {
+		osh_session_step(s);
+		return;
+	}
+	osh_session_end(s, s->state != OSH_SESSION_CLOSING);
+}
+
+/* ---- Questions and records --------------------------------------------------------- */
+
+bool osh_session_query(struct osh_session *s, struct osh_connect_query *ret_query)
+{
+	const struct osh_who *who = osh_worker_who(s->view->worker, s->flow.identity);
+
+	if (!who || who->flags)
+		return false;
+	*ret_query = (struct osh_connect_query){
+		.subject = {
+			.binary = osh_str(who->binary),
+			.ancestors = who->ancestors,
+			.ancestor_count = who->ancestor_count,
+		},
+		.host = osh_str(s->host.text),
+		.port_host = s->port_host,
+	};
+	return true;
+}
+
+struct osh_verdict osh_session_verdict(struct osh_session *s, enum osh_verdict_engine engine,
+				       enum osh_verdict_decision decision, const char *reason)
+{
+	const struct osh_who *who = osh_worker_who(s->view->worker, s->flow.identity);
+
+	return (struct osh_verdict){
+		.engine = engine,
+		.decision = decision,
+		.pid = s->flow.pid,
+		.binary = who ? who->binary : NULL,
+		.lineage = who ? who->lineage : NULL,
+		.host = s->host.text,
+		.dst_port_host = s->port_host,
+		.protocol = osh_l7_name(s->decision.l7),
+		.rule_line = s->decision.rule_line,
+		.reason = reason,
+	};
+}
+
+static void record_connect(struct osh_session *s, enum osh_verdict_engine engine,
+			   enum osh_verdict_decision decision, const char *reason)
+{
+	struct osh_verdict verdict = osh_session_verdict(s, engine, decision, reason);
+	char policy[OSH_HOST_MAX];
+
+	if (s->decision.policy.len && osh_str_copy(s->decision.policy, policy, sizeof(policy)) == 0)
+		verdict.policy = policy;
+	osh_worker_record(s->view, &verdict);
+}
+
+static void set_denied(struct osh_session *s, const char *reason)
+{
+	memset(&s->decision, 0, sizeof(s->decision));
+	s->decision.stage = OSH_STAGE_CONNECT;
+	snprintf(s->decision.reason, sizeof(s->decision.reason), "%s", reason);
+}
+
+/* The connect-time question. */
+static void ask(struct osh_session *s)
+{
+	struct osh_connect_query query;
+
+	if (!s->view->snapshot)
+		set_denied(s, "no policy is in force for this sandbox");
+	else if (!osh_session_query(s, &query))
+		set_denied(s, "the program could not be identified");
+	else
+		osh_policy_connect(&s->view->snapshot->policy, &query, &s->decision);
+}
+
+/* ---- Where to ------------------------------------------------------------------------ */
+
+static bool is_v4_mapped(const struct osh_addr *addr)
+{
+	return addr->word_be[0] == 0 && addr->word_be[1] == 0 && addr->word_be[2] == htonl(0xffff);
+}
+
+/* The name behind the address that the program dialled. A synthetic address that was
+ * never given out names nothing. */
+static int find_host(struct osh_session *s)
+{
+	const struct osh_addr *dst = &s->flow.dst;
+	uint32_t v4_host = ntohl(dst->word_be[3]);
+	char text[INET6_ADDRSTRLEN];
+
+	if (is_v4_mapped(dst) && (v4_host & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX) {
+		struct osh_lease_key key = { .sandbox = s->view->tenant->id, .addr_host = v4_host };
+		struct osh_lease lease;
+
+		if (osh_maps_lease_get(&s->view->worker->proxy->maps, &key, &lease) == 0)
+			return osh_host_parse(osh_str_n(lease.host, strnlen(lease.host, sizeof(lease.host))),
+					      &s->host);
+		inet_ntop(AF_INET, &dst->word_be[3], s->host.text, sizeof(s->host.text));
+		return -ENOENT;
+	}
+	if (is_v4_mapped(dst))
+		inet_ntop(AF_INET, &dst->word_be[3], text, sizeof(text));
+	else
+		inet_ntop(AF_INET6, dst, text, sizeof(text));
+	return osh_host_parse(osh_str(text), &s->host);
+}
+
+static enum osh_address_verdict check_address(void *owner, const struct in6_addr *addr)
+{
+	struct osh_session *s = owner;
+	struct osh_connect_query query;
+
+	if (!s->view->snapshot || !osh_session_query(s, &query))
+		return OSH_ADDRESS_DENY_INTERNAL;
+	return osh_policy_address(&s->view->snapshot->policy, &query, addr);
+}
+
+static void on_upstream_event(struct osh_upstream *up)
+{
+	osh_session_step(up->owner);
+}
+
+int osh_session_dial(struct osh_session *s, bool tls, bool allow_reuse)
+{
+	struct osh_upstream_key key = {
+		.tenant = s->view->tenant->id,
+		.identity = s->flow.identity,
+		.port_host = s->port_host,
+		.tls = tls,
+	};
+
+	/* All of it is hashed: no stray bytes behind the name. */
+	strncpy(key.host, s->host.text, sizeof(key.host) - 1);
+	s->upstream = osh_upstream_open(s->view->worker, &key, check_address, on_upstream_event, s,
+					allow_reuse);
+	return s->upstream ? 0 : -ENOMEM;
+}
+
+/* ---- Sniffing -------------------------------------------------------------------------- */
+
+enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_BAD };
+
+/* Look at the first bytes without taking them: OpenSSL or the relay will read them
+ * from the socket. */
+static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
+{
+	char bytes[OSH_HELLO_BYTES_MAX];
+	struct osh_hello hello;
+	ssize_t n = recv(s->conn.io.fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+	int low_water;
+
+	name[0] = '\0';
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return SNIFF_MORE;
+	if (n <= 0 || (size_t)n == s->sniffed)
+		return SNIFF_BAD; /* gone, or ended in the middle */
+	if (bytes[0] != OSH_HELLO_FIRST_BYTE)
+		return SNIFF_PLAIN;
+	switch (osh_hello_parse(osh_str_n(bytes, (size_t)n), &hello)) {
+	case OSH_HELLO_DONE:
+		return osh_str_copy(hello.sni, name, OSH_HOST_MAX) == 0 ? SNIFF_TLS : SNIFF_BAD;
+	case OSH_HELLO_BAD:
+		return SNIFF_BAD;
+	case OSH_HELLO_NEED_MORE:
+		break;
+	}
+	/* Sleep until there is more than what was looked at. */
+	s->sniffed = (size_t)n;
+	low_water = (int)n + 1;
+	(void)setsockopt(s->conn.io.fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof(low_water));
+	return SNIFF_MORE;
+}
+
+static void stop_sniffing(struct osh_session *s)
+{
+	int low_water = 1;
+
+	if (s->sniffed)
+		(void)setsockopt(s->conn.io.fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof(low_water));
+	s->conn.hold_read = false;
+	s->conn.readable = true;
+}
+
+/* A fatal alert before any handshake (RFC 8446 6.2), then the end. */
+static void end_with_alert(struct osh_session *s, unsigned char description)
+{
+	const unsigned char alert[] = { 21, 3, 1, 0, 2, 2, description };
+	char waste[OSH_HELLO_BYTES_MAX];
+
+	/* Unread bytes would turn the close into a reset and the alert would be lost. */
+	while (recv(s->conn.io.fd, waste, sizeof(waste), MSG_DONTWAIT) > 0)
+		;
+	(void)!send(s->conn.io.fd, alert, sizeof(alert), MSG_NOSIGNAL | MSG_DONTWAIT);
+	osh_session_end(s, false);
+}
+
+#define ALERT_DECODE_ERROR 50
+#define ALERT_INTERNAL_ERROR 80
+#define ALERT_UNRECOGNIZED_NAME 112
+
+static bool sni_matches(struct osh_session *s, const char *sni)
+{
+	struct osh_host named;
+
+	return !*sni || (osh_host_parse(osh_str(sni), &named) == 0 &&
+			 strcmp(named.text, s->host.text) == 0);
+}
+
+static void refuse_sni(struct osh_session *s, const char *sni)
+{
+	char reason[OSH_HOST_MAX + 300];
+
+	snprintf(reason, sizeof(reason), "TLS server name %.255s is not the host dialled (%.255s)", sni,
+		 s->host.text);
+	record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+	end_with_alert(s, ALERT_UNRECOGNIZED_NAME);
+}
+
+static void start_handshake(struct osh_session *s, const char *sni)
+{
+	struct osh_host named;
+	const char *as = s->host.text;
+	SSL *ssl;
+
+	/* An explanation is given under the name that the client expects. */
+	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
+		as = named.text;
+	ssl = osh_tls_accept_new(s->view, as);
+	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
+		end_with_alert(s, ALERT_INTERNAL_ERROR);
+		return;
+	}
+	s->tls = true;
+	osh_session_set_state(s, OSH_SESSION_HANDSHAKE);
+}
+
+static void start_http(struct osh_session *s)
+{
+	s->conn.want_read = true;
+	osh_session_set_state(s, OSH_SESSION_HTTP);
+}
+
+static void record_bad_start(struct osh_session *s)
+{
+	if (!s->denied && s->sniffed)
+		record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, "malformed TLS ClientHello");
+}
+
+static bool step_sniff(struct osh_session *s)
+{
+	char sni[OSH_HOST_MAX];
+
+	switch (sniff(s, sni)) {
+	case SNIFF_MORE:
+		return false;
+	case SNIFF_BAD:
+		record_bad_start(s);
+		end_with_alert(s, ALERT_DECODE_ERROR);
+		return false;
+	case SNIFF_PLAIN:
+		stop_sniffing(s);
+		start_http(s);
+		return true;
+	case SNIFF_TLS:
+		if (!s->denied && !sni_matches(s, sni)) {
+			refuse_sni(s, sni);
+			return false;
+		}
+		stop_sniffing(s);
+		start_handshake(s, sni);
+		return !s->reap.queued;
+	}
+	return false;
+}
+
+/* L4: the client's first bytes are looked at only to hold TLS to its name; the server
+ * may speak first meanwhile. */
+static bool step_relay(struct osh_session *s)
+{
+	char sni[OSH_HOST_MAX];
+
+	if (s->conn.hold_read) {
+		switch (sniff(s, sni)) {
+		case SNIFF_MORE:
+			break;
+		case SNIFF_BAD:
+			record_bad_start(s);
+			osh_session_end(s, true);
+			return false;
+		case SNIFF_TLS:
+			if (!sni_matches(s, sni)) {
+				refuse_sni(s, sni);
+				return false;
+			}
+			stop_sniffing(s);
+			break;
+		case SNIFF_PLAIN:
+			stop_sniffing(s);
+			break;
+		}
+	}
+	return osh_relay_step(s);
+}
+
+static bool step_handshake(struct osh_session *s)
+{
+	if (s->conn.state == OSH_CONN_HANDSHAKE)
+		return false;
+	if (s->conn.state == OSH_CONN_FAILED) {
+		char why[256], reason[320];
+
+		/* The client does not trust the sandbox's CA (pinning), or gave up. */
+		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
+			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
+		record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		osh_session_end(s, false);
+		return false;
+	}
+	start_http(s);
+	return true;
+}
+
+/* Swallow what still comes, so that the last answer is not lost to a reset. */
+static bool step_closing(struct osh_session *s)
+{
+	osh_buf_clear(&s->conn.in);
+	s->conn.want_read = true;
+	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof))
+		osh_session_end(s, false);
+	return false;
+}
+
+static bool step_state(struct osh_session *s)
+{
+	switch (s->state) {
+	case OSH_SESSION_SNIFF:
+		return step_sniff(s);
+	case OSH_SESSION_HANDSHAKE:
+		return step_handshake(s);
+	case OSH_SESSION_HTTP:
+		return osh_http1_step(s);
+	case OSH_SESSION_RELAY:
+		return step_relay(s);
+	case OSH_SESSION_CLOSING:
+		return step_closing(s);
+	case OSH_SESSION_STATE_COUNT:
+		break;
+	}
+	return false;
+}
+
+void osh_session_step(struct osh_session *s)
+{
+	bool again;
+
+	if (s->reap.queued)
+		return;
+	do {
+		osh_conn_pump(&s->conn);
+		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
+			osh_conn_pump(&s->upstream->conn);
+		again = step_state(s);
+	} while (again && !s->reap.queued);
+	if (s->reap.queued)
+		return;
+	/* The last step may have left bytes to send. */
+	osh_conn_pump(&s->conn);
+	osh_conn_update(&s->conn);
+	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY) {
+		osh_conn_pump(&s->upstream->conn);
+		osh_conn_update(&s->upstream->conn);
+	}
+}
+
+static void on_conn_event(struct osh_conn *conn)
+{
+	osh_session_step(osh_container_of(conn, struct osh_session, conn));
+}
+
+/* ---- Accepting --------------------------------------------------------------------------- */
+
+static void cache_denial(struct osh_session *s)
+{
+	struct osh_denial_key key = {
+		.sandbox = s->view->tenant->id,
+		.dst = s->flow.dst,
+		.generation = s->view->snapshot ? s->view->snapshot->generation : 0,
+		.identity = s->flow.identity,
+		.dst_port_host = s->port_host,
+	};
+
+	(void)osh_maps_denial_add(&s->view->worker->proxy->maps, &key);
+}
+
+/* Ports where a program understands an HTTP answer. */
+static bool can_explain(const struct osh_session *s)
+{
+	return s->port_host == 80 || s->port_host == 443;
+}
+
+static void begin(struct osh_session *s)
+{
+	bool known = find_host(s) == 0;
+
+	if (known)
+		ask(s);
+	else
+		set_denied(s, "this address was not given to any name in this sandbox");
+	s->denied = s->decision.effect != OSH_EFFECT_ALLOW;
+	s->conn.want_read = true;
+	s->conn.hold_read = true;
+	if (s->denied) {
+		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
+		if (!can_explain(s)) {
+			cache_denial(s);
+			osh_session_end(s, true);
+			return;
+		}
+		osh_session_set_state(s, OSH_SESSION_SNIFF);
+	} else if (s->decision.l7 == OSH_L7_NONE || s->decision.tls == OSH_TLS_SKIP) {
+		osh_session_set_state(s, OSH_SESSION_RELAY);
+		if (osh_session_dial(s, false, false) < 0) {
+			osh_session_end(s, true);
+			return;
+		}
+	} else {
+		osh_session_set_state(s, OSH_SESSION_SNIFF);
+	}
+	osh_session_step(s);
+}
+
+static void record_bypass(struct osh_view *view, uint16_t client_port_host)
+{
+	char reason[128];
+	struct osh_verdict verdict = {
+		.engine = OSH_ENGINE_BYPASS,
+		.decision = OSH_VERDICT_DENY,
+		.protocol = "l4",
+		.reason = reason,
+	};
+
+	snprintf(reason, sizeof(reason),
+		 "connection from port %u reached the agent without passing the kernel hook",
+		 client_port_host);
+	osh_worker_record(view, &verdict);
+}
+
+static void flow_key_of(const struct osh_view *view, const struct sockaddr_storage *peer,
+			struct osh_flow_key *key)
+{
+	memset(key, 0, sizeof(*key));
+	key->sandbox = view->tenant->id;
+	if (peer->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *v6 = (const void *)peer;
+
+		memcpy(&key->client, &v6->sin6_addr, sizeof(key->client));
+		key->client_port_host = ntohs(v6->sin6_port);
+	} else {
+		const struct sockaddr_in *v4 = (const void *)peer;
+
+		key->client.word_be[2] = htonl(0xffff);
+		key->client.word_be[3] = v4->sin_addr.s_addr;
+		key->client_port_host = ntohs(v4->sin_port);
+	}
+}
+
+static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
+{
+	struct osh_flow_key key;
+	struct osh_flow flow;
+	struct osh_session *s;
+
+	flow_key_of(view, peer, &key);
+	if (osh_maps_flow_take(&view->worker->proxy->maps, &key, &flow) < 0) {
+		record_bypass(view, key.client_port_host);
+		osh_close(fd);
+		return;
+	}
+	s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	if (!s) {
+		osh_close(fd);
+		return;
+	}
+	s->view = view;
+	s->flow = flow;
+	s->port_host = flow.dst_port_host;
+	s->timer.on_expire = on_deadline;
+	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	DL_APPEND(view->sessions, s);
+	view->session_count++;
+	begin(s);
+}
+
+void osh_session_on_listener(struct osh_io *io, uint32_t events)
+{
+	struct osh_listener *listener = osh_container_of(io, struct osh_listener, io);
+
+	(void)events;
+	for (int i = 0; i < ACCEPT_BATCH; i++) {
+		struct sockaddr_storage peer;
+		socklen_t len = sizeof(peer);
+		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd < 0) {
+			/* Out of descriptors: the connection waits in the backlog until a flow
+			 * ends; refusing to spin is the loop's level trigger plus this return. */
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+				osh_warning("accept for %s: %s", listener->view->tenant->name,
+					    strerror(errno));
+			return;
+		}
+		admit(listener->view, fd, &peer);
+	}
+}
+
+/* ---- A new policy ------------------------------------------------------------------------- */
+
+static void judge_again(struct osh_session *s)
+{
+	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
+
+	if (s->denied || s->state == OSH_SESSION_CLOSING)
+		return; /* its answer is on the way and closes the connection */
+	ask(s);
+	if (s->decision.effect != OSH_EFFECT_ALLOW) {
+		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
+		osh_session_end(s, true);
+	} else if (was_relay && s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP) {
+		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
+			       "the policy now inspects this host: reconnect");
+		osh_session_end(s, true);
+	} else if (s->exchange) {
+		osh_http1_judge_again(s);
+	}
+}
+
+void osh_session_judge_all(struct osh_view *view)
+{
+	struct osh_session *s, *next;
+
+	DL_FOREACH_SAFE(view->sessions, s, next)
+		judge_again(s);
+}

@@ -1,0 +1,74 @@
+/* One flow: a connection that a sandbox opened and the kernel sent here. This file
+ * identifies it, asks the connect-time question and hands the bytes to what speaks
+ * their language: relay (L4), http1, or the explanation of a denial.
+ *
+ *   ACCEPTED -> SNIFF -> { HANDSHAKE -> HTTP | HTTP | RELAY } -> CLOSING -> (freed)
+ *
+ * Each state has one deadline; osh_session_set_state is its only writer. */
+#ifndef OSH_PROXY_SESSION_H
+#define OSH_PROXY_SESSION_H
+
+#include "policy/host.h"
+#include "proxy/conn.h"
+#include "proxy/upstream.h"
+#include "proxy/worker.h"
+
+struct osh_exchange;
+
+enum osh_session_state {
+	OSH_SESSION_SNIFF,     /* waiting for the first bytes, still in the socket */
+	OSH_SESSION_HANDSHAKE, /* TLS with the sandbox */
+	OSH_SESSION_HTTP,
+	OSH_SESSION_RELAY,     /* bytes both ways, unseen */
+	OSH_SESSION_CLOSING,   /* last bytes on their way out */
+	OSH_SESSION_STATE_COUNT,
+};
+
+struct osh_session {
+	struct osh_view *view;
+	enum osh_session_state state;
+	struct osh_conn conn;      /* downstream: the sandboxed side */
+	struct osh_flow flow;      /* what the kernel saw */
+	struct osh_host host;      /* the name behind the address, or the literal */
+	uint16_t port_host;
+	bool tls;                  /* the sandbox speaks TLS to us */
+	bool denied;               /* refused at connect time: explain, never forward */
+	struct osh_decision decision; /* connect-time; refreshed when the policy changes */
+	size_t sniffed;            /* bytes peeked so far */
+	struct osh_upstream *upstream;
+	struct osh_exchange *exchange; /* the request in progress, http1.c */
+	struct osh_timer timer;
+	struct osh_session *prev, *next; /* in view->sessions */
+	struct osh_deferred reap;
+};
+
+/* Accept everything that waits on a tenant's listener. */
+void osh_session_on_listener(struct osh_io *io, uint32_t events);
+
+/* Judge every live flow of the view again under its new snapshot: those still allowed
+ * go on, those now denied end. */
+void osh_session_judge_all(struct osh_view *view);
+void osh_session_end_all(struct osh_view *view);
+
+/* ---- For the files that speak a protocol ---------------------------------------- */
+
+/* Also arms the state's deadline. */
+void osh_session_set_state(struct osh_session *session, enum osh_session_state state);
+/* Push the deadline of the state out again: bytes moved. */
+void osh_session_touch(struct osh_session *session);
+void osh_session_set_deadline(struct osh_session *session, uint64_t in_ms);
+/* Move what can be moved, step the protocol, arm events. Call after any change. */
+void osh_session_step(struct osh_session *session);
+/* End at once; `reset`: the peer sees RST instead of FIN. Freed after the batch. */
+void osh_session_end(struct osh_session *session, bool reset);
+
+/* The connect-time question about this flow under the current snapshot. The strings
+ * of the query are borrowed for the current batch. False: the identity is unknown. */
+bool osh_session_query(struct osh_session *session, struct osh_connect_query *ret_query);
+/* Start a verdict with what is known of the flow. */
+struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
+				       enum osh_verdict_decision decision, const char *reason);
+/* Open a connection to the real server; events step the session. */
+int osh_session_dial(struct osh_session *session, bool tls, bool allow_reuse);
+
+#endif

@@ -1,0 +1,76 @@
+/* The agent's side of the proxy process: start it, hand it sandboxes, policies
+ * and secrets, collect its verdicts, start it again when it dies (the listeners
+ * stay open here meanwhile, so connections wait and nothing is let through). */
+#ifndef OSH_PROXY_SUPERVISOR_H
+#define OSH_PROXY_SUPERVISOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "credential/vault.h"
+#include "kernel/kernel.h"
+#include "openshell/verdict.h"
+#include "openshell/sockets.h"
+
+struct osh_supervisor;
+
+struct osh_supervisor_options {
+	struct osh_loop *loop;
+	const struct osh_maps *maps;     /* borrowed for the life of the supervisor */
+	const char *upstream_ca;         /* PEM file added to the system store; NULL none */
+	const char *const *dns_servers;  /* NULL-terminated "addr" or "addr:port"; NULL: /etc/resolv.conf */
+	unsigned workers;                /* 0: one per processor */
+	/* Each verdict of a worker, in order per worker; `lost` counts records that were
+	 * overwritten before the agent read them. */
+	void (*on_verdict)(void *context, const struct osh_verdict *verdict);
+	void (*on_lost)(void *context, uint64_t lost);
+	/* Called at the end of each batch of verdicts. */
+	void (*on_batch)(void *context);
+	void *context;
+};
+
+int osh_supervisor_start(const struct osh_supervisor_options *options,
+			 struct osh_supervisor **ret_supervisor, struct osh_err *err);
+/* End the proxy (SIGTERM, then SIGKILL) and free. */
+void osh_supervisor_stop(struct osh_supervisor *supervisor);
+pid_t osh_supervisor_pid(const struct osh_supervisor *supervisor);
+unsigned osh_supervisor_restarts(const struct osh_supervisor *supervisor);
+unsigned osh_supervisor_workers(const struct osh_supervisor *supervisor);
+
+struct osh_supervised_sandbox {
+	uint64_t id;                     /* cgroup id */
+	const char *name;
+	struct osh_sandbox_sockets sockets; /* taken over by the supervisor */
+	const char *ca_pem;              /* certificate and key of the sandbox's CA, PEM */
+	const char *ca_key_pem;
+};
+
+/* Result of an asynchronous request: 0, or -errno (-ETIMEDOUT never: the caller
+ * has its own clock; -ECANCELED when the sandbox was removed meanwhile). Not called
+ * when the proxy dies and is replaced: the new one gets everything again and then
+ * answers. */
+typedef void osh_supervisor_done_fn(void *context, int result);
+
+/* A sandbox without a policy refuses every connection. */
+int osh_supervisor_sandbox_add(struct osh_supervisor *supervisor,
+			       const struct osh_supervised_sandbox *sandbox, struct osh_err *err);
+void osh_supervisor_sandbox_remove(struct osh_supervisor *supervisor, uint64_t sandbox);
+/* Publish a compiled snapshot (copied into a sealed memfd). `done` runs when every
+ * worker enforces it and its live flows were judged again. A later call for the same
+ * sandbox supersedes a pending one, whose done still runs. */
+int osh_supervisor_policy_set(struct osh_supervisor *supervisor, uint64_t sandbox,
+			      uint32_t generation, const void *image, size_t len,
+			      osh_supervisor_done_fn *done, void *context, struct osh_err *err);
+/* Give up waiting (the caller's deadline passed): `done` will not run. */
+void osh_supervisor_abandon(struct osh_supervisor *supervisor, void *context);
+int osh_supervisor_vault_set(struct osh_supervisor *supervisor, uint64_t sandbox,
+			     const struct osh_vault *vault, struct osh_err *err);
+
+/* Entry point of `openshelld proxy`: never returns before its work ends. The channel is
+ * descriptor 3. Returns an exit status. */
+int osh_proxy_main(void);
+
+#endif

@@ -1,0 +1,65 @@
+/* Connections to the real servers: resolve, guard, dial, verify, and keep for reuse.
+ * A kept connection is used again only for the same sandbox, identity, host, port and
+ * TLS, so that nothing of one program's session can meet another's. */
+#ifndef OSH_PROXY_UPSTREAM_H
+#define OSH_PROXY_UPSTREAM_H
+
+#include "openshell/verdict.h"
+#include "proxy/conn.h"
+#include "proxy/resolver.h"
+#include "proxy/worker.h"
+
+enum osh_upstream_state {
+	OSH_UPSTREAM_RESOLVING,
+	OSH_UPSTREAM_DIALLING,
+	OSH_UPSTREAM_SECURING, /* TLS handshake */
+	OSH_UPSTREAM_READY,
+	OSH_UPSTREAM_BROKEN,   /* failure and failure_engine say why */
+};
+
+struct osh_upstream_key {
+	uint64_t tenant;
+	uint32_t identity;
+	uint16_t port_host;
+	uint16_t tls;
+	char host[OSH_HOST_MAX];
+};
+
+struct osh_upstream {
+	struct osh_worker *worker;
+	struct osh_upstream_key key;
+	struct osh_conn conn;
+	enum osh_upstream_state state;
+	bool reused;                   /* came from the pool: the server may have closed it */
+	struct osh_addresses addresses;
+	size_t next_address;
+	struct osh_lookup *lookup;
+	struct osh_timer timer;
+	enum osh_verdict_engine failure_engine;
+	char failure[384];
+	/* The owner's: called after any progress or failure, never from within open. */
+	void (*on_event)(struct osh_upstream *upstream);
+	enum osh_address_verdict (*check_address)(void *owner, const struct in6_addr *addr);
+	void *owner;
+	struct osh_upstream *prev, *next; /* in the pool */
+	struct osh_deferred reap;
+};
+
+struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker);
+/* Close the idle connections of a tenant that is gone. */
+void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant);
+
+/* Get a connection: a kept one (state READY at once), or a new one on its way. Each
+ * resolved address is put to check_address, and exactly the checked ones are dialled.
+ * NULL when memory is out. */
+struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct osh_upstream_key *key,
+				       enum osh_address_verdict (*check_address)(
+					       void *owner, const struct in6_addr *addr),
+				       void (*on_event)(struct osh_upstream *upstream), void *owner,
+				       bool allow_reuse);
+/* Give it back for reuse: only when a response ended cleanly and nothing is buffered. */
+void osh_upstream_keep(struct osh_upstream *upstream);
+/* Close and free (after the current batch). NULL is fine. */
+void osh_upstream_free(struct osh_upstream *upstream);
+
+#endif

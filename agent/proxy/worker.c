@@ -1,0 +1,377 @@
+#include "proxy/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "proxy/dns.h"
+#include "proxy/resolver.h"
+#include "proxy/session.h"
+#include "proxy/tls.h"
+#include "proxy/upstream.h"
+
+#define WHOS_MAX 2048
+
+/* ---- Shared objects ----------------------------------------------------------- */
+
+static void close_sockets(struct osh_sandbox_sockets *sockets)
+{
+	osh_close(sockets->tcp4);
+	osh_close(sockets->tcp6);
+	osh_close(sockets->dns_udp4);
+	osh_close(sockets->dns_udp6);
+	osh_close(sockets->dns_tcp4);
+	osh_close(sockets->dns_tcp6);
+}
+
+struct osh_tenant *osh_tenant_ref(struct osh_tenant *tenant)
+{
+	atomic_fetch_add(&tenant->refs, 1);
+	return tenant;
+}
+
+void osh_tenant_unref(struct osh_tenant *tenant)
+{
+	if (!tenant || atomic_fetch_sub(&tenant->refs, 1) != 1)
+		return;
+	close_sockets(&tenant->sockets);
+	osh_ca_done(&tenant->ca);
+	free(tenant);
+}
+
+struct osh_snapshot *osh_snapshot_ref(struct osh_snapshot *snapshot)
+{
+	atomic_fetch_add(&snapshot->refs, 1);
+	return snapshot;
+}
+
+void osh_snapshot_unref(struct osh_snapshot *snapshot)
+{
+	if (!snapshot || atomic_fetch_sub(&snapshot->refs, 1) != 1)
+		return;
+	munmap(snapshot->memory, snapshot->len);
+	free(snapshot);
+}
+
+struct osh_vault_box *osh_vault_box_ref(struct osh_vault_box *box)
+{
+	atomic_fetch_add(&box->refs, 1);
+	return box;
+}
+
+void osh_vault_box_unref(struct osh_vault_box *box)
+{
+	if (!box || atomic_fetch_sub(&box->refs, 1) != 1)
+		return;
+	osh_vault_free(box->vault);
+	free(box);
+}
+
+/* ---- Who ------------------------------------------------------------------------ */
+
+static void free_who(struct osh_who *who)
+{
+	free(who->lineage);
+	free(who->ancestors);
+	free(who->ancestor_text);
+	free(who);
+}
+
+/* Cached facts never change (an identity number is never reused), so forgetting all
+ * of them when the table is full costs a few lookups and nothing else. Called between
+ * batches, since sessions borrow entries only within one. */
+static void bound_whos(struct osh_worker *worker)
+{
+	struct osh_who *who, *next;
+
+	if (HASH_COUNT(worker->whos) < WHOS_MAX)
+		return;
+	HASH_ITER(hh, worker->whos, who, next) {
+		HASH_DEL(worker->whos, who);
+		free_who(who);
+	}
+}
+
+static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32_t parent)
+{
+	struct osh_identity node;
+	size_t lineage_len = 0;
+
+	who->ancestors = calloc(OSH_LINEAGE_MAX + 1, sizeof(*who->ancestors));
+	who->ancestor_text = calloc(OSH_LINEAGE_MAX + 1, OSH_PATH_MAX);
+	who->lineage = calloc(OSH_LINEAGE_MAX + 1, OSH_PATH_MAX + 4);
+	if (!who->ancestors || !who->ancestor_text || !who->lineage)
+		return -ENOMEM;
+	while (parent && who->ancestor_count <= OSH_LINEAGE_MAX) {
+		char *text = who->ancestor_text + who->ancestor_count * OSH_PATH_MAX;
+		int r = osh_maps_identity(&worker->proxy->maps, parent, &node);
+
+		if (r < 0)
+			return r;
+		memcpy(text, node.path, OSH_PATH_MAX);
+		text[OSH_PATH_MAX - 1] = '\0';
+		/* An ancestor without a path or a name grants nothing: it cannot match. */
+		if (node.flags)
+			text[0] = '\0';
+		lineage_len += (size_t)sprintf(who->lineage + lineage_len, "%s%s",
+					       lineage_len ? " <- " : "", *text ? text : "?");
+		who->ancestors[who->ancestor_count++] = osh_str(text);
+		parent = node.parent;
+	}
+	return 0;
+}
+
+const struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity)
+{
+	struct osh_identity node;
+	struct osh_who *who;
+
+	HASH_FIND(hh, worker->whos, &identity, sizeof(identity), who);
+	if (who)
+		return who;
+	if (osh_maps_identity(&worker->proxy->maps, identity, &node) < 0)
+		return NULL;
+	who = calloc(1, sizeof(*who));
+	if (!who)
+		return NULL;
+	who->id = identity;
+	who->flags = node.flags;
+	memcpy(who->binary, node.path, sizeof(who->binary));
+	who->binary[sizeof(who->binary) - 1] = '\0';
+	if (load_ancestors(worker, who, node.parent) < 0) {
+		free_who(who);
+		return NULL;
+	}
+	HASH_ADD(hh, worker->whos, id, sizeof(who->id), who);
+	return who;
+}
+
+/* ---- Verdicts -------------------------------------------------------------------- */
+
+void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	verdict->time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	verdict->sandbox = view->tenant->name;
+	verdict->sandbox_id = view->tenant->id;
+	verdict->revision = view->snapshot ? osh_policy_revision(&view->snapshot->policy) : 0;
+	osh_ring_publish(view->worker->ring, verdict);
+	view->worker->published = true;
+}
+
+/* Once per batch of events, however many verdicts it produced. */
+static void on_batch_end(void *context)
+{
+	struct osh_worker *worker = context;
+	uint64_t one = 1;
+
+	bound_whos(worker);
+	if (!worker->published)
+		return;
+	worker->published = false;
+	osh_ring_flush(worker->ring);
+	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
+}
+
+/* ---- Letters ----------------------------------------------------------------------- */
+
+static struct osh_view *find_view(struct osh_worker *worker, uint64_t id)
+{
+	struct osh_view *view;
+
+	HASH_FIND(hh, worker->views, &id, sizeof(id), view);
+	return view;
+}
+
+static void listen_on(struct osh_view *view, struct osh_listener *listener, int fd)
+{
+	listener->view = view;
+	listener->io = (struct osh_io){ .fd = fd, .on_ready = osh_session_on_listener };
+	/* Exclusive: a connection wakes one worker, not all. */
+	if (osh_loop_set(view->worker->loop, &listener->io, EPOLLIN | EPOLLEXCLUSIVE) < 0)
+		osh_error("cannot listen for %s", view->tenant->name);
+}
+
+static void on_add(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = calloc(1, sizeof(*view));
+	struct osh_tenant *tenant = letter->tenant;
+
+	if (!view || find_view(worker, tenant->id)) {
+		free(view);
+		return;
+	}
+	letter->tenant = NULL; /* taken */
+	view->worker = worker;
+	view->tenant = tenant;
+	HASH_ADD_KEYPTR(hh, worker->views, &tenant->id, sizeof(tenant->id), view);
+	listen_on(view, &view->tcp4, tenant->sockets.tcp4);
+	listen_on(view, &view->tcp6, tenant->sockets.tcp6);
+	/* One worker owns a tenant's names: no lock, no name with two addresses. */
+	if (tenant->id % worker->proxy->worker_count == worker->index)
+		view->dns = osh_dns_new(view);
+}
+
+static void on_remove(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (!view)
+		return;
+	osh_session_end_all(view);
+	osh_upstream_pool_drop(worker->pool, view->tenant->id);
+	osh_tls_forget(worker, view->tenant->id);
+	osh_loop_remove(worker->loop, &view->tcp4.io);
+	osh_loop_remove(worker->loop, &view->tcp6.io);
+	osh_dns_free(view->dns);
+	HASH_DEL(worker->views, view);
+	osh_snapshot_unref(view->snapshot);
+	osh_vault_box_unref(view->vault);
+	osh_tenant_unref(view->tenant);
+	free(view);
+}
+
+static void answer_errand(struct osh_worker *worker, struct osh_errand *errand)
+{
+	struct osh_channel_message message = { .type = OSH_CHANNEL_DONE };
+
+	if (atomic_fetch_sub(&errand->left, 1) != 1)
+		return;
+	message.sandbox = errand->sandbox;
+	message.serial = errand->serial;
+	(void)osh_channel_send(worker->proxy->channel_fd, &message, NULL, 0);
+	free(errand);
+}
+
+static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (view) {
+		osh_snapshot_unref(view->snapshot);
+		view->snapshot = osh_take(letter->snapshot);
+		if (view->dns)
+			osh_dns_policy_changed(view->dns);
+		osh_session_judge_all(view);
+	}
+	answer_errand(worker, letter->errand);
+}
+
+static void on_vault(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (view) {
+		osh_vault_box_unref(view->vault);
+		view->vault = osh_take(letter->vault);
+	}
+}
+
+static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
+{
+	switch (letter->type) {
+	case OSH_LETTER_ADD:
+		on_add(worker, letter);
+		break;
+	case OSH_LETTER_REMOVE:
+		on_remove(worker, letter);
+		break;
+	case OSH_LETTER_POLICY:
+		on_policy(worker, letter);
+		break;
+	case OSH_LETTER_VAULT:
+		on_vault(worker, letter);
+		break;
+	case OSH_LETTER_STOP:
+		osh_loop_stop(worker->loop);
+		break;
+	}
+	osh_tenant_unref(letter->tenant);
+	osh_snapshot_unref(letter->snapshot);
+	osh_vault_box_unref(letter->vault);
+	free(letter);
+}
+
+static void on_mail(struct osh_io *io, uint32_t events)
+{
+	struct osh_worker *worker = osh_container_of(io, struct osh_worker, mail_io);
+	struct osh_letter *letters, *letter, *next;
+	uint64_t count;
+
+	(void)events;
+	(void)!read(io->fd, &count, sizeof(count));
+	pthread_mutex_lock(&worker->mail_lock);
+	letters = worker->mail;
+	worker->mail = NULL;
+	pthread_mutex_unlock(&worker->mail_lock);
+	LL_FOREACH_SAFE(letters, letter, next)
+		open_letter(worker, letter);
+}
+
+void osh_worker_post(struct osh_worker *worker, struct osh_letter *letter)
+{
+	uint64_t one = 1;
+
+	pthread_mutex_lock(&worker->mail_lock);
+	LL_APPEND(worker->mail, letter);
+	pthread_mutex_unlock(&worker->mail_lock);
+	(void)!write(worker->mail_io.fd, &one, sizeof(one));
+}
+
+/* ---- The thread ------------------------------------------------------------------- */
+
+struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struct osh_ring_writer *ring)
+{
+	struct osh_worker *worker = calloc(1, sizeof(*worker));
+
+	if (!worker)
+		return NULL;
+	worker->proxy = proxy;
+	worker->index = index;
+	worker->ring = ring;
+	pthread_mutex_init(&worker->mail_lock, NULL);
+	worker->loop = osh_loop_new();
+	worker->mail_io = (struct osh_io){
+		.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		.on_ready = on_mail,
+	};
+	if (!worker->loop || worker->mail_io.fd < 0)
+		return NULL; /* the process ends: nothing to take down */
+	worker->resolver = osh_resolver_new(worker->loop, proxy->dns_servers);
+	worker->pool = osh_upstream_pool_new(worker);
+	if (!worker->resolver || !worker->pool || osh_tls_worker_init(worker) < 0)
+		return NULL;
+	osh_loop_set_batch_end(worker->loop, on_batch_end, worker);
+	if (osh_loop_set(worker->loop, &worker->mail_io, EPOLLIN) < 0)
+		return NULL;
+	return worker;
+}
+
+static void *run(void *context)
+{
+	struct osh_worker *worker = context;
+	int r = osh_loop_run(worker->loop);
+
+	/* A worker that cannot wait for events cannot serve: end the process, the agent
+	 * starts another. */
+	if (r < 0) {
+		osh_error("worker %u: %s", worker->index, strerror(-r));
+		_exit(1);
+	}
+	return NULL;
+}
+
+int osh_worker_start(struct osh_worker *worker)
+{
+	return -pthread_create(&worker->thread, NULL, run, worker);
+}

@@ -1,0 +1,157 @@
+/* The data plane's inside: what the files of this folder share.
+ *
+ *   proxy   one per process: maps, settings, the workers
+ *   tenant  one sandbox, shared by all workers: sockets, CA; never changes
+ *   view    a tenant as one worker sees it: its policy snapshot, vault, sessions
+ *   worker  one thread, one loop; owns everything that its sessions touch
+ *
+ * A view belongs to its worker's thread alone, so nothing on the data path locks.
+ * The main thread reaches a worker only through its mailbox. */
+#ifndef OSH_PROXY_WORKER_H
+#define OSH_PROXY_WORKER_H
+
+#include <openssl/ssl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uthash.h>
+
+#include "base/loop.h"
+#include "credential/vault.h"
+#include "kernel/kernel.h"
+#include "openshell/sockets.h"
+#include "policy/policy.h"
+#include "proxy/ca.h"
+#include "proxy/channel.h"
+#include "verdict/ring.h"
+
+struct osh_dns;
+struct osh_resolver;
+struct osh_session;
+struct osh_upstream_pool;
+struct osh_worker;
+
+struct osh_proxy {
+	struct osh_maps maps;
+	int agent_eventfd;      /* raised when a worker published verdicts */
+	int channel_fd;
+	char dns_servers[512];
+	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
+	unsigned worker_count;
+	struct osh_worker *workers[OSH_WORKERS_MAX];
+};
+
+/* A compiled policy in shared memory, counted by the workers that use it. */
+struct osh_snapshot {
+	atomic_uint refs;
+	void *memory;
+	size_t len;
+	struct osh_policy policy;
+	uint32_t generation;
+};
+
+struct osh_vault_box {
+	atomic_uint refs;
+	struct osh_vault *vault;
+};
+
+struct osh_tenant {
+	atomic_uint refs;
+	uint64_t id;
+	char name[OSH_NAME_MAX];
+	struct osh_sandbox_sockets sockets; /* owned */
+	struct osh_ca ca;
+};
+
+/* One listening socket in one worker's loop. */
+struct osh_listener {
+	struct osh_io io;
+	struct osh_view *view;
+};
+
+struct osh_view {
+	struct osh_worker *worker;
+	struct osh_tenant *tenant;      /* counted */
+	struct osh_snapshot *snapshot;  /* counted; NULL: deny everything */
+	struct osh_vault_box *vault;    /* counted; NULL: no credentials */
+	struct osh_listener tcp4, tcp6;
+	struct osh_dns *dns;            /* only in the worker that answers this tenant's DNS */
+	struct osh_session *sessions;   /* doubly linked */
+	unsigned session_count;
+	UT_hash_handle hh;              /* by tenant->id */
+};
+
+/* Who is behind an identity number of the kernel; cached per worker. */
+struct osh_who {
+	uint32_t id;
+	uint32_t flags;
+	char binary[OSH_PATH_MAX];
+	char *lineage;                  /* "a <- b"; owned */
+	struct osh_str *ancestors;      /* owned, into ancestor_text */
+	size_t ancestor_count;
+	char *ancestor_text;            /* owned */
+	UT_hash_handle hh;
+};
+
+struct osh_worker {
+	struct osh_proxy *proxy;
+	unsigned index;
+	pthread_t thread;
+	struct osh_loop *loop;
+	struct osh_view *views;         /* hash */
+	struct osh_who *whos;           /* hash, bounded */
+	struct osh_resolver *resolver;
+	struct osh_upstream_pool *pool;
+	SSL_CTX *server_ctx, *client_ctx;
+	EVP_PKEY *leaf_key;
+	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_ring_writer *ring;
+	bool published;                 /* since the last flush */
+	/* Mailbox: letters from the main thread. */
+	pthread_mutex_t mail_lock;
+	struct osh_letter *mail;
+	struct osh_io mail_io;          /* eventfd */
+};
+
+enum osh_letter_type { OSH_LETTER_ADD, OSH_LETTER_REMOVE, OSH_LETTER_POLICY, OSH_LETTER_VAULT, OSH_LETTER_STOP };
+
+/* Shared by the letters of one message: the last worker to act on it answers. */
+struct osh_errand {
+	atomic_uint left;
+	uint64_t sandbox;
+	uint64_t serial;
+};
+
+struct osh_letter {
+	struct osh_letter *next;
+	enum osh_letter_type type;
+	uint64_t sandbox;
+	struct osh_tenant *tenant;      /* ADD: counted for the receiver */
+	struct osh_snapshot *snapshot;  /* POLICY: counted */
+	struct osh_vault_box *vault;    /* VAULT: counted */
+	struct osh_errand *errand;      /* POLICY */
+};
+
+/* Make a worker whose thread is not running yet. The ring is taken over. NULL when
+ * memory is out. */
+struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struct osh_ring_writer *ring);
+int osh_worker_start(struct osh_worker *worker);
+/* From the main thread: hand a letter over (owned by the worker from now on). */
+void osh_worker_post(struct osh_worker *worker, struct osh_letter *letter);
+
+struct osh_tenant *osh_tenant_ref(struct osh_tenant *tenant);
+void osh_tenant_unref(struct osh_tenant *tenant);
+struct osh_snapshot *osh_snapshot_ref(struct osh_snapshot *snapshot);
+void osh_snapshot_unref(struct osh_snapshot *snapshot);
+struct osh_vault_box *osh_vault_box_ref(struct osh_vault_box *box);
+void osh_vault_box_unref(struct osh_vault_box *box);
+
+/* Who this identity is; NULL when the kernel does not know it (any more). Valid until
+ * the current batch of events ends. */
+const struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity);
+
+/* Record a decision; fills in time, sandbox and revision from the view. */
+void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict);
+
+#endif

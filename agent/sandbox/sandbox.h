@@ -1,0 +1,142 @@
+/* Sandboxes: build one, run programs in it, find it again, end it.
+ *
+ * Order of a creation (agent/control drives it): cgroup_make -> the kernel half
+ * learns the cgroup -> launch -> listeners -> the proxy learns the sandbox and its
+ * policy -> spawn. No program of the user runs before all of that is true. */
+#ifndef OSH_SANDBOX_SANDBOX_H
+#define OSH_SANDBOX_SANDBOX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "openshell/limits.h"
+#include "openshell/sockets.h"
+#include "policy/policy.h"
+
+struct osh_sandbox_host;
+struct osh_sandbox_instance;
+
+/* ---- The host side, once per agent -------------------------------------- */
+
+struct osh_sandbox_host_options {
+	struct osh_loop *loop;
+	const char *state_dir;   /* sandboxes live in STATE_DIR/sandboxes/NAME/ (0700) */
+	const char *run_dir;     /* RUN_DIR/init/NAME.sock: how a restarted agent reaches an init */
+	const char *init_path;   /* build/openshell-init or the installed one */
+};
+
+/* Find cgroup2 in /proc/self/mountinfo, make the agent's root cgroup (name derived
+ * from run_dir, so that two agents do not meet), move nothing. Returns 0 or
+ * -errno with a message that says what to do. */
+int osh_sandbox_host_open(const struct osh_sandbox_host_options *options,
+			  struct osh_sandbox_host **ret_host, struct osh_err *err);
+void osh_sandbox_host_close(struct osh_sandbox_host *host);
+/* Remove the root cgroup; only when no sandbox is left. */
+void osh_sandbox_host_uninstall(struct osh_sandbox_host *host);
+const char *osh_sandbox_host_cgroup(const struct osh_sandbox_host *host); /* absolute path */
+/* Short key derived from run_dir ("" for /run/openshell): names pins likewise. */
+const char *osh_sandbox_host_key(const struct osh_sandbox_host *host);
+/* 0..n: the Landlock ABI of this kernel; 0 none. */
+int osh_sandbox_landlock_abi(void);
+
+/* [a-z0-9][a-z0-9-]{0,62} */
+bool osh_sandbox_name_is_valid(const char *name);
+
+/* ---- One sandbox ---------------------------------------------------------- */
+
+struct osh_sandbox_spec {
+	const char *name;
+	const struct osh_policy_static *policy; /* filesystem, Landlock mode, ids */
+	const char *ca_pem;                     /* the sandbox's CA certificate, PEM text */
+	bool keep;                              /* survives the command that made it */
+	const char *const *env;                 /* NULL-terminated KEY=VALUE: placeholders and the like */
+	const char *const *providers;           /* NULL-terminated names, kept in the record */
+};
+
+/* Make STATE_DIR/sandboxes/NAME and the cgroup. -EEXIST: name taken. */
+int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
+			    struct osh_sandbox_instance **ret_instance, struct osh_err *err);
+
+/* Start openshell-init as pid 1 of new pid, mount, ipc, uts, net and cgroup
+ * namespaces in the sandbox's cgroup, with everything applied that never loosens
+ * again: private root, /sandbox, /tmp, resolv.conf, hosts, passwd, CA bundles,
+ * Landlock, seccomp, no_new_privs, no capability, own uid. Returns when init
+ * answers. On failure nothing is left behind but what cgroup_make made (destroy
+ * it). With OSH_LANDLOCK_HARD_REQUIREMENT an unusable path or a kernel without
+ * Landlock is an error; best effort leaves it out and says so in *warnings (may
+ * be NULL; one line per warning, malloc'ed, the caller frees). */
+int osh_sandbox_launch(struct osh_sandbox_instance *instance, const struct osh_sandbox_spec *spec,
+		       char **ret_warnings, struct osh_err *err);
+
+/* Sockets of the agent inside the sandbox's network namespace, owned by the
+ * caller, non-blocking, close-on-exec (setns there and back; single-threaded). */
+int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
+			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err);
+
+/* A program to run inside. */
+struct osh_sandbox_command {
+	const char *const *argv;  /* NULL-terminated, argv[0] looked up in the sandbox's PATH */
+	const char *const *env;   /* NULL-terminated additions to the sandbox's environment */
+	const char *cwd;          /* NULL: /sandbox */
+	bool tty;                 /* give it a pty of the sandbox's own devpts, as session leader */
+	uint16_t rows, columns;
+	int stdio[3];             /* only without tty; borrowed, duplicated */
+};
+
+struct osh_sandbox_command_events {
+	/* Started (err NULL): pid inside the sandbox; pty_fd is the master (owned by the
+	 * callee) or -1. Not started: err says why ("no such command: x"). */
+	void (*on_started)(void *context, const struct osh_err *err, pid_t pid, int pty_fd);
+	/* Ended: the shell's convention, 0..255 (128 + signal). Called exactly once after a
+	 * successful start, also when the sandbox dies (137). */
+	void (*on_exit)(void *context, int status);
+	void *context;
+};
+
+/* Ask the sandbox's init to run it; answers arrive through the loop. Returns 0
+ * or -errno when init cannot be asked. */
+int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sandbox_command *command,
+		      const struct osh_sandbox_command_events *events, struct osh_err *err);
+/* The caller went away: hang up (SIGHUP, then the pty or pipes are closed) and
+ * forget the callbacks with this context. */
+void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context);
+
+/* Called when the sandbox's init ends by itself or is killed. */
+void osh_sandbox_on_death(struct osh_sandbox_instance *instance,
+			  void (*on_death)(void *context, struct osh_sandbox_instance *instance),
+			  void *context);
+
+/* Kill everything in it (cgroup.kill), wait until it is empty, remove cgroup,
+ * mounts, directories and files. Works on half-made ones. Frees the instance. */
+int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *err);
+/* Free the handle, leave the sandbox running (the agent stops). */
+void osh_sandbox_release(struct osh_sandbox_instance *instance);
+
+/* Find every sandbox of an earlier agent under state_dir: running ones (pid and start
+ * time of init and cgroup id checked) are handed to `each`; the remains of dead ones
+ * are removed. Returns how many run or -errno. */
+int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
+			  void (*each)(void *context, struct osh_sandbox_instance *instance),
+			  void *context, struct osh_err *err);
+
+/* Facts; strings are borrowed and live as long as the instance. */
+const char *osh_sandbox_name(const struct osh_sandbox_instance *instance);
+uint64_t osh_sandbox_id(const struct osh_sandbox_instance *instance); /* cgroup id */
+const char *osh_sandbox_dir(const struct osh_sandbox_instance *instance);
+const char *osh_sandbox_log_path(const struct osh_sandbox_instance *instance);
+uid_t osh_sandbox_uid(const struct osh_sandbox_instance *instance);
+pid_t osh_sandbox_init_pid(const struct osh_sandbox_instance *instance);
+int64_t osh_sandbox_created(const struct osh_sandbox_instance *instance); /* Unix seconds */
+bool osh_sandbox_keep(const struct osh_sandbox_instance *instance);
+const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *instance);
+
+/* Where a path leads inside the sandbox's root when it or a directory in it is a
+ * symbolic link (openat2 RESOLVE_IN_ROOT on /proc/INIT/root): 0 and the final path,
+ * -ENOENT, or -EALREADY when it is no link. For osh_policy_compile. */
+int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,35 @@
+/* A verdict as text. One escape function (osh_str_escape, jansson for JSON)
+ * stands between untrusted bytes and every output. */
+#ifndef OSH_VERDICT_FORMAT_H
+#define OSH_VERDICT_FORMAT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "openshell/verdict.h"
+
+const char *osh_verdict_decision_name(enum osh_verdict_decision decision); /* allow, deny, audit */
+const char *osh_verdict_engine_name(enum osh_verdict_engine engine);
+
+/* The shorthand line of policy-semantics "Log lines", with a UTC time stamp in
+ * front and no newline:
+ *   2026-01-02T03:04:05.678Z HTTP:PUT [MED] DENIED PUT https://api.github.com/x
+ *   [binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] [reason:...]
+ * Returns the length, cut at size - 1. */
+size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t size);
+
+/* A JSON object (id, time, sandbox, binary, pid, lineage, and the l7_ and dst_
+ * fields under the names of the dashboard; absent ones left out). The caller
+ * owns the reference; NULL when memory is out. Invalid UTF-8 becomes \xHH text. */
+json_t *osh_verdict_json(const struct osh_verdict *verdict);
+/* The reverse, for the journal: strings are borrowed from `json`. 0 or -EBADMSG. */
+int osh_verdict_from_json(const json_t *json, struct osh_verdict *ret_verdict);
+
+/* Field names and values in the order of the detail view; calls `each` for every
+ * field that is set, value escaped. */
+void osh_verdict_fields(const struct osh_verdict *verdict,
+			void (*each)(void *context, const char *name, const char *value),
+			void *context);
+
+#endif

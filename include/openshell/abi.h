@@ -1,0 +1,153 @@
+/* What the kernel programs (bpf/) and the agent (agent/kernel, agent/proxy)
+ * share: map keys, map values and ring records. Included unchanged by both, so:
+ * fixed-width types, explicit zeroed padding, sizes asserted.
+ *
+ * Byte order: *_be fields are network order, *_host fields host order.
+ * A sandbox is named everywhere in the kernel by its cgroup id: never reused
+ * while the kernel runs, and what every hook can ask for. */
+#ifndef OPENSHELL_ABI_H
+#define OPENSHELL_ABI_H
+
+#include <linux/types.h>
+
+#include "openshell/limits.h"
+
+/* An address as one 16-byte value: IPv4 is stored IPv4-mapped
+ * (::ffff:a.b.c.d, RFC 4291 2.5.5.2), so one key serves both families. */
+struct osh_addr {
+	__u32 word_be[4];
+};
+
+/* What runs, and by whom it was started: one interned node of the tree of all
+ * execs in a sandbox. The node's id names binary and lineage at once. */
+struct osh_identity {
+	__u64 sandbox;     /* cgroup id */
+	__u64 ino;
+	__u64 ctime_ns;    /* of the executable's inode when it was executed */
+	__u32 dev;         /* kernel dev_t (new_encode_dev is not applied) */
+	__u32 parent;      /* identity that executed this one; 0: none */
+	__u32 depth;       /* ancestors above this one */
+	__u32 flags;       /* OSH_EXE_* */
+	char path[OSH_PATH_MAX]; /* as seen from the sandbox's root, NUL padded */
+};
+_Static_assert(sizeof(struct osh_identity) == 40 + OSH_PATH_MAX, "identity is a map key: no holes");
+
+enum {
+	OSH_EXE_UNLINKED = 1 << 0,  /* no name in the file system: memfd, O_TMPFILE, deleted */
+	OSH_EXE_NO_PATH = 1 << 1,   /* path longer or deeper than the bounds */
+	OSH_EXE_TOO_DEEP = 1 << 2,  /* lineage longer than OSH_LINEAGE_MAX */
+};
+
+/* Task storage, set at exec and inherited at fork. */
+struct osh_task {
+	__u32 identity; /* 0: unknown, denied */
+	__u32 pad;
+};
+
+/* sandboxes map: cgroup id -> this. No entry means deny everything. */
+struct osh_sandbox {
+	__u32 generation;  /* bumped by every policy change; part of the denial key */
+	__u32 identities;  /* how many were interned: bounded per sandbox */
+};
+
+/* Why the kernel refused; the agent turns it into words. */
+enum osh_kernel_reason {
+	OSH_KERNEL_NO_SANDBOX = 1,   /* cgroup is not a sandbox (any more) */
+	OSH_KERNEL_NO_IDENTITY,      /* executable or lineage could not be told */
+	OSH_KERNEL_NOT_REACHABLE,    /* no policy names this address and port */
+	OSH_KERNEL_CACHED_DENIAL,    /* user space denied the same question before */
+	OSH_KERNEL_PROTOCOL,         /* UDP other than DNS */
+	OSH_KERNEL_SOCKET_TYPE,      /* socket family, type or protocol */
+	OSH_KERNEL_AGENT_ADDRESS,    /* dialled the agent's own listener */
+	OSH_KERNEL_TABLE_FULL,       /* could not remember the flow */
+	OSH_KERNEL_REASON_COUNT,
+};
+
+/* flows map: what the connect hook saw, keyed by the client's own end of the
+ * redirected connection, set by sockops when it is established and taken
+ * (looked up and deleted) by whoever accepts it. */
+struct osh_flow_key {
+	__u64 sandbox;
+	struct osh_addr client;
+	__u16 client_port_host;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct osh_flow_key) == 32, "map key: no holes");
+
+struct osh_flow {
+	struct osh_addr dst;      /* what the program asked for */
+	__u16 dst_port_host;
+	__u16 pad;
+	__u32 identity;
+	__u32 pid;                /* thread group, in the initial pid namespace */
+	__u32 pad2;
+	__u64 cookie;             /* bpf_get_socket_cookie */
+};
+_Static_assert(sizeof(struct osh_flow) == 40, "map value: no holes");
+
+/* reachable map (a set): destinations that some endpoint of the sandbox's
+ * policy names. Address all zero: any address on that port (hostless endpoints).
+ * Ports 80 and 443 need no entry: there the proxy explains a denial. */
+struct osh_reach_key {
+	__u64 sandbox;
+	struct osh_addr dst;
+	__u16 dst_port_host;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct osh_reach_key) == 32, "map key: no holes");
+
+/* denials map (LRU): connect-time questions answered "deny" by user space.
+ * Evicting an entry costs a trip to user space, never an allow. */
+struct osh_denial_key {
+	__u64 sandbox;
+	struct osh_addr dst;
+	__u32 generation;
+	__u32 identity;
+	__u16 dst_port_host;
+	__u16 pad[3];
+};
+_Static_assert(sizeof(struct osh_denial_key) == 40, "map key: no holes");
+
+/* leases map: the name behind a synthetic address of one sandbox. Always keyed
+ * by the IPv4 form of the address; its IPv6 twin carries the same 32 bits. */
+struct osh_lease_key {
+	__u64 sandbox;
+	__u32 addr_host;  /* inside OSH_SYNTH_PREFIX */
+	__u32 pad;
+};
+
+struct osh_lease {
+	char host[OSH_HOST_MAX]; /* lower case, no trailing dot, NUL padded */
+};
+
+/* Kernel ring record: one refusal. */
+struct osh_event {
+	__u64 sandbox;
+	__u64 time_ns;      /* CLOCK_BOOTTIME */
+	struct osh_addr dst;
+	__u32 identity;
+	__u32 pid;
+	__u32 reason;       /* enum osh_kernel_reason */
+	__u16 dst_port_host;
+	__u8 ip_protocol;   /* IPPROTO_*; for OSH_KERNEL_SOCKET_TYPE what was asked for */
+	__u8 family;        /* AF_* */
+	__u32 sock_type;    /* SOCK_*; only for OSH_KERNEL_SOCKET_TYPE */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct osh_event) == 56, "ring record: no holes");
+
+/* counters map (per CPU): indexes. */
+enum osh_counter {
+	OSH_COUNT_EXEC,
+	OSH_COUNT_EXEC_NO_IDENTITY,
+	OSH_COUNT_CONNECT_REDIRECTED,
+	OSH_COUNT_CONNECT_DENIED,
+	OSH_COUNT_CONNECT_LOCAL,
+	OSH_COUNT_DNS_REDIRECTED,
+	OSH_COUNT_SOCKET_REFUSED,
+	OSH_COUNT_EVENT_LOST,      /* ring full: a refusal without a record */
+	OSH_COUNT_FLOW_LOST,       /* flows map full: the flow is refused by the proxy */
+	OSH_COUNTER_COUNT,
+};
+
+#endif

@@ -1,0 +1,44 @@
+/* Every bound that two parts of openshell must agree on, in one place.
+ * Included by BPF code too: only preprocessor constants. */
+#ifndef OPENSHELL_LIMITS_H
+#define OPENSHELL_LIMITS_H
+
+#define OSH_NAME_MAX 64       /* sandbox and provider names, NUL included: [a-z0-9][a-z0-9-]{0,62} */
+#define OSH_PATH_MAX 256      /* an executable's path as identity, NUL included; longer means no identity */
+#define OSH_HOST_MAX 256      /* a DNS name in text form (RFC 1035: 253), NUL included */
+#define OSH_LINEAGE_MAX 64    /* ancestors of a task; deeper means no identity */
+#define OSH_PATH_DEPTH_MAX 48 /* directories in an executable's path */
+
+#define OSH_IDENTITIES_MAX 65536           /* all sandboxes together */
+#define OSH_IDENTITIES_PER_SANDBOX_MAX 4096
+#define OSH_SANDBOXES_MAX 1024
+#define OSH_FLOWS_MAX 65536
+#define OSH_DENIALS_MAX 65536
+#define OSH_REACHABLE_MAX 262144
+#define OSH_LEASES_MAX 131072
+#define OSH_LEASES_PER_SANDBOX_MAX 8192
+#define OSH_EVENT_RING_BYTES (4u << 20)
+
+/* The sandbox's private network. 198.18.0.0/15 (RFC 2544) never routes on the
+ * internet; fd6f:7368::/96 (RFC 4193) carries the same 32 bits for IPv6. */
+#define OSH_SYNTH_PREFIX 0xc6120000u  /* 198.18.0.0, host order */
+#define OSH_SYNTH_MASK 0xfffe0000u    /* /15 */
+#define OSH_SYNTH_FIRST 0xc6120010u   /* the first address given to a name */
+#define OSH_SYNTH_LAST 0xc613fffeu
+#define OSH_GATEWAY 0xc6120001u       /* 198.18.0.1: on lo; the agent listens here */
+#define OSH_SYNTH6_WORD0 0xfd6f7368u  /* first 32 bits of fd6f:7368::/96, host order; words 1 and 2 are 0 */
+
+/* Both are below ip_unprivileged_port_start, so a sandbox can never squat on them. */
+#define OSH_REDIRECT_PORT 1
+#define OSH_DNS_PORT 53
+
+/* Users without an account, far above what useradd, systemd and container runtimes
+ * hand out (systemd's UIDS-GIDS: 1879048192 and up is unused). */
+#define OSH_PROXY_UID 0x77fffffeu
+#define OSH_SANDBOX_UID_FIRST 0x78000000u /* + low 24 bits of the cgroup id */
+
+#define OSH_POLICY_BYTES_MAX (1u << 20)
+#define OSH_POLICY_DEPTH_MAX 32
+#define OSH_POLICY_ERRORS_MAX 20
+
+#endif
