@@ -232,7 +232,7 @@ static void limit_files(rlim_t bytes)
 {
 	struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
 
-	signal(SIGXFSZ, SIG_IGN);
+	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
 
