@@ -55,9 +55,20 @@ static int create_ruleset(const struct ruleset_attr *attr, size_t size, uint32_t
 	return (int)syscall(SYS_landlock_create_ruleset, attr, size, flags);
 }
 
-int osh_landlock_abi(void)
+/* Not built in (ENOSYS) and not enabled at boot (EOPNOTSUPP) are facts about the host;
+ * any other error is a failure, never "no Landlock". */
+static int query_abi(void)
 {
 	int abi = create_ruleset(NULL, 0, CREATE_RULESET_VERSION);
+
+	if (abi >= 0)
+		return abi;
+	return errno == ENOSYS || errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+int osh_landlock_abi(void)
+{
+	int abi = query_abi();
 
 	return abi < 0 ? 0 : abi;
 }
@@ -79,12 +90,12 @@ static uint64_t fs_rights_of(int abi)
  * so the whole struct may be passed to every one. */
 int osh_landlock_new(struct osh_landlock **ret_landlock)
 {
-	int abi = osh_landlock_abi();
+	int abi = query_abi();
 	struct ruleset_attr attr = { .handled_access_fs = fs_rights_of(abi) };
 	struct osh_landlock *landlock;
 
-	if (abi == 0)
-		return -EOPNOTSUPP;
+	if (abi <= 0)
+		return abi < 0 ? abi : -EOPNOTSUPP;
 	if (abi >= 6)
 		attr.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;
 	landlock = malloc(sizeof(*landlock));

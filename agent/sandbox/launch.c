@@ -334,11 +334,14 @@ static int launch_child(struct osh_sandbox_instance *instance, struct launch *la
 	return 0;
 }
 
-/* Back to what cgroup_make made. */
+/* Back to what cgroup_make made. By the pidfd first: a cgroup that cgroup.kill was used
+ * on kills every process cloned into it later (seen on 6.18), so that a second launch
+ * would fail. With its pid 1 the whole pid namespace dies. */
 static void undo_launch(struct osh_sandbox_instance *instance)
 {
-	(void)cgroup_kill(instance->cgroup_fd);
+	sandbox_kill_init(instance);
 	sandbox_reap_init(instance);
+	(void)cgroup_kill(instance->cgroup_fd);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);

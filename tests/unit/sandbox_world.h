@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <criterion/parameterized.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -246,7 +247,7 @@ static inline int sh(struct run *run, const char *line)
 	do {                                                                               \
 		static struct run run_;                                                    \
 		int status_ = sh(&run_, line);                                             \
-		cr_expect(ne(int, status_ == 0 \&\& strcmp(run_.output, want) == 0, 0),                  \
+		cr_expect(ne(int, status_ == 0 && strcmp(run_.output, want) == 0, 0),                  \
 			  "%s\n  status %d, output: %s\n  wanted: %s", line, status_,      \
 			  run_.output, want);                                              \
 	} while (0)
