@@ -524,6 +524,9 @@ static bool is_named_by_connection(const struct osh_http_head *head, struct osh_
 
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field)
 {
+	/* HTTP/1.0 knows no interim response that Expect could ask for. */
+	if (head->minor == 0 && same_name(field->name, "expect"))
+		return false;
 	return !is_listed(field->name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
 	       !is_listed(field->name, overriding, OSH_COUNT_OF(overriding)) &&
 	       !has_name_prefix(field->name, "x-forwarded-") &&
