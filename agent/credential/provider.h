@@ -17,7 +17,7 @@ struct osh_provider_type {
 	const char *name;               /* "github" */
 	const char *const *variables;   /* NULL-terminated: tried in this order by --from-existing;
 	                                 * all of them are set inside a sandbox */
-	const char *const *hosts;       /* NULL-terminated, exact: where the secret may go */
+	const char *const *hosts;       /* NULL-terminated, exact: where the secret may go; git's first */
 	const char *git_username;       /* for git's credential helper inside; NULL none */
 };
 
@@ -33,13 +33,16 @@ struct osh_provider {
 };
 
 void osh_provider_done(struct osh_provider *provider);
-/* DIR/NAME.json, 0600. A secret with CR, LF or NUL, empty or over 4096 bytes is refused. */
+/* DIR/NAME.json, 0600. A secret with CR, LF or NUL, empty or over 4096 bytes is refused;
+ * -EEXIST when the name is taken. */
 int osh_provider_save(const char *dir, const struct osh_provider *provider, struct osh_err *err);
+/* -ENOENT, -EPERM (not a 0600 file of this user), -EBADMSG (damaged). */
 int osh_provider_load(const char *dir, const char *name, struct osh_provider *ret_provider,
 		      struct osh_err *err);
 int osh_provider_delete(const char *dir, const char *name, struct osh_err *err);
 /* Calls `each` for every stored provider (name, type name, time of creation in
- * seconds); the secret is not read. */
+ * seconds), by name; the secret is not read. A file that cannot be used is listed with
+ * the type "damaged", so that it can be deleted. */
 int osh_provider_list(const char *dir,
 		      void (*each)(void *context, const char *name, const char *type, int64_t created),
 		      void *context, struct osh_err *err);
@@ -47,7 +50,8 @@ int osh_provider_list(const char *dir,
 /* What a sandbox with this provider sees in its environment: every variable of the
  * type, set to the placeholder, and with git_username the configuration that makes git
  * offer it (GIT_CONFIG_KEY_n, GIT_CONFIG_VALUE_n, git-config(1)). *git_configs numbers
- * those over several providers; the caller adds GIT_CONFIG_COUNT. */
+ * those over several providers; the caller adds GIT_CONFIG_COUNT. git's helper is bound to
+ * the type's first host. */
 void osh_provider_environment(const struct osh_provider_type *type, const char *placeholder,
 			      unsigned *git_configs,
 			      void (*each)(void *context, const char *key, const char *value),
@@ -56,7 +60,7 @@ void osh_provider_environment(const struct osh_provider_type *type, const char *
 /* A placeholder with the shape of `secret`: same length and prefix ("ghp_"),
  * every other letter and digit replaced by a random one of its class
  * (getrandom(2)); at least 20 random characters, if need be longer than the
- * secret. malloc'ed, the caller frees. NULL when out of memory. */
+ * secret, and at most 160 in all. Only prefixes known to be public are kept. malloc'ed, the caller frees. NULL when out of memory. */
 char *osh_placeholder_new(const struct osh_secret *secret);
 
 #endif

@@ -16,7 +16,8 @@ struct osh_vault;
 
 struct osh_vault *osh_vault_new(void);
 void osh_vault_free(struct osh_vault *vault);
-/* Copies all. `hosts` is NULL-terminated. Returns 0 or -ENOMEM. */
+/* Copies all. `hosts` is NULL-terminated. Returns 0, -ENOMEM, -EINVAL (placeholder not
+ * 16 to 160 of [A-Za-z0-9._~-], secret empty or with CR, LF, NUL), -E2BIG (full). */
 int osh_vault_add(struct osh_vault *vault, const char *provider, const char *placeholder,
 		  const struct osh_secret *secret, const char *const *hosts);
 bool osh_vault_is_empty(const struct osh_vault *vault);

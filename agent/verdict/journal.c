@@ -1,0 +1,321 @@
+#include "verdict/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/mem.h"
+#include "verdict/format.h"
+
+#define CURRENT_FILE "current.jsonl"
+#define BUFFER_BYTES (512u << 10)
+/* A record's 4096 bytes, each a six-byte \u00xx at worst, and the names. */
+#define LINE_BYTES_MAX (32u << 10)
+
+struct osh_journal {
+	int dir_fd;
+	int fd;              /* current.jsonl, -1 after a failed rotation */
+	uint64_t file_bytes;
+	uint64_t next_id;
+	uint64_t dropped;
+	uint64_t buffered;   /* records in `buf` */
+	struct osh_buf buf;
+};
+
+/* ---- What a former agent left ------------------------------------------------------ */
+
+/* The id of a whole line. Returns false when it is not a record. */
+static bool line_id(struct osh_str line, uint64_t *ret_id)
+{
+	struct osh_verdict verdict;
+	json_t *json = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
+	bool ok = json && osh_verdict_from_json(json, &verdict) == 0;
+
+	if (ok)
+		*ret_id = verdict.id;
+	json_decref(json);
+	return ok;
+}
+
+/* The greatest id in the last lines of a file, and where its last whole line ends.
+ * Ids grow, so the last readable line has it. */
+static int read_tail(int fd, uint64_t *ret_id, uint64_t *ret_whole_bytes)
+{
+	_cleanup_free_ char *tail = malloc(2 * LINE_BYTES_MAX);
+	struct stat st;
+	off_t start;
+	ssize_t n;
+	size_t end;
+
+	if (!tail)
+		return -ENOMEM;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	start = st.st_size > (off_t)(2 * LINE_BYTES_MAX) ? st.st_size - (off_t)(2 * LINE_BYTES_MAX) : 0;
+	n = pread(fd, tail, 2 * LINE_BYTES_MAX, start);
+	if (n < 0)
+		return -errno;
+	end = (size_t)n;
+	while (end && tail[end - 1] != '\n')
+		end--;
+	*ret_whole_bytes = (uint64_t)start + end;
+	*ret_id = 0;
+	while (end) {
+		size_t begin = end - 1; /* the line's own newline */
+
+		while (begin && tail[begin - 1] != '\n')
+			begin--;
+		if (line_id(osh_str_n(tail + begin, end - 1 - begin), ret_id))
+			return 0;
+		end = begin;
+	}
+	return 0;
+}
+
+static void older_name(unsigned age, char buf[32])
+{
+	snprintf(buf, 32, "%u.jsonl", age);
+}
+
+static int open_file(const struct osh_journal *journal, const char *name, int flags)
+{
+	int fd = openat(journal->dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* Only asked when current.jsonl holds no record: just rotated, or empty. */
+static void look_in_older_files(struct osh_journal *journal)
+{
+	for (unsigned age = 1; age <= OSH_JOURNAL_KEPT && journal->next_id == 1; age++) {
+		char name[32];
+		uint64_t id = 0, whole;
+		int fd;
+
+		older_name(age, name);
+		fd = open_file(journal, name, O_RDONLY);
+		if (fd >= 0 && read_tail(fd, &id, &whole) == 0)
+			journal->next_id = id + 1;
+		osh_close(fd);
+	}
+}
+
+/* A line without its end was torn by a crash: it is cut off, and the id that it most
+ * likely carried is not given again. */
+static int mend_current(struct osh_journal *journal)
+{
+	uint64_t id = 0, whole = 0;
+	struct stat st;
+	int r = read_tail(journal->fd, &id, &whole);
+
+	if (r < 0)
+		return r;
+	if (fstat(journal->fd, &st) < 0)
+		return -errno;
+	journal->next_id = id + 1;
+	journal->file_bytes = whole;
+	look_in_older_files(journal);
+	if ((uint64_t)st.st_size == whole)
+		return 0;
+	journal->next_id++;
+	return ftruncate(journal->fd, (off_t)whole) < 0 ? -errno : 0;
+}
+
+/* ---- Opening and closing ------------------------------------------------------------ */
+
+static int open_current(struct osh_journal *journal)
+{
+	_cleanup_fd_ int fd = open_file(journal, CURRENT_FILE, O_RDWR | O_CREAT | O_APPEND);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -EINVAL;
+	journal->fd = osh_take_fd(&fd);
+	journal->file_bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+int osh_journal_open(const char *dir, struct osh_journal **ret_journal)
+{
+	struct osh_journal *journal;
+	int r;
+
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	journal = calloc(1, sizeof(*journal));
+	if (!journal)
+		return -ENOMEM;
+	osh_buf_init(&journal->buf, BUFFER_BYTES);
+	journal->fd = -1;
+	journal->next_id = 1;
+	journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	r = journal->dir_fd < 0 ? -errno : open_current(journal);
+	if (r == 0)
+		r = mend_current(journal);
+	if (r < 0) {
+		osh_journal_close(journal);
+		return r;
+	}
+	*ret_journal = journal;
+	return 0;
+}
+
+void osh_journal_close(struct osh_journal *journal)
+{
+	if (!journal)
+		return;
+	osh_journal_flush(journal);
+	osh_close(journal->fd);
+	osh_close(journal->dir_fd);
+	osh_buf_done(&journal->buf);
+	free(journal);
+}
+
+/* ---- Writing --------------------------------------------------------------------- */
+
+/* 3 -> 4, 2 -> 3, 1 -> 2, current -> 1; what was 4 is gone. */
+static int rotate(struct osh_journal *journal)
+{
+	char from[32], to[32];
+
+	for (unsigned age = OSH_JOURNAL_KEPT; age > 1; age--) {
+		older_name(age - 1, from);
+		older_name(age, to);
+		if (renameat(journal->dir_fd, from, journal->dir_fd, to) < 0 && errno != ENOENT)
+			return -errno;
+	}
+	older_name(1, to);
+	if (renameat(journal->dir_fd, CURRENT_FILE, journal->dir_fd, to) < 0 && errno != ENOENT)
+		return -errno;
+	journal->fd = osh_close(journal->fd);
+	return open_current(journal);
+}
+
+static uint64_t count_lines(const char *data, size_t len)
+{
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < len; i++)
+		count += data[i] == '\n';
+	return count;
+}
+
+/* Write all that is buffered, in whole lines: a part of one is taken back, so that
+ * the file never holds a torn line for want of space. Returns the lines written. */
+static uint64_t write_lines(struct osh_journal *journal)
+{
+	const char *data = osh_buf_bytes(&journal->buf);
+	size_t done = 0;
+
+	while (done < journal->buf.len) {
+		ssize_t n = write(journal->fd, data + done, journal->buf.len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	if (done < journal->buf.len) {
+		while (done && data[done - 1] != '\n')
+			done--;
+		(void)!ftruncate(journal->fd, (off_t)(journal->file_bytes + done));
+	}
+	journal->file_bytes += done;
+	return count_lines(data, done);
+}
+
+void osh_journal_flush(struct osh_journal *journal)
+{
+	int r = 0;
+
+	if (!journal->buffered)
+		return;
+	if (journal->fd < 0)
+		r = open_current(journal); /* again, after a failed rotation */
+	else if (journal->file_bytes && journal->file_bytes + journal->buf.len > OSH_JOURNAL_FILE_BYTES)
+		r = rotate(journal);
+	if (r == 0)
+		journal->buffered -= write_lines(journal);
+	journal->dropped += journal->buffered;
+	journal->buffered = 0;
+	osh_buf_clear(&journal->buf);
+}
+
+/* Append one line to the buffer. Returns 0 or -errno; nothing of it stays on failure. */
+static int buffer_line(struct osh_journal *journal, const struct osh_verdict *verdict)
+{
+	json_t *json = osh_verdict_json(verdict);
+	size_t len;
+	int r;
+
+	if (!json)
+		return -ENOMEM;
+	/* ASCII only: nothing in the file can steer the terminal of who reads it. */
+	r = osh_buf_reserve(&journal->buf, LINE_BYTES_MAX);
+	if (r == 0) {
+		len = json_dumpb(json, osh_buf_tail(&journal->buf), LINE_BYTES_MAX - 1,
+				 JSON_COMPACT | JSON_ENSURE_ASCII);
+		if (len == 0 || len > LINE_BYTES_MAX - 1) {
+			r = -EOVERFLOW;
+		} else {
+			osh_buf_tail(&journal->buf)[len] = '\n';
+			osh_buf_grew(&journal->buf, len + 1);
+		}
+	}
+	json_decref(json);
+	return r;
+}
+
+void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *verdict)
+{
+	if (osh_buf_free_bytes(&journal->buf) < LINE_BYTES_MAX)
+		osh_journal_flush(journal);
+	if (buffer_line(journal, verdict) == 0)
+		journal->buffered++;
+	else
+		journal->dropped++;
+}
+
+uint64_t osh_journal_dropped(const struct osh_journal *journal)
+{
+	return journal->dropped;
+}
+
+uint64_t osh_journal_next_id(const struct osh_journal *journal)
+{
+	return journal->next_id;
+}
+
+int osh_journal_reader_fds(const struct osh_journal *journal, int *ret_fds, size_t max)
+{
+	size_t count = 0;
+
+	for (unsigned age = OSH_JOURNAL_KEPT + 1; age-- > 0 && count < max;) {
+		char name[32] = CURRENT_FILE;
+		int fd;
+
+		if (age)
+			older_name(age, name);
+		fd = open_file(journal, name, O_RDONLY);
+		if (fd >= 0)
+			ret_fds[count++] = fd;
+		else if (fd != -ENOENT) {
+			while (count)
+				osh_close(ret_fds[--count]);
+			return fd;
+		}
+	}
+	return (int)count;
+}
