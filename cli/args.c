@@ -173,11 +173,15 @@ bool osh_args_name(const struct osh_command *command, const char *option, const 
 	int extra = option ? 0 : 1;
 
 	if (!option && args->count == 0) {
-		*ret_status = osh_cli_misuse(command, "no sandbox named: give its NAME");
+		*ret_status = osh_cli_misuse(command, "NAME is missing");
 		return false;
 	}
 	if (args->count > extra) {
 		*ret_status = osh_cli_misuse(command, "unexpected argument '%s'", args->words[extra]);
+		return false;
+	}
+	if (args->rest) {
+		*ret_status = osh_cli_misuse(command, "unexpected argument '--'");
 		return false;
 	}
 	*ret_name = option ? option : args->words[0];

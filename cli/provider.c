@@ -1,6 +1,7 @@
 /* The commands about providers. The secret goes from this process's environment
  * into a pipe and is overwritten here, before the agent is even asked. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -202,11 +202,12 @@ static int run_connect(struct osh_cli *cli, const struct osh_command *command, i
 	struct osh_args args;
 	int status;
 
-	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
-	    !osh_args_name(command, values.name, &args, &run.sandbox, &status))
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
 		return status;
 	if (args.rest)
 		return osh_cli_misuse(command, "connect opens a shell: for a command use 'openshell sandbox exec'");
+	if (!osh_args_name(command, values.name, &args, &run.sandbox, &status))
+		return status;
 	return run_inside(cli, &run);
 }
 
@@ -218,7 +219,7 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 {
 	struct exec_values values = { 0 };
 	struct osh_run run = { 0 };
-	struct osh_args args;
+	struct osh_args args, words;
 	int status;
 
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
@@ -226,7 +227,9 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 	if (args.count > (values.name ? 0 : 1))
 		return osh_cli_misuse(command, "unexpected argument '%s': put the command behind --",
 				      args.words[values.name ? 0 : 1]);
-	if (!osh_args_name(command, values.name, &args, &run.sandbox, &status) ||
+	words = args;
+	words.rest = NULL;
+	if (!osh_args_name(command, values.name, &words, &run.sandbox, &status) ||
 	    !osh_args_env(command, &values.env, &status))
 		return status;
 	if (args.rest_count == 0)
@@ -280,7 +283,7 @@ static int run_delete(struct osh_cli *cli, const struct osh_command *command, in
 	if (args.rest)
 		return osh_cli_misuse(command, "unexpected argument '--'");
 	if (args.count == 0 && values.names.count == 0)
-		return osh_cli_misuse(command, "no sandbox named: give its NAME");
+		return osh_cli_misuse(command, "NAME is missing");
 	status = osh_client_open(cli, false, &client);
 	if (status != OSH_EXIT_OK)
 		return status;

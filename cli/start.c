@@ -176,7 +176,7 @@ static void read_last_line(const struct launch *launch, char *line, size_t size)
 		len--;
 	text[len > 0 ? len : 0] = '\0';
 	start = strrchr(text, '\n');
-	snprintf(line, size, "%s", start ? start + 1 : text);
+	snprintf(line, size, "%.*s", (int)size - 1, start ? start + 1 : text);
 }
 
 static int report_death(const struct launch *launch, struct osh_err *err)
