@@ -60,7 +60,8 @@ void osh_provider_environment(const struct osh_provider_type *type, const char *
 /* A placeholder with the shape of `secret`: same length and prefix ("ghp_"),
  * every other letter and digit replaced by a random one of its class
  * (getrandom(2)); at least 20 random characters, if need be longer than the
- * secret, and at most 160 in all. Only prefixes known to be public are kept. malloc'ed, the caller frees. NULL when out of memory. */
+ * secret, and at most 160 in all. Only prefixes known to be public are kept. malloc'ed,
+ * the caller frees. NULL when out of memory. */
 char *osh_placeholder_new(const struct osh_secret *secret);
 
 #endif
