@@ -25,7 +25,7 @@ agent_answers() {
 agent_start() {
 	AGENT_DIR=$1
 	AGENT_SOCKET=$AGENT_DIR/run/openshell.sock
-	mkdir -p -m 0755 "$AGENT_DIR"
+	mkdir -p "$AGENT_DIR"
 	agent_config >"$AGENT_DIR/config.yaml"
 	# The world's namespace, but the host's mounts: cgroup2 must stay visible.
 	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
