@@ -33,16 +33,18 @@ start_all() {
 	export AGENT_DIR AGENT_PID AGENT_SOCKET
 }
 
-# The agent may have been started again by a test, in another shell.
+# Every agent started in this file, whoever started it: a test may have ended early.
 stop_all() {
-	local name
-	if [[ ${SCRATCH:-} && -s $SCRATCH/agent/agent.pid ]]; then
-		AGENT_PID=$(<"$SCRATCH/agent/agent.pid")
+	local file name
+	for file in "${SCRATCH:-/nonexistent}"/*/agent.pid; do
+		[[ -s $file ]] || continue
+		AGENT_PID=$(<"$file")
+		OPENSHELL_SOCKET=${file%/agent.pid}/run/openshell.sock
 		for name in $(osh sandbox list -o name 2>/dev/null); do
 			osh sandbox delete "$name" || true
 		done
 		agent_stop
-	fi
+	done
 	[[ ! ${WORLD_NAME:-} ]] || "$REPO/scripts/world" down "$WORLD_NAME"
 	[[ ! ${SCRATCH:-} ]] || rm -rf "$SCRATCH"
 }
@@ -101,6 +103,11 @@ json() {
 }
 
 # ---- Assertions ---------------------------------------------------------------------------------
+
+# A bare `! command` does not fail a test; this does.
+refute() {
+	! "$@" || fail "should have failed: $*"
+}
 
 fail() {
 	printf '%s\n' "$@" >&2
@@ -182,6 +189,17 @@ packets() { tcpdump -nr "$WORLD_DIR/capture.pcap" "$@" 2>/dev/null | wc -l; }
 
 # How many requests arrived with TEXT in their head, in clear or inside Basic.
 seen() { /usr/bin/python3 "$REPO/scripts/world.d/seen" "$WORLD_DIR" "$1"; }
+
+# has_request SINCE PART...: a request after line SINCE of the log, with all PARTs in its record.
+has_request() {
+	local since=$1 found part
+	shift
+	found=$(events_since "$since" | grep -F '"event": "request"')
+	for part in "$@"; do
+		found=$(grep -F -- "$part" <<<"$found")
+	done
+	[[ $found ]]
+}
 
 # What the servers saw since MARK (a number of lines): marks=$(mark); events_since "$marks"
 mark() { wc -l <"$WORLD_DIR/requests.log"; }
