@@ -77,7 +77,6 @@ inside() {
 
 # put NAME FILE PATH: a copy of FILE at PATH inside, executable.
 put() {
-	# shellcheck disable=SC2016  # expanded inside
 	inside "$1" sh -c 'cat >"$1" && chmod 0755 "$1"' _ "$3" <"$2"
 }
 

@@ -39,20 +39,16 @@ status_of() {
 
 @test "a name in argv or in comm changes nothing" {
 	inside who cp /usr/bin/curl /tmp/liar
-	# shellcheck disable=SC2016
 	run inside who bash -c 'exec -a /usr/bin/curl /tmp/liar "$@"' _ -sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
 	expect_equal "$output" 403
-	# shellcheck disable=SC2016
 	run inside who bash -c 'exec -a /tmp/liar /usr/bin/curl "$@"' _ -sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
 	expect_equal "$output" 200
 }
 
 @test "a script is its interpreter" {
-	# shellcheck disable=SC2016
 	inside who sh -c 'printf "#!/bin/sh\nexec /usr/bin/curl \"\$@\"\n" >/sandbox/script && chmod +x /sandbox/script'
 	expect_equal "$(status_of /sandbox/script)" 200
 	inside who cp /usr/bin/curl /tmp/plain
-	# shellcheck disable=SC2016
 	inside who sh -c 'printf "#!/bin/sh\nexec /tmp/plain \"\$@\"\n" >/sandbox/script'
 	expect_equal "$(status_of /sandbox/script)" 403
 }

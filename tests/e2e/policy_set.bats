@@ -103,7 +103,6 @@ print(json.dumps({"name": "changing", "policy": open(sys.argv[1]).read(), "polic
 
 @test "a flow that the new policy denies ends; one that it still allows goes on" {
 	local pid
-	# shellcheck disable=SC2016
 	local talk='import socket, sys
 s = socket.create_connection(("l4.test", 5432), timeout=60)
 print(s.recv(100), flush=True)

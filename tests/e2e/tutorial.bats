@@ -14,7 +14,6 @@ setup_file() {
 teardown_file() { stop_all; }
 
 commit_inside() {
-	# shellcheck disable=SC2016  # expanded inside
 	inside demo sh -c 'cd widgets && echo "$1" >>hello_world.py && git add . &&
 		git -c user.name=demo -c user.email=demo@example.com commit -qm "$1"' _ "$1"
 }
@@ -100,7 +99,6 @@ head_of_main() { git --git-dir="$WORLD_DIR/git/acme/widgets.git" rev-parse main;
 @test "Python, Node and wget are caught and served just the same" {
 	local node_get='fetch(process.argv[1]).then(async r => console.log(r.status, await r.text()), e => { console.log(e); process.exit(1) })'
 	# Denied: Python and wget may not use the API, Node may not use GitHub.
-	# shellcheck disable=SC2016
 	run inside demo python3 -c 'import sys, urllib.request, urllib.error
 try: print(urllib.request.urlopen(sys.argv[1]).status)
 except urllib.error.HTTPError as e: print(e.code, e.read().decode())' $API
