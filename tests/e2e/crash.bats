@@ -20,7 +20,7 @@ teardown() { osh sandbox delete survivor || true; }
 start_prober() {
 	PROBER_CANARY=$(new_canary)
 	inside survivor sh -c ': >/sandbox/probes; exec python3 - "$1"' _ "$PROBER_CANARY" >/dev/null 2>&1 3>&- <<-'END' &
-		import socket, ssl, sys, time
+		import http.client, socket, ssl, sys
 		context = ssl.create_default_context()
 		out = open("/sandbox/probes", "a", buffering=1)
 		number = 0
@@ -29,11 +29,18 @@ start_prober() {
 		    for host, port in (("no.test", 443), ("l4.test", 5999), ("203.0.113.10", 5432)):
 		        try:
 		            with socket.create_connection((host, port), timeout=3) as s:
+		                s.settimeout(3)
 		                s.sendall(sys.argv[1].encode())
-		                s.settimeout(0.2)
+		                s.shutdown(socket.SHUT_WR)
 		                out.write(f"{number} {host} connected {s.recv(10)}\n")
 		        except OSError as error:
 		            out.write(f"{number} {host} {error}\n")
+		    try:
+		        allowed = http.client.HTTPSConnection("ok.test", timeout=3, context=context)
+		        allowed.request("GET", "/pub/probe")
+		        out.write(f"{number} allowed {allowed.getresponse().status}\n")
+		    except (OSError, http.client.HTTPException) as error:
+		        out.write(f"{number} allowed failed {error}\n")
 	END
 	PROBER=$!
 	wait_until 10 probed 2
@@ -47,6 +54,7 @@ pid_of_init() {
 # Rounds that the prober has begun. The agent may be dead: look through its init's root.
 rounds() { tail -n 1 "/proc/$INIT/root/sandbox/probes" 2>/dev/null | awk '{ print $1 + 0 }'; }
 probed() { (($(rounds) >= $1)); }
+allowed_is() { grep ' allowed ' "/proc/$INIT/root/sandbox/probes" | tail -n 1 | grep -q " allowed $1"; }
 probe_more() { wait_until 20 probed $(($(rounds) + $1)); }
 
 serves_again() {
@@ -60,13 +68,14 @@ restart() { agent_start "$AGENT_DIR"; }
 	local before
 	INIT=$(pid_of_init)
 	start_prober
-	before=$(mark)
+	wait_until 10 allowed_is 200
 	agent_crash
+	# Allowed traffic fails too while nobody decides: closed, not open.
+	wait_until 10 allowed_is failed
+	before=$(mark)
 	probe_more 3
 	refute is_gone "$INIT"
 	expect_absent "$PROBER_CANARY"
-	# Allowed traffic fails too while nobody decides: closed, not open.
-	settle
 	refute has_request "$before" /pub/
 	restart
 	expect_equal "$(pid_of_init)" "$INIT" "pid of the sandbox"
