@@ -263,3 +263,52 @@ bats_require_minimum_version 1.5.0
 	((status != 0 && status != 124))
 	expect_contains "$output" "bad-config.yaml:2"
 }
+
+@test "as root, on the default socket, sandbox create starts an agent and says so" {
+	[[ ! -e /run/openshell ]] || skip "an agent runs on this host"
+	# Under directories of its own, so that the host's are not touched.
+	run in_px unshare -m --propagation private bash -c '
+		mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /var/log || exit
+		unset OPENSHELL_SOCKET
+		"$1" sandbox list
+		echo "list: $?"
+		"$1" sandbox create --name auto --no-keep -- echo hello
+		echo "create: $?"
+		pid=$("$1" status -o json | python3 -c "import json, sys; print(json.load(sys.stdin)[\"pid\"])")
+		kill "$pid" && tail --pid="$pid" -f /dev/null' _ "$BUILD/openshell"
+	expect_contains "$output" "list: 3"
+	expect_contains "$output" hello
+	expect_contains "$output" "create: 0"
+	[[ $output =~ start(ed|ing).*agent|agent.*start(ed|ing)|openshelld ]]
+}
+
+@test "make install puts everything in its place" {
+	make -s -C "$REPO" install DESTDIR="$SCRATCH/root" PREFIX=/usr
+	local file
+	for file in bin/openshell sbin/openshelld libexec/openshell/openshell-init share/openshell/default-policy.yaml \
+		lib/systemd/system/openshelld.service share/man/man1/openshell.1 share/man/man8/openshelld.8 \
+		share/man/man5/openshell-policy.5 share/bash-completion/completions/openshell; do
+		[[ -s $SCRATCH/root/usr/$file ]] || fail "missing: $file"
+	done
+	expect_equal "$("$SCRATCH/root/usr/bin/openshell" --version)" "$(osh --version)"
+	grep -q 'ExecStart=/usr/sbin/openshelld' "$SCRATCH/root/usr/lib/systemd/system/openshelld.service"
+}
+
+@test "the shell completes commands and the names of sandboxes" {
+	complete_words() {
+		PATH=$BUILD:$PATH bash -c '. "$1/share/bash-completion/openshell"
+			shift
+			function=$(complete -p openshell | sed -E "s/.*-F ([^ ]+).*/\1/")
+			COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=${#COMP_LINE}
+			"$function" openshell "${@: -1}" "${@: -2:1}"
+			echo "${COMPREPLY[@]}"' _ "$REPO" "$@"
+	}
+	run complete_words openshell ''
+	expect_contains "$output" sandbox
+	expect_contains "$output" policy
+	run complete_words openshell sandbox cr
+	expect_contains "$output" create
+	expect_lacks "$output" delete
+	run complete_words openshell sandbox delete de
+	expect_contains "$output" demo
+}
