@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <net/if.h>
 #include <poll.h>
 #include <pthread.h>
@@ -21,6 +22,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -206,6 +208,43 @@ static int probe_rthdr(const char *host, const char *port)
 	return 0;
 }
 
+/* A connect that a kernel worker makes on the process's behalf. */
+static int probe_uring(const char *host, const char *port)
+{
+	struct io_uring_params params = { 0 };
+	int ring = (int)syscall(SYS_io_uring_setup, 4, &params), fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_storage to;
+	socklen_t len = parse_address(host, port, &to);
+	struct io_uring_sqe *entries;
+	struct io_uring_cqe *done;
+	char *sq, *cq;
+
+	if (ring < 0)
+		return fail_with("io_uring_setup");
+	sq = mmap(NULL, params.sq_off.array + params.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED,
+		  ring, IORING_OFF_SQ_RING);
+	cq = mmap(NULL, params.cq_off.cqes + params.cq_entries * sizeof(*done), PROT_READ | PROT_WRITE,
+		  MAP_SHARED, ring, IORING_OFF_CQ_RING);
+	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED, ring,
+		       IORING_OFF_SQES);
+	entries[0] = (struct io_uring_sqe){
+		.opcode = IORING_OP_CONNECT, .flags = IOSQE_ASYNC, .fd = fd,
+		.addr = (uintptr_t)&to, .off = len,
+	};
+	*(uint32_t *)(sq + params.sq_off.array) = 0;
+	__atomic_store_n((uint32_t *)(sq + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
+		return fail_with("io_uring_enter");
+	done = (struct io_uring_cqe *)(cq + params.cq_off.cqes);
+	errno = -done->res;
+	if (done->res < 0)
+		return fail_with("connect");
+	printf("ok");
+	print_peer(fd);
+	printf("\n");
+	return 0;
+}
+
 static int exec_now(char **args)
 {
 	fflush(stdout);
@@ -297,8 +336,6 @@ static int probe_chain(char **args)
 	return exec_now(again);
 }
 
-/* Dials from an IPv6 socket to a sandbox-less place would be the same calls: only where the
- * process stands differs. */
 static int run_as_probe(char **args)
 {
 	const char *how = args[0];
@@ -311,6 +348,8 @@ static int run_as_probe(char **args)
 		return probe_udp(how, args[1], args[2]);
 	if (strcmp(how, "stray") == 0)
 		return probe_stray(args[1], args[2]);
+	if (strcmp(how, "uring") == 0)
+		return probe_uring(args[1], args[2]);
 	if (strcmp(how, "local") == 0)
 		return probe_local(args[1], args[2]);
 	if (strcmp(how, "socket") == 0)
@@ -359,6 +398,7 @@ static struct {
 	char ok[128], no[128]; /* two binaries */
 	char cgroup[256];  /* the agent's root */
 	uint64_t sandbox;  /* cgroup id of its child "s" */
+	const char *root;  /* where probes are locked in; NULL: not */
 	int netns;
 	int tcp4, tcp6, udp4, udp6, dns_tcp4;
 	struct osh_kernel *kernel;
@@ -625,6 +665,8 @@ static _Noreturn void become(const char *cgroup, const char *binary, char **args
 	write_text(path, pid);
 	if (!host_netns && setns(w.netns, CLONE_NEWNET) < 0)
 		_exit(126);
+	if (w.root && (chroot(w.root) < 0 || chdir("/") < 0))
+		_exit(125);
 	dup2(out, STDOUT_FILENO);
 	execve(binary, args, env); /* empty: Criterion would take it for a worker of its own */
 	_exit(127);
@@ -978,6 +1020,40 @@ Test(kernel, lineage_follows_fork_and_exec)
 			     "198.18.0.50", "443"), "net-ok net-no net-ok");
 }
 
+/* A worker of io_uring is a thread of no fork that anybody saw. */
+Test(kernel, io_uring_is_judged_as_its_process)
+{
+	struct probe probe = start(w.no, "uring", "198.18.0.50", "443");
+
+	expect_flow(w.tcp4, w.no, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	expect_probe("connect=EPERM", w.no, "uring", "198.18.0.50", "22");
+	cr_expect_str_eq(identity_of(wait_event(OSH_KERNEL_NOT_REACHABLE)->identity).path, w.no);
+}
+
+/* The path is what the program itself sees: through mounts, up to its own root. */
+Test(kernel, path_ends_at_the_tasks_root)
+{
+	char root[128], through[300];
+	struct probe probe;
+
+	format(root, sizeof(root), "%s/root", w.dir);
+	cr_assert_eq(mkdir(root, 0755), 0);
+	cr_assert_eq(mount("/", root, NULL, MS_BIND | MS_REC, NULL), 0);
+	format(through, sizeof(through), "%s%s", root, w.ok);
+	probe = start(through, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, through, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+
+	w.root = root;
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	w.root = NULL;
+	cr_assert_eq(umount2(root, MNT_DETACH), 0);
+	cr_assert_eq(rmdir(root), 0);
+}
+
 /* The same program started the same way has one identity, however often. */
 Test(kernel, identities_are_shared)
 {
@@ -1234,6 +1310,50 @@ Test(kernel, lost_pins_are_made_again)
 	probe = start(w.ok, "fork", w.no, "probe", "tcp", "198.18.0.50", "443");
 	expect_lineage(probe, "net-no net-ok");
 	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+}
+
+/* Programs of another build with the same layout stay for as long as a sandbox needs them. */
+Test(kernel, another_build_waits_for_the_last_sandbox)
+{
+	uint32_t before = link_id("osh_connect4");
+	char path[512], marker[512] = "";
+	struct dirent *entry;
+	DIR *dir;
+
+	format(path, sizeof(path), "%s/layout-1/build", w.pins);
+	dir = opendir(path);
+	cr_assert_not_null(dir);
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			format(marker, sizeof(marker), "%.200s/%.200s", path, entry->d_name);
+	closedir(dir);
+	cr_assert_eq(rmdir(marker), 0, "%s", marker);
+	osh_kernel_close(w.kernel);
+	open_kernel();
+	cr_expect_eq(link_id("osh_connect4"), before);
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_close(w.kernel);
+	open_kernel();
+	cr_expect_neq(link_id("osh_connect4"), before);
+	cr_expect_eq(access(marker, F_OK), 0);
+}
+
+/* Where no BPF file system is mounted yet, it is. */
+Test(kernel, the_bpf_file_system_is_mounted_when_absent)
+{
+	char pins[64];
+	struct osh_kernel_options options = { .pin_dir = pins, .cgroup_path = w.cgroup };
+	struct osh_kernel *second = NULL;
+	struct osh_err err = { 0 };
+
+	format(pins, sizeof(pins), "/sys/fs/bpf/oshk-%d", getpid());
+	/* Ours alone: this is a mount namespace of the test. */
+	while (umount2("/sys/fs/bpf", MNT_DETACH) == 0)
+		;
+	cr_assert_eq(osh_kernel_open(&options, &second, &err), 0, "%s", err.message);
+	cr_expect_eq(access(pins, F_OK), 0);
+	osh_kernel_uninstall(second);
+	cr_expect_neq(access(pins, F_OK), 0);
 }
 
 Test(kernel, one_agent_per_pin_directory)
