@@ -73,19 +73,22 @@ static bool judge_operation(const struct osh_inquiry *inquiry, const struct osh_
 	const struct osh_policy *policy = inquiry->match->policy;
 	const struct osh_image_rule *allowing = NULL, *denying = NULL;
 	const struct osh_image_endpoint *e;
+	uint32_t line = 0;
 	size_t i = 0;
 
 	while (!denying && (e = osh_inquiry_next(inquiry, &i))) {
 		denying = find_rule(policy, e->denies, op, true);
-		if (!allowing)
-			allowing = find_rule(policy, e->allows, op, false);
+		if (allowing)
+			continue;
+		allowing = find_rule(policy, e->allows, op, false);
+		line = allowing && allowing->line ? allowing->line : e->line;
 	}
 	if (denying)
 		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "GraphQL operation blocked by endpoint policy");
 	else if (!allowing)
 		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "GraphQL operation not permitted by policy");
 	else
-		osh_inquiry_allow(inquiry, allowing->line);
+		osh_inquiry_allow(inquiry, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
 	return !denying && allowing;
