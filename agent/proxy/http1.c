@@ -275,6 +275,7 @@ void osh_exchange_refuse_credential(struct osh_session *s)
 		osh_session_end(s, true);
 		return;
 	}
+	s->exchange->close = true; /* the server has a part of it: no way to go on */
 	osh_exchange_fail(s, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
 			  credential_reason, true);
 }

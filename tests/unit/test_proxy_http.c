@@ -830,7 +830,8 @@ Test(proxy_http, credential_anywhere_else)
 		v = next_verdict();
 		if (v->decision == OSH_VERDICT_ALLOW) /* found in the body, on its way */
 			v = next_verdict();
-		cr_expect(v->engine == OSH_ENGINE_CREDENTIAL && v->decision == OSH_VERDICT_DENY, "row %zu", i);
+		cr_expect(v->engine == OSH_ENGINE_CREDENTIAL && v->decision == OSH_VERDICT_DENY,
+			  "row %zu: engine %d, %s", i, v->engine, v->reason);
 		cr_expect(!strstr(v->target, PLACEHOLDER), "row %zu: %s", i, v->target);
 		hang_up(p);
 	}
