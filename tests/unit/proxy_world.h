@@ -31,6 +31,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* Not every test needs all of it. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 #include "base/fd.h"
 #include "base/log.h"
 #include "proxy/ca.h"
