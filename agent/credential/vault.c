@@ -344,18 +344,22 @@ static bool spells(struct osh_str text, size_t at, struct osh_str rest)
 }
 
 /* The escape at `at` is the first one of an encoded placeholder: what stands before it
- * is plain. */
+ * is plain. Tried for each place in the placeholder that holds the escaped byte. */
 static bool escape_belongs(struct osh_str text, size_t at, struct osh_str placeholder)
 {
+	const char *end = placeholder.data + placeholder.len;
+	const char *place = placeholder.data;
 	char byte;
 
 	if (decode_at(text, at, &byte) != 3)
 		return false;
-	for (size_t k = 0; k < placeholder.len && k <= at; k++) {
-		if (placeholder.data[k] == byte &&
-		    memcmp(text.data + at - k, placeholder.data, k) == 0 &&
-		    spells(text, at, osh_str_n(placeholder.data + k, placeholder.len - k)))
+	while ((place = memchr(place, byte, (size_t)(end - place)))) {
+		size_t before = (size_t)(place - placeholder.data);
+
+		if (before <= at && memcmp(text.data + at - before, placeholder.data, before) == 0 &&
+		    spells(text, at, osh_str_n(place, (size_t)(end - place))))
 			return true;
+		place++;
 	}
 	return false;
 }

@@ -23,6 +23,9 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
  * fields under the names of the dashboard; absent ones left out). The caller
  * owns the reference; NULL when memory is out. Invalid UTF-8 becomes \xHH text. */
 json_t *osh_verdict_json(const struct osh_verdict *verdict);
+/* The same object as text: one line of ASCII, compact, without a newline; many times as
+ * fast, for the journal. Returns the length, 0 when it does not fit. */
+size_t osh_verdict_json_text(const struct osh_verdict *verdict, char *buf, size_t size);
 /* The reverse, for the journal: strings are borrowed from `json`. 0 or -EBADMSG. */
 int osh_verdict_from_json(const json_t *json, struct osh_verdict *ret_verdict);
 

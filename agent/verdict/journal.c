@@ -256,26 +256,17 @@ void osh_journal_flush(struct osh_journal *journal)
 /* Append one line to the buffer. Returns 0 or -errno; nothing of it stays on failure. */
 static int buffer_line(struct osh_journal *journal, const struct osh_verdict *verdict)
 {
-	json_t *json = osh_verdict_json(verdict);
+	int r = osh_buf_reserve(&journal->buf, LINE_BYTES_MAX);
 	size_t len;
-	int r;
 
-	if (!json)
-		return -ENOMEM;
-	/* ASCII only: nothing in the file can steer the terminal of who reads it. */
-	r = osh_buf_reserve(&journal->buf, LINE_BYTES_MAX);
-	if (r == 0) {
-		len = json_dumpb(json, osh_buf_tail(&journal->buf), LINE_BYTES_MAX - 1,
-				 JSON_COMPACT | JSON_ENSURE_ASCII);
-		if (len == 0 || len > LINE_BYTES_MAX - 1) {
-			r = -EOVERFLOW;
-		} else {
-			osh_buf_tail(&journal->buf)[len] = '\n';
-			osh_buf_grew(&journal->buf, len + 1);
-		}
-	}
-	json_decref(json);
-	return r;
+	if (r < 0)
+		return r;
+	len = osh_verdict_json_text(verdict, osh_buf_tail(&journal->buf), LINE_BYTES_MAX);
+	if (len == 0)
+		return -EOVERFLOW;
+	osh_buf_tail(&journal->buf)[len] = '\n'; /* over the NUL */
+	osh_buf_grew(&journal->buf, len + 1);
+	return 0;
 }
 
 void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *verdict)
