@@ -35,7 +35,9 @@ static const char *const engine_names[OSH_ENGINE_COUNT] = {
 
 const char *osh_verdict_decision_name(enum osh_verdict_decision decision)
 {
-	return (unsigned)decision < OSH_VERDICT_DECISION_COUNT ? decision_names[decision] : "unknown";
+	if ((unsigned)decision >= OSH_VERDICT_DECISION_COUNT)
+		return "unknown";
+	return decision_names[decision];
 }
 
 const char *osh_verdict_engine_name(enum osh_verdict_engine engine)
@@ -116,7 +118,8 @@ static int parse_time(const char *text, uint64_t *ret_ns)
 	if (!take_number(&text, 4, '-', &tm.tm_year) || !take_number(&text, 2, '-', &tm.tm_mon) ||
 	    !take_number(&text, 2, 'T', &tm.tm_mday) || !take_number(&text, 2, ':', &tm.tm_hour) ||
 	    !take_number(&text, 2, ':', &tm.tm_min) || !take_number(&text, 2, '.', &tm.tm_sec) ||
-	    !take_number(&text, 9, 'Z', &fraction) || *text || tm.tm_year < 1970 || tm.tm_year > 2553)
+	    !take_number(&text, 9, 'Z', &fraction) || *text || tm.tm_year < 1970 ||
+	    tm.tm_year > 2553)
 		return -EBADMSG;
 	tm.tm_year -= 1900;
 	tm.tm_mon -= 1;
@@ -169,7 +172,8 @@ static void add_number(struct line *line, uint64_t number)
 /* Free text: only ever the last thing of a line. */
 static void add_text(struct line *line, const char *text)
 {
-	line->used += osh_str_escape(osh_str(text), line->buf + line->used, line->size - line->used);
+	line->used += osh_str_escape(osh_str(text), line->buf + line->used,
+				     line->size - line->used);
 }
 
 /* A value among others: blanks and the line's own punctuation are escaped too, so that
@@ -349,7 +353,8 @@ static bool put_texts(json_t *json, struct osh_verdict *verdict)
 	for (size_t i = 0; i < OSH_COUNT_OF(text_fields); i++) {
 		const char *text = *text_at(verdict, text_fields[i].offset);
 
-		if (is_set(text) && json_object_set_new(json, text_fields[i].name, json_text(text)) < 0)
+		if (is_set(text) &&
+		    json_object_set_new(json, text_fields[i].name, json_text(text)) < 0)
 			return false;
 	}
 	return true;
@@ -360,7 +365,8 @@ static bool put_numbers(json_t *json, struct osh_verdict *verdict)
 	for (size_t i = 0; i < OSH_COUNT_OF(number_fields); i++) {
 		uint32_t number = *number_at(verdict, number_fields[i].offset);
 
-		if (number && json_object_set_new(json, number_fields[i].name, json_integer(number)) < 0)
+		if (number &&
+		    json_object_set_new(json, number_fields[i].name, json_integer(number)) < 0)
 			return false;
 	}
 	return !verdict->dst_port_host ||
@@ -376,8 +382,8 @@ json_t *osh_verdict_json(const struct osh_verdict *verdict)
 	format_time(verdict->time_ns, 9, time);
 	/* The id comes first: it survives in a line that was torn. */
 	json = json_pack("{s:I, s:s, s:s, s:s, s:I}", "id", (json_int_t)(verdict->id & INT64_MAX),
-			 "time", time, "l7_decision", osh_verdict_decision_name(verdict->decision), "engine",
-			 osh_verdict_engine_name(verdict->engine), "sandbox_id",
+			 "time", time, "l7_decision", osh_verdict_decision_name(verdict->decision),
+			 "engine", osh_verdict_engine_name(verdict->engine), "sandbox_id",
 			 (json_int_t)(verdict->sandbox_id & INT64_MAX));
 	if (json && (!put_texts(json, &copy) || !put_numbers(json, &copy))) {
 		json_decref(json);
@@ -565,7 +571,8 @@ static void give_number(const struct fields *fields, const char *name, uint64_t 
 }
 
 void osh_verdict_fields(const struct osh_verdict *verdict,
-			void (*each)(void *context, const char *name, const char *value), void *context)
+			void (*each)(void *context, const char *name, const char *value),
+			void *context)
 {
 	const struct fields fields = { .each = each, .context = context };
 	char time[TIME_BYTES];
