@@ -270,6 +270,13 @@ static void add_event(struct line *line, const struct osh_verdict *verdict)
 	add_destination(line, verdict);
 }
 
+/* The agent's own notes about a sandbox (made, policy replaced, ended) decide nothing. */
+static bool is_note(const struct osh_verdict *verdict)
+{
+	return verdict->decision == OSH_VERDICT_ALLOW && is_set(verdict->protocol) &&
+	       strcmp(verdict->protocol, OSH_VERDICT_PROTOCOL_NOTE) == 0;
+}
+
 size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t size)
 {
 	struct line line = { .buf = buf, .size = size };
@@ -279,6 +286,11 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
 	format_time(verdict->time_ns, 3, time);
 	add(&line, time);
 	add(&line, " ");
+	if (is_note(verdict)) {
+		add(&line, "SANDBOX:NOTE [INFO] ");
+		add_text(&line, is_set(verdict->reason) ? verdict->reason : "-");
+		return line.used;
+	}
 	add_event(&line, verdict);
 	add(&line, " [policy:");
 	add_word(&line, is_set(verdict->policy) ? verdict->policy : "-");

@@ -12,6 +12,10 @@
 const char *osh_verdict_decision_name(enum osh_verdict_decision decision); /* allow, deny, audit */
 const char *osh_verdict_engine_name(enum osh_verdict_engine engine);
 
+/* l7_protocol of the agent's own notes about a sandbox: no traffic, nothing decided. Their
+ * line is the time, "SANDBOX:NOTE [INFO] " and the reason. */
+#define OSH_VERDICT_PROTOCOL_NOTE "sandbox"
+
 /* The shorthand line of policy-semantics "Log lines", with a UTC time stamp in
  * front and no newline:
  *   2026-01-02T03:04:05.678Z HTTP:PUT [MED] DENIED PUT https://api.github.com/x

@@ -110,6 +110,23 @@ Test(line, dns_question)
 			 "[reason:too many names]");
 }
 
+Test(line, a_note_of_the_agent_is_no_connection)
+{
+	struct osh_verdict verdict = {
+		.time_ns = put.time_ns,
+		.decision = OSH_VERDICT_ALLOW,
+		.engine = OSH_ENGINE_POLICY,
+		.protocol = "sandbox",
+		.reason = "policy revision 2 is in force",
+	};
+
+	cr_expect_str_eq(line_of(&verdict),
+			 "2026-01-02T03:04:05.678Z SANDBOX:NOTE [INFO] policy revision 2 is in force");
+	/* A denial is never shown as a note. */
+	verdict.decision = OSH_VERDICT_DENY;
+	cr_expect_not_null(strstr(line_of(&verdict), "[MED] DENIED"));
+}
+
 static void expect_clean(const char *line)
 {
 	for (const char *p = line; *p; p++)
