@@ -468,7 +468,7 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 	}
 	if (r < 0)
 		return r;
-	good = json_is_array(json) && json_array_size(json) <= OSH_SANDBOX_PROVIDERS_MAX;
+	good = json_is_array(json) && json_array_size(json) <= OSH_CREDENTIALS_MAX;
 	for (size_t i = 0; good && i < json_array_size(json); i++) {
 		good = read_credential(json_array_get(json, i), &credentials.items[credentials.count]);
 		credentials.count += good;

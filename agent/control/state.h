@@ -86,7 +86,7 @@ int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, 
 
 /* ---- Placeholders -------------------------------------------------------------------- */
 
-#define OSH_SANDBOX_PROVIDERS_MAX 16
+#define OSH_CREDENTIALS_MAX 16
 
 struct osh_credential {
 	char provider[OSH_NAME_MAX];
@@ -95,7 +95,7 @@ struct osh_credential {
 
 struct osh_credentials {
 	size_t count;
-	struct osh_credential items[OSH_SANDBOX_PROVIDERS_MAX];
+	struct osh_credential items[OSH_CREDENTIALS_MAX];
 };
 
 void osh_credentials_done(struct osh_credentials *credentials);
