@@ -696,29 +696,29 @@ static pid_t spawn_on_terminal(char *const *argv, unsigned short rows, unsigned 
 	return pid;
 }
 
-/* Read the terminal until `text` came. */
+/* Read the terminal until `text` came; the next call looks at what follows it. */
 static void wait_screen(const char *text)
 {
 	static char screen[OUTPUT_BYTES];
 	static size_t len;
-	size_t seen = len > 256 ? len - 256 : 0;
+	char *found;
 
-	for (;;) {
+	while (!(found = memmem(screen, len, text, strlen(text)))) {
 		struct pollfd poll_fd = { .fd = terminal, .events = POLLIN };
 		ssize_t n;
 
-		if (memmem(screen + seen, len - seen, text, strlen(text))) {
-			len = 0; /* the next one looks at what comes after */
-			return;
-		}
 		cr_assert_gt(poll(&poll_fd, 1, DEADLINE_MS), 0, "no '%s' in: %.*s", text, (int)len, screen);
-		if (len > sizeof(screen) / 2)
-			len = 0;
+		if (len > sizeof(screen) / 2) { /* a screen that is drawn again and again */
+			memmove(screen, screen + len - 1024, 1024);
+			len = 1024;
+		}
 		n = read(terminal, screen + len, sizeof(screen) / 2);
 		cr_assert_gt(n, 0, "ended before '%s': %.*s", text, (int)len, screen);
 		len += (size_t)n;
-		seen = 0;
 	}
+	found += strlen(text);
+	len -= (size_t)(found - screen);
+	memmove(screen, found, len);
 }
 
 static void type(const char *keys)
