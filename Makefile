@@ -49,7 +49,8 @@ LIB_SRCS := $(filter-out $(INIT_SRCS),$(wildcard agent/*/*.c))
 CLI_SRCS := $(wildcard cli/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$B/obj/%.o)
 CLI_OBJS := $(CLI_SRCS:%.c=$B/obj/%.o)
-INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o)
+# Pid 1 shares only the descriptor code with the agent: everything else stays out of it.
+INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o
 
 .PHONY: all check fuzz bench lint install clean help
 all: $B/openshell $B/openshelld $B/openshell-init
@@ -61,7 +62,7 @@ help:
 MULTIARCH := $(shell $(CC) -print-multiarch)
 BPF_SRCS := $(wildcard bpf/*.bpf.c)
 BPF_OBJS := $(BPF_SRCS:bpf/%.bpf.c=build/bpf/%.bpf.o)
-BPF_CFLAGS := -target bpf -O2 -g -Wall -Werror -Iinclude -Ibpf -I/usr/include/$(MULTIARCH)
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf -I/usr/include/$(MULTIARCH)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) include/openshell/abi.h include/openshell/limits.h
 	@mkdir -p $(@D)
@@ -84,6 +85,10 @@ $B/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call msg,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+# Built into the agent by .incbin, which -MMD does not see.
+$B/obj/agent/control/embed.o build/fuzz/obj/agent/control/embed.o: \
+	agent/control/io.openshell.varlink share/default-policy.yaml
 
 $B/libopenshell.a: $(LIB_OBJS)
 	$(call msg,AR,$@)

@@ -121,7 +121,7 @@ static int configure(const struct arguments *arguments, struct osh_config *confi
 /* Secrets pass through this process: no core dump, no ptrace, no /proc/PID/mem for others. */
 static void harden(void)
 {
-	struct rlimit core = { 0, 0 };
+	struct rlimit core = { 1, 1 }; /* 0 would not keep a core_pattern pipe from starting (core(5)) */
 	struct rlimit files;
 
 	umask(077);

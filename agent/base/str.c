@@ -135,6 +135,18 @@ static size_t utf8_decode(const unsigned char *p, size_t left, uint32_t *ret_cha
 	return len;
 }
 
+bool osh_str_is_utf8(struct osh_str s)
+{
+	uint32_t c;
+
+	for (size_t at = 0, len; at < s.len; at += len) {
+		len = utf8_decode((const unsigned char *)s.data + at, s.len - at, &c);
+		if (len == 0)
+			return false;
+	}
+	return true;
+}
+
 static bool is_deceptive(uint32_t c)
 {
 	return c < 0x20 || c == '\\' || (c >= 0x7f && c < 0xa0) || /* controls, C1 */

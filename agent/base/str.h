@@ -30,6 +30,9 @@ int osh_str_copy(struct osh_str s, char *buf, size_t size);
 /* Decimal digits only, no sign, no blank, at most max. Returns 0 or -EINVAL. */
 int osh_str_parse_u64(struct osh_str s, uint64_t max, uint64_t *ret_value);
 
+/* Well-formed UTF-8 throughout (RFC 3629: shortest form, no surrogates)? */
+bool osh_str_is_utf8(struct osh_str s);
+
 /* Make untrusted bytes safe to print on a terminal and in one log line: control
  * bytes, DEL, a backslash, invalid UTF-8, C1 controls and Unicode format
  * characters that reorder or hide text (bidi controls, zero width, line

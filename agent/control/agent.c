@@ -238,9 +238,9 @@ static void stop(struct osh_agent *agent)
 
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
 	is_last = agent->is_adopted && agent->sandbox_count == 0;
+	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
+	osh_refusals_close(osh_take(agent->refusals));
 	osh_lifecycle_release(agent);
-	osh_supervisor_stop(agent->supervisor); /* its last verdicts still come */
-	osh_refusals_close(agent->refusals);
 	osh_recorder_close(agent->recorder);
 	if (agent->kernel && is_last)
 		osh_kernel_uninstall(agent->kernel);

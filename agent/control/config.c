@@ -84,7 +84,7 @@ static int set_workers(struct osh_config *config, const char *value, struct osh_
 {
 	uint64_t workers;
 
-	if (osh_str_parse_u64(osh_str(value), OSH_CONFIG_WORKERS_MAX, &workers) < 0)
+	if (osh_str_parse_u64(osh_str(value), UINT32_MAX, &workers) < 0 || workers > OSH_CONFIG_WORKERS_MAX)
 		return osh_err_set(err, EINVAL, "workers must be 0 (one per processor) to %d, not \"%.64s\"",
 				   OSH_CONFIG_WORKERS_MAX, value);
 	config->workers = (unsigned)workers;

@@ -96,11 +96,11 @@ int osh_wire_fill(struct osh_wire *wire)
  * however small the pieces are. */
 static ssize_t first_message_length(struct osh_wire *wire)
 {
-	const char *bytes = osh_buf_bytes(&wire->in);
-	const char *nul;
+	const char *bytes, *nul;
 
 	if (wire->in_scanned == wire->in.len)
 		return -1;
+	bytes = osh_buf_bytes(&wire->in);
 	nul = memchr(bytes + wire->in_scanned, '\0', wire->in.len - wire->in_scanned);
 	if (nul)
 		return nul - bytes;

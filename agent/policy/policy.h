@@ -101,11 +101,25 @@ struct osh_policy {
 int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy);
 uint32_t osh_policy_revision(const struct osh_policy *policy);
 
-/* Who asks. Ancestors nearest first. */
+/* mode: permissive. Denials by policy come back as OSH_EFFECT_AUDIT (also from
+ * osh_policy_connect); malformed requests and the address guard still deny. */
+bool osh_policy_is_permissive(const struct osh_policy *policy);
+
+/* What is known of one executable beyond its path. */
+struct osh_exe_facts {
+	bool has_digest;
+	unsigned char digest[32]; /* SHA-256 */
+	bool clean;               /* started without injection (binaries' `clean: true`) */
+};
+
+/* Who asks. Ancestors nearest first. `facts` is NULL or holds 1 + ancestor_count items,
+ * the binary's first; a binary that the policy pins by sha256 or clean only matches when
+ * its facts say so. */
 struct osh_subject {
 	struct osh_str binary;
 	const struct osh_str *ancestors;
 	size_t ancestor_count;
+	const struct osh_exe_facts *facts;
 };
 
 enum osh_effect { OSH_EFFECT_DENY = 0, OSH_EFFECT_ALLOW, OSH_EFFECT_AUDIT };
@@ -154,8 +168,11 @@ struct osh_decision {
 	enum osh_tls_mode tls;
 	struct osh_str policy;     /* matched entry's key, empty when none */
 	uint32_t rule_line;        /* line of the deciding rule or endpoint, 0 none */
+	uint32_t nearest_line;     /* denied: line of the rule that came closest to allowing it, 0 none */
+	struct osh_str nearest;    /* that rule's path as written, if it has one */
 	bool allow_encoded_slash;  /* of the selected endpoint */
-	uint32_t body_limit;       /* bytes of body to inspect; 0: none */
+	uint32_t body_limit;       /* bytes of body to inspect; 0: none (osh_message) */
+	bool text_inspected;       /* an allowed WebSocket: each client text has to be asked about */
 	char reason[512];          /* empty when allowed */
 };
 
@@ -175,12 +192,28 @@ void osh_policy_literal_hosts(const struct osh_policy *policy,
 			      void (*each)(void *context, struct osh_str host, uint16_t port_host),
 			      void *context);
 
+/* What a request says beyond its head. Where the parser of the matching endpoint reads
+ * bodies, asking without a message is answered by DENY at stage "message" with body_limit
+ * set: read up to that many bytes, then ask again with a message.
+ *
+ * WebSocket: ask once without a message for the handshake, then for each text message of
+ * the client with is_text set. */
+struct osh_message {
+	struct osh_str body;             /* whole, decoded; or the text message */
+	bool is_text;
+	bool too_large;                  /* more than body_limit bytes came */
+	struct osh_str content_type;     /* header values, empty when absent */
+	struct osh_str content_encoding; /* empty once the proxy has inflated the body */
+	struct osh_str accept;
+};
+
 struct osh_request_query {
 	struct osh_connect_query connect;
 	struct osh_str method;
 	struct osh_str path;    /* canonical (osh_path_canonicalise), no query */
 	struct osh_str query;   /* raw, without '?' */
 	bool websocket_upgrade; /* the request carries a valid RFC 6455 handshake */
+	const struct osh_message *message; /* NULL: only the head is known */
 };
 
 /* The request-time question, whole: includes the connect-time one, so that a

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/secret.h"
 
 #define READ_CHUNK (16u << 10)
 
@@ -39,6 +40,13 @@ void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum os
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+static void wipe_out(struct osh_conn *conn)
+{
+	if (conn->out_secret)
+		osh_wipe(conn->out.data, conn->out.room);
+	conn->out_secret = false;
+}
+
 void osh_conn_close(struct osh_conn *conn)
 {
 	if (conn->io.fd < 0)
@@ -47,6 +55,7 @@ void osh_conn_close(struct osh_conn *conn)
 	SSL_free(conn->ssl);
 	conn->ssl = NULL;
 	conn->io.fd = osh_close(conn->io.fd);
+	wipe_out(conn);
 	osh_buf_done(&conn->in);
 	osh_buf_done(&conn->out);
 	conn->state = OSH_CONN_FAILED;
@@ -187,6 +196,17 @@ static void fill(struct osh_conn *conn)
 	}
 }
 
+/* A peer that takes no more may have said why (413 and the like): read that first. */
+static void hear_last_words(struct osh_conn *conn)
+{
+	if (conn->state != OSH_CONN_FAILED)
+		return;
+	conn->state = OSH_CONN_OPEN;
+	conn->readable = true;
+	fill(conn);
+	conn->state = OSH_CONN_FAILED;
+}
+
 static void flush(struct osh_conn *conn)
 {
 	while (conn->out.len && conn->writable && conn->state == OSH_CONN_OPEN) {
@@ -198,6 +218,7 @@ static void flush(struct osh_conn *conn)
 			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)conn->out.len);
 			if (n <= 0) {
 				(void)ssl_would_block(conn, (int)n);
+				hear_last_words(conn);
 				return;
 			}
 		} else {
@@ -208,11 +229,14 @@ static void flush(struct osh_conn *conn)
 			}
 			if (n < 0) {
 				fail(conn, errno);
+				hear_last_words(conn);
 				return;
 			}
 		}
 		osh_buf_consume(&conn->out, (size_t)n);
 	}
+	if (conn->out.len == 0)
+		wipe_out(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;
 		if (conn->ssl)

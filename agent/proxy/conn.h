@@ -33,6 +33,7 @@ struct osh_conn {
 	bool finished;      /* that was done */
 	bool readable, writable; /* as far as known; cleared by EAGAIN */
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
+	bool out_secret;         /* set by the owner: `out` holds a credential, wipe it */
 	/* Called after progress of any kind; may destroy the owner (deferred). */
 	void (*on_event)(struct osh_conn *conn);
 };

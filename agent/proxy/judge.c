@@ -16,15 +16,15 @@ static void refuse(struct osh_judgement *j, unsigned status, const char *error,
 	snprintf(j->decision.reason, sizeof(j->decision.reason), "%s", reason);
 }
 
-/* Host must be the name behind the address that the program dialled: one connection,
- * one host (no fronting, no coalescing). */
-static bool check_authority(struct osh_session *session, const struct osh_request_facts *facts,
+/* The authority must be the name behind the address that the program dialled: one
+ * connection, one host (no fronting, no coalescing). */
+static bool check_authority(struct osh_session *session, struct osh_str authority,
 			    struct osh_judgement *j)
 {
 	struct osh_host host;
 	uint16_t port_host;
 
-	if (osh_authority_parse(facts->authority, session->tls ? 443 : 80, &host, &port_host) < 0) {
+	if (osh_authority_parse(authority, session->tls ? 443 : 80, &host, &port_host) < 0) {
 		refuse(j, 400, "invalid_request_authority", OSH_ENGINE_AUTHORITY, OSH_STAGE_AUTHORITY,
 		       "the request names no valid host");
 		return false;
@@ -39,6 +39,26 @@ static bool check_authority(struct osh_session *session, const struct osh_reques
 		return false;
 	}
 	return true;
+}
+
+/* A target in absolute form names scheme and host once more (RFC 9112 3.2.2): both must be
+ * those of this connection. */
+static bool check_absolute_form(struct osh_session *session, struct osh_str target,
+				struct osh_judgement *j)
+{
+	const char *scheme = session->tls ? "https://" : "http://";
+	size_t len = strlen(scheme), end;
+
+	if (target.len == 0 || target.data[0] == '/' || osh_str_eq_c(target, "*"))
+		return true;
+	if (target.len < len || !osh_str_caseeq_c(osh_str_n(target.data, len), scheme)) {
+		refuse(j, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
+		       "the target is neither a path nor a URL of this connection's scheme");
+		return false;
+	}
+	for (end = len; end < target.len && !strchr("/?#", target.data[end]); end++)
+		;
+	return check_authority(session, osh_str_n(target.data + len, end - len), j);
 }
 
 /* An encoded slash is let through here when any endpoint might allow it, and asked
@@ -110,7 +130,8 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 		return;
 	}
 	ret->decision = session->decision; /* names the policy in a refusal before the rules */
-	if (!check_authority(session, facts, ret) || !canonicalise(facts, ret, &encoded_slash))
+	if (!check_authority(session, facts->authority, ret) ||
+	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash))
 		return;
 	ask_policy(session, facts, ret);
 	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
@@ -118,10 +139,11 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
 }
 
-/* jansson refuses invalid UTF-8; the escape makes any bytes valid. */
+/* jansson refuses invalid UTF-8; the escape makes any bytes valid. Cut, so that the whole
+ * answer stays within what http1.c keeps room for. */
 static json_t *json_text(struct osh_str text)
 {
-	char escaped[4 * OSH_PATH_TARGET_MAX];
+	char escaped[1536];
 
 	osh_str_escape(text, escaped, sizeof(escaped));
 	return json_string(escaped);
@@ -130,9 +152,39 @@ static json_t *json_text(struct osh_str text)
 static json_t *describe_missing_rule(struct osh_session *session, struct osh_str method,
 				     struct osh_str path, const char *binary)
 {
-	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:i, s:s}", "type", "rest_allow", "layer", "l7",
+	return json_pack("{s:s, s:s, s:o, s:o, s:s, s:i, s:o}", "type", "rest_allow", "layer", "l7",
 			 "method", json_text(method), "path", json_text(path), "host",
-			 session->host.text, "port", (int)session->port_host, "binary", binary);
+			 session->host.text, "port", (int)session->port_host, "binary",
+			 json_text(osh_str(binary)));
+}
+
+/* "METHOD path", as a rule would say it. */
+static json_t *describe_rule(struct osh_str method, struct osh_str path)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text), "%.*s %.*s", (int)method.len, method.data,
+		 (int)(path.len < 900 ? path.len : 900), path.data ? path.data : "");
+	return json_text(osh_str(text));
+}
+
+/* What the program inside, or the user behind it, can do about it. */
+static json_t *advise(const struct osh_judgement *j)
+{
+	static const char *const by_engine[OSH_ENGINE_COUNT] = {
+		[OSH_ENGINE_TLS] = "The policy permits this; the server could not be verified. A policy "
+				   "change will not help.",
+		[OSH_ENGINE_UPSTREAM] = "The policy permits this; the server could not be reached. "
+					"Retrying may help, a policy change will not.",
+		[OSH_ENGINE_HTTP] = "The message itself was refused: no policy change will permit it.",
+		[OSH_ENGINE_AUTHORITY] = "The message itself was refused: no policy change will permit it.",
+		[OSH_ENGINE_CREDENTIAL] = "Send the credential only to its own provider, in Authorization.",
+	};
+
+	if (by_engine[j->engine])
+		return json_pack("[s]", by_engine[j->engine]);
+	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",
+			 "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait");
 }
 
 char *osh_judge_explain(struct osh_session *session, const struct osh_judgement *j,
@@ -150,6 +202,8 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 	json_object_set_new(body, "error", json_string(j->error));
 	json_object_set_new(body, "policy",
 			    j->decision.policy.len ? json_text(j->decision.policy) : json_null());
+	if (method.len)
+		json_object_set_new(body, "rule", describe_rule(method, j->path.path));
 	json_object_set_new(body, "detail", json_text(osh_str(j->decision.reason)));
 	json_object_set_new(body, "layer", json_string(at_connect ? "l4" : "l7"));
 	json_object_set_new(body, "protocol", json_string(osh_l7_name(j->decision.l7)));
@@ -162,10 +216,7 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 	if (by_rules)
 		json_object_set_new(body, "rule_missing",
 				    describe_missing_rule(session, method, j->path.path, binary));
-	json_object_set_new(body, "next_steps",
-			    json_pack("[s, s]",
-				      "This is the sandbox's policy, not the server: retrying will not help.",
-				      "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait"));
+	json_object_set_new(body, "next_steps", advise(j));
 	text = json_dumps(body, JSON_COMPACT);
 	json_decref(body);
 	*ret_len = text ? strlen(text) : 0;

@@ -19,6 +19,8 @@
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
 #define ACCEPT_BATCH 64
+#define STEPS_MAX 256             /* before other flows have their turn */
+#define SWALLOW_BYTES_MAX (256u << 20)
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_SNIFF] = 30000,
@@ -56,6 +58,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 	if (s->reap.queued)
 		return;
 	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
+	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
@@ -165,15 +168,28 @@ static bool is_v4_mapped(const struct osh_addr *addr)
 	return addr->word_be[0] == 0 && addr->word_be[1] == 0 && addr->word_be[2] == htonl(0xffff);
 }
 
+/* The IPv4 form of a synthetic address, 0 when it is none: its IPv6 twin carries the
+ * same 32 bits. */
+static uint32_t synthetic_v4_host(const struct osh_addr *dst)
+{
+	uint32_t last_host = ntohl(dst->word_be[3]);
+	bool is_twin = dst->word_be[0] == htonl(OSH_SYNTH6_WORD0) && dst->word_be[1] == 0 &&
+		       dst->word_be[2] == 0;
+
+	if ((is_v4_mapped(dst) || is_twin) && (last_host & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX)
+		return last_host;
+	return 0;
+}
+
 /* The name behind the address that the program dialled. A synthetic address that was
  * never given out names nothing. */
 static int find_host(struct osh_session *s)
 {
 	const struct osh_addr *dst = &s->flow.dst;
-	uint32_t v4_host = ntohl(dst->word_be[3]);
+	uint32_t v4_host = synthetic_v4_host(dst);
 	char text[INET6_ADDRSTRLEN];
 
-	if (is_v4_mapped(dst) && (v4_host & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX) {
+	if (v4_host) {
 		struct osh_lease_key key = { .sandbox = s->view->tenant->id, .addr_host = v4_host };
 		struct osh_lease lease;
 
@@ -215,7 +231,7 @@ int osh_session_dial(struct osh_session *s, bool tls, bool allow_reuse)
 	};
 
 	/* All of it is hashed: no stray bytes behind the name. */
-	strncpy(key.host, s->host.text, sizeof(key.host) - 1);
+	memcpy(key.host, s->host.text, strnlen(s->host.text, sizeof(key.host) - 1));
 	s->upstream = osh_upstream_open(s->view->worker, &key, check_address, on_upstream_event, s,
 					allow_reuse);
 	return s->upstream ? 0 : -ENOMEM;
@@ -223,7 +239,7 @@ int osh_session_dial(struct osh_session *s, bool tls, bool allow_reuse)
 
 /* ---- Sniffing -------------------------------------------------------------------------- */
 
-enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_BAD };
+enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_EMPTY, SNIFF_BAD };
 
 /* Look at the first bytes without taking them: OpenSSL or the relay will read them
  * from the socket. */
@@ -231,14 +247,21 @@ static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
 {
 	char bytes[OSH_HELLO_BYTES_MAX];
 	struct osh_hello hello;
-	ssize_t n = recv(s->conn.io.fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
 	int low_water;
+	ssize_t n;
 
 	name[0] = '\0';
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (!s->conn.readable)
+		return SNIFF_MORE; /* stepped for another reason */
+	n = recv(s->conn.io.fd, bytes, sizeof(bytes), MSG_PEEK | MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+		s->conn.readable = false;
 		return SNIFF_MORE;
-	if (n <= 0 || (size_t)n == s->sniffed)
-		return SNIFF_BAD; /* gone, or ended in the middle */
+	}
+	if (n <= 0)
+		return SNIFF_EMPTY;
+	if ((size_t)n == s->sniffed)
+		return SNIFF_BAD; /* ended in the middle: the low-water mark was not reached */
 	if (bytes[0] != OSH_HELLO_FIRST_BYTE)
 		return SNIFF_PLAIN;
 	switch (osh_hello_parse(osh_str_n(bytes, (size_t)n), &hello)) {
@@ -251,6 +274,7 @@ static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
 	}
 	/* Sleep until there is more than what was looked at. */
 	s->sniffed = (size_t)n;
+	s->conn.readable = false;
 	low_water = (int)n + 1;
 	(void)setsockopt(s->conn.io.fd, SOL_SOCKET, SO_RCVLOWAT, &low_water, sizeof(low_water));
 	return SNIFF_MORE;
@@ -327,7 +351,7 @@ static void start_http(struct osh_session *s)
 
 static void record_bad_start(struct osh_session *s)
 {
-	if (!s->denied && s->sniffed)
+	if (!s->denied)
 		record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, "malformed TLS ClientHello");
 }
 
@@ -337,6 +361,9 @@ static bool step_sniff(struct osh_session *s)
 
 	switch (sniff(s, sni)) {
 	case SNIFF_MORE:
+		return false;
+	case SNIFF_EMPTY: /* it asked for nothing */
+		osh_session_end(s, false);
 		return false;
 	case SNIFF_BAD:
 		record_bad_start(s);
@@ -380,6 +407,7 @@ static bool step_relay(struct osh_session *s)
 			stop_sniffing(s);
 			break;
 		case SNIFF_PLAIN:
+		case SNIFF_EMPTY:
 			stop_sniffing(s);
 			break;
 		}
@@ -408,11 +436,19 @@ static bool step_handshake(struct osh_session *s)
 /* Swallow what still comes, so that the last answer is not lost to a reset. */
 static bool step_closing(struct osh_session *s)
 {
-	osh_buf_clear(&s->conn.in);
+	size_t len = s->conn.in.len;
+
 	s->conn.want_read = true;
-	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof))
+	s->swallowed += len;
+	osh_buf_clear(&s->conn.in);
+	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof) ||
+	    s->swallowed > SWALLOW_BYTES_MAX) {
 		osh_session_end(s, false);
-	return false;
+		return false;
+	}
+	if (len)
+		osh_session_touch(s); /* an upload that has not seen the answer yet */
+	return len > 0;
 }
 
 static bool step_state(struct osh_session *s)
@@ -436,6 +472,7 @@ static bool step_state(struct osh_session *s)
 
 void osh_session_step(struct osh_session *s)
 {
+	unsigned steps = 0;
 	bool again;
 
 	if (s->reap.queued)
@@ -445,9 +482,11 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump(&s->upstream->conn);
 		again = step_state(s);
-	} while (again && !s->reap.queued);
+	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
+	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
+		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, 1);
 	/* The last step may have left bytes to send. */
 	osh_conn_pump(&s->conn);
 	osh_conn_update(&s->conn);
@@ -455,6 +494,11 @@ void osh_session_step(struct osh_session *s)
 		osh_conn_pump(&s->upstream->conn);
 		osh_conn_update(&s->upstream->conn);
 	}
+}
+
+static void on_pace(struct osh_timer *timer)
+{
+	osh_session_step(osh_container_of(timer, struct osh_session, pace));
 }
 
 static void on_conn_event(struct osh_conn *conn)
@@ -570,7 +614,9 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
 	s->timer.on_expire = on_deadline;
+	s->pace.on_expire = on_pace;
 	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	DL_APPEND(view->sessions, s);
 	view->session_count++;
 	begin(s);
@@ -607,6 +653,12 @@ static void judge_again(struct osh_session *s)
 	if (s->denied || s->state == OSH_SESSION_CLOSING)
 		return; /* its answer is on the way and closes the connection */
 	ask(s);
+	/* HTTP: the request in progress is judged now, the next one when it comes, with an
+	 * answer that explains. */
+	if (s->state != OSH_SESSION_RELAY) {
+		osh_http1_judge_again(s);
+		return;
+	}
 	if (s->decision.effect != OSH_EFFECT_ALLOW) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);

@@ -34,10 +34,13 @@ struct osh_session {
 	bool tls;                  /* the sandbox speaks TLS to us */
 	bool denied;               /* refused at connect time: explain, never forward */
 	struct osh_decision decision; /* connect-time; refreshed when the policy changes */
-	size_t sniffed;            /* bytes peeked so far */
+	size_t sniffed;            /* bytes of an unfinished ClientHello seen so far */
 	struct osh_upstream *upstream;
 	struct osh_exchange *exchange; /* the request in progress, http1.c */
-	struct osh_timer timer;
+	bool skipped_line;         /* an empty line before the request, http1.c */
+	size_t swallowed;          /* bytes thrown away while closing */
+	struct osh_timer timer;    /* deadline of the state */
+	struct osh_timer pace;     /* goes on with a flow that gave way to others */
 	struct osh_session *prev, *next; /* in view->sessions */
 	struct osh_deferred reap;
 };

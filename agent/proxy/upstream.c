@@ -309,18 +309,41 @@ void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant)
 	}
 }
 
+/* Has the server ended it, or said something unasked, without our having been told yet? */
+static bool is_stale(const struct osh_upstream *up)
+{
+	char byte;
+	ssize_t n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	/* Under TLS the byte may belong to a session ticket. */
+	return n == 0 || (n > 0 && !up->key.tls) || (n < 0 && errno != EAGAIN);
+}
+
+/* The most recently used connection of this key that still lives. */
+static struct osh_upstream *take_idle(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
+{
+	struct shelf *shelf;
+
+	while ((shelf = find_shelf(pool, key))) {
+		struct osh_upstream *up = shelf->idle;
+
+		take_from_shelf(pool, up);
+		if (!is_stale(up))
+			return up;
+		osh_upstream_free(up);
+	}
+	return NULL;
+}
+
 struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct osh_upstream_key *key,
 				       enum osh_address_verdict (*check_address)(
 					       void *owner, const struct in6_addr *addr),
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
 				       bool allow_reuse)
 {
-	struct shelf *shelf = allow_reuse ? find_shelf(worker->pool, key) : NULL;
-	struct osh_upstream *up;
+	struct osh_upstream *up = allow_reuse ? take_idle(worker->pool, key) : NULL;
 
-	if (shelf) {
-		up = shelf->idle;
-		take_from_shelf(worker->pool, up);
+	if (up) {
 		up->reused = true;
 	} else {
 		up = calloc(1, sizeof(*up));

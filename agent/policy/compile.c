@@ -1,0 +1,375 @@
+/* Document to image: entries in order of their keys, endpoints in order of entries. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "policy/builder.h"
+#include "policy/glob.h"
+
+uint32_t osh_image_hash(struct osh_str s)
+{
+	uint32_t hash = 2166136261u; /* FNV-1a */
+
+	for (size_t i = 0; i < s.len; i++)
+		hash = (hash ^ (unsigned char)s.data[i]) * 16777619u;
+	return hash;
+}
+
+/* ---- Builder -------------------------------------------------------------------------- */
+
+static bool grow(struct osh_builder *b, size_t want)
+{
+	size_t room = b->room ? b->room : 4096;
+	unsigned char *data;
+
+	while (room < want)
+		room *= 2;
+	if (room > OSH_IMAGE_BYTES_MAX) {
+		b->error = -E2BIG;
+		return false;
+	}
+	data = realloc(b->data, room);
+	if (!data) {
+		b->error = -ENOMEM;
+		return false;
+	}
+	b->data = data;
+	b->room = room;
+	return true;
+}
+
+uint32_t osh_builder_put(struct osh_builder *b, const void *data, size_t len)
+{
+	size_t offset = (b->len + 7) / 8 * 8;
+
+	if (b->error || (offset + len > b->room && !grow(b, offset + len)))
+		return 0;
+	memset(b->data + b->len, 0, offset - b->len);
+	if (data && len)
+		memcpy(b->data + offset, data, len);
+	else
+		memset(b->data + offset, 0, len);
+	b->len = offset + len;
+	return (uint32_t)offset;
+}
+
+struct osh_image_str osh_builder_str(struct osh_builder *b, struct osh_str text)
+{
+	struct osh_image_str s = { 0 };
+
+	if (text.len == 0)
+		return s;
+	s.offset = osh_builder_put(b, text.data, text.len);
+	s.len = (uint32_t)text.len;
+	return s;
+}
+
+struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size, size_t count)
+{
+	struct osh_image_list list = { 0 };
+
+	if (count == 0)
+		return list;
+	list.offset = osh_builder_put(b, items, size * count);
+	list.count = (uint32_t)count;
+	return list;
+}
+
+uint32_t osh_builder_glob(struct osh_builder *b, struct osh_str pattern, char delimiter)
+{
+	_cleanup_free_ unsigned char *code = NULL;
+	size_t len;
+	enum osh_glob_error error = osh_glob_compile(pattern, delimiter, &code, &len);
+
+	if (error == OSH_GLOB_NO_MEMORY)
+		b->error = -ENOMEM;
+	return error ? 0 : osh_builder_put(b, code, len);
+}
+
+/* ---- Binaries ---------------------------------------------------------------------------- */
+
+struct compiler {
+	struct osh_builder builder;
+	const struct osh_policy_compile_options *options;
+	const struct osh_entry **entries; /* sorted */
+	const struct osh_endpoint **endpoints;
+	struct osh_image_entry *image_entries;
+	struct osh_image_endpoint *image_endpoints;
+	size_t endpoint_count;
+};
+
+static void set_digest(struct osh_image_binary *out, struct osh_str hex)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	out->has_digest = hex.len == 64;
+	for (size_t i = 0; i + 1 < hex.len && i < 64; i += 2) {
+		size_t high = (size_t)(strchr(digits, osh_ascii_lower(hex.data[i])) - digits);
+		size_t low = (size_t)(strchr(digits, osh_ascii_lower(hex.data[i + 1])) - digits);
+
+		out->digest[i / 2] = (unsigned char)(high << 4 | low);
+	}
+}
+
+static struct osh_image_binary compile_binary(struct compiler *c, const struct osh_binary *binary,
+					      struct osh_str path)
+{
+	struct osh_image_binary out = {
+		.hash = osh_image_hash(path),
+		.line = binary->mark.line,
+		.clean = binary->clean.value,
+	};
+
+	out.path = osh_builder_str(&c->builder, path);
+	set_digest(&out, binary->sha256.text);
+	return out;
+}
+
+static int compare_binaries(const void *a, const void *b)
+{
+	const struct osh_image_binary *x = a, *y = b;
+
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+static void compile_binaries(struct compiler *c, const struct osh_entry *entry, struct osh_image_entry *out)
+{
+	/* Each literal path may bring its link's target along. */
+	_cleanup_free_ struct osh_image_binary *exact = calloc(2 * entry->binary_count + 1, sizeof(*exact));
+	_cleanup_free_ struct osh_image_binary *globs = calloc(entry->binary_count + 1, sizeof(*globs));
+	size_t exact_count = 0, glob_count = 0;
+
+	if (!exact || !globs) {
+		c->builder.error = -ENOMEM;
+		return;
+	}
+	for (size_t i = 0; i < entry->binary_count; i++) {
+		const struct osh_binary *binary = &entry->binaries[i];
+		struct osh_str path = binary->path.text;
+		char target[OSH_PATH_MAX];
+
+		if (path.len && memchr(path.data, '*', path.len)) {
+			globs[glob_count] = compile_binary(c, binary, path);
+			globs[glob_count].glob = osh_builder_glob(&c->builder, path, '/');
+			glob_count += globs[glob_count].glob != 0;
+			continue;
+		}
+		exact[exact_count++] = compile_binary(c, binary, path);
+		if (c->options->resolve_binary &&
+		    c->options->resolve_binary(c->options->context, path.data, target, sizeof(target)) == 0 &&
+		    !osh_str_eq_c(path, target))
+			exact[exact_count++] = compile_binary(c, binary, osh_str(target));
+	}
+	qsort(exact, exact_count, sizeof(*exact), compare_binaries);
+	out->exact = osh_builder_list(&c->builder, exact, sizeof(*exact), exact_count);
+	out->globs = osh_builder_list(&c->builder, globs, sizeof(*globs), glob_count);
+}
+
+/* ---- Endpoints ------------------------------------------------------------------------------ */
+
+/* The route is chosen by a looser reading of the selector: a star crosses slashes there,
+ * and "/x" with two stars behind it picks "/x", too. A delimiter that no path holds gives
+ * the first. */
+static uint32_t compile_loose_path(struct osh_builder *b, struct osh_str path)
+{
+	char text[OSH_GLOB_PATTERN_MAX + 8];
+	size_t len = 0;
+
+	if (path.len == 0 || path.len > OSH_GLOB_PATTERN_MAX / 2)
+		return osh_builder_glob(b, path, '\1');
+	if (osh_str_has_suffix(path, "/**") && path.len > 3 && 2 * path.len + 4 < sizeof(text)) {
+		text[len++] = '{';
+		memcpy(text + len, path.data, path.len - 3);
+		len += path.len - 3;
+		text[len++] = ',';
+		memcpy(text + len, path.data, path.len);
+		len += path.len;
+		text[len++] = '}';
+		/* A comma or brace of its own would change the group's meaning. */
+		if (!memchr(path.data, ',', path.len) && !memchr(path.data, '{', path.len))
+			return osh_builder_glob(b, osh_str_n(text, len), '\1');
+	}
+	return osh_builder_glob(b, path, '\1');
+}
+
+static uint32_t endpoint_flags(const struct osh_endpoint *e)
+{
+	uint32_t flags = 0;
+
+	flags |= e->tls_skip ? OSH_IMAGE_TLS_SKIP : 0;
+	flags |= e->enforce ? OSH_IMAGE_ENFORCE : 0;
+	flags |= e->allow_encoded_slash.value ? OSH_IMAGE_ENCODED_SLASH : 0;
+	flags |= !e->hostless && !e->host_is_glob ? OSH_IMAGE_HOST_EXACT : 0;
+	flags |= e->host_is_address ? OSH_IMAGE_HOST_ADDRESS : 0;
+	flags |= e->cidr_count ? OSH_IMAGE_HAS_IPS : 0;
+	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ? OSH_IMAGE_REGISTERED : 0;
+	if (e->mcp.strict_tool_names.set && !e->mcp.strict_tool_names.value)
+		flags |= OSH_IMAGE_LOOSE_TOOLS;
+	flags |= e->mcp.allow_all_known_mcp_methods.value ? OSH_IMAGE_MCP_PROFILE : 0;
+	return flags;
+}
+
+static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+{
+	_cleanup_free_ struct osh_image_cidr *ips = calloc(e->cidr_count + 1, sizeof(*ips));
+
+	if (!ips) {
+		b->error = -ENOMEM;
+		return;
+	}
+	for (size_t i = 0; i < e->cidr_count; i++)
+		ips[i] = (struct osh_image_cidr){ .addr = e->cidrs[i].addr, .bits = e->cidrs[i].bits };
+	out->ips = osh_builder_list(b, ips, sizeof(*ips), e->cidr_count);
+}
+
+static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e, uint32_t entry,
+			     struct osh_image_endpoint *out)
+{
+	*out = (struct osh_image_endpoint){
+		.entry = entry,
+		.line = e->mark.line,
+		.flags = endpoint_flags(e),
+		.l7 = e->l7,
+		.specificity = (uint32_t)osh_path_specificity(e->path.text),
+		.body_limit = e->body_limit,
+	};
+	out->host = osh_builder_str(b, e->host_text);
+	out->ports = osh_builder_list(b, e->port_list, sizeof(*e->port_list), e->port_count);
+	if (e->path.text.len) {
+		out->path_strict = osh_builder_glob(b, e->path.text, '/');
+		out->path_loose = compile_loose_path(b, e->path.text);
+	}
+	compile_ips(b, e, out);
+	osh_compile_rules(b, e, out);
+}
+
+/* ---- Middlewares -------------------------------------------------------------------------------- */
+
+static struct osh_image_list compile_patterns(struct osh_builder *b, const struct osh_texts *texts)
+{
+	_cleanup_free_ uint32_t *globs = calloc(texts->count + 1, sizeof(*globs));
+
+	if (!globs) {
+		b->error = -ENOMEM;
+		return (struct osh_image_list){ 0 };
+	}
+	for (size_t i = 0; i < texts->count; i++)
+		globs[i] = osh_builder_glob(b, texts->items[i].text, '.');
+	return osh_builder_list(b, globs, sizeof(*globs), texts->count);
+}
+
+static void compile_middlewares(struct osh_builder *b, const struct osh_policy_doc *doc,
+				struct osh_image_header *header)
+{
+	_cleanup_free_ struct osh_image_middleware *out = calloc(doc->middleware_count + 1, sizeof(*out));
+	size_t count = 0;
+
+	if (!out) {
+		b->error = -ENOMEM;
+		return;
+	}
+	for (size_t i = 0; i < doc->middleware_count; i++) {
+		const struct osh_middleware *m = &doc->middlewares[i];
+
+		if (m->fail_open)
+			continue;
+		out[count].key = osh_builder_str(b, m->key.text);
+		out[count].include = compile_patterns(b, &m->include);
+		out[count++].exclude = compile_patterns(b, &m->exclude);
+	}
+	header->middlewares = osh_builder_list(b, out, sizeof(*out), count);
+}
+
+/* ---- All -------------------------------------------------------------------------------------------- */
+
+static int compare_entries(const void *a, const void *b)
+{
+	struct osh_str x = (*(const struct osh_entry *const *)a)->key.text;
+	struct osh_str y = (*(const struct osh_entry *const *)b)->key.text;
+	size_t len = x.len < y.len ? x.len : y.len;
+	int order = len ? memcmp(x.data, y.data, len) : 0;
+
+	return order ? order : x.len < y.len ? -1 : x.len > y.len;
+}
+
+static int prepare(struct compiler *c, const struct osh_policy_doc *doc)
+{
+	size_t endpoints = 0;
+
+	for (size_t i = 0; i < doc->entry_count; i++)
+		endpoints += doc->entries[i].endpoint_count;
+	c->entries = calloc(doc->entry_count + 1, sizeof(*c->entries));
+	c->endpoints = calloc(endpoints + 1, sizeof(*c->endpoints));
+	c->image_entries = calloc(doc->entry_count + 1, sizeof(*c->image_entries));
+	c->image_endpoints = calloc(endpoints + 1, sizeof(*c->image_endpoints));
+	if (!c->entries || !c->endpoints || !c->image_entries || !c->image_endpoints)
+		return -ENOMEM;
+	for (size_t i = 0; i < doc->entry_count; i++)
+		c->entries[i] = &doc->entries[i];
+	qsort(c->entries, doc->entry_count, sizeof(*c->entries), compare_entries);
+	return 0;
+}
+
+static void compile_entry(struct compiler *c, const struct osh_entry *entry, uint32_t number)
+{
+	struct osh_image_entry *out = &c->image_entries[number];
+
+	out->key = osh_builder_str(&c->builder, entry->key.text);
+	out->line = entry->key.mark.line;
+	compile_binaries(c, entry, out);
+	for (size_t i = 0; i < entry->endpoint_count && !c->builder.error; i++) {
+		c->endpoints[c->endpoint_count] = &entry->endpoints[i];
+		compile_endpoint(&c->builder, &entry->endpoints[i], number,
+				 &c->image_endpoints[c->endpoint_count]);
+		c->endpoint_count++;
+	}
+}
+
+static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
+{
+	struct osh_image_header header = {
+		.magic = OSH_IMAGE_MAGIC,
+		.version = OSH_IMAGE_VERSION,
+		.revision = c->options->revision,
+		.permissive = doc->permissive,
+	};
+
+	osh_builder_put(&c->builder, NULL, sizeof(header));
+	for (size_t i = 0; i < doc->entry_count && !c->builder.error; i++)
+		compile_entry(c, c->entries[i], (uint32_t)i);
+	header.entries = osh_builder_list(&c->builder, c->image_entries, sizeof(*c->image_entries),
+					  doc->entry_count);
+	header.endpoints = osh_builder_list(&c->builder, c->image_endpoints, sizeof(*c->image_endpoints),
+					    c->endpoint_count);
+	osh_compile_hosts(&c->builder, c->endpoints, c->endpoint_count, &header);
+	compile_middlewares(&c->builder, doc, &header);
+	osh_builder_put(&c->builder, NULL, 8); /* nothing before it ends at the very end */
+	if (c->builder.error)
+		return c->builder.error;
+	header.len = (uint32_t)c->builder.len;
+	memcpy(c->builder.data, &header, sizeof(header));
+	return 0;
+}
+
+int osh_policy_compile(const struct osh_policy_doc *doc, const struct osh_policy_compile_options *options,
+		       void **ret_image, size_t *ret_len)
+{
+	static const struct osh_policy_compile_options no_options = { 0 };
+	struct compiler c = { .options = options ? options : &no_options };
+	int r = prepare(&c, doc);
+
+	if (r == 0)
+		r = compile_all(&c, doc);
+	free(c.entries);
+	free(c.endpoints);
+	free(c.image_entries);
+	free(c.image_endpoints);
+	if (r < 0) {
+		free(c.builder.data);
+		return r;
+	}
+	*ret_image = c.builder.data;
+	*ret_len = c.builder.len;
+	return 0;
+}

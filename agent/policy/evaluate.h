@@ -1,0 +1,61 @@
+/* What the questions share. Private to agent/policy. */
+#ifndef OSH_POLICY_EVALUATE_H
+#define OSH_POLICY_EVALUATE_H
+
+#include "policy/image.h"
+
+/* More endpoints than this for one host and port: denied, with that reason. */
+#define OSH_MATCH_MAX 4096
+
+/* The endpoints for a host and port; the first `granted` of them also for the subject. */
+struct osh_match {
+	const struct osh_policy *policy;
+	size_t granted, count;
+	bool overflow;
+	uint32_t entry; /* the smallest entry among the granted */
+	uint32_t ids[OSH_MATCH_MAX];
+};
+
+/* Find endpoints by host and port; grants nothing yet. */
+void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16_t port_host,
+		    struct osh_match *match);
+/* Sort those whose entry names the subject to the front. */
+void osh_match_subject(struct osh_match *match, const struct osh_subject *subject);
+
+void osh_decision_init(struct osh_decision *decision);
+void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define OSH_STR_ARGS(s) (int)(s).len, ((s).data ? (s).data : "")
+
+/* How the rules of the matching endpoints answer one question. */
+enum osh_answer {
+	OSH_ANSWER_NONE,    /* no rule speaks for it */
+	OSH_ANSWER_ALLOWED,
+	OSH_ANSWER_BLOCKED, /* a deny rule speaks against it */
+};
+
+/* Does a rule match method, path and query? `method` is upper case. */
+bool osh_http_rule_matches(const struct osh_policy *policy, const struct osh_image_rule *rule,
+			   struct osh_str method, struct osh_str path, struct osh_str query, bool deny);
+/* The answer of all granted endpoints of HTTP shape, to a method on this path. */
+enum osh_answer osh_answer_http(const struct osh_match *match, struct osh_str method,
+				const struct osh_request_query *query, bool with_allows, uint32_t *ret_line);
+bool osh_path_selected(const struct osh_policy *policy, const struct osh_image_endpoint *endpoint,
+		       struct osh_str path);
+
+/* Judge what GraphQL, JSON-RPC and MCP bodies and WebSocket texts say (message.c). Fills
+ * effect, stage, reason. */
+void osh_judge_message(const struct osh_match *match, const struct osh_image_endpoint *selected,
+		       const struct osh_request_query *query, struct osh_decision *decision);
+
+/* Query strings (query.c): percent and '+' decoding; NULL when it is well formed, else why
+ * not. */
+const char *osh_query_check(struct osh_str query);
+#define OSH_QUERY_MAX 16384
+/* Step through the pairs: false at the end. Buffers of OSH_QUERY_MAX bytes. */
+bool osh_query_next(struct osh_str *rest, char *key_buf, char *value_buf, struct osh_str *ret_key,
+		    struct osh_str *ret_value);
+bool osh_is_utf8(struct osh_str text);
+
+#endif

@@ -1,0 +1,636 @@
+#include "proxy/http1.h"
+
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/http1_exchange.h"
+#include "proxy/http_write.h"
+
+#define HEAD_TIMEOUT_MS 30000       /* from the first byte of a head to its last */
+#define DIAL_TIMEOUT_MS 60000       /* all addresses together */
+#define BODY_TIMEOUT_MS 60000       /* the sandbox sends no more of its body */
+#define READER_TIMEOUT_MS 120000    /* the sandbox takes no more of the answer */
+#define RESPONSE_TIMEOUT_MS 600000  /* a model may think for minutes before its first byte */
+#define DRAIN_BYTES_MAX (64u << 10) /* rest of a refused request worth keeping the connection for */
+#define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
+
+#define WEBSOCKET_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 1.3 */
+
+/* ---- Life ------------------------------------------------------------------------- */
+
+static void free_exchange(struct osh_exchange *ex)
+{
+	if (ex->holds_secret)
+		osh_wipe(ex->head.data, ex->head.room);
+	osh_buf_done(&ex->head);
+	osh_http_body_done(&ex->request);
+	osh_http_body_done(&ex->response);
+	free(ex->target);
+	free(ex->path);
+	free(ex);
+}
+
+void osh_http1_drop(struct osh_session *s)
+{
+	if (!s->exchange)
+		return;
+	free_exchange(s->exchange);
+	s->exchange = NULL;
+}
+
+static void start_closing(struct osh_session *s)
+{
+	s->conn.finish = true;
+	osh_session_set_state(s, OSH_SESSION_CLOSING);
+}
+
+void osh_exchange_over(struct osh_session *s)
+{
+	bool close = s->exchange->close;
+
+	osh_upstream_free(s->upstream);
+	s->upstream = NULL;
+	osh_http1_drop(s);
+	if (close)
+		start_closing(s);
+	else
+		osh_session_touch(s); /* idle until the next request */
+}
+
+void osh_exchange_await(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+
+	ex->awaits_reader = ex->state == OSH_EXCHANGE_FORWARD && s->conn.out.len > 0;
+	if (ex->state == OSH_EXCHANGE_DIAL)
+		osh_session_set_deadline(s, DIAL_TIMEOUT_MS);
+	else if (ex->awaits_reader)
+		osh_session_set_deadline(s, READER_TIMEOUT_MS);
+	else if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
+		osh_session_set_deadline(s, BODY_TIMEOUT_MS);
+	else
+		osh_session_set_deadline(s, RESPONSE_TIMEOUT_MS);
+}
+
+const struct osh_vault *osh_exchange_vault(const struct osh_session *s)
+{
+	const struct osh_vault *vault = s->view->vault ? s->view->vault->vault : NULL;
+
+	return vault && !osh_vault_is_empty(vault) ? vault : NULL;
+}
+
+/* ---- Records and answers ------------------------------------------------------------- */
+
+void osh_exchange_record(struct osh_session *s, enum osh_verdict_engine engine,
+			 enum osh_verdict_decision decision, const char *reason, unsigned status)
+{
+	const struct osh_exchange *ex = s->exchange;
+	struct osh_verdict verdict = osh_session_verdict(s, engine, decision, reason);
+
+	verdict.method = ex->method;
+	verdict.target = ex->path;
+	verdict.policy = ex->policy;
+	verdict.rule_line = ex->rule_line;
+	verdict.protocol = osh_l7_name(ex->l7);
+	verdict.status = status;
+	osh_worker_record(s->view, &verdict);
+}
+
+static void write_answer(struct osh_session *s, const struct osh_judgement *j, const char *body,
+			 size_t len)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_buf *out = &s->conn.out;
+	char policy[4 * OSH_HOST_MAX];
+	int r;
+
+	osh_str_escape(j->decision.policy, policy, sizeof(policy));
+	r = osh_buf_printf(out,
+			   "HTTP/1.1 %u %s\r\n"
+			   "Content-Type: application/json\r\n"
+			   "X-Content-Type-Options: nosniff\r\n"
+			   "Cache-Control: no-store\r\n"
+			   "Content-Length: %zu\r\n",
+			   j->status, osh_http_phrase(j->status), len);
+	if (r == 0 && *policy)
+		r = osh_buf_printf(out, "X-OpenShell-Policy: %s\r\n", policy);
+	if (r == 0 && (ex->close || ex->minor == 0))
+		r = osh_buf_append_c(out, ex->close ? "Connection: close\r\n" : "Connection: keep-alive\r\n");
+	if (r == 0)
+		r = osh_buf_append_c(out, "\r\n");
+	if (r == 0 && !ex->is_head)
+		r = osh_buf_append(out, body, len);
+	if (r < 0) /* no memory: a torn answer is worse than none */
+		osh_session_end(s, true);
+}
+
+void osh_exchange_answer(struct osh_session *s, const struct osh_judgement *j, bool keep_open)
+{
+	struct osh_exchange *ex = s->exchange;
+	size_t len = 0;
+	char *body = osh_judge_explain(s, j, osh_str(ex->method), &len);
+
+	ex->close = ex->close || !keep_open;
+	ex->answered = true;
+	ex->state = OSH_EXCHANGE_DRAIN;
+	osh_upstream_free(s->upstream);
+	s->upstream = NULL;
+	if (body)
+		write_answer(s, j, body, len);
+	else
+		osh_session_end(s, true);
+	free(body);
+	if (s->exchange)
+		osh_exchange_await(s);
+}
+
+/* Fills what an answer needs from what is known of the request. */
+static void describe(struct osh_session *s, struct osh_judgement *j, unsigned status,
+		     const char *error, enum osh_verdict_engine engine, enum osh_stage stage,
+		     const char *reason)
+{
+	const struct osh_exchange *ex = s->exchange;
+
+	memset(j, 0, offsetof(struct osh_judgement, path_bytes));
+	j->status = status;
+	j->error = error;
+	j->engine = engine;
+	j->decision.stage = stage;
+	j->decision.l7 = ex->l7;
+	j->decision.policy = osh_str(ex->policy);
+	snprintf(j->decision.reason, sizeof(j->decision.reason), "%s", reason);
+	j->path.path = osh_str(ex->path);
+}
+
+void osh_exchange_fail(struct osh_session *s, unsigned status, const char *error,
+		       enum osh_verdict_engine engine, const char *reason, bool record)
+{
+	struct osh_judgement j;
+	char copy[sizeof(j.decision.reason)];
+
+	/* The reason may live in the upstream, which the answer frees. */
+	snprintf(copy, sizeof(copy), "%s", reason);
+	if (record)
+		osh_exchange_record(s, engine, OSH_VERDICT_DENY, copy, status);
+	describe(s, &j, status, error, engine, OSH_STAGE_NONE, copy);
+	osh_exchange_answer(s, &j, osh_http_body_is_over(&s->exchange->request));
+}
+
+/* ---- Taking a request in ---------------------------------------------------------------- */
+
+/* Remember what a judgement said, for the record and the answer. */
+static void keep_decision(struct osh_exchange *ex, const struct osh_judgement *j)
+{
+	ex->effect = j->effect;
+	ex->l7 = j->decision.l7;
+	ex->rule_line = j->decision.rule_line;
+	if (j->decision.policy.data != ex->policy)
+		(void)osh_str_copy(j->decision.policy, ex->policy, sizeof(ex->policy));
+	snprintf(ex->reason, sizeof(ex->reason), "%s", j->decision.reason);
+}
+
+static char *duplicate(struct osh_str s)
+{
+	return strndup(s.data ? s.data : "", s.len);
+}
+
+/* A path for people: a placeholder in it is not repeated. */
+static char *path_to_show(struct osh_session *s, struct osh_str path)
+{
+	const struct osh_vault *vault = osh_exchange_vault(s);
+
+	return vault && osh_vault_contains(vault, path) ? strdup("/[CREDENTIAL]") : duplicate(path);
+}
+
+static bool keep_facts(struct osh_exchange *ex, const struct osh_http_head *head)
+{
+	(void)osh_str_copy(head->method, ex->method, sizeof(ex->method));
+	(void)osh_str_copy(head->host, ex->authority, sizeof(ex->authority));
+	ex->target = duplicate(head->target);
+	ex->minor = head->minor;
+	ex->close = head->close;
+	ex->is_head = osh_str_eq_c(head->method, "HEAD");
+	ex->expects_continue = head->expect_continue;
+	return ex->target != NULL;
+}
+
+/* What the client will have to do with its connection when it is refused: a body that is
+ * short and surely on its way is swallowed, otherwise the connection ends. */
+static bool can_keep_open(const struct osh_session *s, const struct osh_http_head *head)
+{
+	if (s->denied || head->expect_continue)
+		return false;
+	return head->framing == OSH_HTTP_BODY_NONE ||
+	       (head->framing == OSH_HTTP_BODY_LENGTH && head->length <= DRAIN_BYTES_MAX);
+}
+
+static void refuse(struct osh_session *s, const struct osh_http_head *head, struct osh_judgement *j)
+{
+	struct osh_exchange *ex = s->exchange;
+
+	j->path.path = osh_str(ex->path);
+	keep_decision(ex, j);
+	if (!s->denied) /* its verdict was given when it connected */
+		osh_exchange_record(s, j->engine, OSH_VERDICT_DENY, j->decision.reason, j->status);
+	osh_http_body_init(&ex->request, head->framing, head->length);
+	osh_exchange_answer(s, j, can_keep_open(s, head));
+}
+
+static void refuse_for(struct osh_session *s, const struct osh_http_head *head, unsigned status,
+		       const char *error, enum osh_verdict_engine engine, const char *reason)
+{
+	struct osh_judgement j;
+
+	describe(s, &j, status, error, engine, OSH_STAGE_PARSE, reason);
+	refuse(s, head, &j);
+}
+
+static void refuse_malformed(struct osh_session *s, const struct osh_http_error *error)
+{
+	const struct osh_http_head nothing = { .framing = OSH_HTTP_BODY_NONE };
+	struct osh_exchange *ex = s->exchange;
+
+	ex->close = true;
+	(void)osh_str_copy(s->decision.policy, ex->policy, sizeof(ex->policy));
+	ex->l7 = s->decision.l7;
+	ex->path = strdup("");
+	refuse_for(s, &nothing, error->status, "invalid_http_request", OSH_ENGINE_HTTP, error->reason);
+}
+
+static const char credential_reason[] =
+	"a credential placeholder may travel only in Authorization, over verified TLS, to the hosts "
+	"of its provider";
+
+static void refuse_credential(struct osh_session *s, const struct osh_http_head *head)
+{
+	refuse_for(s, head, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL, credential_reason);
+}
+
+void osh_exchange_refuse_credential(struct osh_session *s)
+{
+	if (s->exchange->answered) {
+		osh_exchange_record(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY, credential_reason, 0);
+		osh_session_end(s, true);
+		return;
+	}
+	osh_exchange_fail(s, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
+			  credential_reason, true);
+}
+
+/* RFC 6455 4.1: what a client must send. Everything else is no WebSocket to us, and its
+ * Upgrade is not passed on. */
+static bool is_websocket_handshake(const struct osh_http_head *head)
+{
+	const struct osh_http_field *version = osh_http_find(head, "sec-websocket-version");
+	const struct osh_http_field *key = osh_http_find(head, "sec-websocket-key");
+
+	return osh_str_caseeq_c(head->upgrade, "websocket") && head->minor == 1 &&
+	       osh_str_eq_c(head->method, "GET") && head->framing == OSH_HTTP_BODY_NONE && version &&
+	       osh_str_eq_c(version->value, "13") && key && key->value.len == 24;
+}
+
+static void expect_accept_key(struct osh_exchange *ex, struct osh_str key)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+	char joined[64];
+
+	snprintf(joined, sizeof(joined), "%.24s" WEBSOCKET_GUID, key.data);
+	if (EVP_Digest(joined, strlen(joined), digest, &len, EVP_sha1(), NULL) == 1)
+		EVP_EncodeBlock((unsigned char *)ex->accept_key, digest, (int)len);
+}
+
+/* Requests that no rule can permit here. */
+static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head *head)
+{
+	if (osh_str_eq_c(head->method, "CONNECT")) {
+		refuse_for(s, head, 405, "method_not_allowed", OSH_ENGINE_HTTP,
+			   "CONNECT inside a connection: dial the host itself");
+		return true;
+	}
+	if (osh_http_list_has(head->upgrade, "h2c")) {
+		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_HTTP,
+			   "upgrading to h2c would leave the inspected protocol");
+		return true;
+	}
+	return false;
+}
+
+/* Message rules that nothing here can enforce are not waved through. */
+static bool refuse_uninspectable(struct osh_session *s, const struct osh_http_head *head,
+				 struct osh_request_facts *facts, const struct osh_judgement *j)
+{
+	struct osh_judgement text;
+
+	if (j->decision.l7 == OSH_L7_GRAPHQL || j->decision.l7 == OSH_L7_JSON_RPC ||
+	    j->decision.l7 == OSH_L7_MCP) {
+		char reason[128];
+
+		snprintf(reason, sizeof(reason), "this agent cannot inspect %s messages yet",
+			 osh_l7_name(j->decision.l7));
+		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_L7, reason);
+		return true;
+	}
+	if (j->decision.l7 != OSH_L7_WEBSOCKET || !facts->websocket_upgrade)
+		return false;
+	/* Frames are relayed unread: only where all text is permitted anyway. */
+	facts->method = osh_str("WEBSOCKET_TEXT");
+	osh_judge_request(s, facts, &text);
+	if (text.effect != OSH_EFFECT_DENY)
+		return false;
+	refuse(s, head, &text);
+	return true;
+}
+
+/* Look for placeholders where they do not belong, and replace the one that does. Returns
+ * false when the request must be refused. */
+static bool check_credentials(struct osh_session *s, const struct osh_http_head *head,
+			      struct osh_buf *authorization)
+{
+	const struct osh_vault *vault = osh_exchange_vault(s);
+
+	if (!vault)
+		return true;
+	if (osh_vault_contains(vault, head->target))
+		return false;
+	for (size_t i = 0; i < head->field_count; i++) {
+		const struct osh_http_field *field = &head->fields[i];
+		enum osh_vault_result result = OSH_VAULT_NONE;
+
+		if (osh_str_caseeq_c(field->name, "authorization"))
+			result = osh_vault_authorization(vault, osh_str(s->host.text), s->tls,
+							 field->value, authorization);
+		else if (osh_vault_contains(vault, field->value))
+			result = OSH_VAULT_MISMATCH;
+		if (result == OSH_VAULT_MISMATCH)
+			return false;
+	}
+	return true;
+}
+
+static void host_header(const struct osh_session *s, char *buf, size_t size)
+{
+	bool brackets = s->host.kind == OSH_HOST_IPV6;
+	int len = snprintf(buf, size, "%s%s%s", brackets ? "[" : "", s->host.text, brackets ? "]" : "");
+
+	if (s->port_host != (s->tls ? 443 : 80))
+		snprintf(buf + len, size - (size_t)len, ":%u", s->port_host);
+}
+
+static int write_upstream_head(struct osh_session *s, const struct osh_http_head *head,
+			       const struct osh_judgement *j, const struct osh_buf *authorization)
+{
+	struct osh_exchange *ex = s->exchange;
+	char host[OSH_HOST_MAX + 16];
+	struct osh_http_request_out how = {
+		.path = j->path.path,
+		.query = j->path.query,
+		.has_query = j->path.has_query,
+		.authorization = authorization->len ? osh_buf_str(authorization) : osh_str_n(NULL, 0),
+		.websocket = ex->websocket,
+	};
+
+	host_header(s, host, sizeof(host));
+	how.host = osh_str(host);
+	osh_buf_init(&ex->head, OSH_CONN_BUF_MAX);
+	/* All of it at once, so that no copy of a secret is left behind by growing. */
+	ex->holds_secret = authorization->len > 0;
+	if (ex->holds_secret && osh_buf_reserve(&ex->head, OSH_CONN_BUF_MAX) < 0)
+		return -1;
+	return osh_http_write_request(&ex->head, head, &how);
+}
+
+static void forward(struct osh_session *s, const struct osh_http_head *head,
+		    const struct osh_judgement *j)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_buf authorization;
+	bool permitted;
+	int r = 0;
+
+	osh_buf_init(&authorization, OSH_HTTP_REQUEST_HEAD_MAX);
+	permitted = check_credentials(s, head, &authorization);
+	if (permitted)
+		r = write_upstream_head(s, head, j, &authorization);
+	osh_wipe(authorization.data, authorization.room);
+	osh_buf_done(&authorization);
+	if (!permitted) {
+		refuse_credential(s, head);
+		return;
+	}
+	osh_http_body_init(&ex->request, head->framing, head->length);
+	ex->state = OSH_EXCHANGE_DIAL;
+	/* An upgraded connection never comes back to the pool, and should not empty it. */
+	if (r < 0 || osh_session_dial(s, s->tls, !ex->websocket) < 0)
+		osh_session_end(s, true);
+	else
+		osh_exchange_await(s);
+}
+
+static void judge(struct osh_session *s, const struct osh_http_head *head)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_request_facts facts = {
+		.method = head->method,
+		.target = head->target,
+		.authority = head->host,
+		.websocket_upgrade = is_websocket_handshake(head),
+	};
+	struct osh_judgement j;
+
+	ex->websocket = facts.websocket_upgrade;
+	if (ex->websocket)
+		expect_accept_key(ex, osh_http_find(head, "sec-websocket-key")->value);
+	osh_judge_request(s, &facts, &j);
+	ex->path = path_to_show(s, j.path.path);
+	keep_decision(ex, &j);
+	if (!ex->path) {
+		osh_session_end(s, true);
+	} else if (j.effect == OSH_EFFECT_DENY) {
+		refuse(s, head, &j);
+	} else if (!refuse_unspeakable(s, head) && !refuse_uninspectable(s, head, &facts, &j)) {
+		forward(s, head, &j);
+	}
+}
+
+static bool step_head(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_http_head head;
+	struct osh_http_error error;
+
+	switch (osh_http_parse_request(osh_buf_str(&s->conn.in), &ex->request_scan, &head, &error)) {
+	case OSH_HTTP_NEED_MORE:
+		if (!s->conn.eof)
+			return false;
+		osh_session_end(s, true); /* gone in the middle: nothing was asked */
+		return false;
+	case OSH_HTTP_BAD:
+		refuse_malformed(s, &error);
+		return true;
+	case OSH_HTTP_DONE:
+		break;
+	}
+	if (!keep_facts(ex, &head)) {
+		osh_session_end(s, true);
+		return false;
+	}
+	judge(s, &head);
+	if (!s->reap.queued)
+		osh_buf_consume(&s->conn.in, head.len);
+	return true;
+}
+
+/* Swallow the rest of a request that was answered here. */
+static bool step_drain(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	const char *reason;
+	struct osh_str data;
+	size_t used;
+
+	if (ex->close || osh_http_body_is_over(&ex->request)) {
+		osh_exchange_over(s);
+		return true;
+	}
+	if (osh_http_body_take(&ex->request, osh_buf_str(&s->conn.in), SIZE_MAX, &used, &data, &reason) ==
+	    OSH_HTTP_DONE) {
+		osh_buf_consume(&s->conn.in, used);
+		return true;
+	}
+	if (s->conn.eof)
+		osh_session_end(s, false);
+	return false;
+}
+
+/* Between requests. A single empty line there is ignored (RFC 9112 2.2). */
+static bool begin(struct osh_session *s)
+{
+	struct osh_buf *in = &s->conn.in;
+
+	if (in->len == 0) {
+		if (!s->conn.eof)
+			return false;
+		start_closing(s);
+		return true;
+	}
+	/* An answer of ours must fit behind what is still to be sent. */
+	if (osh_conn_out_room(&s->conn) < ANSWER_ROOM)
+		return false;
+	if (osh_buf_bytes(in)[0] == '\r' && !s->skipped_line) {
+		if (in->len >= 2 && osh_buf_bytes(in)[1] == '\n') {
+			osh_buf_consume(in, 2);
+			s->skipped_line = true;
+			return true;
+		}
+		if (in->len < 2 && !s->conn.eof)
+			return false;
+	}
+	s->skipped_line = false;
+	s->exchange = calloc(1, sizeof(*s->exchange));
+	if (!s->exchange) {
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_session_set_deadline(s, HEAD_TIMEOUT_MS);
+	return true;
+}
+
+bool osh_http1_step(struct osh_session *s)
+{
+	if (s->conn.state == OSH_CONN_FAILED) {
+		osh_session_end(s, true);
+		return false;
+	}
+	if (!s->exchange)
+		return begin(s);
+	switch (s->exchange->state) {
+	case OSH_EXCHANGE_HEAD:
+		return step_head(s);
+	case OSH_EXCHANGE_DIAL:
+		return osh_exchange_step_dial(s);
+	case OSH_EXCHANGE_FORWARD:
+		return osh_exchange_step_forward(s);
+	case OSH_EXCHANGE_DRAIN:
+		return step_drain(s);
+	}
+	return false;
+}
+
+/* ---- Time and policy --------------------------------------------------------------------- */
+
+static bool forward_timed_out(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+
+	/* What it did not take at the last step has gone out since: now it is the server
+	 * that is waited for. */
+	if (ex->awaits_reader && !s->conn.out.len) {
+		osh_exchange_await(s);
+		return true;
+	}
+	if (ex->answered)
+		return false; /* too late for words */
+	if (!osh_http_body_is_over(&ex->request))
+		osh_exchange_fail(s, 408, "request_timeout", OSH_ENGINE_HTTP,
+				  "the rest of the request did not come", false);
+	else
+		osh_exchange_fail(s, 504, "upstream_timeout", OSH_ENGINE_UPSTREAM,
+				  "the server did not answer in time", false);
+	return true;
+}
+
+bool osh_http1_on_deadline(struct osh_session *s)
+{
+	static const struct osh_http_error slow = { "the request head did not come in time", 408 };
+
+	if (!s->exchange) {
+		start_closing(s); /* idle */
+		return true;
+	}
+	switch (s->exchange->state) {
+	case OSH_EXCHANGE_HEAD:
+		refuse_malformed(s, &slow);
+		return true;
+	case OSH_EXCHANGE_DIAL:
+		osh_exchange_fail(s, 504, "upstream_timeout", OSH_ENGINE_UPSTREAM,
+				  "no connection to the server in time", true);
+		return true;
+	case OSH_EXCHANGE_FORWARD:
+		return forward_timed_out(s);
+	case OSH_EXCHANGE_DRAIN:
+		break;
+	}
+	return false;
+}
+
+void osh_http1_judge_again(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_request_facts facts;
+	struct osh_judgement j;
+
+	if (!ex || ex->state == OSH_EXCHANGE_HEAD || ex->state == OSH_EXCHANGE_DRAIN)
+		return; /* judged when it is whole, or answered already */
+	facts = (struct osh_request_facts){
+		.method = osh_str(ex->method),
+		.target = osh_str(ex->target),
+		.authority = osh_str(ex->authority),
+		.websocket_upgrade = ex->websocket,
+	};
+	osh_judge_request(s, &facts, &j);
+	keep_decision(ex, &j);
+	if (j.effect != OSH_EFFECT_DENY)
+		return;
+	osh_exchange_record(s, j.engine, OSH_VERDICT_DENY, j.decision.reason,
+			    ex->answered ? 0 : j.status);
+	if (ex->answered) {
+		osh_session_end(s, true);
+		return;
+	}
+	j.path.path = osh_str(ex->path);
+	osh_exchange_answer(s, &j, osh_http_body_is_over(&ex->request));
+	osh_session_step(s);
+}

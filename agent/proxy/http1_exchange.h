@@ -1,0 +1,80 @@
+/* Inside of the HTTP/1.1 codec: one request and its answer. http1.c takes requests in,
+ * judges and answers; http1_forward.c moves allowed ones between the two sides.
+ *
+ *   HEAD -> DIAL -> FORWARD -> (freed, or the session relays an upgraded one)
+ *      \-> DRAIN (answered by us; the rest of the request is swallowed) -> (freed)   */
+#ifndef OSH_PROXY_HTTP1_EXCHANGE_H
+#define OSH_PROXY_HTTP1_EXCHANGE_H
+
+#include "credential/vault.h"
+#include "proxy/http_body.h"
+#include "proxy/http_head.h"
+#include "proxy/judge.h"
+#include "proxy/session.h"
+
+enum osh_exchange_state {
+	OSH_EXCHANGE_HEAD,
+	OSH_EXCHANGE_DIAL,
+	OSH_EXCHANGE_FORWARD,
+	OSH_EXCHANGE_DRAIN,
+};
+
+struct osh_exchange {
+	enum osh_exchange_state state;
+	struct osh_http_scan request_scan, response_scan;
+	/* The request, kept for records and to be judged again. */
+	char method[OSH_HTTP_METHOD_MAX + 1];
+	char *target;               /* as received; owned */
+	char *path;                 /* canonical, safe to show; owned */
+	char authority[OSH_HOST_MAX + 8];
+	bool websocket;
+	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
+	unsigned minor;
+	bool is_head, expects_continue;
+	/* What was decided. */
+	enum osh_effect effect;
+	enum osh_l7 l7;
+	uint32_t rule_line;
+	char policy[OSH_HOST_MAX];
+	char reason[512];
+	/* Upstream. */
+	struct osh_buf head;        /* to be sent; kept for a retry, may hold a secret */
+	bool holds_secret;
+	bool retried;
+	struct osh_http_body request, response;
+	bool request_ended;         /* its last byte is in the upstream's buffer */
+	bool answered;              /* a final response head went to the sandbox */
+	bool upstream_closes;
+	enum osh_http_framing framing_out; /* of the response, towards the sandbox */
+	unsigned interim;           /* 1xx responses so far */
+	struct osh_vault_scan scan;
+	bool close;                 /* the connection ends after this answer */
+	bool awaits_reader;         /* the deadline is about bytes the sandbox does not take */
+};
+
+/* ---- http1.c ---------------------------------------------------------------------- */
+
+/* Answer instead of the server: queue status and explanation, then DRAIN. The verdict is
+ * the caller's. `keep_open`: the rest of the request is short enough to be swallowed. */
+void osh_exchange_answer(struct osh_session *session, const struct osh_judgement *judgement,
+			 bool keep_open);
+/* The same for what is wrong on the way to the server. */
+void osh_exchange_fail(struct osh_session *session, unsigned status, const char *error,
+		       enum osh_verdict_engine engine, const char *reason, bool record);
+/* Write the verdict about this request. */
+void osh_exchange_record(struct osh_session *session, enum osh_verdict_engine engine,
+			 enum osh_verdict_decision decision, const char *reason, unsigned status);
+/* The answer is complete: on to the next request, or close. */
+void osh_exchange_over(struct osh_session *session);
+/* Arm the deadline that fits what is waited for. */
+void osh_exchange_await(struct osh_session *session);
+const struct osh_vault *osh_exchange_vault(const struct osh_session *session);
+void osh_exchange_refuse_credential(struct osh_session *session);
+
+/* ---- http1_forward.c ---------------------------------------------------------------- */
+
+/* Both return true when something changed. */
+bool osh_exchange_step_dial(struct osh_session *session);
+bool osh_exchange_step_forward(struct osh_session *session);
+
+#endif

@@ -1,0 +1,385 @@
+#include <string.h>
+
+#include "proxy/http1_exchange.h"
+#include "proxy/http_write.h"
+
+#define INTERIM_MAX 16
+#define PIECE_MAX (16u << 10)
+#define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
+
+/* ---- Failing ------------------------------------------------------------------------ */
+
+static bool is_safe(const struct osh_exchange *ex)
+{
+	return (ex->is_head || strcmp(ex->method, "GET") == 0 || strcmp(ex->method, "OPTIONS") == 0) &&
+	       ex->request.framing == OSH_HTTP_BODY_NONE;
+}
+
+/* A kept connection may have been closed by the server just now. A safe request is then
+ * sent once more on a fresh one (RFC 9110 9.2.2). */
+static bool retry(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+
+	if (!s->upstream->reused || ex->retried || ex->interim || !is_safe(ex))
+		return false;
+	ex->retried = true;
+	ex->request_ended = false;
+	memset(&ex->response_scan, 0, sizeof(ex->response_scan));
+	osh_upstream_free(s->upstream);
+	s->upstream = NULL;
+	ex->state = OSH_EXCHANGE_DIAL;
+	if (osh_session_dial(s, s->tls, false) < 0)
+		osh_session_end(s, true);
+	else
+		osh_exchange_await(s);
+	return true;
+}
+
+/* The server is gone before its answer was complete. */
+static bool lose_upstream(struct osh_session *s)
+{
+	if (s->exchange->answered) {
+		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
+		return false;
+	}
+	if (retry(s))
+		return !s->reap.queued;
+	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
+			  "the server closed the connection before it answered", false);
+	return true;
+}
+
+/* An answer that two readers could understand differently reaches nobody (RFC 9112 11.1),
+ * and its connection is never used again. */
+static bool refuse_response(struct osh_session *s, const char *reason)
+{
+	if (s->exchange->answered) {
+		osh_exchange_record(s, OSH_ENGINE_HTTP, OSH_VERDICT_DENY, reason, 0);
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_exchange_fail(s, 502, "invalid_http_response", OSH_ENGINE_HTTP, reason, true);
+	return true;
+}
+
+/* ---- Dialling ------------------------------------------------------------------------- */
+
+static void fail_dial(struct osh_session *s)
+{
+	const struct osh_upstream *up = s->upstream;
+	const char *error = "upstream_failed";
+	unsigned status = 502;
+
+	if (up->failure_engine == OSH_ENGINE_SSRF) {
+		error = "ssrf_denied";
+		status = 403;
+	} else if (up->failure_engine == OSH_ENGINE_TLS) {
+		error = "upstream_tls_failed";
+	}
+	osh_exchange_fail(s, status, error, up->failure_engine, up->failure, true);
+}
+
+/* All that was to be asked has been: name, rules, address, certificate. Now the verdict is
+ * written, and then the first byte may leave. */
+static void open_gate(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_conn *up = &s->upstream->conn;
+	int r = 0;
+
+	if (!ex->retried)
+		osh_exchange_record(s, OSH_ENGINE_L7,
+				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
+				    ex->reason, 0);
+	up->want_read = true;
+	if (ex->holds_secret) {
+		up->out_secret = true;
+		r = osh_buf_reserve(&up->out, OSH_CONN_BUF_MAX);
+	}
+	if (r == 0)
+		r = osh_buf_append_str(&up->out, osh_buf_str(&ex->head));
+	if (r < 0) {
+		osh_session_end(s, true);
+		return;
+	}
+	ex->state = OSH_EXCHANGE_FORWARD;
+	ex->request_ended = osh_http_body_is_over(&ex->request);
+	osh_exchange_await(s);
+}
+
+bool osh_exchange_step_dial(struct osh_session *s)
+{
+	if (s->upstream->state == OSH_UPSTREAM_BROKEN) {
+		fail_dial(s);
+		return true;
+	}
+	if (s->upstream->state != OSH_UPSTREAM_READY)
+		return false;
+	open_gate(s);
+	return !s->reap.queued;
+}
+
+/* ---- The request's body ------------------------------------------------------------------ */
+
+static bool end_request(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	const struct osh_vault *vault = osh_exchange_vault(s);
+
+	if (vault && osh_vault_contains(vault, osh_buf_str(&ex->request.trailers))) {
+		osh_exchange_refuse_credential(s);
+		return true;
+	}
+	if (osh_http_write_end(&s->upstream->conn.out, ex->request.framing,
+			       osh_buf_str(&ex->request.trailers)) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	ex->request_ended = true;
+	return true;
+}
+
+static bool refuse_body(struct osh_session *s, const char *reason)
+{
+	/* The server has a part of it already; closing tells it that there is no more. */
+	s->exchange->close = true;
+	osh_exchange_fail(s, 400, "invalid_http_request", OSH_ENGINE_HTTP, reason, true);
+	return true;
+}
+
+static bool move_request(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_buf *out = &s->upstream->conn.out;
+	const struct osh_vault *vault;
+	const char *reason;
+	struct osh_str data;
+	size_t used, room = osh_buf_free_bytes(out);
+
+	if (ex->request_ended || room <= OSH_HTTP_TRAILERS_MAX + END_OVERHEAD)
+		return false;
+	room -= OSH_HTTP_CHUNK_OVERHEAD;
+	if (osh_http_body_is_over(&ex->request))
+		return end_request(s);
+	switch (osh_http_body_take(&ex->request, osh_buf_str(&s->conn.in),
+				   room < PIECE_MAX ? room : PIECE_MAX, &used, &data, &reason)) {
+	case OSH_HTTP_NEED_MORE:
+		if (!s->conn.eof)
+			return false;
+		osh_session_end(s, true); /* the request will never be whole */
+		return false;
+	case OSH_HTTP_BAD:
+		return ex->answered ? (osh_session_end(s, true), false) : refuse_body(s, reason);
+	case OSH_HTTP_DONE:
+		break;
+	}
+	vault = data.len ? osh_exchange_vault(s) : NULL;
+	if (vault && osh_vault_scan(vault, &ex->scan, data)) {
+		osh_exchange_refuse_credential(s);
+		return !s->reap.queued;
+	}
+	if (osh_http_write_data(out, ex->request.framing, data) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_buf_consume(&s->conn.in, used);
+	return true;
+}
+
+/* ---- The response's head ------------------------------------------------------------------- */
+
+/* The server accepted the upgrade: from here on bytes are relayed. The request stays with
+ * the session, so that a new policy is put to it too. */
+static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
+{
+	struct osh_exchange *ex = s->exchange;
+	const struct osh_http_field *accept = osh_http_find(head, "sec-websocket-accept");
+	struct osh_http_response_out how = { .client_minor = ex->minor, .websocket = true };
+
+	if (!ex->websocket || !osh_str_caseeq_c(head->upgrade, "websocket") || !accept ||
+	    !osh_str_eq_c(accept->value, ex->accept_key))
+		return refuse_response(s, "the server switched protocols without being asked to");
+	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	ex->answered = true;
+	osh_buf_consume(&s->upstream->conn.in, head->len);
+	osh_session_set_state(s, OSH_SESSION_RELAY);
+	return true;
+}
+
+/* 1xx: passed on to who can understand it. */
+static bool pass_interim(struct osh_session *s, const struct osh_http_head *head)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_http_response_out how = { .client_minor = 1 };
+	bool wanted = ex->minor == 1 && (head->status != 100 || ex->expects_continue);
+
+	if (++ex->interim > INTERIM_MAX)
+		return refuse_response(s, "too many interim responses");
+	if (wanted && osh_http_write_response(&s->conn.out, head, &how) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_buf_consume(&s->upstream->conn.in, head->len);
+	memset(&ex->response_scan, 0, sizeof(ex->response_scan));
+	return true;
+}
+
+/* How the body goes on to the sandbox: as chunks where its end would otherwise be told
+ * only by the end of the connection, unless the client is too old for chunks. */
+static enum osh_http_framing choose_framing(const struct osh_exchange *ex,
+					    const struct osh_http_head *head)
+{
+	switch (head->framing) {
+	case OSH_HTTP_BODY_CHUNKED:
+	case OSH_HTTP_BODY_UNTIL_CLOSE:
+		return ex->minor == 0 ? OSH_HTTP_BODY_UNTIL_CLOSE : OSH_HTTP_BODY_CHUNKED;
+	case OSH_HTTP_BODY_NONE:
+	case OSH_HTTP_BODY_LENGTH:
+		break;
+	}
+	return head->framing;
+}
+
+static bool pass_final(struct osh_session *s, const struct osh_http_head *head)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_http_response_out how = { .client_minor = ex->minor };
+
+	ex->framing_out = choose_framing(ex, head);
+	ex->upstream_closes = head->close;
+	if (ex->framing_out == OSH_HTTP_BODY_UNTIL_CLOSE)
+		ex->close = true;
+	how.framing = ex->framing_out;
+	how.close = ex->close;
+	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_http_body_init(&ex->response, head->framing, head->length);
+	osh_buf_consume(&s->upstream->conn.in, head->len);
+	ex->answered = true;
+	/* Nobody will ask for it again. */
+	if (ex->holds_secret)
+		osh_wipe(ex->head.data, ex->head.room);
+	osh_buf_clear(&ex->head);
+	osh_buf_trim(&ex->head);
+	ex->holds_secret = false;
+	return true;
+}
+
+static bool upstream_is_gone(const struct osh_upstream *up)
+{
+	return up->conn.eof || up->conn.state == OSH_CONN_FAILED;
+}
+
+static bool step_response_head(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_upstream *up = s->upstream;
+	struct osh_http_head head;
+	struct osh_http_error error;
+
+	/* Written anew, a head is at most a little longer than it was. */
+	if (osh_conn_out_room(&s->conn) < OSH_HTTP_RESPONSE_HEAD_MAX + 256)
+		return false;
+	switch (osh_http_parse_response(osh_buf_str(&up->conn.in), ex->is_head, &ex->response_scan,
+					&head, &error)) {
+	case OSH_HTTP_NEED_MORE:
+		return upstream_is_gone(up) ? lose_upstream(s) : false;
+	case OSH_HTTP_BAD:
+		return refuse_response(s, error.reason);
+	case OSH_HTTP_DONE:
+		break;
+	}
+	if (head.status == 101)
+		return upgrade(s, &head);
+	return head.status < 200 ? pass_interim(s, &head) : pass_final(s, &head);
+}
+
+/* ---- The response's body ------------------------------------------------------------------- */
+
+/* Both messages are complete; the connection may serve another request when nothing on it
+ * is left open. */
+static bool finish(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_upstream *up = s->upstream;
+
+	if (osh_conn_out_room(&s->conn) < ex->response.trailers.len + END_OVERHEAD)
+		return false;
+	if (osh_http_write_end(&s->conn.out, ex->framing_out, osh_buf_str(&ex->response.trailers)) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	if (!ex->request_ended) {
+		ex->close = true; /* answered before the whole request was there */
+	} else if (!ex->upstream_closes && ex->response.framing != OSH_HTTP_BODY_UNTIL_CLOSE) {
+		s->upstream = NULL;
+		osh_upstream_keep(up);
+	}
+	osh_exchange_over(s);
+	return true;
+}
+
+static bool step_response_body(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_upstream *up = s->upstream;
+	size_t used, room = osh_conn_out_room(&s->conn);
+	const char *reason;
+	struct osh_str data;
+
+	if (osh_http_body_is_over(&ex->response))
+		return finish(s);
+	if (room <= OSH_HTTP_CHUNK_OVERHEAD)
+		return false;
+	room -= OSH_HTTP_CHUNK_OVERHEAD;
+	switch (osh_http_body_take(&ex->response, osh_buf_str(&up->conn.in),
+				   room < PIECE_MAX ? room : PIECE_MAX, &used, &data, &reason)) {
+	case OSH_HTTP_NEED_MORE:
+		if (!upstream_is_gone(up))
+			return false;
+		/* Only a clean end may stand for the end of a message. */
+		if (ex->response.framing == OSH_HTTP_BODY_UNTIL_CLOSE && up->conn.eof_clean)
+			return finish(s);
+		return lose_upstream(s);
+	case OSH_HTTP_BAD:
+		return refuse_response(s, reason);
+	case OSH_HTTP_DONE:
+		break;
+	}
+	if (osh_http_write_data(&s->conn.out, ex->framing_out, data) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	osh_buf_consume(&up->conn.in, used);
+	return true;
+}
+
+bool osh_exchange_step_forward(struct osh_session *s)
+{
+	bool moved;
+
+	/* A TLS client that closes is gone; a plain one may only have finished asking. */
+	if (s->tls && s->conn.eof && !s->conn.in.len) {
+		osh_session_end(s, false);
+		return false;
+	}
+	moved = move_request(s);
+
+	/* The request may have ended the exchange, or been refused. */
+	if (s->reap.queued)
+		return false;
+	if (!s->exchange || s->exchange->state != OSH_EXCHANGE_FORWARD)
+		return true;
+	moved |= s->exchange->answered ? step_response_body(s) : step_response_head(s);
+	if (s->reap.queued)
+		return false;
+	if (moved && s->exchange)
+		osh_exchange_await(s);
+	return moved;
+}

@@ -1,0 +1,193 @@
+#include "proxy/http_body.h"
+
+#include <string.h>
+
+void osh_http_body_init(struct osh_http_body *body, enum osh_http_framing framing, uint64_t length)
+{
+	*body = (struct osh_http_body){
+		.framing = framing,
+		.left = framing == OSH_HTTP_BODY_LENGTH ? length : 0,
+	};
+	osh_buf_init(&body->trailers, OSH_HTTP_TRAILERS_MAX);
+}
+
+void osh_http_body_done(struct osh_http_body *body)
+{
+	osh_buf_done(&body->trailers);
+}
+
+bool osh_http_body_is_over(const struct osh_http_body *body)
+{
+	switch (body->framing) {
+	case OSH_HTTP_BODY_NONE:
+		return true;
+	case OSH_HTTP_BODY_LENGTH:
+		return body->left == 0;
+	case OSH_HTTP_BODY_CHUNKED:
+		return body->state == OSH_HTTP_CHUNK_DONE;
+	case OSH_HTTP_BODY_UNTIL_CLOSE:
+		break;
+	}
+	return false;
+}
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+static enum osh_http_result bad(const char **ret_reason, const char *reason)
+{
+	*ret_reason = reason;
+	return OSH_HTTP_BAD;
+}
+
+/* The line at the front, its CRLF counted in *ret_used. DONE when there is one. */
+static enum osh_http_result find_line(struct osh_str bytes, size_t max, struct osh_str *ret_line,
+				      size_t *ret_used, const char **ret_reason)
+{
+	size_t seen = least(bytes.len, max);
+	const char *lf = seen ? memchr(bytes.data, '\n', seen) : NULL;
+
+	if (!lf && seen == max)
+		return bad(ret_reason, "a line of the chunked body is too long");
+	if (!lf)
+		return OSH_HTTP_NEED_MORE;
+	if (lf == bytes.data || lf[-1] != '\r')
+		return bad(ret_reason, "a line of the chunked body ends in LF without CR");
+	*ret_line = osh_str_n(bytes.data, (size_t)(lf - bytes.data) - 1);
+	*ret_used = ret_line->len + 2;
+	return OSH_HTTP_DONE;
+}
+
+static int hex_value(char c)
+{
+	if (osh_ascii_is_digit(c))
+		return c - '0';
+	c = osh_ascii_lower(c);
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Up to 15 digits: what fits OSH_HTTP_LENGTH_MAX with room to spare. Extensions follow a
+ * semicolon and are dropped (RFC 9112 7.1.1); they must at least be text. */
+static bool parse_chunk_size(struct osh_str line, uint64_t *ret_size)
+{
+	uint64_t size = 0;
+	size_t at = 0;
+
+	while (at < line.len && hex_value(line.data[at]) >= 0) {
+		size = size << 4 | (uint64_t)hex_value(line.data[at]);
+		if (++at > 15)
+			return false;
+	}
+	if (at == 0 || (at < line.len && line.data[at] != ';'))
+		return false;
+	for (; at < line.len; at++) {
+		unsigned char c = (unsigned char)line.data[at];
+
+		if ((c < 0x20 && c != '\t') || c >= 0x7f)
+			return false;
+	}
+	*ret_size = size;
+	return true;
+}
+
+static enum osh_http_result take_size(struct osh_http_body *body, struct osh_str bytes,
+				      size_t *ret_used, const char **ret_reason)
+{
+	struct osh_str line;
+	enum osh_http_result result = find_line(bytes, OSH_HTTP_CHUNK_LINE_MAX, &line, ret_used,
+						ret_reason);
+
+	if (result != OSH_HTTP_DONE)
+		return result;
+	if (!parse_chunk_size(line, &body->left))
+		return bad(ret_reason, "a chunk size is malformed");
+	body->state = body->left ? OSH_HTTP_CHUNK_DATA : OSH_HTTP_CHUNK_TRAILERS;
+	return OSH_HTTP_DONE;
+}
+
+static enum osh_http_result take_data_end(struct osh_http_body *body, struct osh_str bytes,
+					  size_t *ret_used, const char **ret_reason)
+{
+	if (bytes.data[0] != '\r' || (bytes.len > 1 && bytes.data[1] != '\n'))
+		return bad(ret_reason, "a chunk is longer than its size says");
+	if (bytes.len < 2)
+		return OSH_HTTP_NEED_MORE;
+	*ret_used = 2;
+	body->state = OSH_HTTP_CHUNK_SIZE;
+	return OSH_HTTP_DONE;
+}
+
+static enum osh_http_result take_trailer(struct osh_http_body *body, struct osh_str bytes,
+					 size_t *ret_used, const char **ret_reason)
+{
+	struct osh_str line;
+	enum osh_http_result result = find_line(bytes, OSH_HTTP_TRAILERS_MAX, &line, ret_used,
+						ret_reason);
+	struct osh_http_field field;
+	size_t count;
+
+	if (result != OSH_HTTP_DONE)
+		return result;
+	if (line.len == 0) {
+		body->state = OSH_HTTP_CHUNK_DONE;
+		return OSH_HTTP_DONE;
+	}
+	if (osh_http_parse_trailers(osh_str_n(bytes.data, *ret_used), &field, 1, &count) < 0)
+		return bad(ret_reason, "a trailer is malformed");
+	if (osh_buf_append(&body->trailers, bytes.data, *ret_used) < 0)
+		return bad(ret_reason, "the trailers are too large");
+	return OSH_HTTP_DONE;
+}
+
+static enum osh_http_result take_payload(struct osh_http_body *body, struct osh_str bytes, size_t max,
+					 size_t *ret_used, struct osh_str *ret_data)
+{
+	size_t len = least(bytes.len, max);
+
+	if (body->framing != OSH_HTTP_BODY_UNTIL_CLOSE && body->left < len)
+		len = (size_t)body->left;
+	if (len == 0)
+		return OSH_HTTP_NEED_MORE;
+	*ret_data = osh_str_n(bytes.data, len);
+	*ret_used = len;
+	if (body->framing == OSH_HTTP_BODY_UNTIL_CLOSE)
+		return OSH_HTTP_DONE;
+	body->left -= len;
+	if (body->framing == OSH_HTTP_BODY_CHUNKED && body->left == 0)
+		body->state = OSH_HTTP_CHUNK_DATA_END;
+	return OSH_HTTP_DONE;
+}
+
+static enum osh_http_result take_chunked(struct osh_http_body *body, struct osh_str bytes, size_t max,
+					 size_t *ret_used, struct osh_str *ret_data,
+					 const char **ret_reason)
+{
+	switch (body->state) {
+	case OSH_HTTP_CHUNK_SIZE:
+		return take_size(body, bytes, ret_used, ret_reason);
+	case OSH_HTTP_CHUNK_DATA:
+		return take_payload(body, bytes, max, ret_used, ret_data);
+	case OSH_HTTP_CHUNK_DATA_END:
+		return take_data_end(body, bytes, ret_used, ret_reason);
+	case OSH_HTTP_CHUNK_TRAILERS:
+		return take_trailer(body, bytes, ret_used, ret_reason);
+	case OSH_HTTP_CHUNK_DONE:
+		break;
+	}
+	return OSH_HTTP_NEED_MORE;
+}
+
+enum osh_http_result osh_http_body_take(struct osh_http_body *body, struct osh_str bytes, size_t max,
+					size_t *ret_used, struct osh_str *ret_data,
+					const char **ret_reason)
+{
+	*ret_used = 0;
+	*ret_data = osh_str_n(bytes.data, 0);
+	if (bytes.len == 0 || osh_http_body_is_over(body))
+		return OSH_HTTP_NEED_MORE;
+	if (body->framing == OSH_HTTP_BODY_CHUNKED)
+		return take_chunked(body, bytes, max, ret_used, ret_data, ret_reason);
+	return take_payload(body, bytes, max, ret_used, ret_data);
+}

@@ -1,0 +1,168 @@
+#include "proxy/http_write.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/mem.h"
+
+#define TRAILERS_MAX 32
+
+/* Collects the first failure, so that a writer checks once. */
+struct writer {
+	struct osh_buf *out;
+	int error;
+};
+
+static void put(struct writer *w, struct osh_str s)
+{
+	if (w->error == 0)
+		w->error = osh_buf_append_str(w->out, s);
+}
+
+static void put_c(struct writer *w, const char *text)
+{
+	put(w, osh_str(text));
+}
+
+static void put_field(struct writer *w, struct osh_str name, struct osh_str value)
+{
+	put(w, name);
+	put_c(w, ": ");
+	put(w, value);
+	put_c(w, "\r\n");
+}
+
+static void put_fields(struct writer *w, const struct osh_http_head *head, struct osh_str authorization)
+{
+	for (size_t i = 0; i < head->field_count; i++) {
+		const struct osh_http_field *field = &head->fields[i];
+
+		if (!osh_http_passes(head, field))
+			continue;
+		if (authorization.data && osh_str_caseeq_c(field->name, "authorization"))
+			put_field(w, field->name, authorization);
+		else
+			put_field(w, field->name, field->value);
+	}
+}
+
+static void put_framing(struct writer *w, enum osh_http_framing framing, uint64_t length)
+{
+	if (framing == OSH_HTTP_BODY_CHUNKED)
+		put_c(w, "Transfer-Encoding: chunked\r\n");
+	if (framing == OSH_HTTP_BODY_LENGTH && w->error == 0)
+		w->error = osh_buf_printf(w->out, "Content-Length: %" PRIu64 "\r\n", length);
+}
+
+int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head,
+			   const struct osh_http_request_out *how)
+{
+	struct writer w = { .out = out };
+
+	put(&w, head->method);
+	put_c(&w, " ");
+	put(&w, how->path);
+	if (how->has_query) {
+		put_c(&w, "?");
+		put(&w, how->query);
+	}
+	put_c(&w, " HTTP/1.1\r\n");
+	put_field(&w, osh_str("Host"), how->host);
+	put_fields(&w, head, how->authorization);
+	put_framing(&w, head->framing, head->length);
+	if (how->websocket)
+		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	put_c(&w, "\r\n");
+	return w.error;
+}
+
+/* The answer to HEAD, and 304, tell the length of a body that does not come. */
+static void put_unsent_length(struct writer *w, const struct osh_http_head *head)
+{
+	const struct osh_http_field *length = osh_http_find(head, "content-length");
+
+	if (length && head->framing == OSH_HTTP_BODY_NONE && head->status >= 200 && head->status != 204)
+		put_field(w, length->name, length->value);
+}
+
+int osh_http_write_response(struct osh_buf *out, const struct osh_http_head *head,
+			    const struct osh_http_response_out *how)
+{
+	struct writer w = { .out = out };
+
+	w.error = osh_buf_printf(out, "HTTP/1.1 %03u ", head->status);
+	put(&w, head->phrase);
+	put_c(&w, "\r\n");
+	put_fields(&w, head, osh_str_n(NULL, 0));
+	put_framing(&w, how->framing, head->length);
+	put_unsent_length(&w, head);
+	if (how->websocket)
+		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	else if (how->close)
+		put_c(&w, "Connection: close\r\n");
+	else if (how->client_minor == 0)
+		put_c(&w, "Connection: keep-alive\r\n");
+	put_c(&w, "\r\n");
+	return w.error;
+}
+
+int osh_http_write_data(struct osh_buf *out, enum osh_http_framing framing, struct osh_str data)
+{
+	struct writer w = { .out = out };
+
+	if (framing != OSH_HTTP_BODY_CHUNKED)
+		return osh_buf_append_str(out, data);
+	if (data.len == 0)
+		return 0; /* an empty chunk would end the message */
+	w.error = osh_buf_printf(out, "%zx\r\n", data.len);
+	put(&w, data);
+	put_c(&w, "\r\n");
+	return w.error;
+}
+
+int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struct osh_str trailers)
+{
+	struct osh_http_field fields[TRAILERS_MAX];
+	struct writer w = { .out = out };
+	size_t count = 0;
+
+	if (framing != OSH_HTTP_BODY_CHUNKED)
+		return 0;
+	put_c(&w, "0\r\n");
+	/* Too many: none passes, the message is whole without them. */
+	if (osh_http_parse_trailers(trailers, fields, TRAILERS_MAX, &count) < 0)
+		count = 0;
+	for (size_t i = 0; i < count; i++) {
+		if (osh_http_trailer_passes(&fields[i]))
+			put_field(&w, fields[i].name, fields[i].value);
+	}
+	put_c(&w, "\r\n");
+	return w.error;
+}
+
+const char *osh_http_phrase(unsigned status)
+{
+	static const struct {
+		unsigned status;
+		const char *phrase;
+	} known[] = {
+		{ 400, "Bad Request" },
+		{ 403, "Forbidden" },
+		{ 405, "Method Not Allowed" },
+		{ 408, "Request Timeout" },
+		{ 414, "URI Too Long" },
+		{ 417, "Expectation Failed" },
+		{ 421, "Misdirected Request" },
+		{ 431, "Request Header Fields Too Large" },
+		{ 502, "Bad Gateway" },
+		{ 503, "Service Unavailable" },
+		{ 504, "Gateway Timeout" },
+		{ 505, "HTTP Version Not Supported" },
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(known); i++) {
+		if (known[i].status == status)
+			return known[i].phrase;
+	}
+	return "Error";
+}
