@@ -38,12 +38,16 @@ static bool is_absent(int result)
 /* One line that says how to start an agent, for the socket that was asked for. */
 static int report_absent(const struct osh_cli *cli)
 {
+	const char *slash = strrchr(cli->socket, '/');
+	int dir_len = slash && slash > cli->socket ? (int)(slash - cli->socket) : 0;
+
 	if (cli->socket_is_default)
 		osh_cli_error("no agent answers at %s; start one: sudo systemctl start openshelld"
-			      " (or, without systemd: sudo openshelld &)", cli->socket);
+			      " (without systemd: sudo openshelld &)", cli->socket);
 	else
-		osh_cli_error("no agent answers at %s; start one whose --run-dir holds that socket,"
-			      " or give another --socket", cli->socket);
+		osh_cli_error("no agent answers at %s; start one: sudo openshelld --run-dir %.*s &, or give"
+			      " another --socket", cli->socket, dir_len ? dir_len : 1,
+			      dir_len ? cli->socket : ".");
 	return OSH_EXIT_NO_AGENT;
 }
 

@@ -113,9 +113,15 @@ json_t *osh_policy_file_attach(const struct osh_policy_file *file, json_t *param
 	return parameters;
 }
 
-static void print_plain(const json_t *diagnostic, bool is_warning)
+/* About the file as a whole, or (a warning without a line) about the host. */
+static void print_plain(const char *path, const json_t *diagnostic, bool is_warning)
 {
-	osh_cli_note("%s%s", is_warning ? "warning: " : "", osh_json_text(diagnostic, "message"));
+	const char *message = osh_json_text(diagnostic, "message");
+
+	if (is_warning)
+		osh_cli_note("warning: %s", message);
+	else
+		osh_cli_error("%s: %s", path ? display_name(path) : "policy", message);
 }
 
 static void print_located(const char *path, const json_t *diagnostic, bool is_warning)
@@ -143,6 +149,6 @@ void osh_policy_file_report(const char *path, const json_t *diagnostics)
 		if (path && osh_json_int(diagnostic, "line") > 0)
 			print_located(path, diagnostic, is_warning);
 		else
-			print_plain(diagnostic, is_warning);
+			print_plain(path, diagnostic, is_warning);
 	}
 }

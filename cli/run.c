@@ -15,6 +15,9 @@
 #include "tty.h"
 
 #define COPY_BYTES 16384
+/* How often a pty that everybody inside has closed is looked at again: a program
+ * may be about to open it anew, or about to exit. */
+#define HUNG_UP_MS 200
 #define CONTROL_D '\x04'
 
 /* bash where the sandbox has it; every sandbox has a sh. */
@@ -118,7 +121,8 @@ static json_t *make_parameters(const struct osh_run *run)
 struct relay {
 	struct osh_wire *wire;
 	struct osh_tty tty;
-	int master;              /* the pty, owned; -1 once everything inside has closed it */
+	int master;              /* the pty, owned: closing it would hang the program up */
+	bool is_hung_up;         /* nobody inside holds the pty open just now */
 	int signal_fd;
 	sigset_t old_mask;
 	bool input_open;
@@ -148,8 +152,7 @@ static void pass_size(const struct relay *relay)
 	struct winsize size = { 0 };
 
 	osh_tty_size(&size.ws_row, &size.ws_col);
-	if (relay->master >= 0)
-		(void)ioctl(relay->master, TIOCSWINSZ, &size);
+	(void)ioctl(relay->master, TIOCSWINSZ, &size);
 }
 
 /* Die of the signal as if it had never been caught; the agent hangs the program up
@@ -234,8 +237,7 @@ static bool copy_output(struct relay *relay)
 		lose(relay, "cannot write the program's output");
 		return false;
 	}
-	if (n == 0 || (errno != EAGAIN && errno != EINTR))
-		relay->master = osh_close(relay->master); /* EIO: the last one inside closed it */
+	relay->is_hung_up = n == 0 || (errno != EAGAIN && errno != EINTR); /* EIO */
 	return false;
 }
 
@@ -293,7 +295,7 @@ static void read_wire(struct relay *relay)
  * write later is not waited for. */
 static void drain_output(struct relay *relay)
 {
-	while (relay->master >= 0 && copy_output(relay))
+	while (copy_output(relay))
 		;
 }
 
@@ -304,27 +306,28 @@ static void relay_loop(struct relay *relay)
 	while (!relay->done) {
 		struct pollfd fds[COUNT] = {
 			[INPUT] = { .fd = -1, .events = POLLIN },
-			[MASTER] = { .fd = relay->master, .events = POLLIN },
+			[MASTER] = { .fd = relay->is_hung_up ? -1 : relay->master, .events = POLLIN },
 			[WIRE] = { .fd = relay->wire->fd, .events = POLLIN },
 			[SIGNAL] = { .fd = relay->signal_fd, .events = POLLIN },
 		};
 
-		if (relay->input_open && relay->input_len == 0 && relay->master >= 0)
+		if (relay->input_open && relay->input_len == 0)
 			fds[INPUT].fd = STDIN_FILENO;
 		if (relay->input_len)
 			fds[MASTER].events |= POLLOUT;
-		if (poll(fds, COUNT, -1) < 0) {
+		if (poll(fds, COUNT, relay->is_hung_up ? HUNG_UP_MS : -1) < 0) {
 			if (errno != EINTR)
 				lose(relay, strerror(errno));
 			continue;
 		}
+		relay->is_hung_up = false;
 		if (fds[SIGNAL].revents)
 			read_signals(relay);
 		if (fds[MASTER].revents & POLLOUT)
 			flush_input(relay);
 		if (fds[MASTER].revents & (POLLIN | POLLHUP | POLLERR))
 			(void)copy_output(relay);
-		if (fds[INPUT].revents && !relay->done && relay->master >= 0)
+		if (fds[INPUT].revents && !relay->done)
 			read_input(relay);
 		if (fds[WIRE].revents && !relay->done)
 			read_wire(relay);

@@ -89,7 +89,7 @@ static void put_heading(int y, int columns, const char *text)
 	int used;
 
 	attrset(A_BOLD | COLOR_PAIR(CYAN));
-	(void)mvhline(y, 0, 0, columns);
+	(void)mvhline(y, 0, MB_CUR_MAX > 1 ? 0 : '-', columns);
 	used = put(y, 2, columns - 2, " ");
 	used += put(y, 2 + used, columns - 2 - used, text);
 	(void)put(y, 2 + used, columns - 2 - used, " ");
@@ -110,7 +110,7 @@ static struct layout make_layout(const struct osh_term_screen *screen)
 	layout.list_at = 1 + layout.sandboxes;
 	room = body - layout.sandboxes - 2; /* two headings */
 	if (room >= 9) {
-		layout.detail = room < 18 ? room * 2 / 3 : room - 6;
+		layout.detail = room < 18 ? room * 2 / 3 : room - 5;
 		if (layout.detail > DETAIL_ROWS_MAX)
 			layout.detail = DETAIL_ROWS_MAX;
 		layout.list = room - layout.detail;
@@ -350,6 +350,7 @@ static void detail_field(void *context, const char *name, const char *value)
 	do {
 		detail_line(detail, label, value, attributes, &piece);
 		value += piece.bytes;
+		value += strspn(value, " "); /* a wrapped line starts with a word */
 		memset(label, ' ', strlen(label));
 	} while (*value && piece.bytes);
 }

@@ -109,12 +109,13 @@ static inline void fake_publish(struct fake *fake, const struct osh_verdict *ver
 	osh_ring_flush(fake->ring);
 }
 
-/* Three in the journal (the last in the ring too), one in the ring alone. */
+/* Three in the journal (the last in the ring too), and one that is not on disk yet. */
 static inline void fake_fill(struct fake *fake)
 {
 	struct osh_verdict verdict = fake_verdict(fake, "demo", OSH_VERDICT_ALLOW);
 
-	verdict.time_ns -= 3600ull * 1000000000u;
+	if (verdict.id == 1)
+		verdict.time_ns -= 3600ull * 1000000000u; /* an old one, once */
 	osh_journal_append(fake->journal, &verdict);
 	verdict = fake_verdict(fake, "other", OSH_VERDICT_DENY);
 	osh_journal_append(fake->journal, &verdict);
@@ -488,17 +489,25 @@ static inline int fake_open(struct fake *fake, const char *dir)
 /* FAKE DIR [VERDICTS-PER-SECOND]: until killed. */
 int main(int argc, char **argv)
 {
-	int rate = argc > 2 ? atoi(argv[2]) : 0;
+	uint64_t rate = 0;
 	struct fake fake;
+
+	if (argc > 2 && osh_str_parse_u64(osh_str(argv[2]), 1000, &rate) < 0)
+		return 2;
 
 	if (argc < 2 || fake_open(&fake, argv[1]) < 0)
 		return 1;
 	fake_fill(&fake);
 	for (unsigned n = 0;; n++) {
-		fake_step(&fake, rate ? 1000 / rate : -1);
+		fake_step(&fake, rate ? (int)(1000 / rate) : -1);
 		if (rate) {
 			struct osh_verdict verdict = fake_verdict(&fake, n % 3 ? "demo" : "other",
 								  n % 4 ? OSH_VERDICT_ALLOW : OSH_VERDICT_DENY);
+
+			if (n % 7 == 5)
+				verdict.target = "/evil\x1b]0;title\x07/\xe2\x80\xae/\xe4\xb8\xad\xe6\x96\x87/"
+						 "\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87/a-rather-long-path"
+						 "/that/goes/on/and/on/and/on/until/it/has/to/be/cut/or/wrapped";
 
 			osh_journal_append(fake.journal, &verdict);
 			osh_journal_flush(fake.journal);
