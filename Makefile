@@ -61,7 +61,7 @@ help:
 MULTIARCH := $(shell $(CC) -print-multiarch)
 BPF_SRCS := $(wildcard bpf/*.bpf.c)
 BPF_OBJS := $(BPF_SRCS:bpf/%.bpf.c=build/bpf/%.bpf.o)
-BPF_CFLAGS := -target bpf -O2 -g -Wall -Werror -Iinclude -Ibpf -I/usr/include/$(MULTIARCH)
+BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -Wall -Werror -Iinclude -Ibpf -I/usr/include/$(MULTIARCH)
 
 build/bpf/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) include/openshell/abi.h include/openshell/limits.h
 	@mkdir -p $(@D)

@@ -19,14 +19,16 @@ struct osh_addr {
 };
 
 /* What runs, and by whom it was started: one interned node of the tree of all
- * execs in a sandbox. The node's id names binary and lineage at once. */
+ * execs in a sandbox. The node's id names binary and lineage at once; it is never 0
+ * and never given twice. A node with flags names nothing that a policy may grant to:
+ * its path, there for the reader, does not begin with '/' unless it is a real one. */
 struct osh_identity {
 	__u64 sandbox;     /* cgroup id */
 	__u64 ino;
 	__u64 ctime_ns;    /* of the executable's inode when it was executed */
 	__u32 dev;         /* kernel dev_t (new_encode_dev is not applied) */
 	__u32 parent;      /* identity that executed this one; 0: none */
-	__u32 depth;       /* ancestors above this one */
+	__u32 depth;       /* ancestors above this one, at most OSH_LINEAGE_MAX + 1 */
 	__u32 flags;       /* OSH_EXE_* */
 	char path[OSH_PATH_MAX]; /* as seen from the sandbox's root, NUL padded */
 };
@@ -34,20 +36,48 @@ _Static_assert(sizeof(struct osh_identity) == 40 + OSH_PATH_MAX, "identity is a 
 
 enum {
 	OSH_EXE_UNLINKED = 1 << 0,  /* no name in the file system: memfd, O_TMPFILE, deleted */
-	OSH_EXE_NO_PATH = 1 << 1,   /* path longer or deeper than the bounds */
+	OSH_EXE_NO_PATH = 1 << 1,   /* path longer or deeper than the bounds, or outside the root */
 	OSH_EXE_TOO_DEEP = 1 << 2,  /* lineage longer than OSH_LINEAGE_MAX */
 };
 
-/* Task storage, set at exec and inherited at fork. */
+/* tasks map: thread group id -> this; written at exec and copied at fork. The entry
+ * counts only for the process that it was written for: thread group ids come back, and
+ * an exec that passed no hook must not keep the identity of the image it replaced. */
 struct osh_task {
-	__u32 identity; /* 0: unknown, denied */
-	__u32 pad;
+	__u64 sandbox;
+	__u64 start_ns;   /* task_struct.start_boottime of the group leader */
+	__u64 exec_id;    /* task_struct.self_exec_id of the group leader */
+	__u32 identity;   /* 0: could not be told, and so for all that it starts */
+	__u32 flags;      /* OSH_EXE_* of that identity */
 };
+_Static_assert(sizeof(struct osh_task) == 32, "map value: no holes");
 
 /* sandboxes map: cgroup id -> this. No entry means deny everything. */
 struct osh_sandbox {
 	__u32 generation;  /* bumped by every policy change; part of the denial key */
-	__u32 identities;  /* how many were interned: bounded per sandbox */
+	__u32 pad;
+};
+
+/* usage map: cgroup id -> this. Apart from struct osh_sandbox because the kernel counts
+ * here while user space replaces that one. */
+struct osh_usage {
+	__u32 identities;  /* interned: at most OSH_IDENTITIES_PER_SANDBOX_MAX */
+	__u32 pad;
+};
+
+/* settings map, one entry, frozen once the agent has written it. */
+struct osh_settings {
+	__u64 root_cgroup;  /* cgroup id; sandboxes are its children */
+	__u64 host_netns;   /* cookie of the agent's own network namespace */
+	__u32 root_level;   /* depth of root_cgroup in the whole hierarchy */
+	__u32 pad;
+};
+
+/* Argument of the osh_cgroup_level program. */
+struct osh_level_question {
+	__u32 fd;     /* in: the cgroup's directory, open in the calling process */
+	__u32 level;  /* out */
+	__u64 cgroup; /* out: its id, to compare */
 };
 
 /* Why the kernel refused; the agent turns it into words. */
@@ -60,12 +90,17 @@ enum osh_kernel_reason {
 	OSH_KERNEL_SOCKET_TYPE,      /* socket family, type or protocol */
 	OSH_KERNEL_AGENT_ADDRESS,    /* dialled the agent's own listener */
 	OSH_KERNEL_TABLE_FULL,       /* could not remember the flow */
+	OSH_KERNEL_WRONG_NETNS,      /* socket outside the sandbox's network namespace */
+	OSH_KERNEL_RESERVED_PORT,    /* bind to a port of the agent */
+	OSH_KERNEL_PACKET,           /* a packet that no hook let through */
 	OSH_KERNEL_REASON_COUNT,
 };
 
 /* flows map: what the connect hook saw, keyed by the client's own end of the
  * redirected connection, set by sockops when it is established and taken
- * (looked up and deleted) by whoever accepts it. */
+ * (looked up and deleted) by whoever accepts it. It stays when the client closes first:
+ * the connection can still be accepted. What nobody accepts (the agent died) is swept
+ * when the agent returns. */
 struct osh_flow_key {
 	__u64 sandbox;
 	struct osh_addr client;
@@ -147,6 +182,8 @@ enum osh_counter {
 	OSH_COUNT_SOCKET_REFUSED,
 	OSH_COUNT_EVENT_LOST,      /* ring full: a refusal without a record */
 	OSH_COUNT_FLOW_LOST,       /* flows map full: the flow is refused by the proxy */
+	OSH_COUNT_TASK_LOST,       /* tasks map full: the process has no identity */
+	OSH_COUNT_PACKET_DROPPED,
 	OSH_COUNTER_COUNT,
 };
 

@@ -11,6 +11,7 @@
 
 #define OSH_IDENTITIES_MAX 65536           /* all sandboxes together */
 #define OSH_IDENTITIES_PER_SANDBOX_MAX 4096
+#define OSH_TASKS_MAX 32768                /* processes in all sandboxes; more have no identity */
 #define OSH_SANDBOXES_MAX 1024
 #define OSH_FLOWS_MAX 65536
 #define OSH_DENIALS_MAX 65536

@@ -1,0 +1,569 @@
+#include "kernel/install.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/mem.h"
+#include "openshell.skel.h"
+
+/* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
+ * or when programs of one build cannot work beside user space of the other. */
+#define LAYOUT "layout-1"
+#define LAYOUT_PREFIX "layout-"
+
+#define BPFFS "/sys/fs/bpf"
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* 5.14 */
+#endif
+
+static const char *const map_names[OSH_MAP_COUNT] = {
+	[OSH_MAP_SETTINGS] = "settings",
+	[OSH_MAP_SANDBOXES] = "sandboxes",
+	[OSH_MAP_USAGE] = "usage",
+	[OSH_MAP_TASKS] = "tasks",
+	[OSH_MAP_IDENTITIES] = "identities",
+	[OSH_MAP_IDENTITY_IDS] = "identity_ids",
+	[OSH_MAP_FLOWS] = "flows",
+	[OSH_MAP_REACHABLE] = "reachable",
+	[OSH_MAP_DENIALS] = "denials",
+	[OSH_MAP_LEASES] = "leases",
+	[OSH_MAP_EVENTS] = "events",
+	[OSH_MAP_COUNTERS] = "counters",
+};
+
+/* What one call of osh_install_open works with. */
+struct job {
+	const struct osh_kernel_options *options;
+	struct osh_err *err;
+	struct openshell *skel; /* opened; loaded only when nothing can be adopted */
+	int cgroup_fd;
+	uint64_t cgroup;
+	uint64_t netns;
+	char dir[PATH_MAX];     /* pin_dir/LAYOUT */
+};
+
+/* ---- libbpf's own words ---------------------------------------------------------- */
+
+/* The first warning since the last reset is the cause; what follows repeats it. The agent
+ * has one thread that loads. */
+static char libbpf_words[256];
+
+static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
+{
+	char *newline;
+
+	if (level != LIBBPF_WARN || libbpf_words[0])
+		return 0;
+	vsnprintf(libbpf_words, sizeof(libbpf_words), format, args);
+	newline = strchr(libbpf_words, '\n');
+	if (newline)
+		*newline = '\0';
+	return 0;
+}
+
+static int libbpf_failed(struct job *job, int code, const char *what)
+{
+	if (code == EPERM || code == EACCES)
+		return osh_err_set(job->err, code,
+				   "%s: not permitted (%s): run as root, with CAP_BPF, CAP_PERFMON and "
+				   "CAP_NET_ADMIN", what, libbpf_words);
+	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
+		return osh_err_set(job->err, code,
+				   "%s: this kernel carries no type information "
+				   "(/sys/kernel/btf/vmlinux): use one built with CONFIG_DEBUG_INFO_BTF", what);
+	return osh_err_sys(job->err, code, "%s (Linux 6.1 or later is needed; libbpf: %s)", what,
+			   libbpf_words[0] ? libbpf_words : "no message");
+}
+
+/* ---- Where pins live ---------------------------------------------------------------- */
+
+static bool is_on_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && (uint32_t)fs.f_type == BPF_FS_MAGIC;
+}
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+static int make_pin_dir(struct job *job)
+{
+	const char *path = job->options->pin_dir;
+
+	if (is_below(path, BPFFS) && !is_on_bpffs(BPFFS) &&
+	    mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
+		return osh_err_sys(job->err, errno, "cannot mount the BPF file system at " BPFFS
+				   " (is /sys mounted, and this root?)");
+	if (mkdir(path, 0700) < 0 && errno != EEXIST)
+		return osh_err_sys(job->err, errno, "cannot make %s", path);
+	if (!is_on_bpffs(path)) {
+		(void)rmdir(path);
+		return osh_err_set(job->err, EINVAL,
+				   "%s is not on a BPF file system: choose a directory below " BPFFS
+				   ", or mount one with: mount -t bpf bpf DIRECTORY", path);
+	}
+	return 0;
+}
+
+static int lock_pin_dir(struct job *job, struct osh_install *install)
+{
+	install->pin_dir_fd = open(job->options->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (install->pin_dir_fd < 0)
+		return osh_err_sys(job->err, errno, "cannot open %s", job->options->pin_dir);
+	if (flock(install->pin_dir_fd, LOCK_EX | LOCK_NB) < 0)
+		return osh_err_set(job->err, EBUSY,
+				   "another agent uses %s: stop it, or give this one its own directories",
+				   job->options->pin_dir);
+	return 0;
+}
+
+/* Everything below `name`, and itself. Pins are two levels deep. */
+static void remove_tree(int parent_fd, const char *name)
+{
+	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+
+	if (!dir) {
+		osh_close(fd);
+		(void)unlinkat(parent_fd, name, 0);
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			remove_tree(dirfd(dir), entry->d_name);
+	}
+	closedir(dir);
+	(void)unlinkat(parent_fd, name, AT_REMOVEDIR);
+}
+
+/* A path below pin_dir/LAYOUT. Too long gives "", which no call accepts. */
+static const char *pin_path(const struct job *job, char buf[PATH_MAX], const char *kind,
+			    const char *name)
+{
+	if (snprintf(buf, PATH_MAX, "%s/%s/%s", job->dir, kind, name) >= PATH_MAX)
+		buf[0] = '\0';
+	return buf;
+}
+
+/* ---- Facts about this place ------------------------------------------------------------ */
+
+static int open_cgroup(struct job *job)
+{
+	const char *path = job->options->cgroup_path;
+	struct statfs fs;
+	struct stat st;
+
+	job->cgroup_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (job->cgroup_fd < 0)
+		return osh_err_sys(job->err, errno, "cannot open the cgroup %s", path);
+	if (fstatfs(job->cgroup_fd, &fs) < 0 || (uint32_t)fs.f_type != CGROUP2_SUPER_MAGIC)
+		return osh_err_set(job->err, EINVAL, "%s is not in a cgroup v2 hierarchy", path);
+	if (fstat(job->cgroup_fd, &st) < 0)
+		return osh_err_sys(job->err, errno, "cannot stat the cgroup %s", path);
+	job->cgroup = st.st_ino; /* kernfs: the inode number is the cgroup's id */
+	return 0;
+}
+
+static int read_netns(struct job *job)
+{
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(job->netns);
+
+	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &job->netns, &len) < 0)
+		return osh_err_sys(job->err, errno, "cannot name this network namespace");
+	return 0;
+}
+
+/* Of the programs that this build would load. */
+static const char *build_name(char buf[32])
+{
+	size_t len;
+	const unsigned char *bytes = openshell__elf_bytes(&len);
+	uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a: tells builds apart, no more */
+
+	for (size_t i = 0; i < len; i++)
+		hash = (hash ^ bytes[i]) * 0x100000001b3u;
+	snprintf(buf, 32, "%016llx", (unsigned long long)hash);
+	return buf;
+}
+
+static bool is_same_build(const struct job *job)
+{
+	char path[PATH_MAX], name[32];
+
+	return access(pin_path(job, path, "build", build_name(name)), F_OK) == 0;
+}
+
+static bool holds_sandboxes(const char *pin_dir, const char *layout)
+{
+	char path[PATH_MAX];
+	uint64_t key;
+	_cleanup_fd_ int fd = -1;
+
+	if (snprintf(path, sizeof(path), "%s/%s/maps/sandboxes", pin_dir, layout) >= PATH_MAX)
+		return true;
+	fd = bpf_obj_get(path);
+	return fd >= 0 && bpf_map_get_next_key(fd, NULL, &key) == 0;
+}
+
+/* Calls `each` for every layout found; stops when it returns true. */
+static bool any_layout(const struct job *job, bool (*each)(const struct job *job, const char *name))
+{
+	DIR *dir = opendir(job->options->pin_dir);
+	struct dirent *entry;
+	bool found = false;
+
+	if (!dir)
+		return false;
+	while (!found && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, LAYOUT_PREFIX, strlen(LAYOUT_PREFIX)) == 0)
+			found = each(job, entry->d_name);
+	}
+	closedir(dir);
+	return found;
+}
+
+static bool is_foreign_and_busy(const struct job *job, const char *name)
+{
+	return strcmp(name, LAYOUT) != 0 && holds_sandboxes(job->options->pin_dir, name);
+}
+
+/* ---- Adopting -------------------------------------------------------------------------- */
+
+static void close_handles(struct osh_install *install)
+{
+	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
+		install->map_fds[i] = osh_close(install->map_fds[i]);
+	for (size_t i = 0; i < install->link_count; i++)
+		install->link_fds[i] = osh_close(install->link_fds[i]);
+	install->link_count = 0;
+}
+
+static int get_maps(const struct job *job, struct osh_install *install)
+{
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < OSH_MAP_COUNT; i++) {
+		install->map_fds[i] = bpf_obj_get(pin_path(job, path, "maps", map_names[i]));
+		if (install->map_fds[i] < 0)
+			return -ENOENT;
+	}
+	return 0;
+}
+
+static bool is_attached_here(const struct job *job, int link_fd)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(link_fd, &info, &len) < 0)
+		return false;
+	return info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup;
+}
+
+/* The one program that is run and not attached. */
+static bool is_hook(const struct job *job, const struct bpf_program *program)
+{
+	return program != job->skel->progs.osh_cgroup_level;
+}
+
+static int get_links(const struct job *job, struct osh_install *install)
+{
+	struct bpf_program *program;
+	char path[PATH_MAX];
+
+	bpf_object__for_each_program(program, job->skel->obj) {
+		int fd;
+
+		if (!is_hook(job, program))
+			continue;
+		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
+		if (fd < 0)
+			return -ENOENT;
+		if (install->link_count == OSH_LINKS_MAX || !is_attached_here(job, fd)) {
+			osh_close(fd);
+			return -EXDEV;
+		}
+		install->link_fds[install->link_count++] = fd;
+	}
+	return 0;
+}
+
+/* 0; -ENOENT: something is missing; -EXDEV: made for another cgroup or network namespace. */
+static int adopt(const struct job *job, struct osh_install *install)
+{
+	struct osh_settings settings;
+	uint32_t zero = 0;
+	int r = get_maps(job, install);
+
+	if (r == 0 && bpf_map_lookup_elem(install->map_fds[OSH_MAP_SETTINGS], &zero, &settings) < 0)
+		r = -ENOENT;
+	if (r == 0 && (settings.root_cgroup != job->cgroup || settings.host_netns != job->netns))
+		r = -EXDEV;
+	if (r == 0)
+		r = get_links(job, install);
+	if (r < 0)
+		close_handles(install);
+	return r;
+}
+
+/* ---- Loading ----------------------------------------------------------------------------- */
+
+/* Some pins are gone while sandboxes run: new programs go to work on the old maps. */
+static int reuse_maps(struct job *job)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+
+	bpf_object__for_each_map(map, job->skel->obj) {
+		_cleanup_fd_ int fd = bpf_obj_get(pin_path(job, path, "maps", bpf_map__name(map)));
+		int r;
+
+		if (fd < 0)
+			continue;
+		r = bpf_map__reuse_fd(map, fd);
+		if (r < 0)
+			return libbpf_failed(job, -r, "cannot take over a map");
+	}
+	return 0;
+}
+
+static int write_settings(struct job *job)
+{
+	struct osh_level_question question = { .fd = (uint32_t)job->cgroup_fd };
+	struct osh_settings settings = { .root_cgroup = job->cgroup, .host_netns = job->netns };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &question, .ctx_size_in = sizeof(question));
+	int map_fd = bpf_map__fd(job->skel->maps.settings);
+	uint32_t zero = 0;
+	int r;
+
+	if (bpf_map_lookup_elem(map_fd, &zero, &settings) == 0 && settings.root_cgroup)
+		return 0; /* taken over, and frozen */
+	settings = (struct osh_settings){ .root_cgroup = job->cgroup, .host_netns = job->netns };
+	r = bpf_prog_test_run_opts(bpf_program__fd(job->skel->progs.osh_cgroup_level), &run);
+	if (r < 0)
+		return libbpf_failed(job, -r, "cannot find the cgroup's level");
+	if (question.cgroup != job->cgroup)
+		return osh_err_set(job->err, ENOTSUP,
+				   "cannot read this kernel's cgroup tree: its types differ from what we know");
+	settings.root_level = question.level;
+	r = bpf_map_update_elem(map_fd, &zero, &settings, BPF_ANY);
+	if (r == 0)
+		r = bpf_map_freeze(map_fd);
+	return r < 0 ? osh_err_sys(job->err, -r, "cannot write the settings map") : 0;
+}
+
+static int pin_maps(struct job *job)
+{
+	struct bpf_map *map;
+	char path[PATH_MAX];
+
+	bpf_object__for_each_map(map, job->skel->obj) {
+		pin_path(job, path, "maps", bpf_map__name(map));
+		if (access(path, F_OK) == 0)
+			continue; /* reused */
+		if (bpf_obj_pin(bpf_map__fd(map), path) < 0)
+			return osh_err_sys(job->err, errno, "cannot pin %s", path);
+	}
+	return 0;
+}
+
+static int attach(struct job *job, struct bpf_program *program)
+{
+	bool tracing = bpf_program__type(program) == BPF_PROG_TYPE_TRACING;
+	struct bpf_link *link = tracing ? bpf_program__attach(program) :
+					  bpf_program__attach_cgroup(program, job->cgroup_fd);
+	char path[PATH_MAX];
+	int r;
+
+	if (!link)
+		return libbpf_failed(job, errno, bpf_program__name(program));
+	pin_path(job, path, "links", bpf_program__name(program));
+	(void)unlink(path); /* the new one is in force already */
+	r = bpf_link__pin(link, path);
+	bpf_link__destroy(link); /* closes our descriptor: the pin keeps it attached */
+	return r < 0 ? osh_err_sys(job->err, -r, "cannot pin %s", path) : 0;
+}
+
+static int attach_all(struct job *job)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, job->skel->obj) {
+		int r = is_hook(job, program) ? attach(job, program) : 0;
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int make_dirs(struct job *job)
+{
+	static const char *const kinds[] = { "", "maps", "links", "build" };
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < OSH_COUNT_OF(kinds); i++) {
+		if (mkdir(pin_path(job, path, kinds[i], ""), 0700) < 0 && errno != EEXIST)
+			return osh_err_sys(job->err, errno, "cannot make %s", path);
+	}
+	return 0;
+}
+
+static int load(struct job *job)
+{
+	char path[PATH_MAX], name[32];
+	int r;
+
+	libbpf_words[0] = '\0';
+	r = openshell__load(job->skel);
+	if (r < 0)
+		return libbpf_failed(job, -r, "cannot load the kernel programs");
+	r = write_settings(job);
+	if (r == 0)
+		r = make_dirs(job);
+	if (r == 0)
+		r = pin_maps(job);
+	if (r == 0)
+		r = attach_all(job);
+	/* Last: a directory without it is unfinished and will be replaced. */
+	if (r == 0 && mkdir(pin_path(job, path, "build", build_name(name)), 0700) < 0 &&
+	    errno != EEXIST)
+		r = osh_err_sys(job->err, errno, "cannot make %s", path);
+	return r;
+}
+
+static bool remove_layout(const struct job *job, const char *name)
+{
+	int fd = open(job->options->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	remove_tree(fd, name);
+	osh_close(fd);
+	return false;
+}
+
+/* ---- Both ----------------------------------------------------------------------------------- */
+
+static int misplaced(struct job *job)
+{
+	return osh_err_set(job->err, EBUSY,
+			   "sandboxes run under %s that were made from another network namespace or "
+			   "cgroup: start the agent where it ran before, or delete them from there",
+			   job->options->pin_dir);
+}
+
+static int install(struct job *job, struct osh_install *inst)
+{
+	bool busy = holds_sandboxes(job->options->pin_dir, LAYOUT);
+	int r;
+
+	if (any_layout(job, is_foreign_and_busy))
+		return osh_err_set(job->err, EBUSY,
+				   "sandboxes run under kernel programs of another version of openshell: "
+				   "delete them with that version first (pins: %s)", job->options->pin_dir);
+	r = adopt(job, inst);
+	if (r == 0 && (busy || is_same_build(job))) {
+		inst->adopted = true;
+		return 0;
+	}
+	close_handles(inst);
+	if (r == -EXDEV && busy)
+		return misplaced(job);
+	if (busy) {
+		r = reuse_maps(job);
+	} else {
+		any_layout(job, remove_layout);
+		r = 0;
+	}
+	if (r == 0)
+		r = load(job);
+	if (r == 0) {
+		r = adopt(job, inst);
+		if (r < 0)
+			osh_err_sys(job->err, -r, "what was just pinned below %s cannot be opened",
+				    job->options->pin_dir);
+	}
+	if (r < 0 && !busy)
+		any_layout(job, remove_layout);
+	return r;
+}
+
+void osh_install_init(struct osh_install *install)
+{
+	*install = (struct osh_install){ .pin_dir_fd = -1 };
+	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
+		install->map_fds[i] = -1;
+}
+
+static int prepare(struct job *job, struct osh_install *inst)
+{
+	/* Before 5.11 maps counted against this; harmless since. */
+	(void)setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY });
+	libbpf_set_print(on_libbpf_print);
+	libbpf_words[0] = '\0';
+	job->skel = openshell__open();
+	if (!job->skel)
+		return libbpf_failed(job, errno, "cannot open the kernel programs");
+	if (snprintf(job->dir, sizeof(job->dir), "%s/" LAYOUT, job->options->pin_dir) >= PATH_MAX)
+		return osh_err_set(job->err, ENAMETOOLONG, "%s is too long", job->options->pin_dir);
+	inst->pin_dir = strdup(job->options->pin_dir);
+	return inst->pin_dir ? 0 : osh_err_sys(job->err, ENOMEM, "cannot start");
+}
+
+int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *options,
+		     struct osh_err *err)
+{
+	struct job job = { .options = options, .err = err, .cgroup_fd = -1 };
+	int r = prepare(&job, inst);
+
+	if (r == 0)
+		r = open_cgroup(&job);
+	if (r == 0)
+		r = read_netns(&job);
+	if (r == 0)
+		r = make_pin_dir(&job);
+	if (r == 0)
+		r = lock_pin_dir(&job, inst);
+	if (r == 0)
+		r = install(&job, inst);
+	openshell__destroy(job.skel);
+	osh_close(job.cgroup_fd);
+	return r;
+}
+
+void osh_install_done(struct osh_install *inst)
+{
+	close_handles(inst);
+	inst->pin_dir_fd = osh_close(inst->pin_dir_fd);
+	free(osh_take(inst->pin_dir));
+}
+
+void osh_install_remove(struct osh_install *inst)
+{
+	if (inst->pin_dir_fd >= 0) {
+		remove_tree(inst->pin_dir_fd, LAYOUT);
+		(void)rmdir(inst->pin_dir); /* stays when something else is in it */
+	}
+	osh_install_done(inst);
+}

@@ -1,0 +1,57 @@
+/* Private to agent/kernel: the programs and maps in the kernel. Nothing here is
+ * kept by the process alone: all of it is pinned, and reopened from its pins. */
+#ifndef OSH_KERNEL_INSTALL_H
+#define OSH_KERNEL_INSTALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "kernel/kernel.h"
+
+/* The maps of bpf/maps.h that user space touches. */
+enum osh_map {
+	OSH_MAP_SETTINGS,
+	OSH_MAP_SANDBOXES,
+	OSH_MAP_USAGE,
+	OSH_MAP_TASKS,
+	OSH_MAP_IDENTITIES,
+	OSH_MAP_IDENTITY_IDS,
+	OSH_MAP_FLOWS,
+	OSH_MAP_REACHABLE,
+	OSH_MAP_DENIALS,
+	OSH_MAP_LEASES,
+	OSH_MAP_EVENTS,
+	OSH_MAP_COUNTERS,
+	OSH_MAP_COUNT,
+};
+
+#define OSH_LINKS_MAX 32
+
+struct osh_install {
+	int pin_dir_fd;                /* holds the lock: one agent per pin directory */
+	int map_fds[OSH_MAP_COUNT];
+	int link_fds[OSH_LINKS_MAX];   /* so that a removed pin alone detaches nothing */
+	size_t link_count;
+	char *pin_dir;                 /* owned */
+	bool adopted;                  /* found in force, not loaded by this call */
+};
+
+void osh_install_init(struct osh_install *install);
+int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
+		     struct osh_err *err);
+/* Close the descriptors; what is pinned stays. */
+void osh_install_done(struct osh_install *install);
+/* Also remove the pins: everything is detached. */
+void osh_install_remove(struct osh_install *install);
+
+/* Fill in what this kernel can do. Returns how many, at most `max`. */
+#define OSH_FEATURES_MAX 8
+size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX]);
+
+/* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
+ * key, or of the value. sandbox 0: every entry. */
+int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value);
+
+#endif

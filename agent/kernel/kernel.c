@@ -1,0 +1,304 @@
+#include "kernel/kernel.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/mem.h"
+#include "kernel/install.h"
+
+struct osh_kernel {
+	struct osh_install install;
+	struct osh_maps maps;             /* borrowed from install */
+	struct osh_kernel_feature features[OSH_FEATURES_MAX];
+	size_t feature_count;
+
+	struct osh_loop *loop;            /* while watching */
+	struct osh_io io;
+	struct ring_buffer *ring;         /* owned */
+	void (*on_event)(void *context, const struct osh_event *event);
+	void *context;
+};
+
+static int map_of(const struct osh_kernel *kernel, enum osh_map map)
+{
+	return kernel->install.map_fds[map];
+}
+
+/* ---- Open, close ------------------------------------------------------------------- */
+
+static void borrow_maps(struct osh_kernel *kernel)
+{
+	kernel->maps = (struct osh_maps){
+		.sandboxes = map_of(kernel, OSH_MAP_SANDBOXES),
+		.flows = map_of(kernel, OSH_MAP_FLOWS),
+		.identities = map_of(kernel, OSH_MAP_IDENTITIES),
+		.leases = map_of(kernel, OSH_MAP_LEASES),
+		.reachable = map_of(kernel, OSH_MAP_REACHABLE),
+		.denials = map_of(kernel, OSH_MAP_DENIALS),
+	};
+}
+
+int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel **ret_kernel,
+		    struct osh_err *err)
+{
+	struct osh_kernel *kernel = calloc(1, sizeof(*kernel));
+	int r;
+
+	if (!kernel)
+		return osh_err_sys(err, ENOMEM, "cannot start");
+	osh_install_init(&kernel->install);
+	r = osh_install_open(&kernel->install, options, err);
+	if (r < 0) {
+		osh_install_done(&kernel->install);
+		free(kernel);
+		return r;
+	}
+	borrow_maps(kernel);
+	/* Connections that an earlier agent's listener never accepted died with it. */
+	if (kernel->install.adopted)
+		(void)osh_maps_purge(kernel->maps.flows, 0, false);
+	*ret_kernel = kernel;
+	return 0;
+}
+
+static void stop_watching(struct osh_kernel *kernel)
+{
+	if (!kernel->ring)
+		return;
+	osh_loop_remove(kernel->loop, &kernel->io);
+	ring_buffer__free(osh_take(kernel->ring));
+}
+
+void osh_kernel_close(struct osh_kernel *kernel)
+{
+	if (!kernel)
+		return;
+	stop_watching(kernel);
+	osh_install_done(&kernel->install);
+	free(kernel);
+}
+
+void osh_kernel_uninstall(struct osh_kernel *kernel)
+{
+	if (!kernel)
+		return;
+	stop_watching(kernel);
+	osh_install_remove(&kernel->install);
+	free(kernel);
+}
+
+/* ---- Sandboxes ---------------------------------------------------------------------- */
+
+int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	struct osh_usage usage = { 0 };
+	struct osh_sandbox value = { .generation = 1 };
+	int r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
+
+	if (r < 0 && r != -EEXIST)
+		return r;
+	r = bpf_map_update_elem(kernel->maps.sandboxes, &sandbox, &value, BPF_NOEXIST);
+	return r == -EEXIST ? 0 : r;
+}
+
+int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	static const struct {
+		enum osh_map map;
+		bool in_value; /* where the sandbox's id stands */
+	} owned[] = {
+		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
+		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
+		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
+		{ OSH_MAP_LEASES, false },
+	};
+	int first_error;
+
+	/* First the entries without which everything is refused and nothing is added. */
+	first_error = bpf_map_delete_elem(kernel->maps.sandboxes, &sandbox);
+	(void)bpf_map_delete_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox);
+	for (size_t i = 0; i < OSH_COUNT_OF(owned); i++) {
+		int r = osh_maps_purge(map_of(kernel, owned[i].map), sandbox, owned[i].in_value);
+
+		if (r < 0 && first_error == 0)
+			first_error = r;
+	}
+	return first_error;
+}
+
+int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, uint32_t *ret_generation)
+{
+	struct osh_sandbox value;
+	int r = bpf_map_lookup_elem(kernel->maps.sandboxes, &sandbox, &value);
+
+	if (r < 0)
+		return r;
+	value.generation++;
+	if (value.generation == 0) {
+		/* Around after 2^32 changes: no old answer may come back to life. */
+		r = osh_maps_purge(kernel->maps.denials, sandbox, false);
+		if (r < 0)
+			return r;
+		value.generation = 1;
+	}
+	r = bpf_map_update_elem(kernel->maps.sandboxes, &sandbox, &value, BPF_EXIST);
+	if (r == 0)
+		*ret_generation = value.generation;
+	return r;
+}
+
+void osh_kernel_sandbox_each(struct osh_kernel *kernel,
+			     void (*each)(void *context, uint64_t sandbox), void *context)
+{
+	uint64_t ids[OSH_SANDBOXES_MAX];
+	size_t count = 0;
+	uint64_t *previous = NULL;
+
+	/* Collected first: the callback may remove what it is shown. */
+	while (count < OSH_SANDBOXES_MAX &&
+	       bpf_map_get_next_key(kernel->maps.sandboxes, previous, &ids[count]) == 0)
+		previous = &ids[count++];
+	for (size_t i = 0; i < count; i++)
+		each(context, ids[i]);
+}
+
+/* ---- Events ---------------------------------------------------------------------------- */
+
+static int on_record(void *context, void *data, size_t size)
+{
+	struct osh_kernel *kernel = context;
+
+	/* The reader takes what it knows; another size is another layout, never adopted. */
+	if (size == sizeof(struct osh_event))
+		kernel->on_event(kernel->context, data);
+	return 0;
+}
+
+static void on_ring_ready(struct osh_io *io, uint32_t events)
+{
+	struct osh_kernel *kernel = osh_container_of(io, struct osh_kernel, io);
+
+	(void)events;
+	(void)ring_buffer__consume(kernel->ring);
+}
+
+int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
+		     void (*on_event)(void *context, const struct osh_event *event), void *context)
+{
+	int r;
+
+	if (kernel->ring)
+		return -EALREADY;
+	kernel->ring = ring_buffer__new(map_of(kernel, OSH_MAP_EVENTS), on_record, kernel, NULL);
+	if (!kernel->ring)
+		return -errno;
+	kernel->loop = loop;
+	kernel->on_event = on_event;
+	kernel->context = context;
+	kernel->io = (struct osh_io){ .fd = ring_buffer__epoll_fd(kernel->ring),
+				      .on_ready = on_ring_ready };
+	r = osh_loop_set(loop, &kernel->io, EPOLLIN);
+	if (r < 0) {
+		ring_buffer__free(osh_take(kernel->ring));
+		return r;
+	}
+	/* The ring wakes only for what comes after it was armed: take what waits already. */
+	(void)ring_buffer__consume(kernel->ring);
+	return 0;
+}
+
+/* ---- Facts ---------------------------------------------------------------------------------- */
+
+uint64_t osh_kernel_counter(struct osh_kernel *kernel, enum osh_counter counter)
+{
+	int cpus = libbpf_num_possible_cpus();
+	uint32_t index = counter;
+	uint64_t sum = 0;
+	_cleanup_free_ uint64_t *values = cpus > 0 ? calloc((size_t)cpus, sizeof(*values)) : NULL;
+
+	if (!values || bpf_map_lookup_elem(map_of(kernel, OSH_MAP_COUNTERS), &index, values) < 0)
+		return 0;
+	for (int i = 0; i < cpus; i++)
+		sum += values[i];
+	return sum;
+}
+
+const char *osh_counter_name(enum osh_counter counter)
+{
+	switch (counter) {
+	case OSH_COUNT_EXEC:
+		return "execs_identified";
+	case OSH_COUNT_EXEC_NO_IDENTITY:
+		return "execs_without_identity";
+	case OSH_COUNT_CONNECT_REDIRECTED:
+		return "connects_redirected";
+	case OSH_COUNT_CONNECT_DENIED:
+		return "connects_denied";
+	case OSH_COUNT_CONNECT_LOCAL:
+		return "connects_local";
+	case OSH_COUNT_DNS_REDIRECTED:
+		return "dns_redirected";
+	case OSH_COUNT_SOCKET_REFUSED:
+		return "sockets_refused";
+	case OSH_COUNT_EVENT_LOST:
+		return "events_lost";
+	case OSH_COUNT_FLOW_LOST:
+		return "flows_lost";
+	case OSH_COUNT_TASK_LOST:
+		return "tasks_lost";
+	case OSH_COUNT_PACKET_DROPPED:
+		return "packets_dropped";
+	case OSH_COUNTER_COUNT:
+		break;
+	}
+	return "unknown";
+}
+
+const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
+{
+	switch (reason) {
+	case OSH_KERNEL_NO_SANDBOX:
+		return "the process is in no known sandbox";
+	case OSH_KERNEL_NO_IDENTITY:
+		return "the executable or its lineage could not be told";
+	case OSH_KERNEL_NOT_REACHABLE:
+		return "no policy names this address and port";
+	case OSH_KERNEL_CACHED_DENIAL:
+		return "denied before under the same policy";
+	case OSH_KERNEL_PROTOCOL:
+		return "only TCP, and UDP to port 53, may leave a sandbox";
+	case OSH_KERNEL_SOCKET_TYPE:
+		return "only TCP and UDP sockets may be made in a sandbox";
+	case OSH_KERNEL_AGENT_ADDRESS:
+		return "the agent's own address was dialled";
+	case OSH_KERNEL_TABLE_FULL:
+		return "the kernel could not remember the connection (out of memory)";
+	case OSH_KERNEL_WRONG_NETNS:
+		return "the socket is outside the sandbox's network namespace";
+	case OSH_KERNEL_RESERVED_PORT:
+		return "the port belongs to the agent";
+	case OSH_KERNEL_PACKET:
+		return "a packet that no hook let through was dropped";
+	case OSH_KERNEL_REASON_COUNT:
+		break;
+	}
+	return "refused for a reason unknown to this version";
+}
+
+size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
+{
+	/* On first use: reading all of the kernel's types takes longer than starting does. */
+	if (kernel->feature_count == 0)
+		kernel->feature_count = osh_features_probe(kernel->features);
+	*ret_features = kernel->features;
+	return kernel->feature_count;
+}
+
+const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel)
+{
+	return &kernel->maps;
+}

@@ -1,0 +1,49 @@
+/* What all hooks do: count, report a refusal, find out which sandbox is calling. */
+#ifndef OSH_BPF_COMMON_H
+#define OSH_BPF_COMMON_H
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "maps.h"
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		(*value)++; /* per CPU */
+}
+
+static __always_inline const struct osh_settings *get_settings(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&settings, &zero);
+}
+
+/* The sandbox of the calling task, 0 when it is in none of ours: the ancestor of its
+ * cgroup just below our root, so that cgroups made inside a sandbox belong to it. */
+static __always_inline __u64 current_sandbox(const struct osh_settings *set)
+{
+	if (bpf_get_current_ancestor_cgroup_id(set->root_level) != set->root_cgroup)
+		return 0;
+	return bpf_get_current_ancestor_cgroup_id(set->root_level + 1);
+}
+
+/* `event` without time; the caller fills in the rest. */
+static __always_inline void report(const struct osh_event *event)
+{
+	struct osh_event *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+
+	if (!record) {
+		count(OSH_COUNT_EVENT_LOST);
+		return;
+	}
+	*record = *event;
+	record->time_ns = bpf_ktime_get_boot_ns();
+	bpf_ringbuf_submit(record, 0);
+}
+
+#endif

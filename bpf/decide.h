@@ -1,0 +1,190 @@
+/* The decisions of the connect and socket hooks, as plain C: no helper, no context, no
+ * map. The hooks (egress.bpf.c, guard.bpf.c) collect the facts and carry out the answer;
+ * tests compile this header on the host. Whatever is not named here is denied. */
+#ifndef OSH_BPF_DECIDE_H
+#define OSH_BPF_DECIDE_H
+
+#include <linux/types.h>
+
+#include "openshell/abi.h"
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define OSH_BE32(x) __builtin_bswap32(x)
+#else
+#define OSH_BE32(x) (x)
+#endif
+
+#define OSH_DECIDE static inline __attribute__((always_inline, unused))
+
+/* The numbers of the kernel's interface that are needed here; libc's headers and the
+ * kernel's fight over them. */
+#define OSH_AF_INET 2
+#define OSH_AF_INET6 10
+#define OSH_SOCK_STREAM 1
+#define OSH_SOCK_DGRAM 2
+#define OSH_IP_ICMP 1
+#define OSH_IP_TCP 6
+#define OSH_IP_UDP 17
+#define OSH_IP_FRAGMENT 44 /* IPv6 next header */
+#define OSH_IP_ICMPV6 58
+
+enum osh_action {
+	OSH_ACTION_DENY = 0,
+	OSH_ACTION_LEAVE,    /* let the call go on as it is */
+	OSH_ACTION_DNS,      /* point it at the agent's DNS socket */
+	OSH_ACTION_JUDGE,    /* TCP: ask osh_decide_flow */
+	OSH_ACTION_REDIRECT, /* point it at the agent's listener */
+};
+
+struct osh_decision {
+	__u32 action; /* enum osh_action */
+	__u32 reason; /* enum osh_kernel_reason when denied */
+};
+
+/* ---- Addresses --------------------------------------------------------------- */
+
+OSH_DECIDE int osh_addr_is_v4(const struct osh_addr *addr)
+{
+	return addr->word_be[0] == 0 && addr->word_be[1] == 0 &&
+	       addr->word_be[2] == OSH_BE32(0x0000ffff);
+}
+
+/* 127/8 and 0.0.0.0 (which the kernel turns into 127.0.0.1), their v4-mapped forms, ::1
+ * and ::. */
+OSH_DECIDE int osh_addr_is_loopback(const struct osh_addr *addr)
+{
+	__u32 last = addr->word_be[3];
+
+	if (osh_addr_is_v4(addr))
+		return (last & OSH_BE32(0xff000000)) == OSH_BE32(0x7f000000) || last == 0;
+	return addr->word_be[0] == 0 && addr->word_be[1] == 0 && addr->word_be[2] == 0 &&
+	       (last == OSH_BE32(1) || last == 0);
+}
+
+/* The agent's address in either family. */
+OSH_DECIDE int osh_addr_is_gateway(const struct osh_addr *addr)
+{
+	if (addr->word_be[3] != OSH_BE32(OSH_GATEWAY))
+		return 0;
+	return osh_addr_is_v4(addr) || (addr->word_be[0] == OSH_BE32(OSH_SYNTH6_WORD0) &&
+					addr->word_be[1] == 0 && addr->word_be[2] == 0);
+}
+
+/* The agent's address in the form that a socket which dialled `dst` can reach. */
+OSH_DECIDE void osh_addr_gateway_for(const struct osh_addr *dst, struct osh_addr *ret_gateway)
+{
+	int v4 = osh_addr_is_v4(dst);
+
+	ret_gateway->word_be[0] = v4 ? 0 : OSH_BE32(OSH_SYNTH6_WORD0);
+	ret_gateway->word_be[1] = 0;
+	ret_gateway->word_be[2] = v4 ? OSH_BE32(0x0000ffff) : 0;
+	ret_gateway->word_be[3] = OSH_BE32(OSH_GATEWAY);
+}
+
+/* ---- connect, sendmsg --------------------------------------------------------- */
+
+struct osh_dial {
+	struct osh_addr dst;
+	__u16 dst_port_host;
+	__u8 ip_protocol;
+	__u8 sandbox_known;
+	__u8 own_netns; /* the socket is not in the agent's network namespace */
+};
+
+/* First look: all that can be told from the destination. DNS comes before loopback, so
+ * that a resolver on loopback is no way around the agent's. */
+OSH_DECIDE struct osh_decision osh_decide_dial(const struct osh_dial *dial)
+{
+	struct osh_decision decision = { OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL };
+	int tcp = dial->ip_protocol == OSH_IP_TCP, udp = dial->ip_protocol == OSH_IP_UDP;
+
+	if (!dial->sandbox_known) {
+		decision.reason = OSH_KERNEL_NO_SANDBOX;
+	} else if (!dial->own_netns) {
+		decision.reason = OSH_KERNEL_WRONG_NETNS;
+	} else if (!tcp && !udp) {
+		decision.reason = OSH_KERNEL_PROTOCOL;
+	} else if (dial->dst_port_host == OSH_DNS_PORT) {
+		decision.action = OSH_ACTION_DNS;
+	} else if (osh_addr_is_gateway(&dial->dst)) {
+		decision.reason = OSH_KERNEL_AGENT_ADDRESS;
+	} else if (osh_addr_is_loopback(&dial->dst)) {
+		decision.action = OSH_ACTION_LEAVE;
+	} else if (tcp) {
+		decision.action = OSH_ACTION_JUDGE;
+	}
+	return decision;
+}
+
+struct osh_flow_facts {
+	__u32 identity;       /* 0: unknown */
+	__u32 identity_flags; /* OSH_EXE_* */
+	__u16 dst_port_host;
+	__u8 denied_before;   /* the denials map holds this question */
+	__u8 reachable;       /* some policy names this address or, for the port, any address */
+};
+
+/* Second look, TCP only. */
+OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *facts)
+{
+	struct osh_decision decision = { OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE };
+
+	if (facts->identity == 0 || facts->identity_flags != 0) {
+		decision.reason = OSH_KERNEL_NO_IDENTITY;
+	} else if (facts->denied_before) {
+		decision.reason = OSH_KERNEL_CACHED_DENIAL;
+	} else if (facts->dst_port_host == 80 || facts->dst_port_host == 443 || facts->reachable) {
+		/* On 80 and 443 the agent explains a denial in HTTP, so it must come there. */
+		decision.action = OSH_ACTION_REDIRECT;
+	}
+	return decision;
+}
+
+/* ---- socket ------------------------------------------------------------------- */
+
+/* TCP and UDP over IPv4 and IPv6. Asked only about those two families: the cgroup hook
+ * runs for no other, which is why seccomp must refuse the rest. */
+OSH_DECIDE int osh_decide_socket(__u32 family, __u32 type, __u32 protocol)
+{
+	if (family != OSH_AF_INET && family != OSH_AF_INET6)
+		return 0;
+	return (type == OSH_SOCK_STREAM && protocol == OSH_IP_TCP) ||
+	       (type == OSH_SOCK_DGRAM && protocol == OSH_IP_UDP);
+}
+
+OSH_DECIDE int osh_decide_bind(__u16 port_host)
+{
+	return port_host != OSH_REDIRECT_PORT && port_host != OSH_DNS_PORT;
+}
+
+/* ---- packets ------------------------------------------------------------------- */
+
+struct osh_packet {
+	struct osh_addr dst;
+	__u32 ifindex;
+	__u8 version;      /* 4 or 6 */
+	__u8 header_words; /* version 4: ihl */
+	__u8 protocol;     /* version 6: next header */
+};
+
+#define OSH_LOOPBACK_IFINDEX 1 /* LOOPBACK_IFINDEX: lo of every network namespace */
+
+/* What leaves a socket of a sandbox stays on lo, goes to an address of lo, and carries no
+ * IP option or routing header that could name another one (source routing hides the real
+ * destination from the connect hooks). */
+OSH_DECIDE int osh_decide_packet(const struct osh_packet *packet)
+{
+	if (packet->ifindex != OSH_LOOPBACK_IFINDEX)
+		return 0;
+	if (packet->version == 4 && packet->header_words != 5)
+		return 0;
+	if (packet->version != 4 && packet->version != 6)
+		return 0;
+	if (packet->protocol != OSH_IP_TCP && packet->protocol != OSH_IP_UDP &&
+	    packet->protocol != (packet->version == 4 ? OSH_IP_ICMP : OSH_IP_ICMPV6) &&
+	    !(packet->version == 6 && packet->protocol == OSH_IP_FRAGMENT))
+		return 0;
+	return osh_addr_is_loopback(&packet->dst) || osh_addr_is_gateway(&packet->dst);
+}
+
+#endif

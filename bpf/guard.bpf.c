@@ -1,0 +1,139 @@
+/* What never: sockets and packets that no rule can allow.
+ *
+ *   sock_create     only TCP and UDP (UDP-Lite and raw sockets reach no address hook at
+ *                   all). It runs for AF_INET and AF_INET6 alone: AF_PACKET, AF_VSOCK and
+ *                   the other families are seccomp's work (agent/sandbox), as is AF_UNIX
+ *   bind4|6         not the agent's ports, should it be away
+ *   skb egress      the packet itself: stays on lo, no source routing */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "common.h"
+#include "decide.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* ---- Sockets ------------------------------------------------------------------------ */
+
+static __always_inline void report_socket(struct osh_event *event, __u64 sandbox, __u32 reason)
+{
+	event->sandbox = sandbox;
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->reason = reason;
+	report(event);
+	count(OSH_COUNT_SOCKET_REFUSED);
+}
+
+SEC("cgroup/sock_create")
+int osh_sock_create(struct bpf_sock *ctx)
+{
+	const struct osh_settings *set = get_settings();
+	struct osh_event event = {
+		.family = ctx->family,
+		.sock_type = ctx->type,
+		.ip_protocol = ctx->protocol,
+	};
+	__u64 sandbox;
+
+	if (!set)
+		return 0;
+	sandbox = current_sandbox(set);
+	if (!bpf_map_lookup_elem(&sandboxes, &sandbox)) {
+		report_socket(&event, sandbox, OSH_KERNEL_NO_SANDBOX);
+		return 0;
+	}
+	if (!osh_decide_socket(ctx->family, ctx->type, ctx->protocol)) {
+		report_socket(&event, sandbox, OSH_KERNEL_SOCKET_TYPE);
+		return 0;
+	}
+	return 1;
+}
+
+static __always_inline int judge_bind(struct bpf_sock_addr *ctx)
+{
+	const struct osh_settings *set = get_settings();
+	struct osh_event event = {
+		.dst_port_host = bpf_ntohs((__u16)ctx->user_port),
+		.family = ctx->family,
+		.sock_type = ctx->type,
+		.ip_protocol = ctx->protocol,
+	};
+
+	if (!set)
+		return 0;
+	if (osh_decide_bind(event.dst_port_host))
+		return 1;
+	report_socket(&event, current_sandbox(set), OSH_KERNEL_RESERVED_PORT);
+	return 0;
+}
+
+SEC("cgroup/bind4")
+int osh_bind4(struct bpf_sock_addr *ctx)
+{
+	return judge_bind(ctx);
+}
+
+SEC("cgroup/bind6")
+int osh_bind6(struct bpf_sock_addr *ctx)
+{
+	return judge_bind(ctx);
+}
+
+/* ---- Packets ------------------------------------------------------------------------- */
+
+static __always_inline int read_packet(struct __sk_buff *ctx, struct osh_packet *packet)
+{
+	struct iphdr v4;
+	struct ipv6hdr v6;
+
+	packet->ifindex = ctx->ifindex;
+	if (ctx->protocol == bpf_htons(ETH_P_IP)) {
+		if (bpf_skb_load_bytes(ctx, 0, &v4, sizeof(v4)) < 0)
+			return 0;
+		packet->version = v4.version;
+		packet->header_words = v4.ihl;
+		packet->protocol = v4.protocol;
+		packet->dst.word_be[2] = bpf_htonl(0xffff);
+		packet->dst.word_be[3] = v4.daddr;
+		return 1;
+	}
+	if (ctx->protocol != bpf_htons(ETH_P_IPV6) ||
+	    bpf_skb_load_bytes(ctx, 0, &v6, sizeof(v6)) < 0)
+		return 0;
+	packet->version = v6.version;
+	packet->protocol = v6.nexthdr;
+	__builtin_memcpy(&packet->dst, &v6.daddr, sizeof(packet->dst));
+	return 1;
+}
+
+static __always_inline void report_packet(struct __sk_buff *ctx, const struct osh_packet *packet)
+{
+	const struct osh_settings *set = get_settings();
+	struct osh_event event = {
+		/* No process: this may run in an interrupt. The socket's cgroup still tells. */
+		.sandbox = set ? bpf_skb_ancestor_cgroup_id(ctx, set->root_level + 1) : 0,
+		.dst = packet->dst,
+		.reason = OSH_KERNEL_PACKET,
+		.ip_protocol = packet->protocol,
+		.family = packet->version == 6 ? OSH_AF_INET6 : OSH_AF_INET,
+	};
+
+	report(&event);
+	count(OSH_COUNT_PACKET_DROPPED);
+}
+
+SEC("cgroup_skb/egress")
+int osh_skb_egress(struct __sk_buff *ctx)
+{
+	struct osh_packet packet = {};
+
+	if (read_packet(ctx, &packet) && osh_decide_packet(&packet))
+		return 1;
+	report_packet(ctx, &packet);
+	return 0;
+}
