@@ -1,0 +1,130 @@
+/* Taking over what an earlier agent left: running sandboxes as they are, remains away. */
+#include "sandbox/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+
+#define CGROUP_PROCS_BYTES_MAX (64u << 20)
+
+/* cgroup.procs lists one pid per line, as numbered for the reader. */
+static bool is_in_cgroup(pid_t pid, int cgroup_fd)
+{
+	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	char wanted[16];
+	size_t len, wanted_len = (size_t)snprintf(wanted, sizeof(wanted), "%d\n", (int)pid);
+
+	if (fd < 0 || osh_read_fd(fd, CGROUP_PROCS_BYTES_MAX, &text, &len) < 0)
+		return false;
+	for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
+		if (strncmp(line, wanted, wanted_len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is it still the same sandbox, and the same process under that number? The pidfd is
+ * opened first, so that what is checked then is what it holds. */
+static int verify(struct osh_sandbox_instance *instance)
+{
+	struct sandbox_record *record = &instance->record;
+	uint64_t id, start;
+	int r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+
+	if (r < 0)
+		return r;
+	if (id != record->id || record->init_pid <= 0)
+		return -ESTALE;
+	instance->pid_io.fd = pidfd_open(record->init_pid, 0);
+	if (instance->pid_io.fd < 0)
+		return -errno;
+	r = process_start_time(record->init_pid, &start);
+	if (r < 0)
+		return r;
+	if (start != record->init_start || !is_in_cgroup(record->init_pid, instance->cgroup_fd))
+		return -ESTALE;
+	return 0;
+}
+
+static int take_over(struct osh_sandbox_instance *instance)
+{
+	struct sandbox_record record;
+	int r = record_load(instance->dir, &record);
+
+	if (r < 0)
+		return r;
+	if (strcmp(record.name, instance->record.name) != 0) {
+		record_done(&record);
+		return -EBADMSG;
+	}
+	instance->record = record;
+	r = verify(instance);
+	if (r == 0)
+		r = connection_open(instance->socket_path, instance->pid_io.fd, &instance->init_io.fd);
+	return r < 0 ? r : sandbox_watch(instance);
+}
+
+/* What cannot be taken over is ended: nobody could watch over it. The cgroup is found by
+ * name, so this works without a record. */
+static void clear_away(struct osh_sandbox_instance *instance, int why)
+{
+	struct osh_err err;
+	uint64_t id;
+
+	osh_warning("removing what is left of sandbox %s (%s)", instance->record.name, strerror(-why));
+	/* A pidfd that failed the check may be anybody's. */
+	instance->pid_io.fd = osh_close(instance->pid_io.fd);
+	if (instance->cgroup_fd < 0)
+		(void)cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+	if (osh_sandbox_destroy(instance, &err) < 0)
+		osh_warning("%s", err.message);
+}
+
+/* Returns 1 when it runs and was handed over, 0 when it is gone, -ENOMEM. */
+static int adopt_one(struct osh_sandbox_host *host, const char *name,
+		     void (*each)(void *context, struct osh_sandbox_instance *instance), void *context)
+{
+	struct osh_sandbox_instance *instance;
+	int r = sandbox_instance_new(host, name, &instance);
+
+	if (r < 0)
+		return r;
+	r = take_over(instance);
+	if (r < 0) {
+		clear_away(instance, r);
+		return 0;
+	}
+	each(context, instance);
+	return 1;
+}
+
+int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
+			  void (*each)(void *context, struct osh_sandbox_instance *instance),
+			  void *context, struct osh_err *err)
+{
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	struct dirent *entry;
+	int count = 0, r = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/sandboxes", host->state_dir);
+	dir = opendir(path);
+	if (!dir)
+		return osh_err_sys(err, errno, "%s", path);
+	while (r >= 0 && (entry = readdir(dir))) {
+		/* Only names that we give: the rest is somebody's mistake, not ours to delete. */
+		if (!osh_sandbox_name_is_valid(entry->d_name))
+			continue;
+		r = adopt_one(host, entry->d_name, each, context);
+		count += r > 0;
+	}
+	closedir(dir);
+	return r < 0 ? osh_err_sys(err, -r, "cannot take sandboxes over") : count;
+}

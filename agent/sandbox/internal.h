@@ -1,0 +1,166 @@
+/* Private to agent/sandbox: what its files share. Each group is one file. */
+#ifndef OSH_SANDBOX_INTERNAL_H
+#define OSH_SANDBOX_INTERNAL_H
+
+#include <linux/filter.h>
+#include <stdio.h>
+
+#include "sandbox/protocol.h"
+#include "sandbox/sandbox.h"
+
+#define OSH_SANDBOX_PATH_MAX 512  /* paths that the agent itself makes */
+#define OSH_SANDBOX_PROVIDERS_MAX 64
+
+struct osh_sandbox_host {
+	struct osh_loop *loop;
+	char state_dir[OSH_SANDBOX_PATH_MAX]; /* these three: resolved, absolute */
+	char run_dir[OSH_SANDBOX_PATH_MAX];
+	char init_path[OSH_SANDBOX_PATH_MAX];
+	char key[16];
+	char cgroup[OSH_SANDBOX_PATH_MAX];
+	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
+	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
+};
+
+/* What the record on disk holds. */
+struct sandbox_record {
+	char name[OSH_NAME_MAX];
+	uint64_t id;
+	uid_t uid;
+	gid_t gid;
+	pid_t init_pid;         /* 0: not launched yet */
+	uint64_t init_start;    /* /proc/PID/stat field 22: tells a reused pid */
+	int64_t created;
+	bool keep;
+	char **providers;       /* owned, NULL-terminated; may be NULL */
+};
+
+struct pending_command;
+
+struct osh_sandbox_instance {
+	struct osh_sandbox_host *host;
+	struct sandbox_record record;
+	char dir[OSH_SANDBOX_PATH_MAX];
+	char log_path[OSH_SANDBOX_PATH_MAX];
+	char cgroup[OSH_SANDBOX_PATH_MAX];
+	char socket_path[OSH_SANDBOX_PATH_MAX];
+	int cgroup_fd;
+	struct osh_io init_io;  /* the connection to init */
+	struct osh_io pid_io;   /* init's pidfd */
+	struct pending_command *commands;
+	uint64_t next_command;
+	size_t command_count;
+	void (*on_death)(void *context, struct osh_sandbox_instance *instance);
+	void *on_death_context;
+	/* A callback may destroy the instance that calls it: then `gone`, and who entered
+	 * last frees. */
+	unsigned entered;
+	bool gone;
+};
+
+/* ---- instance.c ---- */
+int sandbox_instance_new(struct osh_sandbox_host *host, const char *name,
+			 struct osh_sandbox_instance **ret_instance);
+/* Callbacks run between these two; leave may free. */
+void sandbox_enter(struct osh_sandbox_instance *instance);
+void sandbox_leave(struct osh_sandbox_instance *instance);
+/* Watch init's connection and pidfd in the host's loop (both are set). */
+int sandbox_watch(struct osh_sandbox_instance *instance);
+/* Init does not behave as ours would: end it; the pidfd reports the rest. */
+void sandbox_kill_init(struct osh_sandbox_instance *instance);
+void sandbox_reap_init(struct osh_sandbox_instance *instance);
+
+/* ---- cgroup.c ---- */
+int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
+int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
+int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);
+/* Kill everything in it and wait until it is empty. */
+int cgroup_kill(int cgroup_fd);
+int cgroup_remove(const char *path);
+
+/* ---- record.c ---- */
+int record_save(const char *dir, const struct sandbox_record *record);
+int record_load(const char *dir, struct sandbox_record *ret_record);
+void record_done(struct sandbox_record *record);
+int record_set_providers(struct sandbox_record *record, const char *const *providers);
+/* Start time of a process in clock ticks after boot. */
+int process_start_time(pid_t pid, uint64_t *ret_start);
+
+/* ---- remove.c ---- */
+/* Remove a tree that an adversary filled: bounded memory and descriptors at any depth,
+ * never through a symbolic link. 0, also when it was not there, or -errno. */
+int tree_remove(const char *path);
+
+/* ---- connection.c ---- */
+int connection_listen(const char *path, int *ret_fd);
+/* Connect and wait for the hello, as long as the process of pidfd lives. */
+int connection_open(const char *path, int pidfd, int *ret_fd);
+
+/* ---- command.c ---- */
+void command_on_message(struct osh_io *io, uint32_t events);
+/* Init is gone: on_exit(137) or on_started(error) for each, exactly once. */
+void command_fail_all(struct osh_sandbox_instance *instance);
+/* Free them without a word: the handle is let go, the programs run on. */
+void command_forget_all(struct osh_sandbox_instance *instance);
+
+/* ---- files.c: what identity, names and trust look like inside ---- */
+#define OSH_SANDBOX_HOME "/sandbox"
+/* Read-only, the sandbox's own: generated files and init; bound from here to their places. */
+#define OSH_SANDBOX_OWN_DIR "/run/openshell"
+
+struct sandbox_files_input {
+	const char *name;
+	uid_t uid;
+	gid_t gid;
+	const char *ca_pem; /* may be NULL */
+};
+
+/* One generated file and where it is bound; places end with NULL. */
+struct sandbox_file {
+	const char *own_name;  /* in OSH_SANDBOX_OWN_DIR */
+	bool required;         /* no place to bind it over is an error */
+	const char *const *places;
+	int (*write)(FILE *out, const struct sandbox_files_input *input);
+};
+size_t sandbox_files(const struct sandbox_file **ret_files);
+/* NULL-terminated, malloc'ed, strings too: free with sandbox_strings_free. */
+char **sandbox_environment(const char *const *additions);
+void sandbox_strings_free(char **strings);
+
+/* ---- seccomp.c ---- */
+int seccomp_filter_build(struct sock_fprog *ret_filter);
+int seccomp_filter_load(const struct sock_fprog *filter);
+
+/* ---- The child between clone and exec (launch.c calls these in this order) ------- */
+
+struct launch {
+	const struct osh_sandbox_instance *instance;
+	const struct osh_sandbox_spec *spec;
+	char **env;
+	int root_fd;      /* the new root while it is built */
+	int listener_fd;
+	int report_fd;
+	char detail[256]; /* what a failed step was about; "" when the step's name says it */
+};
+
+/* One line for the caller of the launch; the sandbox comes up all the same. */
+void launch_warn(const struct launch *launch, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+/* Remember what a failing step was about and return r. */
+int launch_fail(struct launch *launch, int r, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* netns.c */
+int netns_set_up(void);
+
+/* root.c */
+int root_build(struct launch *launch);
+int root_enter(struct launch *launch);
+
+/* confine.c */
+int confine_limits(void);
+int confine_capabilities(void);
+int confine_user(uid_t uid, gid_t gid);
+int confine_landlock(struct launch *launch);
+
+#endif

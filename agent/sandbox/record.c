@@ -1,0 +1,161 @@
+#include "sandbox/internal.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fd.h"
+#include "base/str.h"
+
+#define RECORD_VERSION 1
+#define RECORD_BYTES_MAX 65536
+
+static void record_path(const char *dir, char buf[static OSH_SANDBOX_PATH_MAX + 16])
+{
+	snprintf(buf, OSH_SANDBOX_PATH_MAX + 16, "%s/record.json", dir);
+}
+
+void record_done(struct sandbox_record *record)
+{
+	sandbox_strings_free(record->providers);
+	record->providers = NULL;
+}
+
+int record_set_providers(struct sandbox_record *record, const char *const *providers)
+{
+	size_t count = 0;
+	char **copy;
+
+	while (providers && providers[count])
+		count++;
+	if (count > OSH_SANDBOX_PROVIDERS_MAX)
+		return -E2BIG;
+	copy = calloc(count + 1, sizeof(*copy));
+	if (!copy)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		copy[i] = strdup(providers[i]);
+		if (!copy[i]) {
+			sandbox_strings_free(copy);
+			return -ENOMEM;
+		}
+	}
+	sandbox_strings_free(record->providers);
+	record->providers = copy;
+	return 0;
+}
+
+/* Wholly written or not at all: a torn record would make a live sandbox look dead. */
+int record_save(const char *dir, const struct sandbox_record *record)
+{
+	json_t *providers = json_array();
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	json_t *json;
+	char *text;
+	int r;
+
+	for (char **name = record->providers; name && *name; name++)
+		json_array_append_new(providers, json_string(*name));
+	json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "version",
+			 RECORD_VERSION, "name", record->name, "id", (json_int_t)record->id, "uid",
+			 (json_int_t)record->uid, "gid", (json_int_t)record->gid, "init_pid",
+			 (json_int_t)record->init_pid, "init_start", (json_int_t)record->init_start,
+			 "created", (json_int_t)record->created, "keep", (int)record->keep,
+			 "providers", providers);
+	text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+	json_decref(json);
+	if (!text)
+		return -ENOMEM;
+	record_path(dir, path);
+	r = osh_replace_file(path, text, strlen(text), 0600);
+	free(text);
+	return r;
+}
+
+static int load_providers(const json_t *providers, struct sandbox_record *record)
+{
+	const char *names[OSH_SANDBOX_PROVIDERS_MAX + 1] = { NULL };
+	size_t count = json_array_size(providers);
+
+	if (count > OSH_SANDBOX_PROVIDERS_MAX)
+		return -EBADMSG;
+	for (size_t i = 0; i < count; i++) {
+		names[i] = json_string_value(json_array_get(providers, i));
+		if (!names[i])
+			return -EBADMSG;
+	}
+	return record_set_providers(record, names);
+}
+
+static int parse_record(const json_t *json, struct sandbox_record *record)
+{
+	json_int_t id, uid, gid, init_pid, init_start, created;
+	const char *name;
+	json_t *providers;
+	int version, keep;
+
+	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}",
+			"version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
+			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
+			"keep", &keep, "providers", &providers) < 0)
+		return -EBADMSG;
+	if (version != RECORD_VERSION || init_pid < 0 || uid <= 0 || gid <= 0 ||
+	    osh_str_copy(osh_str(name), record->name, sizeof(record->name)) < 0)
+		return -EBADMSG;
+	record->id = (uint64_t)id;
+	record->uid = (uid_t)uid;
+	record->gid = (gid_t)gid;
+	record->init_pid = (pid_t)init_pid;
+	record->init_start = (uint64_t)init_start;
+	record->created = created;
+	record->keep = keep;
+	return load_providers(providers, record);
+}
+
+int record_load(const char *dir, struct sandbox_record *ret_record)
+{
+	struct sandbox_record record = { 0 };
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	json_t *json;
+	int r;
+
+	record_path(dir, path);
+	r = osh_read_file(path, RECORD_BYTES_MAX, &text, &len);
+	if (r < 0)
+		return r;
+	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	r = json ? parse_record(json, &record) : -EBADMSG;
+	json_decref(json);
+	if (r < 0) {
+		record_done(&record);
+		return r;
+	}
+	*ret_record = record;
+	return 0;
+}
+
+/* Field 22 of /proc/PID/stat; the second field may hold any byte but ends with the last ')'. */
+int process_start_time(pid_t pid, uint64_t *ret_start)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[32];
+	const char *at;
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	r = osh_read_file(path, 4096, &text, &len);
+	if (r < 0)
+		return r;
+	at = strrchr(text, ')');
+	for (int field = 2; at && field < 22; field++) {
+		at = strchr(at + 1, ' ');
+	}
+	if (!at)
+		return -EBADMSG;
+	at++;
+	return osh_str_parse_u64(osh_str_n(at, strcspn(at, " \n")), UINT64_MAX, ret_start);
+}

@@ -1,0 +1,147 @@
+/* The agent's sockets in a sandbox's network namespace. They are made by the agent, so
+ * they belong to its cgroup and no hook of a sandbox applies to them. */
+#include "sandbox/internal.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#define BACKLOG 4096
+/* After a crash of the agent its proxy dies a moment later, and its listeners with it. */
+#define BIND_TRIES 200
+#define BIND_PAUSE_NS 10000000
+
+struct wanted_socket {
+	int family, type;
+	uint16_t port;
+};
+
+/* In the order of struct osh_sandbox_sockets. */
+static const struct wanted_socket wanted[OSH_SANDBOX_SOCKETS_COUNT] = {
+	{ AF_INET, SOCK_STREAM, OSH_REDIRECT_PORT }, { AF_INET6, SOCK_STREAM, OSH_REDIRECT_PORT },
+	{ AF_INET, SOCK_DGRAM, OSH_DNS_PORT },       { AF_INET6, SOCK_DGRAM, OSH_DNS_PORT },
+	{ AF_INET, SOCK_STREAM, OSH_DNS_PORT },      { AF_INET6, SOCK_STREAM, OSH_DNS_PORT },
+};
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static socklen_t gateway_address(const struct wanted_socket *want, union address *addr)
+{
+	uint32_t gateway_be = htonl(OSH_GATEWAY);
+
+	memset(addr, 0, sizeof(*addr));
+	if (want->family == AF_INET) {
+		addr->v4.sin_family = AF_INET;
+		addr->v4.sin_port = htons(want->port);
+		addr->v4.sin_addr.s_addr = gateway_be;
+		return sizeof(addr->v4);
+	}
+	addr->v6.sin6_family = AF_INET6;
+	addr->v6.sin6_port = htons(want->port);
+	inet_pton(AF_INET6, "fd6f:7368::", &addr->v6.sin6_addr);
+	memcpy(&addr->v6.sin6_addr.s6_addr[12], &gateway_be, sizeof(gateway_be));
+	return sizeof(addr->v6);
+}
+
+static int bind_patiently(int fd, const union address *addr, socklen_t len)
+{
+	const struct timespec pause = { .tv_nsec = BIND_PAUSE_NS };
+
+	for (int i = 0; i < BIND_TRIES; i++) {
+		if (bind(fd, &addr->any, len) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -errno;
+		(void)nanosleep(&pause, NULL);
+	}
+	return -EADDRINUSE;
+}
+
+static int open_socket(const struct wanted_socket *want)
+{
+	_cleanup_fd_ int fd = socket(want->family, want->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	union address addr;
+	socklen_t len = gateway_address(want, &addr);
+	int one = 1, r;
+
+	if (fd < 0)
+		return -errno;
+	if (want->type == SOCK_STREAM &&
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+		return -errno;
+	if (want->family == AF_INET6 &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0)
+		return -errno;
+	r = bind_patiently(fd, &addr, len);
+	if (r < 0)
+		return r;
+	if (want->type == SOCK_STREAM && listen(fd, BACKLOG) < 0)
+		return -errno;
+	return osh_take_fd(&fd);
+}
+
+static void close_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
+{
+	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++)
+		fds[i] = osh_close(fds[i]);
+}
+
+static int open_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
+{
+	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++)
+		fds[i] = -1;
+	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++) {
+		fds[i] = open_socket(&wanted[i]);
+		if (fds[i] < 0) {
+			int r = fds[i];
+
+			close_all(fds);
+			return r;
+		}
+	}
+	return 0;
+}
+
+int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
+			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err)
+{
+	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int fds[OSH_SANDBOX_SOCKETS_COUNT], r;
+
+	if (home < 0)
+		return osh_err_sys(err, errno, "/proc/thread-self/ns/net");
+	if (instance->pid_io.fd < 0)
+		return osh_err_set(err, ESRCH, "sandbox %s is not running", instance->record.name);
+	if (setns(instance->pid_io.fd, CLONE_NEWNET) < 0)
+		return osh_err_sys(err, errno, "cannot enter the network of sandbox %s",
+				   instance->record.name);
+	r = open_all(fds);
+	/* An agent in a sandbox's network would dial and listen in the wrong place from now
+	 * on: there is nothing to go on with. */
+	if (setns(home, CLONE_NEWNET) < 0) {
+		osh_error("cannot return from the network of sandbox %s", instance->record.name);
+		abort();
+	}
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot listen in sandbox %s", instance->record.name);
+	*ret_sockets = (struct osh_sandbox_sockets){
+		.tcp4 = fds[0], .tcp6 = fds[1], .dns_udp4 = fds[2],
+		.dns_udp6 = fds[3], .dns_tcp4 = fds[4], .dns_tcp6 = fds[5],
+	};
+	return 0;
+}
