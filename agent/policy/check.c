@@ -137,7 +137,8 @@ static const char *find_wildcard_fault(struct osh_str host)
 	if (osh_str_eq_c(host, "*") || osh_str_eq_c(host, "**"))
 		return "matches every host";
 	if (count_labels(host) <= 2)
-		return has_star(last_label(host)) || host.data[0] != '*' || host.data[1] == '.' ?
+		return has_star(last_label(host)) || osh_str_has_prefix(host, "*.") ||
+				       osh_str_has_prefix(host, "**.") ?
 			       "is a wildcard directly under a TLD" :
 			       "is an intra-label wildcard in a two-label name";
 	for (size_t i = 0; i <= host.len; i++) {
