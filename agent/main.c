@@ -121,7 +121,9 @@ static int configure(const struct arguments *arguments, struct osh_config *confi
 /* Secrets pass through this process: no core dump, no ptrace, no /proc/PID/mem for others. */
 static void harden(void)
 {
-	struct rlimit core = { 1, 1 }; /* 0 would not keep a core_pattern pipe from starting (core(5)) */
+	/* One byte: no core file, and unlike 0 no pipe to a core_pattern helper (core(5)). A
+	 * sandbox, which can only lower it, gets the same. */
+	struct rlimit core = { 1, 1 };
 	struct rlimit files;
 
 	umask(077);

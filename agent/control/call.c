@@ -39,6 +39,8 @@ static void send_reply(struct osh_call *call, json_t *reply, const int *fds, siz
 		osh_warning("cannot answer %s: %s", call->method, strerror(-r));
 		(void)shutdown(client->wire.fd, SHUT_RDWR);
 	}
+	/* At once, not after what else this batch has to do; what is left the loop sends. */
+	(void)osh_wire_flush(&client->wire);
 	osh_client_answered(client);
 }
 

@@ -79,8 +79,8 @@ static int add_credential(struct osh_agent *agent, const char *name, struct osh_
 
 	if (is_listed(credentials, name))
 		return osh_err_set(err, EINVAL, "provider %.64s is named twice", name);
-	if (credentials->count == OSH_SANDBOX_PROVIDERS_MAX)
-		return osh_err_set(err, E2BIG, "at most %d providers per sandbox", OSH_SANDBOX_PROVIDERS_MAX);
+	if (credentials->count == OSH_CREDENTIALS_MAX)
+		return osh_err_set(err, E2BIG, "at most %d providers per sandbox", OSH_CREDENTIALS_MAX);
 	r = load_provider(agent, name, &provider, err);
 	if (r < 0)
 		return r;

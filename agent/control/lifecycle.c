@@ -23,12 +23,8 @@
 #include "verdict/journal.h"
 
 #define CREATION_TIMEOUT_MS 30000
-/* Adoption: an earlier proxy closes its listeners when its agent ends, a moment later. */
-#define RETRY_MS 20
-#define RETRIES_MAX 500
 
 static void run_later(struct osh_deferred *deferred);
-static void on_retry(struct osh_timer *timer);
 
 /* ---- Finding -------------------------------------------------------------------------- */
 
@@ -92,7 +88,6 @@ static struct osh_agent_sandbox *enlist(struct osh_agent *agent, struct osh_sand
 	sandbox->instance = instance;
 	sandbox->id = osh_sandbox_id(instance);
 	sandbox->later.run = run_later;
-	sandbox->retry.on_expire = on_retry;
 	snprintf(sandbox->name, sizeof(sandbox->name), "%s", osh_sandbox_name(instance));
 	HASH_ADD(hh, agent->sandboxes, id, sizeof(sandbox->id), sandbox);
 	agent->sandbox_count++;
@@ -165,7 +160,6 @@ static void delist(struct osh_agent_sandbox *sandbox)
 {
 	struct osh_agent *agent = sandbox->agent;
 
-	osh_loop_timer_cancel(agent->loop, &sandbox->retry);
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
 	HASH_DEL(agent->sandboxes, sandbox);
@@ -254,7 +248,7 @@ static void forget_key(char *key_pem)
 }
 
 static void list_providers(const struct osh_credentials *credentials,
-			   const char *names[static OSH_SANDBOX_PROVIDERS_MAX + 1])
+			   const char *names[static OSH_CREDENTIALS_MAX + 1])
 {
 	for (size_t i = 0; i < credentials->count; i++)
 		names[i] = credentials->items[i].provider;
@@ -264,7 +258,7 @@ static void list_providers(const struct osh_credentials *credentials,
 static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
 		  const char *ca_pem, char **ret_warnings, struct osh_err *err)
 {
-	const char *providers[OSH_SANDBOX_PROVIDERS_MAX + 1];
+	const char *providers[OSH_CREDENTIALS_MAX + 1];
 	struct osh_environment environment = { 0 };
 	struct osh_sandbox_spec spec = {
 		.name = sandbox->name,
@@ -468,7 +462,6 @@ static void bury(struct osh_agent_sandbox *sandbox)
 	sandbox->state = OSH_AGENT_SANDBOX_DEAD;
 	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox died: its init ended");
 	osh_exec_drop(sandbox);
-	osh_loop_timer_cancel(sandbox->agent->loop, &sandbox->retry);
 	leave_proxy(sandbox);
 	leave_kernel(sandbox);
 	if (!sandbox->keep)
@@ -512,20 +505,12 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	struct osh_err err = { 0 };
 	int r = adopt_into_proxy(sandbox, &err);
 
-	if (r == -EADDRINUSE && sandbox->retries++ < RETRIES_MAX &&
-	    osh_loop_timer_set(sandbox->agent->loop, &sandbox->retry, RETRY_MS) == 0)
-		return;
 	if (r == 0)
 		r = osh_publish_stored(sandbox, &err);
 	if (r < 0)
 		fence(sandbox, &err);
 	else
 		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted");
-}
-
-static void on_retry(struct osh_timer *timer)
-{
-	join_data_plane(osh_container_of(timer, struct osh_agent_sandbox, retry));
 }
 
 /* What is damaged on disk costs the sandbox its network, never the agent its start. */

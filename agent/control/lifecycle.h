@@ -56,8 +56,6 @@ struct osh_agent_sandbox {
 	void *created_context;
 	struct osh_session *sessions;          /* control/exec_calls.c */
 	struct osh_publication *publications;  /* control/publish.c */
-	struct osh_timer retry;                /* adoption: the old listeners are not closed yet */
-	unsigned retries;
 	struct osh_deferred later;
 };
 

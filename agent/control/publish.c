@@ -41,19 +41,17 @@ static void remove_publication(struct osh_publication *publication)
 	free(publication);
 }
 
-/* Every worker enforces it. The answer goes out first: it does not wait for the disk. */
+/* Every worker enforces it. */
 static void on_done(void *context, int result)
 {
 	struct osh_publication *publication = context;
 	struct osh_agent_sandbox *sandbox = publication->sandbox;
-	struct osh_err err = { 0 };
 
-	if (result == 0 && !publication->is_adopted) {
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "policy revision %u in force",
-				   publication->revision);
-		if (osh_state_policy_loaded(osh_sandbox_dir(sandbox->instance), &sandbox->revisions,
-					    publication->revision, &err) < 0)
-			osh_error("%s: %s", sandbox->name, err.message);
+	if (result == 0) {
+		osh_revisions_loaded(&sandbox->revisions, publication->revision);
+		if (!publication->is_adopted)
+			osh_recorder_event(sandbox->agent->recorder, sandbox, "policy revision %u in force",
+					   publication->revision);
 	}
 	LL_DELETE(sandbox->publications, publication);
 	answer(publication, result);

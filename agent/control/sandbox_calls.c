@@ -136,7 +136,7 @@ static void create_sandbox(struct osh_call *call)
 			     "providers", &parameters.providers, "env", &parameters.env, "keep",
 			     &parameters.keep))
 		return;
-	providers = osh_call_strings(call, "providers", parameters.providers, OSH_SANDBOX_PROVIDERS_MAX);
+	providers = osh_call_strings(call, "providers", parameters.providers, OSH_CREDENTIALS_MAX);
 	if (!providers)
 		return;
 	env = osh_call_strings(call, "env", parameters.env, ENVIRONMENT_MAX);

@@ -276,13 +276,11 @@ int osh_state_policy_add(const char *dir, struct osh_revisions *revisions, struc
 	return 0;
 }
 
-int osh_state_policy_loaded(const char *dir, struct osh_revisions *revisions, uint32_t number,
-			    struct osh_err *err)
+void osh_revisions_loaded(struct osh_revisions *revisions, uint32_t number)
 {
-	if (number != revisions->current)
-		return 0; /* superseded meanwhile: the newer one says so */
-	set_status(revisions, number, OSH_REVISION_LOADED);
-	return save_index(dir, revisions, err);
+	/* Superseded meanwhile: the newer one says so. */
+	if (number == revisions->current)
+		set_status(revisions, number, OSH_REVISION_LOADED);
 }
 
 int osh_state_policy_failed(const char *dir, struct osh_revisions *revisions, uint32_t number,
@@ -403,22 +401,41 @@ int osh_state_policy_read(const char *dir, const struct osh_revision *revision, 
 
 int osh_state_ca_save(const char *dir, const char *cert_pem, const char *key_pem, struct osh_err *err)
 {
-	int r = save(dir, "ca.crt", osh_str(cert_pem), err);
+	json_t *json = json_pack("{s:s, s:s}", "certificate", cert_pem, "key", key_pem);
+	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	int r = text ? save(dir, "ca.json", osh_str(text), err) : osh_err_sys(err, ENOMEM, "ca.json");
 
-	return r < 0 ? r : save(dir, "ca.key", osh_str(key_pem), err);
+	json_decref(json);
+	if (text)
+		osh_wipe(text, strlen(text));
+	free(text);
+	return r;
 }
 
 int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, struct osh_err *err)
 {
 	_cleanup_free_ char *cert = NULL;
-	size_t len = 0;
-	int r = load(dir, "ca.crt", &cert, &len, err);
+	const char *cert_pem, *key_pem;
+	json_t *json = NULL;
+	char *key;
+	int r = load_json(dir, "ca.json", &json, err);
 
-	if (r == 0)
-		r = load(dir, "ca.key", ret_key_pem, &len, err);
-	if (r == 0)
-		*ret_cert_pem = osh_take(cert);
-	return r;
+	if (r < 0)
+		return r;
+	if (json_unpack(json, "{s:s, s:s}", "certificate", &cert_pem, "key", &key_pem) < 0) {
+		json_decref(json);
+		return osh_err_set(err, EBADMSG, "%s/ca.json is damaged", dir);
+	}
+	cert = strdup(cert_pem);
+	key = strdup(key_pem);
+	json_decref(json);
+	if (!cert || !key) {
+		free(key);
+		return osh_err_sys(err, ENOMEM, "%s/ca.json", dir);
+	}
+	*ret_cert_pem = osh_take(cert);
+	*ret_key_pem = key;
+	return 0;
 }
 
 /* ---- Placeholders --------------------------------------------------------------------------- */
@@ -433,8 +450,11 @@ void osh_credentials_done(struct osh_credentials *credentials)
 int osh_state_credentials_save(const char *dir, const struct osh_credentials *credentials,
 			       struct osh_err *err)
 {
-	json_t *list = json_array();
+	json_t *list;
 
+	if (!credentials->count)
+		return 0;
+	list = json_array();
 	for (size_t i = 0; i < credentials->count; i++)
 		json_array_append_new(list, json_pack("{s:s, s:s}", "provider",
 						      credentials->items[i].provider, "placeholder",
@@ -468,7 +488,7 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 	}
 	if (r < 0)
 		return r;
-	good = json_is_array(json) && json_array_size(json) <= OSH_SANDBOX_PROVIDERS_MAX;
+	good = json_is_array(json) && json_array_size(json) <= OSH_CREDENTIALS_MAX;
 	for (size_t i = 0; good && i < json_array_size(json); i++) {
 		good = read_credential(json_array_get(json, i), &credentials.items[credentials.count]);
 		credentials.count += good;

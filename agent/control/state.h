@@ -3,8 +3,8 @@
  * and replaced whole. Nothing here is ever mounted inside.
  *   policy/N.yaml     the text of revision N
  *   policy/index.json the revisions, and which one is in force
- *   ca.crt, ca.key    the sandbox's CA, PEM
- *   credentials.json  providers and their placeholders; never a secret */
+ *   ca.json           the sandbox's CA: certificate and key, PEM
+ *   credentials.json  providers and their placeholders; never a secret; absent without */
 #ifndef OSH_CONTROL_STATE_H
 #define OSH_CONTROL_STATE_H
 
@@ -65,9 +65,8 @@ const struct osh_revision *osh_revisions_current(const struct osh_revisions *rev
  * anything enforces it. On failure neither disk nor *revisions has changed. */
 int osh_state_policy_add(const char *dir, struct osh_revisions *revisions, struct osh_str text,
 			 int64_t now, struct osh_err *err);
-/* Every worker enforces it. */
-int osh_state_policy_loaded(const char *dir, struct osh_revisions *revisions, uint32_t number,
-			    struct osh_err *err);
+/* Every worker enforces it. Not written to disk: a restart has it confirmed again. */
+void osh_revisions_loaded(struct osh_revisions *revisions, uint32_t number);
 /* It could not be put into force: the one before is current again. */
 int osh_state_policy_failed(const char *dir, struct osh_revisions *revisions, uint32_t number,
 			    uint32_t previous, struct osh_err *err);
@@ -86,7 +85,7 @@ int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, 
 
 /* ---- Placeholders -------------------------------------------------------------------- */
 
-#define OSH_SANDBOX_PROVIDERS_MAX 16
+#define OSH_CREDENTIALS_MAX 16
 
 struct osh_credential {
 	char provider[OSH_NAME_MAX];
@@ -95,7 +94,7 @@ struct osh_credential {
 
 struct osh_credentials {
 	size_t count;
-	struct osh_credential items[OSH_SANDBOX_PROVIDERS_MAX];
+	struct osh_credential items[OSH_CREDENTIALS_MAX];
 };
 
 void osh_credentials_done(struct osh_credentials *credentials);

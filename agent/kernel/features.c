@@ -35,19 +35,19 @@ static bool has_unix_hooks(void)
 	       can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, CGROUP_UNIX_SENDMSG, 0);
 }
 
-/* The attachment is what fails where BPF is not among the active security modules, but
- * without its hooks in the type information not even loading is possible. */
-static bool has_lsm(void)
+/* A kernel function is there when its type is. */
+static int find_function(const struct btf *types, const char *name)
 {
-	int id = libbpf_find_vmlinux_btf_id("socket_sendmsg", BPF_LSM_MAC);
-
-	return id > 0 && can_load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, id);
+	return types ? btf__find_by_name_kind(types, name, BTF_KIND_FUNC) : -1;
 }
 
-/* A kernel function is there when its type is. */
-static bool has_function(const struct btf *types, const char *name)
+/* Attaching is what fails where BPF is not among the active security modules; here loading
+ * is asked, which fails where they were not built in. */
+static bool has_lsm(const struct btf *types)
 {
-	return types && btf__find_by_name_kind(types, name, BTF_KIND_FUNC) > 0;
+	int id = find_function(types, "bpf_lsm_socket_sendmsg");
+
+	return id > 0 && can_load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, id);
 }
 
 size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX])
@@ -63,11 +63,11 @@ size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX])
 		"Unix sockets outside a sandbox are hidden by its mount namespace",
 	};
 	features[count++] = (struct osh_kernel_feature){
-		"sock_destroy", has_function(types, "bpf_sock_destroy"),
+		"sock_destroy", find_function(types, "bpf_sock_destroy") > 0,
 		"sockets are ended through sock_diag",
 	};
 	features[count++] = (struct osh_kernel_feature){
-		"BPF LSM", has_lsm(), "seccomp and the cgroup hooks hold alone",
+		"BPF LSM", has_lsm(types), "seccomp and the cgroup hooks hold alone",
 	};
 	btf__free(types);
 	return count;

@@ -61,7 +61,6 @@ int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel 
 	/* Connections that an earlier agent's listener never accepted died with it. */
 	if (kernel->install.adopted)
 		(void)osh_maps_purge(kernel->maps.flows, 0, false);
-	kernel->feature_count = osh_features_probe(kernel->features);
 	*ret_kernel = kernel;
 	return 0;
 }
@@ -292,6 +291,9 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
+	/* On first use: reading all of the kernel's types takes longer than starting does. */
+	if (kernel->feature_count == 0)
+		kernel->feature_count = osh_features_probe(kernel->features);
 	*ret_features = kernel->features;
 	return kernel->feature_count;
 }

@@ -13,7 +13,7 @@ struct osh_arena {
 };
 
 void osh_arena_done(struct osh_arena *arena);
-/* Zeroed, aligned for any type; NULL when memory is out. */
+/* Zeroed, aligned for pointers and 64-bit numbers; NULL when memory is out. */
 void *osh_arena_alloc(struct osh_arena *arena, size_t size);
 /* A NUL-terminated copy; NULL when memory is out. */
 char *osh_arena_copy(struct osh_arena *arena, struct osh_str text);

@@ -5,10 +5,14 @@
 #include "policy/document.h"
 #include "policy/image.h"
 
+#define OSH_PRESETS_COUNT 9
+
 struct osh_builder {
 	unsigned char *data;
 	size_t len, room;
 	int error; /* 0, -ENOMEM or -E2BIG; sticky */
+	/* Rules of the presets, compiled once and shared by all endpoints that use them. */
+	struct osh_image_list presets[OSH_PRESETS_COUNT];
 };
 
 /* Append zeroed or given bytes at an alignment of 8; the offset, 0 on failure. */

@@ -212,8 +212,11 @@ static uint32_t endpoint_flags(const struct osh_endpoint *e)
 
 static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
 {
-	_cleanup_free_ struct osh_image_cidr *ips = calloc(e->cidr_count + 1, sizeof(*ips));
+	_cleanup_free_ struct osh_image_cidr *ips = NULL;
 
+	if (e->cidr_count == 0)
+		return;
+	ips = calloc(e->cidr_count, sizeof(*ips));
 	if (!ips) {
 		b->error = -ENOMEM;
 		return;
@@ -293,12 +296,19 @@ static int compare_entries(const void *a, const void *b)
 	return order ? order : x.len < y.len ? -1 : x.len > y.len;
 }
 
-static int prepare(struct compiler *c, const struct osh_policy_doc *doc)
+static size_t count_endpoints(const struct osh_policy_doc *doc)
 {
-	size_t endpoints = 0;
+	size_t count = 0;
 
 	for (size_t i = 0; i < doc->entry_count; i++)
-		endpoints += doc->entries[i].endpoint_count;
+		count += doc->entries[i].endpoint_count;
+	return count;
+}
+
+static int prepare(struct compiler *c, const struct osh_policy_doc *doc)
+{
+	size_t endpoints = count_endpoints(doc);
+
 	c->entries = calloc(doc->entry_count + 1, sizeof(*c->entries));
 	c->endpoints = calloc(endpoints + 1, sizeof(*c->endpoints));
 	c->image_entries = calloc(doc->entry_count + 1, sizeof(*c->image_entries));
@@ -335,6 +345,7 @@ static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
 		.permissive = doc->permissive,
 	};
 
+	(void)grow(&c->builder, 65536 + 512 * count_endpoints(doc));
 	osh_builder_put(&c->builder, NULL, sizeof(header));
 	for (size_t i = 0; i < doc->entry_count && !c->builder.error; i++)
 		compile_entry(c, c->entries[i], (uint32_t)i);

@@ -179,7 +179,7 @@ struct preset {
 	const char *words[8]; /* methods, or operation types */
 };
 
-static const struct preset presets[] = {
+static const struct preset presets[OSH_PRESETS_COUNT] = {
 	{ OSH_L7_REST, "read-only", { "GET", "HEAD", "OPTIONS" } },
 	{ OSH_L7_REST, "read-write", { "GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH" } },
 	{ OSH_L7_REST, "full", { "*" } },
@@ -201,7 +201,8 @@ static size_t expand_preset(const struct osh_endpoint *e, const struct preset *p
 	size_t count = 0;
 
 	for (; count < OSH_COUNT_OF(preset->words) && preset->words[count]; count++) {
-		rules[count] = (struct osh_rule){ .mark = e->access.mark };
+		/* Shared, so without a line: the endpoint's own counts. */
+		rules[count] = (struct osh_rule){ .mark = { 0 } };
 		if (e->l7 == OSH_L7_GRAPHQL) {
 			rules[count].operation_type = text_of(preset->words[count]);
 		} else {
@@ -215,8 +216,10 @@ static size_t expand_preset(const struct osh_endpoint *e, const struct preset *p
 static void compile_list(struct osh_builder *b, const struct osh_endpoint *e, const struct osh_rule *rules,
 			 size_t count, bool deny, struct osh_image_list *ret_list)
 {
-	_cleanup_free_ struct osh_image_rule *out = calloc(count + 1, sizeof(*out));
+	_cleanup_free_ struct osh_image_rule *out = count ? calloc(count, sizeof(*out)) : NULL;
 
+	if (count == 0)
+		return;
 	if (!out) {
 		b->error = -ENOMEM;
 		return;
@@ -231,8 +234,11 @@ static void compile_list(struct osh_builder *b, const struct osh_endpoint *e, co
 static void compile_registry(struct osh_builder *b, const struct osh_endpoint *e,
 			     struct osh_image_endpoint *out)
 {
-	_cleanup_free_ struct osh_image_registered *items = calloc(e->registry.count + 1, sizeof(*items));
+	_cleanup_free_ struct osh_image_registered *items = NULL;
 
+	if (e->registry.count == 0)
+		return;
+	items = calloc(e->registry.count, sizeof(*items));
 	if (!items) {
 		b->error = -ENOMEM;
 		return;
@@ -259,19 +265,28 @@ static void compile_profile(struct osh_builder *b, const struct osh_endpoint *e,
 		compile_list(b, e, &any, 1, false, &out->allows);
 }
 
-void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+static void compile_preset(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
 {
 	struct osh_rule expanded[8];
 
+	for (size_t i = 0; i < OSH_PRESETS_COUNT; i++) {
+		if (presets[i].l7 != e->l7 || !osh_str_eq_c(e->access.text, presets[i].access))
+			continue;
+		if (b->presets[i].count == 0)
+			compile_list(b, e, expanded, expand_preset(e, &presets[i], expanded), false,
+				     &b->presets[i]);
+		out->allows = b->presets[i];
+	}
+}
+
+void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+{
 	if (e->l7 == OSH_L7_NONE)
 		return;
 	compile_list(b, e, e->rules.items, e->rules.count, false, &out->allows);
 	compile_list(b, e, e->deny_rules.items, e->deny_rules.count, true, &out->denies);
-	for (size_t i = 0; e->access.set && i < OSH_COUNT_OF(presets); i++) {
-		if (presets[i].l7 == e->l7 && osh_str_eq_c(e->access.text, presets[i].access))
-			compile_list(b, e, expanded, expand_preset(e, &presets[i], expanded), false,
-				     &out->allows);
-	}
+	if (e->access.set)
+		compile_preset(b, e, out);
 	compile_registry(b, e, out);
 	compile_profile(b, e, out);
 	if (e->l7 != OSH_L7_WEBSOCKET)

@@ -348,14 +348,15 @@ bool osh_path_selected(const struct osh_policy *policy, const struct osh_image_e
 	       osh_glob_match(osh_image_at(policy, endpoint->path_strict), path);
 }
 
+/* Rules of a preset have no line of their own: then `line` is reported. */
 static bool list_matches(const struct osh_match *match, struct osh_image_list list, struct osh_str method,
-			 const struct osh_request_query *query, bool deny, uint32_t *ret_line)
+			 const struct osh_request_query *query, bool deny, uint32_t line, uint32_t *ret_line)
 {
 	const struct osh_image_rule *rules = osh_image_at(match->policy, list.offset);
 
 	for (uint32_t i = 0; i < list.count; i++) {
 		if (osh_http_rule_matches(match->policy, &rules[i], method, query->path, query->query, deny)) {
-			*ret_line = rules[i].line;
+			*ret_line = rules[i].line ? rules[i].line : line;
 			return true;
 		}
 	}
@@ -373,10 +374,10 @@ enum osh_answer osh_answer_http(const struct osh_match *match, struct osh_str me
 
 		if (!plain || !osh_path_selected(match->policy, e, query->path))
 			continue;
-		if (list_matches(match, e->denies, method, query, true, ret_line))
+		if (list_matches(match, e->denies, method, query, true, e->line, ret_line))
 			return OSH_ANSWER_BLOCKED;
 		if (with_allows && answer == OSH_ANSWER_NONE &&
-		    list_matches(match, e->allows, method, query, false, ret_line))
+		    list_matches(match, e->allows, method, query, false, e->line, ret_line))
 			answer = OSH_ANSWER_ALLOWED;
 	}
 	return answer;
@@ -413,7 +414,7 @@ static void find_nearest(const struct osh_match *match, struct osh_str method,
 			if (closeness <= best)
 				continue;
 			best = closeness;
-			decision->nearest_line = rules[j].line;
+			decision->nearest_line = rules[j].line ? rules[j].line : e->line;
 			decision->nearest = osh_image_text(match->policy, rules[j].path_text);
 		}
 	}
@@ -451,7 +452,7 @@ static const struct osh_image_endpoint *select_endpoint(const struct osh_match *
 
 static bool holds_encoded_slash(struct osh_str path)
 {
-	return path.len && memmem(path.data, path.len, "%2F", 3);
+	return path.len && memchr(path.data, '%', path.len) && memmem(path.data, path.len, "%2F", 3);
 }
 
 static bool any_allows_encoded_slash(const struct osh_match *match)

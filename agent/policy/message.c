@@ -1,18 +1,216 @@
-#include "policy/evaluate.h"
+/* Messages: which judge a body or a WebSocket text goes to, and the checks that all share. */
+#include "policy/message.h"
+
+#include <string.h>
+
+#include "policy/glob.h"
+#include "policy/json.h"
+
+void osh_inquiry_allow(const struct osh_inquiry *inquiry, uint32_t line)
+{
+	inquiry->decision->effect = OSH_EFFECT_ALLOW;
+	inquiry->decision->stage = OSH_STAGE_NONE;
+	inquiry->decision->rule_line = line;
+	inquiry->decision->reason[0] = '\0';
+}
+
+const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inquiry, size_t *i)
+{
+	const struct osh_match *match = inquiry->match;
+
+	while (*i < match->granted) {
+		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[(*i)++]);
+
+		if (e->l7 == inquiry->selected->l7 &&
+		    osh_path_selected(match->policy, e, inquiry->query->path))
+			return e;
+	}
+	return NULL;
+}
+
+bool osh_globs_match_any(const struct osh_policy *policy, struct osh_image_list list, struct osh_str text)
+{
+	const uint32_t *globs = osh_image_at(policy, list.offset);
+
+	for (uint32_t i = 0; i < list.count; i++) {
+		if (globs[i] && osh_glob_match(osh_image_at(policy, globs[i]), text))
+			return true;
+	}
+	return false;
+}
+
+/* ---- WebSocket texts -------------------------------------------------------------------- */
+
+/* Raw texts are judged by the path they were upgraded on. */
+static void judge_plain_text(const struct osh_inquiry *inquiry)
+{
+	uint32_t line = 0;
+	enum osh_answer answer = osh_answer_http(inquiry->match, osh_str("WEBSOCKET_TEXT"), inquiry->query, true,
+						 &line);
+
+	if (answer == OSH_ANSWER_ALLOWED)
+		osh_inquiry_allow(inquiry, line);
+	else
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "WEBSOCKET_TEXT %.*s %s",
+				  OSH_STR_ARGS(inquiry->query->path),
+				  answer == OSH_ANSWER_BLOCKED ? "blocked by deny rule" :
+								 "not permitted by policy");
+	if (answer == OSH_ANSWER_BLOCKED)
+		inquiry->decision->rule_line = line;
+}
+
+static bool speaks_graphql(const struct osh_inquiry *inquiry)
+{
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		if (e->flags & OSH_IMAGE_GRAPHQL_TEXT)
+			return true;
+	}
+	return false;
+}
+
+static void reject_text(const struct osh_inquiry *inquiry, const char *why)
+{
+	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "GraphQL message rejected: %s", why);
+}
+
+static bool is_control_type(struct osh_str raw)
+{
+	static const char *const types[] = { "connection_init", "connection_terminate", "ping", "pong", "complete",
+					     "stop", NULL };
+
+	for (int i = 0; types[i]; i++) {
+		if (osh_json_raw_eq(raw, osh_str(types[i])))
+			return true;
+	}
+	return false;
+}
+
+/* graphql-transport-ws `subscribe`, or `start` of the older protocol. */
+static void judge_subscribe(const struct osh_inquiry *inquiry, struct osh_str object)
+{
+	struct osh_str id, payload;
+
+	if (!osh_json_get(object, osh_str("id"), &id) || !osh_json_get(object, osh_str("payload"), &payload))
+		reject_text(inquiry, "a key is given twice");
+	else if (osh_json_type(id) != OSH_JSON_STRING || osh_json_raw(id).len == 0)
+		reject_text(inquiry, "id must be a non-empty string");
+	else if (osh_json_type(payload) != OSH_JSON_OBJECT)
+		reject_text(inquiry, "payload must be an object");
+	else
+		osh_judge_graphql_payload(inquiry, payload);
+}
+
+static void judge_graphql_text(const struct osh_inquiry *inquiry)
+{
+	struct osh_str text = inquiry->query->message->body, type, raw;
+	const char *fault = osh_json_check(text);
+	uint32_t line = 0;
+
+	while (text.len && strchr(" \t\r\n", text.data[0]))
+		text = osh_str_n(text.data + 1, text.len - 1);
+	if (fault || osh_json_type(text) != OSH_JSON_OBJECT) {
+		reject_text(inquiry, fault ? fault : "it is not an object");
+		return;
+	}
+	if (!osh_json_get(text, osh_str("type"), &type) || osh_json_type(type) != OSH_JSON_STRING) {
+		reject_text(inquiry, "type must be given once, as a string");
+		return;
+	}
+	raw = osh_json_raw(type);
+	if (osh_answer_http(inquiry->match, osh_str("WEBSOCKET_TEXT"), inquiry->query, false, &line) ==
+	    OSH_ANSWER_BLOCKED)
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "WEBSOCKET_TEXT %.*s blocked by deny rule",
+				  OSH_STR_ARGS(inquiry->query->path));
+	else if (is_control_type(raw))
+		osh_inquiry_allow(inquiry, 0);
+	else if (osh_json_raw_eq(raw, osh_str("subscribe")) || osh_json_raw_eq(raw, osh_str("start")))
+		judge_subscribe(inquiry, text);
+	else
+		reject_text(inquiry, "a client does not send messages of this type");
+}
+
+static void judge_text(const struct osh_inquiry *inquiry)
+{
+	if (inquiry->query->message->too_large)
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "the message is too large to inspect");
+	else if (!osh_is_utf8(inquiry->query->message->body))
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "the message is not UTF-8");
+	else if (speaks_graphql(inquiry))
+		judge_graphql_text(inquiry);
+	else
+		judge_plain_text(inquiry);
+}
+
+/* ---- Bodies --------------------------------------------------------------------------------- */
+
+/* What no protocol would read: refused before any rule. */
+static bool check_body(const struct osh_inquiry *inquiry)
+{
+	const struct osh_message *message = inquiry->query->message;
+	uint32_t limit = inquiry->selected->body_limit;
+	struct osh_str coding;
+
+	if (!message) {
+		inquiry->decision->body_limit = limit;
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "the body has to be inspected first");
+		return false;
+	}
+	coding = message->content_encoding;
+	if (message->too_large || message->body.len > limit)
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "the body is larger than the %u bytes that "
+				  "this endpoint inspects", limit);
+	else if (coding.len && !osh_str_caseeq_c(coding, "identity"))
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "a body with Content-Encoding %.*s cannot "
+				  "be inspected", OSH_STR_ARGS(coding));
+	else if (message->is_text)
+		osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "a WebSocket text on a %s endpoint",
+				  osh_l7_name((enum osh_l7)inquiry->selected->l7));
+	else
+		return true;
+	return false;
+}
+
+/* Rules by method and path can forbid what a body's rules would allow, never the reverse. */
+static bool is_blocked_by_path(const struct osh_inquiry *inquiry)
+{
+	const struct osh_request_query *query = inquiry->query;
+	uint32_t line = 0;
+	char method[32];
+
+	for (size_t i = 0; i < query->method.len && i < sizeof(method); i++)
+		method[i] = osh_ascii_is_alpha(query->method.data[i]) ? (char)(query->method.data[i] & 0xdf) :
+									query->method.data[i];
+	if (osh_answer_http(inquiry->match,
+			    query->method.len <= sizeof(method) ? osh_str_n(method, query->method.len) :
+								  query->method,
+			    query, false, &line) != OSH_ANSWER_BLOCKED)
+		return false;
+	osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule",
+			  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path));
+	inquiry->decision->rule_line = line;
+	return true;
+}
 
 void osh_judge_message(const struct osh_match *match, const struct osh_image_endpoint *selected,
 		       const struct osh_request_query *query, struct osh_decision *decision)
 {
-	(void)selected;
-	if (query->message && query->message->is_text) {
-		enum osh_answer a = osh_answer_http(match, osh_str("WEBSOCKET_TEXT"), query, true, &decision->rule_line);
-		decision->effect = a == OSH_ANSWER_ALLOWED ? OSH_EFFECT_ALLOW : OSH_EFFECT_DENY;
-		decision->stage = OSH_STAGE_NONE;
-		decision->reason[0] = 0;
-		if (a == OSH_ANSWER_ALLOWED)
-			return;
-		osh_decision_deny(decision, OSH_STAGE_RULES, a == OSH_ANSWER_BLOCKED ? "WEBSOCKET_TEXT %.*s blocked by deny rule" : "WEBSOCKET_TEXT %.*s not permitted by policy", OSH_STR_ARGS(query->path));
+	const struct osh_inquiry inquiry = {
+		.match = match, .selected = selected, .query = query, .decision = decision,
+	};
+
+	if (selected->l7 == OSH_L7_WEBSOCKET) {
+		judge_text(&inquiry);
 		return;
 	}
-	osh_decision_deny(decision, OSH_STAGE_MESSAGE, "bodies of this protocol are not inspected yet");
+	if (!check_body(&inquiry))
+		return;
+	if (selected->l7 == OSH_L7_GRAPHQL)
+		osh_judge_graphql(&inquiry);
+	else
+		osh_judge_rpc(&inquiry);
+	if (decision->effect == OSH_EFFECT_ALLOW)
+		(void)is_blocked_by_path(&inquiry);
 }

@@ -275,6 +275,7 @@ void osh_exchange_refuse_credential(struct osh_session *s)
 		osh_session_end(s, true);
 		return;
 	}
+	s->exchange->close = true; /* the server has a part of it: no way to go on */
 	osh_exchange_fail(s, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
 			  credential_reason, true);
 }
@@ -318,29 +319,15 @@ static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head
 	return false;
 }
 
-/* Message rules that nothing here can enforce are not waved through. */
+/* Rules about messages that nothing here can read yet are not waved through. (Bodies are
+ * denied by the policy itself as long as none is put to it.) */
 static bool refuse_uninspectable(struct osh_session *s, const struct osh_http_head *head,
-				 struct osh_request_facts *facts, const struct osh_judgement *j)
+				 const struct osh_judgement *j)
 {
-	struct osh_judgement text;
-
-	if (j->decision.l7 == OSH_L7_GRAPHQL || j->decision.l7 == OSH_L7_JSON_RPC ||
-	    j->decision.l7 == OSH_L7_MCP) {
-		char reason[128];
-
-		snprintf(reason, sizeof(reason), "this agent cannot inspect %s messages yet",
-			 osh_l7_name(j->decision.l7));
-		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_L7, reason);
-		return true;
-	}
-	if (j->decision.l7 != OSH_L7_WEBSOCKET || !facts->websocket_upgrade)
+	if (!j->decision.text_inspected)
 		return false;
-	/* Frames are relayed unread: only where all text is permitted anyway. */
-	facts->method = osh_str("WEBSOCKET_TEXT");
-	osh_judge_request(s, facts, &text);
-	if (text.effect != OSH_EFFECT_DENY)
-		return false;
-	refuse(s, head, &text);
+	refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_L7,
+		   "the policy has rules for WebSocket text, which this agent cannot inspect yet");
 	return true;
 }
 
@@ -450,7 +437,7 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 		osh_session_end(s, true);
 	} else if (j.effect == OSH_EFFECT_DENY) {
 		refuse(s, head, &j);
-	} else if (!refuse_unspeakable(s, head) && !refuse_uninspectable(s, head, &facts, &j)) {
+	} else if (!refuse_unspeakable(s, head) && !refuse_uninspectable(s, head, &j)) {
 		forward(s, head, &j);
 	}
 }

@@ -174,6 +174,9 @@ static bool move_request(struct osh_session *s)
 	case OSH_HTTP_DONE:
 		break;
 	}
+	/* Before anything can refuse it: what was taken is never read as the next request. The
+	 * bytes stay where they are until more are read. */
+	osh_buf_consume(&s->conn.in, used);
 	vault = data.len ? osh_exchange_vault(s) : NULL;
 	if (vault && osh_vault_scan(vault, &ex->scan, data)) {
 		osh_exchange_refuse_credential(s);
@@ -183,7 +186,6 @@ static bool move_request(struct osh_session *s)
 		osh_session_end(s, true);
 		return false;
 	}
-	osh_buf_consume(&s->conn.in, used);
 	return true;
 }
 

@@ -389,6 +389,7 @@ static bool step_sniff(struct osh_session *s)
  * may speak first meanwhile. */
 static bool step_relay(struct osh_session *s)
 {
+	bool let_go = false;
 	char sni[OSH_HOST_MAX];
 
 	if (s->conn.hold_read) {
@@ -404,15 +405,18 @@ static bool step_relay(struct osh_session *s)
 				refuse_sni(s, sni);
 				return false;
 			}
-			stop_sniffing(s);
+			let_go = true;
 			break;
 		case SNIFF_PLAIN:
 		case SNIFF_EMPTY:
-			stop_sniffing(s);
+			let_go = true;
 			break;
 		}
 	}
-	return osh_relay_step(s);
+	if (let_go)
+		stop_sniffing(s);
+	/* What was held can be read only now: step again for it. */
+	return osh_relay_step(s) || (let_go && !s->reap.queued);
 }
 
 static bool step_handshake(struct osh_session *s)
@@ -535,7 +539,7 @@ static void begin(struct osh_session *s)
 		ask(s);
 	else
 		set_denied(s, "this address was not given to any name in this sandbox");
-	s->denied = s->decision.effect != OSH_EFFECT_ALLOW;
+	s->denied = s->decision.effect == OSH_EFFECT_DENY;
 	s->conn.want_read = true;
 	s->conn.hold_read = true;
 	if (s->denied) {
@@ -659,7 +663,7 @@ static void judge_again(struct osh_session *s)
 		osh_http1_judge_again(s);
 		return;
 	}
-	if (s->decision.effect != OSH_EFFECT_ALLOW) {
+	if (s->decision.effect == OSH_EFFECT_DENY) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);
 	} else if (was_relay && s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP) {

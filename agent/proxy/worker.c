@@ -197,8 +197,8 @@ static void listen_on(struct osh_view *view, struct osh_listener *listener, int 
 {
 	listener->view = view;
 	listener->io = (struct osh_io){ .fd = fd, .on_ready = osh_session_on_listener };
-	/* Exclusive: a connection wakes one worker, not all. */
-	if (osh_loop_set(view->worker->loop, &listener->io, EPOLLIN | EPOLLEXCLUSIVE) < 0)
+	/* Exclusive: a connection wakes one worker, not all. Without IPv6 there is no socket. */
+	if (fd >= 0 && osh_loop_set(view->worker->loop, &listener->io, EPOLLIN | EPOLLEXCLUSIVE) < 0)
 		osh_error("cannot listen for %s", view->tenant->name);
 }
 

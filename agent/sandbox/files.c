@@ -4,8 +4,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -88,17 +91,33 @@ static const char *const bundle_places[] = {
 	NULL,
 };
 
+/* In the kernel, without a copy of a quarter of a megabyte in a process that is about to
+ * end: half of a launch's time, measured. */
+static int copy_file(FILE *out, const char *path)
+{
+	_cleanup_fd_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_size > CA_BUNDLE_BYTES_MAX)
+		return -EFBIG;
+	if (fflush(out) != 0)
+		return -errno;
+	do
+		n = sendfile(fileno(out), fd, NULL, (size_t)st.st_size);
+	while (n > 0);
+	return n < 0 ? -errno : 0;
+}
+
 static int write_ca_bundle(FILE *out, const struct sandbox_files_input *input)
 {
 	for (size_t i = 0; bundle_places[i]; i++) {
-		_cleanup_free_ char *pem = NULL;
-		size_t len;
-		int r = osh_read_file(bundle_places[i], CA_BUNDLE_BYTES_MAX, &pem, &len);
+		int r = copy_file(out, bundle_places[i]);
 
-		if (r == 0) {
-			fwrite(pem, 1, len, out);
+		if (r == 0)
 			break;
-		}
 		if (r != -ENOENT && r != -ENOTDIR)
 			return r;
 	}

@@ -24,6 +24,16 @@ static void ignore_field(void *context, const char *name, const char *value)
 	(*(int *)context)++;
 }
 
+static void check_json_text(const struct osh_verdict *verdict, const json_t *json)
+{
+	char text[8 * OSH_VERDICT_BYTES_MAX];
+	char *want = json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII);
+
+	require(want && osh_verdict_json_text(verdict, text, sizeof(text)) == strlen(want));
+	require(strcmp(text, want) == 0);
+	free(want);
+}
+
 static void check_texts(const struct osh_verdict *verdict)
 {
 	char line[4 * OSH_VERDICT_BYTES_MAX + 512];
@@ -39,6 +49,7 @@ static void check_texts(const struct osh_verdict *verdict)
 	/* Of all that decodes, only an id outside 1..INT64_MAX has no way back. */
 	if ((verdict->id & INT64_MAX) && verdict->time_ns / 1000000000u < 18429379200u)
 		require(osh_verdict_from_json(json, &back) == 0 && back.time_ns == verdict->time_ns);
+	check_json_text(verdict, json);
 	json_decref(json);
 }
 

@@ -105,6 +105,18 @@ static inline void sweep_world(void)
 		osh_sandbox_host_uninstall(world.host);
 }
 
+/* Self-signed; its key was thrown away. Text in front of a certificate is allowed. */
+static const char test_ca[] = "sandbox ca\n"
+	"-----BEGIN CERTIFICATE-----\n"
+	"MIIBQDCB86ADAgECAhQzbR6lUX1HV8jAcjCy/wOLSR7pvTAFBgMrZXAwFTETMBEG\n"
+	"A1UEAwwKc2FuZGJveCBjYTAgFw0yNjExMjQwNzI0NTlaGA8yMTI2MTAzMTA3MjQ1\n"
+	"OVowFTETMBEGA1UEAwwKc2FuZGJveCBjYTAqMAUGAytlcAMhADLnozmlOkQf/Fd4\n"
+	"g6tETk92SHyz576e1DRQ8h46hF/6o1MwUTAdBgNVHQ4EFgQUo9naiFKClJfZDKHy\n"
+	"HsZSQipkxFAwHwYDVR0jBBgwFoAUo9naiFKClJfZDKHyHsZSQipkxFAwDwYDVR0T\n"
+	"AQH/BAUwAwEB/zAFBgMrZXADQQDjgH7rbHwXDodmytEvXFi4Huic3To5B2pbeGPR\n"
+	"FFlE8rCEppGFQJKg/rO9/ZW6+P2gezML/jNXKv8laC0kUagJ\n"
+	"-----END CERTIFICATE-----\n";
+
 static inline int launch_with(const char *name, const struct osh_sandbox_spec *spec, struct osh_err *err)
 {
 	int r = osh_sandbox_cgroup_make(world.host, name, &world.box, err);
@@ -121,7 +133,7 @@ static inline void launch_policy(const struct osh_policy_static *policy)
 	const struct osh_sandbox_spec spec = {
 		.name = "demo",
 		.policy = policy,
-		.ca_pem = "-----BEGIN CERTIFICATE-----\nsandbox ca\n-----END CERTIFICATE-----",
+		.ca_pem = test_ca,
 		.keep = true,
 		.env = env,
 		.providers = providers,

@@ -91,7 +91,8 @@ Test(state, revisions_are_kept_and_found_again)
 	snprintf(revisions.created_with[1], OSH_SHA256_HEX, "%064d", 2);
 	snprintf(revisions.created_with[2], OSH_SHA256_HEX, "%064d", 3);
 	add("version: 1\n");
-	cr_assert(eq(int, osh_state_policy_loaded(dir, &revisions, 1, &err), 0));
+	osh_revisions_loaded(&revisions, 1);
+	cr_expect(eq(int, revisions.items[0].status, OSH_REVISION_LOADED));
 	add("version: 1 # two\n");
 	cr_assert(eq(int, osh_state_policy_index(dir, &again, &err), 0), "%s", err.message);
 	cr_expect(eq(u32, again.current, 2));
@@ -215,12 +216,14 @@ Test(state, the_ca_key_is_for_root_alone)
 	char *cert = NULL, *key = NULL;
 
 	cr_assert(eq(int, osh_state_ca_save(dir, "certificate", "key", &err), 0));
-	cr_expect(eq(u32, mode_of("ca.key"), 0600));
+	cr_expect(eq(u32, mode_of("ca.json"), 0600));
 	cr_assert(eq(int, osh_state_ca_load(dir, &cert, &key, &err), 0));
 	cr_expect_str_eq(cert, "certificate");
 	cr_expect_str_eq(key, "key");
 	free(cert);
 	free(key);
+	write_file("ca.json", "{\"certificate\":\"x\"}");
+	cr_expect(eq(int, osh_state_ca_load(dir, &cert, &key, &err), -EBADMSG));
 }
 
 Test(state, placeholders_are_kept)

@@ -1,0 +1,227 @@
+/* The decision table of bpf/decide.h, on the host: no root, no kernel. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "../../bpf/decide.h"
+
+static struct osh_addr addr_of(const char *text)
+{
+	struct osh_addr addr = { { 0, 0, htonl(0xffff), 0 } };
+
+	if (inet_pton(AF_INET, text, &addr.word_be[3]) != 1)
+		cr_assert_eq(inet_pton(AF_INET6, text, &addr), 1, "%s is no address", text);
+	return addr;
+}
+
+struct dial_case {
+	const char *dst;
+	unsigned port;
+	unsigned protocol;
+	unsigned action;
+	unsigned reason; /* when denied */
+};
+
+static const struct dial_case dial_cases[] = {
+	/* TCP to anywhere is judged; every other protocol is not. */
+	{ "203.0.113.10", 443, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "203.0.113.10", 443, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "203.0.113.10", 443, IPPROTO_SCTP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "203.0.113.10", 443, IPPROTO_ICMP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "203.0.113.10", 443, 0, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "2001:db8::10", 443, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "2001:db8::10", 443, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "::ffff:203.0.113.10", 22, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "64:ff9b::203.0.113.10", 22, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	/* DNS is the agent's, wherever it is sent, loopback and the agent itself included. */
+	{ "8.8.8.8", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
+	{ "8.8.8.8", 53, IPPROTO_TCP, OSH_ACTION_DNS, 0 },
+	{ "8.8.8.8", 5353, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "8.8.8.8", 53, IPPROTO_UDPLITE, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "127.0.0.53", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
+	{ "::1", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
+	{ "198.18.0.1", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
+	{ "fd6f:7368::c612:1", 53, IPPROTO_TCP, OSH_ACTION_DNS, 0 },
+	/* The agent's address is not for dialling; its neighbours are like any other. */
+	{ "198.18.0.1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "198.18.0.1", 443, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "::ffff:198.18.0.1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "fd6f:7368::c612:1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "198.18.0.1", 1, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "198.18.0.2", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "fd6f:7368::c612:2", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "fd6f:7369::c612:1", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	/* Loopback in all its spellings, and what only looks like it. */
+	{ "127.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "127.255.255.255", 8000, IPPROTO_UDP, OSH_ACTION_LEAVE, 0 },
+	{ "0.0.0.0", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "::1", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "::", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "::ffff:127.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "::ffff:0.0.0.0", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
+	{ "128.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "255.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "::127.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "0.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "::2", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "1::1", 8000, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+};
+
+Test(kernel_decide, dial)
+{
+	for (size_t i = 0; i < sizeof(dial_cases) / sizeof(dial_cases[0]); i++) {
+		const struct dial_case *t = &dial_cases[i];
+		struct osh_dial dial = {
+			.dst = addr_of(t->dst),
+			.dst_port_host = (__u16)t->port,
+			.ip_protocol = (__u8)t->protocol,
+			.sandbox_known = 1,
+			.own_netns = 1,
+		};
+		struct osh_decision d = osh_decide_dial(&dial);
+
+		cr_expect_eq(d.action, t->action, "%s:%u/%u: action %u, want %u", t->dst, t->port,
+			     t->protocol, d.action, t->action);
+		if (t->action == OSH_ACTION_DENY)
+			cr_expect_eq(d.reason, t->reason, "%s:%u/%u: reason %u, want %u", t->dst, t->port,
+				     t->protocol, d.reason, t->reason);
+	}
+}
+
+/* Without a sandbox, or outside its network namespace, nothing else counts. */
+Test(kernel_decide, dial_needs_sandbox_and_netns)
+{
+	for (size_t i = 0; i < sizeof(dial_cases) / sizeof(dial_cases[0]); i++) {
+		const struct dial_case *t = &dial_cases[i];
+		struct osh_dial dial = {
+			.dst = addr_of(t->dst),
+			.dst_port_host = (__u16)t->port,
+			.ip_protocol = (__u8)t->protocol,
+			.own_netns = 1,
+		};
+		struct osh_decision d = osh_decide_dial(&dial);
+
+		cr_expect(d.action == OSH_ACTION_DENY && d.reason == OSH_KERNEL_NO_SANDBOX, "%s", t->dst);
+		dial.sandbox_known = 1;
+		dial.own_netns = 0;
+		d = osh_decide_dial(&dial);
+		cr_expect(d.action == OSH_ACTION_DENY && d.reason == OSH_KERNEL_WRONG_NETNS, "%s", t->dst);
+	}
+}
+
+Test(kernel_decide, flow)
+{
+	static const struct {
+		struct osh_flow_facts facts;
+		unsigned action, reason;
+	} cases[] = {
+		{ { 7, 0, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 80, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 22, 0, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE },
+		{ { 7, 0, 22, 0, 1 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 22, 1, 1 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
+		{ { 7, 0, 443, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
+		{ { 0, 0, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_UNLINKED, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_NO_PATH, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_TOO_DEEP, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct osh_decision d = osh_decide_flow(&cases[i].facts);
+
+		cr_expect_eq(d.action, cases[i].action, "row %zu", i);
+		if (cases[i].action == OSH_ACTION_DENY)
+			cr_expect_eq(d.reason, cases[i].reason, "row %zu", i);
+	}
+}
+
+Test(kernel_decide, gateway_keeps_the_form_dialled)
+{
+	static const struct {
+		const char *dst, *gateway;
+	} cases[] = {
+		{ "203.0.113.10", "198.18.0.1" },
+		{ "::ffff:203.0.113.10", "::ffff:198.18.0.1" },
+		{ "2001:db8::10", "fd6f:7368::c612:1" },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct osh_addr dst = addr_of(cases[i].dst), want = addr_of(cases[i].gateway), gateway;
+
+		osh_addr_gateway_for(&dst, &gateway);
+		cr_expect_arr_eq(&gateway, &want, sizeof(want), "%s", cases[i].dst);
+		cr_expect(osh_addr_is_gateway(&gateway));
+	}
+}
+
+/* Every family, type and protocol: just these four may be made. */
+Test(kernel_decide, socket)
+{
+	int allowed = 0;
+
+	for (unsigned family = 0; family < 46; family++)
+		for (unsigned type = 0; type <= 10; type++)
+			for (unsigned protocol = 0; protocol <= 262; protocol++)
+				allowed += osh_decide_socket(family, type, protocol);
+	cr_expect_eq(allowed, 4);
+	cr_expect(osh_decide_socket(AF_INET, SOCK_STREAM, IPPROTO_TCP));
+	cr_expect(osh_decide_socket(AF_INET6, SOCK_STREAM, IPPROTO_TCP));
+	cr_expect(osh_decide_socket(AF_INET, SOCK_DGRAM, IPPROTO_UDP));
+	cr_expect(osh_decide_socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP));
+}
+
+Test(kernel_decide, bind)
+{
+	cr_expect_not(osh_decide_bind(OSH_REDIRECT_PORT));
+	cr_expect_not(osh_decide_bind(OSH_DNS_PORT));
+	cr_expect(osh_decide_bind(0));
+	cr_expect(osh_decide_bind(8000));
+}
+
+Test(kernel_decide, packet)
+{
+	static const struct {
+		const char *dst;
+		unsigned ifindex, version, words, protocol;
+		int pass;
+	} cases[] = {
+		{ "127.0.0.1", 1, 4, 5, IPPROTO_TCP, 1 },
+		{ "127.0.0.1", 2, 4, 5, IPPROTO_TCP, 0 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_TCP, 1 },
+		{ "198.18.0.1", 2, 4, 5, IPPROTO_TCP, 0 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_UDP, 1 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_UDPLITE, 0 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_RAW, 0 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_ICMP, 1 },
+		{ "198.18.0.1", 1, 4, 5, IPPROTO_ICMPV6, 0 },
+		{ "198.18.0.1", 1, 4, 7, IPPROTO_TCP, 0 },   /* IP options: LSRR */
+		{ "203.0.113.10", 1, 4, 5, IPPROTO_TCP, 0 },
+		{ "224.0.0.251", 1, 4, 5, IPPROTO_UDP, 0 },
+		{ "::1", 1, 6, 0, IPPROTO_TCP, 1 },
+		{ "::1", 1, 6, 0, IPPROTO_ROUTING, 0 },      /* IPV6_RTHDR */
+		{ "::1", 1, 6, 0, IPPROTO_HOPOPTS, 0 },
+		{ "::1", 1, 6, 0, IPPROTO_DSTOPTS, 0 },
+		{ "::1", 1, 6, 0, IPPROTO_FRAGMENT, 1 },
+		{ "::1", 1, 6, 0, IPPROTO_ICMPV6, 1 },
+		{ "::1", 1, 6, 0, IPPROTO_IPIP, 0 },
+		{ "fd6f:7368::c612:1", 1, 6, 0, IPPROTO_TCP, 1 },
+		{ "fd6f:7368::c612:2", 1, 6, 0, IPPROTO_TCP, 0 },
+		{ "2001:db8::10", 1, 6, 0, IPPROTO_TCP, 0 },
+		{ "ff02::fb", 1, 6, 0, IPPROTO_UDP, 0 },
+		{ "127.0.0.1", 1, 0, 5, IPPROTO_TCP, 0 },    /* not IP at all */
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct osh_packet packet = {
+			.dst = addr_of(cases[i].dst),
+			.ifindex = cases[i].ifindex,
+			.version = (__u8)cases[i].version,
+			.header_words = (__u8)cases[i].words,
+			.protocol = (__u8)cases[i].protocol,
+		};
+
+		cr_expect_eq(osh_decide_packet(&packet), cases[i].pass, "row %zu: %s", i, cases[i].dst);
+	}
+}

@@ -1,0 +1,984 @@
+/* HTTP through the data plane: what a sandboxed program asks, what the server sees, what
+ * is answered, what is recorded. Real TLS, policy, vault and sockets; a fake kernel. */
+#include "proxy_world.h"
+
+static const char policy[] =
+	"version: 1\n"
+	"network_policies:\n"
+	"  ok_api:\n"
+	"    name: ok_api\n"
+	"    endpoints:\n"
+	"      - host: ok.test\n"
+	"        ports: [443, 80]\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        rules:\n"
+	"          - allow: {method: GET, path: \"/pub/**\"}\n"
+	"          - allow: {method: POST, path: \"/api/**\"}\n"
+	"          - allow: {method: OPTIONS, path: \"/pub/**\"}\n"
+	"      - host: other.test\n"
+	"        port: 443\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        access: full\n"
+	"      - host: rebound.test\n"
+	"        port: 80\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        access: full\n"
+	"    binaries:\n"
+	"      - {path: /usr/bin/curl}\n"
+	"  l4:\n"
+	"    name: l4\n"
+	"    endpoints:\n"
+	"      - {host: l4.test, port: 5432}\n"
+	"    binaries:\n"
+	"      - {path: /usr/bin/curl}\n";
+
+/* The same without /pub. */
+static const char narrow_policy[] =
+	"version: 1\n"
+	"network_policies:\n"
+	"  ok_api:\n"
+	"    name: ok_api\n"
+	"    endpoints:\n"
+	"      - host: ok.test\n"
+	"        ports: [443, 80]\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        rules:\n"
+	"          - allow: {method: POST, path: \"/api/**\"}\n"
+	"    binaries:\n"
+	"      - {path: /usr/bin/curl}\n";
+
+/* ---- The scripted server ------------------------------------------------------------------ */
+
+static struct {
+	pthread_mutex_t lock;
+	char bytes[1 << 16]; /* request heads, as they arrived */
+	size_t len;
+	uint64_t body_bytes, body_sum;
+} seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void note(const char *data, size_t len)
+{
+	pthread_mutex_lock(&seen.lock);
+	if (len > sizeof(seen.bytes) - 1 - seen.len)
+		len = sizeof(seen.bytes) - 1 - seen.len;
+	memcpy(seen.bytes + seen.len, data, len);
+	seen.len += len;
+	pthread_mutex_unlock(&seen.lock);
+}
+
+static bool server_saw(const char *text)
+{
+	bool found;
+
+	pthread_mutex_lock(&seen.lock);
+	found = memmem(seen.bytes, seen.len, text, strlen(text)) != NULL;
+	pthread_mutex_unlock(&seen.lock);
+	return found;
+}
+
+static void note_body(const char *data, size_t len)
+{
+	pthread_mutex_lock(&seen.lock);
+	for (size_t i = 0; i < len; i++)
+		seen.body_sum = seen.body_sum * 31 + (unsigned char)data[i];
+	seen.body_bytes += len;
+	pthread_mutex_unlock(&seen.lock);
+}
+
+/* Take `len` body bytes off the stream. */
+static bool take_bytes(struct peer *p, size_t len)
+{
+	while (len) {
+		size_t part;
+
+		if (!p->len && peer_read(p) <= 0)
+			return false;
+		part = p->len < len ? p->len : len;
+		note_body(p->bytes, part);
+		peer_consume(p, part);
+		len -= part;
+	}
+	return true;
+}
+
+static bool take_chunks(struct peer *p)
+{
+	for (;;) {
+		ssize_t line = peer_await(p, "\r\n");
+		size_t size;
+
+		if (line < 0)
+			return false;
+		size = strtoul(p->bytes, NULL, 16);
+		peer_consume(p, (size_t)line);
+		if (size == 0) {
+			/* Trailers are part of what is looked at. */
+			while ((line = peer_await(p, "\r\n")) > 2) {
+				note(p->bytes, (size_t)line);
+				peer_consume(p, (size_t)line);
+			}
+			if (line == 2)
+				peer_consume(p, 2);
+			return line == 2;
+		}
+		if (!take_bytes(p, size) || peer_await(p, "\r\n") != 2)
+			return false;
+		peer_consume(p, 2);
+	}
+}
+
+#define BIG_BYTES (6u << 20)
+
+static void send_big(struct peer *p)
+{
+	static char block[1 << 16];
+
+	memset(block, 'x', sizeof(block));
+	peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 6291456\r\n\r\n");
+	for (size_t sent = 0; sent < BIG_BYTES; sent += sizeof(block))
+		peer_write(p, block, sizeof(block));
+}
+
+/* Answers by path; false: hang up. */
+static bool respond(struct peer *p, const char *path)
+{
+	static const struct {
+		const char *path, *answer;
+		bool stay;
+	} table[] = {
+		{ "/pub/chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+				  "5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nGrpc-Status: 0\r\nHost: x\r\n\r\n", true },
+		{ "/pub/until-close", "HTTP/1.1 200 OK\r\n\r\nuntil close", false },
+		{ "/pub/204", "HTTP/1.1 204 No Content\r\n\r\n", true },
+		{ "/pub/304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", true },
+		{ "/pub/early", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+				"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true },
+		{ "/pub/desync", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+				 "0\r\n\r\n", true },
+		{ "/pub/204-body", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello", true },
+		{ "/pub/101", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n", true },
+		{ "/pub/poison", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n"
+				 "Content-Length: 6\r\n\r\npoison", true },
+		{ "/pub/short", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", false },
+		{ "/pub/bad-chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel", false },
+		{ "/pub/ws-wrong", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+				   "Connection: Upgrade\r\nSec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n",
+		  false },
+		{ "/pub/gone", NULL, false },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (strcmp(path, table[i].path) == 0)
+			return table[i].answer && peer_say(p, table[i].answer) && table[i].stay;
+	}
+	if (strcmp(path, "/pub/big") == 0) {
+		send_big(p);
+		return true;
+	}
+	return peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Server: real\r\n\r\nhello");
+}
+
+static void echo(struct peer *p)
+{
+	while (p->len || peer_read(p) > 0) {
+		peer_write(p, p->bytes, p->len);
+		peer_consume(p, p->len);
+	}
+}
+
+static void echo_websocket(struct peer *p)
+{
+	/* RFC 6455 1.3's own example key and answer. */
+	peer_say(p, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+		    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+	echo(p);
+}
+
+static void serve(struct peer *p, uint16_t port_host)
+{
+	char path[256] = "";
+	ssize_t head;
+
+	(void)port_host;
+	while ((head = peer_await(p, "\r\n\r\n")) > 0) {
+		char *length = strcasestr(p->bytes, "\r\nContent-Length: ");
+		bool chunked = strcasestr(p->bytes, "\r\nTransfer-Encoding: chunked\r\n") != NULL;
+		bool expects = strcasestr(p->bytes, "\r\nExpect: 100-continue\r\n") != NULL;
+		size_t body = length && length < p->bytes + head ? strtoul(length + 18, NULL, 10) : 0;
+
+		note(p->bytes, (size_t)head);
+		sscanf(p->bytes, "%*s %255s", path);
+		peer_consume(p, (size_t)head);
+		if (strcmp(path, "/pub/ws") == 0) {
+			echo_websocket(p);
+			return;
+		}
+		if (strcmp(path, "/api/refused-early") == 0) {
+			peer_say(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
+			return;
+		}
+		if (expects)
+			peer_say(p, "HTTP/1.1 100 Continue\r\n\r\n");
+		if ((chunked && !take_chunks(p)) || !take_bytes(p, body) || !respond(p, path))
+			return;
+	}
+}
+
+static void begin(void)
+{
+	world.script = serve;
+	world_begin();
+	set_policy(policy);
+}
+
+TestSuite(proxy_http, .init = begin, .timeout = 60);
+
+static char answer[1 << 17];
+
+#define HOST "Host: ok.test\r\n"
+#define EXPECT_STATUS(text, status) \
+	cr_expect(strncmp(text, "HTTP/1.1 " status, 12) == 0, "wanted %s, got: %.300s", status, text)
+#define EXPECT_HAS(text, part) cr_expect(strstr(text, part), "no %s in: %.1500s", part, text)
+#define EXPECT_LACKS(text, part) cr_expect(!strstr(text, part), "%s in: %.1500s", part, text)
+
+static const char *ask(struct peer *p, const char *request)
+{
+	cr_assert(peer_say(p, request));
+	return peer_response(p, answer, sizeof(answer));
+}
+
+/* ---- Allowed and denied ----------------------------------------------------------------------- */
+
+Test(proxy_http, allowed_over_tls)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	const struct osh_verdict *v;
+
+	cr_assert(p->ssl, "handshake");
+	ask(p, "GET /pub/x/../y?q=1 HTTP/1.1\r\nHost: OK.test:443\r\nX-Forwarded-For: 1.1.1.1\r\n"
+	       "X-Request-Id: 7\r\nConnection: x-hop\r\nX-Hop: 1\r\nUpgrade: TLS/1.0\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	EXPECT_HAS(answer, "X-Server: real");
+	EXPECT_HAS(answer, "\r\n\r\nhello");
+	v = next_verdict();
+	cr_expect(v->decision == OSH_VERDICT_ALLOW && v->engine == OSH_ENGINE_L7);
+	cr_expect_str_eq(v->method, "GET");
+	cr_expect_str_eq(v->target, "/pub/y");
+	cr_expect_str_eq(v->policy, "ok_api");
+	cr_expect_str_eq(v->host, "ok.test");
+	cr_expect_str_eq(v->binary, "/usr/bin/curl");
+	cr_expect(v->dst_port_host == 443 && v->pid == 77 && v->rule_line > 0 && v->revision == 1);
+	cr_expect(server_saw("GET /pub/y?q=1 HTTP/1.1\r\nHost: ok.test\r\n"));
+	cr_expect(server_saw("X-Request-Id: 7\r\n"));
+	cr_expect(!server_saw("X-Forwarded-For") && !server_saw("X-Hop") && !server_saw("Upgrade"));
+	expect_no_verdict();
+	hang_up(p);
+}
+
+Test(proxy_http, denied_explains_and_keeps_the_connection)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	const struct osh_verdict *v;
+
+	ask(p, "PUT /pub/a?secret=1 HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhello");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "Content-Type: application/json\r\n");
+	EXPECT_HAS(answer, "X-Content-Type-Options: nosniff\r\n");
+	EXPECT_HAS(answer, "X-OpenShell-Policy: ok_api\r\n");
+	EXPECT_LACKS(answer, "Connection: close");
+	EXPECT_HAS(answer, "{\"error\":\"policy_denied\",\"policy\":\"ok_api\"");
+	EXPECT_HAS(answer, "\"detail\":\"PUT /pub/a not permitted by policy\"");
+	EXPECT_HAS(answer, "\"binary\":\"/usr/bin/curl\"");
+	EXPECT_HAS(answer, "\"host\":\"ok.test\",\"port\":443");
+	EXPECT_LACKS(answer, "secret");
+	v = next_verdict();
+	cr_expect(v->decision == OSH_VERDICT_DENY && v->engine == OSH_ENGINE_L7 && v->status == 403);
+	cr_expect_str_eq(v->method, "PUT");
+	cr_expect_str_eq(v->target, "/pub/a");
+	cr_expect_str_eq(v->reason, "PUT /pub/a not permitted by policy");
+	/* The twin, on the same connection: its body was swallowed, not read as a request. */
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	cr_expect(!server_saw("PUT"));
+	expect_no_verdict();
+	hang_up(p);
+}
+
+Test(proxy_http, pipelined)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	/* The body of the second holds a whole request. */
+	ask(p, "GET /pub/1 HTTP/1.1\r\n" HOST "\r\n"
+	       "POST /no HTTP/1.1\r\n" HOST "Content-Length: 43\r\n\r\n"
+	       "GET /pub/smuggled HTTP/1.1\r\n" HOST
+	       "GET /pub/3 HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "403");
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("GET /pub/1 ") && server_saw("GET /pub/3 ") && !server_saw("smuggled"));
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
+	cr_expect_str_eq(next_verdict()->target, "/pub/3");
+	expect_no_verdict();
+	hang_up(p);
+}
+
+Test(proxy_http, denied_host_is_explained)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "no.test");
+	const struct osh_verdict *v;
+
+	cr_assert(p->ssl, "it is answered as that host");
+	ask(p, "GET / HTTP/1.1\r\nHost: no.test\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "\"error\":\"policy_denied\"");
+	EXPECT_HAS(answer, "no.test:443");
+	EXPECT_HAS(answer, "\"binary\":\"/usr/bin/curl\"");
+	EXPECT_HAS(answer, "Connection: close\r\n");
+	cr_expect(peer_end(p) == 0, "closed cleanly");
+	v = next_verdict();
+	cr_expect(v->decision == OSH_VERDICT_DENY && v->engine == OSH_ENGINE_POLICY);
+	hang_up(p);
+	p = dial_plain(WORLD_EVIL, "ok.test", 80);
+	ask(p, "GET /pub/x HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "/usr/bin/evil");
+	cr_expect_str_eq(next_verdict()->binary, "/usr/bin/evil");
+	expect_no_verdict();
+	cr_expect(world.accepted == 0, "no byte reached a server");
+	hang_up(p);
+}
+
+Test(proxy_http, other_ports_are_reset)
+{
+	struct peer *p = dial_plain(WORLD_EVIL, "l4.test", 5432);
+
+	cr_expect(peer_read(p) < 0 && errno == ECONNRESET);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
+	cr_expect(kernel.denials == 1, "the kernel refuses the next one itself");
+	hang_up(p);
+}
+
+Test(proxy_http, bypass_attempt)
+{
+	struct osh_addr dst = address_of("ok.test");
+	struct peer *p = calloc(1, sizeof(*p));
+
+	peer_init(p, dial_listener(0, &dst, 80));
+	cr_expect(peer_read(p) <= 0);
+	cr_expect(next_verdict()->engine == OSH_ENGINE_BYPASS);
+	hang_up(p);
+}
+
+/* ---- Which host ----------------------------------------------------------------------------------- */
+
+Test(proxy_http, authority)
+{
+	static const struct {
+		const char *request, *status;
+	} table[] = {
+		{ "GET /pub/a HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "GET /pub/a HTTP/1.1\r\nHost: ok.test:8443\r\n\r\n", "421" },
+		{ "GET /pub/a HTTP/1.1\r\nHost: ok.test@no.test\r\n\r\n", "400" },
+		{ "GET /pub/a HTTP/1.1\r\nHost: 0x7f.1\r\n\r\n", "400" },
+		{ "GET /pub/a HTTP/1.1\r\nHost: ok.test,no.test\r\n\r\n", "400" },
+		{ "GET https://no.test/pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "421" },
+		{ "GET https://ok.test/pub/a HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "GET http://ok.test/pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "GET ftp://ok.test/pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "GET pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "GET * HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "GET /pub/%2e%2e/%2e%2e/x HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "GET /pub/a%2fb HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
+		{ "GET https://OK.test:443/pub/a HTTP/1.1\r\nHost: ok.test.\r\n\r\n", "200" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+		const struct osh_verdict *v;
+
+		ask(p, table[i].request);
+		cr_expect(strncmp(answer + 9, table[i].status, 3) == 0, "%s: %.120s", table[i].request, answer);
+		v = next_verdict();
+		cr_expect((v->decision == OSH_VERDICT_ALLOW) == (strcmp(table[i].status, "200") == 0));
+		expect_no_verdict();
+		hang_up(p);
+	}
+	cr_expect(!server_saw("no.test"));
+}
+
+Test(proxy_http, malformed)
+{
+	static const char *const table[] = {
+		"GET /pub/a HTTP/1.1\r\n" HOST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"GET /pub/a HTTP/1.1\r\n" HOST "A: b\r\n c\r\n\r\n",
+		"GET /pub/a HTTP/1.1\n" HOST "\n",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"SSH-2.0-OpenSSH_9.2\r\n",
+		"\1\2\3",
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+		ask(p, table[i]);
+		cr_expect(strncmp(answer, "HTTP/1.1 400", 12) == 0 || strncmp(answer, "HTTP/1.1 505", 12) == 0,
+			  "%s: %.100s", table[i], answer);
+		EXPECT_HAS(answer, "Connection: close");
+		cr_expect(peer_end(p) == 0, "%s", table[i]);
+		cr_expect(next_verdict()->engine == OSH_ENGINE_HTTP);
+		expect_no_verdict();
+		hang_up(p);
+	}
+	cr_expect(world.accepted == 0);
+}
+
+Test(proxy_http, server_name)
+{
+	struct peer *p = dial_tls_as(WORLD_CURL, "ok.test", "no.test");
+
+	cr_expect(!p->ssl, "refused by an alert");
+	cr_expect(next_verdict()->engine == OSH_ENGINE_TLS);
+	free(p);
+	/* Without a name the address decides; Host is still held to it. */
+	p = dial_tls_as(WORLD_CURL, "ok.test", NULL);
+	cr_assert(p->ssl);
+	ask(p, "GET /pub/a HTTP/1.1\r\nHost: no.test\r\n\r\n");
+	EXPECT_STATUS(answer, "421");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* An address that names nothing, however right the rest is. */
+Test(proxy_http, address_without_a_name)
+{
+	struct peer *p = dial_tls_as(WORLD_CURL, WORLD_SERVER, "ok.test");
+
+	cr_assert(p->ssl);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+	p = dial_tls_as(WORLD_CURL, "198.18.0.99", "ok.test");
+	cr_assert(p->ssl);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "not given to any name");
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+}
+
+/* ---- Bodies --------------------------------------------------------------------------------------------- */
+
+Test(proxy_http, kinds_of_responses)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	peer_say(p, "GET /pub/chunked HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "0\r\nGrpc-Status: 0\r\n\r\n") > 0, "%s", p->bytes);
+	EXPECT_HAS(p->bytes, "5\r\nhello\r\n1\r\n!\r\n");
+	EXPECT_LACKS(p->bytes, "x=y");
+	peer_consume(p, p->len);
+	peer_say(p, "GET /pub/until-close HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "0\r\n\r\n") > 0);
+	EXPECT_HAS(p->bytes, "b\r\nuntil close\r\n");
+	peer_consume(p, p->len);
+	ask(p, "GET /pub/204 HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "204");
+	peer_say(p, "GET /pub/304 HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "\r\n\r\n") > 0);
+	EXPECT_HAS(p->bytes, "Content-Length: 9\r\n");
+	peer_consume(p, p->len);
+	peer_say(p, "HEAD /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "\r\n\r\n") > 0);
+	EXPECT_HAS(p->bytes, "Content-Length: 5\r\n");
+	peer_consume(p, p->len);
+	peer_say(p, "GET /pub/early HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "\r\n\r\nok") > 0);
+	EXPECT_HAS(p->bytes, "HTTP/1.1 103 ");
+	peer_consume(p, p->len);
+	ask(p, "GET /pub/last HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+Test(proxy_http, old_client)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	peer_say(p, "GET /pub/chunked HTTP/1.0\r\n" HOST "\r\n");
+	while (peer_read(p) > 0)
+		;
+	EXPECT_HAS(p->bytes, "Connection: close\r\n\r\nhello!");
+	EXPECT_LACKS(p->bytes, "chunked");
+	hang_up(p);
+}
+
+Test(proxy_http, large_download)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	size_t got;
+
+	peer_say(p, "GET /pub/big HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "\r\n\r\n") > 0);
+	peer_consume(p, (size_t)peer_await(p, "\r\n\r\n"));
+	for (got = 0; got < BIG_BYTES; got += p->len, p->len = 0) {
+		cr_assert(p->len || peer_read(p) > 0, "after %zu", got);
+		cr_assert(p->bytes[0] == 'x' && p->bytes[p->len - 1] == 'x');
+	}
+	cr_expect(got == BIG_BYTES);
+	ask(p, "GET /pub/next HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+static void *upload(void *context)
+{
+	struct peer *p = context;
+	char block[10000];
+
+	for (size_t i = 0; i < sizeof(block); i++)
+		block[i] = (char)i;
+	for (int i = 0; i < 500; i++) {
+		peer_say(p, "2710\r\n");
+		peer_write(p, block, sizeof(block));
+		peer_say(p, "\r\n");
+	}
+	peer_say(p, "0\r\nHost: no.test\r\nContent-MD5: x\r\n\r\n");
+	return NULL;
+}
+
+Test(proxy_http, large_chunked_upload)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	uint64_t sum = 0;
+
+	for (int i = 0; i < 500; i++) {
+		for (size_t j = 0; j < 10000; j++)
+			sum = sum * 31 + (unsigned char)(char)j;
+	}
+	peer_say(p, "POST /api/push HTTP/1.1\r\n" HOST
+		    "Transfer-Encoding: chunked\r\nContent-Encoding: gzip\r\nExpect: 100-continue\r\n\r\n");
+	cr_assert(peer_await(p, "HTTP/1.1 100 Continue\r\n\r\n") > 0);
+	peer_consume(p, p->len);
+	upload(p);
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "200");
+	cr_expect(seen.body_bytes == 5000000 && seen.body_sum == sum);
+	cr_expect(server_saw("Content-MD5") && !server_saw("no.test"));
+	hang_up(p);
+}
+
+Test(proxy_http, expectations)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	/* Denied: the body is never asked for. */
+	ask(p, "PUT /x HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "Connection: close");
+	cr_expect(peer_end(p) == 0);
+	hang_up(p);
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	ask(p, "POST /api/x HTTP/1.1\r\n" HOST "Content-Length: 5\r\nExpect: a-miracle\r\n\r\n");
+	EXPECT_STATUS(answer, "417");
+	hang_up(p);
+	/* Answered before the body was sent. */
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	ask(p, "POST /api/refused-early HTTP/1.1\r\n" HOST "Content-Length: 5000\r\n\r\n");
+	EXPECT_STATUS(answer, "413");
+	cr_expect(peer_end(p) == 0);
+	hang_up(p);
+}
+
+Test(proxy_http, bad_chunk_from_the_sandbox)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	ask(p, "POST /api/x HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhelloGET");
+	EXPECT_STATUS(answer, "400");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	cr_expect(next_verdict()->engine == OSH_ENGINE_HTTP);
+	hang_up(p);
+}
+
+/* ---- Servers that misbehave ------------------------------------------------------------------------------- */
+
+Test(proxy_http, ambiguous_responses)
+{
+	static const char *const paths[] = { "desync", "204-body", "101", "ws-wrong", "gone" };
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+		char request[256];
+
+		snprintf(request, sizeof(request),
+			 "GET /pub/%s HTTP/1.1\r\n" HOST "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+			 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+			 paths[i]);
+		ask(p, request);
+		cr_expect(strncmp(answer, "HTTP/1.1 502", 12) == 0, "%s: %.200s", paths[i], answer);
+		hang_up(p);
+	}
+}
+
+/* A part is never passed off as the whole. */
+Test(proxy_http, truncated_responses)
+{
+	static const char *const paths[] = { "short", "bad-chunk" };
+
+	for (size_t i = 0; i < 2; i++) {
+		struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+		char request[128];
+		int r;
+
+		snprintf(request, sizeof(request), "GET /pub/%s HTTP/1.1\r\n" HOST "\r\n", paths[i]);
+		peer_say(p, request);
+		while ((r = peer_read(p)) > 0)
+			;
+		cr_expect(r < 0 && errno == ECONNRESET, "%s", paths[i]);
+		hang_up(p);
+	}
+}
+
+/* An answer that nobody asked for does not become somebody's answer. */
+Test(proxy_http, poisoned_connection_is_not_reused)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/poison HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_HAS(answer, "\r\n\r\nok");
+	ask(p, "GET /pub/after HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_HAS(answer, "\r\n\r\nhello");
+	cr_expect(world.accepted == 2);
+	/* The twin: a clean one is. */
+	ask(p, "GET /pub/again HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(world.accepted == 2);
+	hang_up(p);
+}
+
+Test(proxy_http, pool_is_not_shared_between_programs)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/b HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(world.accepted == 1, "one program, one host: reused");
+	hang_up(p);
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	ask(p, "GET /pub/c HTTP/1.1\r\n" HOST "\r\n");
+	cr_expect(world.accepted == 2, "never plain for TLS");
+	hang_up(p);
+}
+
+Test(proxy_http, upstream_certificate)
+{
+	struct world_identity stranger;
+	struct peer *p;
+	const struct osh_verdict *v;
+
+	make_ca(&stranger, "stranger");
+	world.server_ctx = server_context(&stranger.ca, "ok.test");
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "502");
+	EXPECT_HAS(answer, "\"error\":\"upstream_tls_failed\"");
+	EXPECT_HAS(answer, "certificate");
+	v = next_verdict();
+	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY && v->status == 502);
+	expect_no_verdict();
+	/* The right CA for the wrong host. */
+	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "502");
+	EXPECT_HAS(answer, "ostname mismatch");
+	/* The sandbox's own CA means nothing outside. */
+	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "502");
+	cr_expect(seen.len == 0, "no byte of a request was sent");
+	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+Test(proxy_http, rebinding)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "rebound.test", 80);
+
+	ask(p, "GET / HTTP/1.1\r\nHost: rebound.test\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "\"error\":\"ssrf_denied\"");
+	cr_expect(next_verdict()->engine == OSH_ENGINE_SSRF);
+	expect_no_verdict();
+	hang_up(p);
+}
+
+/* ---- Upgrades ------------------------------------------------------------------------------------------------ */
+
+#define WEBSOCKET "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" \
+		  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+
+Test(proxy_http, websocket)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	peer_say(p, "GET /pub/ws HTTP/1.1\r\n" HOST WEBSOCKET);
+	cr_assert(peer_await(p, "\r\n\r\n") > 0);
+	EXPECT_HAS(p->bytes, "HTTP/1.1 101 ");
+	EXPECT_HAS(p->bytes, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
+	peer_consume(p, p->len);
+	for (int i = 0; i < 3; i++) {
+		peer_say(p, "frame");
+		cr_assert(peer_await(p, "frame") > 0);
+		peer_consume(p, p->len);
+	}
+	/* The rule that permitted it goes: so does it. */
+	set_policy(narrow_policy);
+	cr_expect(peer_read(p) <= 0);
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /no HTTP/1.1\r\n" HOST WEBSOCKET);
+	EXPECT_STATUS(answer, "403");
+	hang_up(p);
+}
+
+Test(proxy_http, h2c_is_refused)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+	       "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "unsupported_l7_protocol");
+	cr_expect(world.accepted == 0);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* ---- Credentials ------------------------------------------------------------------------------------------------ */
+
+#define PLACEHOLDER "ghp_AbCdEfGhIjKlMnOpQrStUvWxYz0123456789"
+#define SECRET "ghp_0000000000REALrealREAL00000000000000"
+
+static void set_github_vault(void)
+{
+	static const char *const hosts[] = { "ok.test", NULL };
+
+	set_vault(PLACEHOLDER, SECRET, hosts);
+}
+
+Test(proxy_http, credential_goes_to_its_host)
+{
+	struct peer *p;
+
+	set_github_vault();
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "Authorization: Bearer " PLACEHOLDER "\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("Authorization: Bearer " SECRET "\r\n") && !server_saw(PLACEHOLDER));
+	/* Another credential passes as it is. */
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "Authorization: Bearer mine\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("Authorization: Bearer mine\r\n"));
+	hang_up(p);
+}
+
+Test(proxy_http, credential_anywhere_else)
+{
+	static const struct {
+		const char *host, *request;
+	} table[] = {
+		{ "other.test", "GET / HTTP/1.1\r\nHost: other.test\r\nAuthorization: Bearer " PLACEHOLDER "\r\n\r\n" },
+		{ "ok.test", "GET /pub/a?t=" PLACEHOLDER " HTTP/1.1\r\n" HOST "\r\n" },
+		{ "ok.test", "GET /pub/" PLACEHOLDER " HTTP/1.1\r\n" HOST "\r\n" },
+		{ "ok.test", "GET /pub/a HTTP/1.1\r\n" HOST "Cookie: a=" PLACEHOLDER "\r\n\r\n" },
+		{ "ok.test", "GET /pub/a HTTP/1.1\r\n" HOST "X-Forwarded-For: " PLACEHOLDER "\r\n\r\n" },
+		{ "ok.test", "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 49\r\n\r\ntoken=%3d"
+			     PLACEHOLDER },
+		{ "ok.test", "POST /api/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n"
+			     "a\r\nghp_AbCdEf\r\n1e\r\nGhIjKlMnOpQrStUvWxYz0123456789\r\n0\r\n\r\n" },
+	};
+
+	set_github_vault();
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct peer *p;
+		const struct osh_verdict *v;
+
+		if (strcmp(table[i].host, "other.test") == 0)
+			world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+		else if (i == 1)
+			world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+		p = dial_tls(WORLD_CURL, table[i].host);
+		ask(p, table[i].request);
+		EXPECT_STATUS(answer, "403");
+		EXPECT_HAS(answer, "\"error\":\"credential_endpoint_mismatch\"");
+		EXPECT_LACKS(answer, PLACEHOLDER);
+		v = next_verdict();
+		if (v->decision == OSH_VERDICT_ALLOW) /* found in the body, on its way */
+			v = next_verdict();
+		cr_expect(v->engine == OSH_ENGINE_CREDENTIAL && v->decision == OSH_VERDICT_DENY,
+			  "row %zu: engine %d, %s", i, v->engine, v->reason);
+		cr_expect(!strstr(v->target, PLACEHOLDER), "row %zu: %s", i, v->target);
+		hang_up(p);
+	}
+	cr_expect(!server_saw(PLACEHOLDER) && !server_saw(SECRET));
+}
+
+Test(proxy_http, credential_never_in_clear)
+{
+	struct peer *p;
+
+	set_github_vault();
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "Authorization: Bearer " PLACEHOLDER "\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	cr_expect(world.accepted == 0);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* ---- A new policy ------------------------------------------------------------------------------------------------- */
+
+Test(proxy_http, kept_connection_is_judged_by_the_new_policy)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(next_verdict()->revision == 1);
+	set_policy(narrow_policy);
+	expect_no_verdict();
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	cr_expect(next_verdict()->revision == 2);
+	ask(p, "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	set_policy(policy);
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+Test(proxy_http, request_in_flight_is_judged_again)
+{
+	struct peer *denied = dial_plain(WORLD_CURL, "ok.test", 80);
+	struct peer *allowed = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	/* Both stop in the middle of their bodies. */
+	peer_say(denied, "GET /pub/a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nhello");
+	peer_say(allowed, "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nhello");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	set_policy(narrow_policy);
+	peer_response(denied, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "403");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
+	ask(allowed, "hello");
+	EXPECT_STATUS(answer, "200");
+	expect_no_verdict();
+	hang_up(denied);
+	hang_up(allowed);
+}
+
+/* ---- Bytes ----------------------------------------------------------------------------------------------------------- */
+
+static void serve_banner(struct peer *p, uint16_t port_host)
+{
+	if (port_host != 5432) {
+		serve(p, port_host);
+		return;
+	}
+	peer_say(p, "banner\n");
+	echo(p);
+}
+
+Test(proxy_http, relay)
+{
+	struct peer *p;
+	const struct osh_verdict *v;
+
+	world.script = serve_banner;
+	p = dial_plain(WORLD_CURL, "l4.test", 5432);
+	cr_assert(peer_await(p, "banner\n") > 0, "the server may speak first");
+	v = next_verdict();
+	cr_expect(v->decision == OSH_VERDICT_ALLOW && v->engine == OSH_ENGINE_POLICY);
+	cr_expect_str_eq(v->protocol, "l4");
+	peer_say(p, "\1\2\3 anything");
+	cr_assert(peer_await(p, "\1\2\3 anything") > 0);
+	shutdown(p->fd, SHUT_WR);
+	while (peer_read(p) > 0)
+		;
+	expect_no_verdict();
+	hang_up(p);
+}
+
+/* A hello that comes byte by byte is still held to its name. */
+Test(proxy_http, hello_in_pieces_on_l4)
+{
+	static const char hello[] = "\x16\3\1\0\x4b\1\0\0\x47\3\3"
+				    "01234567890123456789012345678901"
+				    "\0\0\2\x13\1\1\0\0\x1c"
+				    "\0\0\0\x0c\0\x0a\0\0\7no.test"
+				    "\x0a\x0a\0\x08" "12345678";
+	struct peer *p;
+
+	world.script = serve_banner;
+	p = dial_plain(WORLD_CURL, "l4.test", 5432);
+	cr_assert(peer_await(p, "banner\n") > 0);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	peer_consume(p, p->len);
+	for (size_t i = 0; i < sizeof(hello) - 1; i++)
+		peer_write(p, hello + i, 1);
+	cr_expect(peer_read(p) > 0 && p->bytes[0] == 21, "an alert, not an echo");
+	cr_expect(next_verdict()->engine == OSH_ENGINE_TLS);
+	hang_up(p);
+}
+
+/* Text rules are not enforced yet: such an upgrade is refused, not relayed unread. */
+Test(proxy_http, websocket_with_text_rules)
+{
+	struct peer *p;
+
+	set_policy("version: 1\n"
+		   "network_policies:\n"
+		   "  ws:\n"
+		   "    name: ws\n"
+		   "    endpoints:\n"
+		   "      - host: ok.test\n"
+		   "        port: 443\n"
+		   "        protocol: websocket\n"
+		   "        enforcement: enforce\n"
+		   "        rules:\n"
+		   "          - allow: {method: GET, path: \"/pub/**\"}\n"
+		   "          - allow: {method: WEBSOCKET_TEXT, path: \"/pub/**\"}\n"
+		   "    binaries:\n"
+		   "      - {path: /usr/bin/curl}\n");
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/ws HTTP/1.1\r\n" HOST WEBSOCKET);
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "unsupported_l7_protocol");
+	ask(p, "GET /pub/ws HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+}

@@ -1,0 +1,419 @@
+/* A sandbox that outlives its agent; its sockets; where paths lead in it; the files that
+ * remember it. Needs root. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include "sandbox/internal.h"
+#include "sandbox_world.h"
+
+TestSuite(adopt, .init = make_world, .fini = sweep_world, .timeout = 60);
+
+struct adopted {
+	struct osh_sandbox_instance *boxes[4];
+	int count;
+};
+
+static void take(void *context, struct osh_sandbox_instance *instance)
+{
+	struct adopted *adopted = context;
+
+	cr_assert(lt(int, adopted->count, 4));
+	adopted->boxes[adopted->count++] = instance;
+}
+
+static struct adopted adopt_all(void)
+{
+	struct adopted adopted = { 0 };
+	struct osh_err err = { 0 };
+	int r = osh_sandbox_adopt_all(world.host, take, &adopted, &err);
+
+	cr_assert(eq(int, r, adopted.count), "%s", err.message);
+	return adopted;
+}
+
+/* The agent stops and another one starts: a new host on the same directories. */
+static void restart_host(void)
+{
+	osh_sandbox_host_close(world.host);
+	open_host();
+}
+
+Test(adopt, a_new_agent_takes_a_running_sandbox_over)
+{
+	static struct run run;
+	struct adopted adopted;
+	uint64_t id;
+	int64_t created;
+	uid_t uid;
+	pid_t init;
+
+	launch_default();
+	id = osh_sandbox_id(world.box);
+	uid = osh_sandbox_uid(world.box);
+	init = osh_sandbox_init_pid(world.box);
+	created = osh_sandbox_created(world.box);
+	sh(&run, "echo kept > /tmp/f; setsid sleep 1000 > /dev/null 2>&1 & exit 0");
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_assert(eq(int, adopted.count, 1));
+	world.box = adopted.boxes[0];
+	cr_expect(eq(str, (char *)osh_sandbox_name(world.box), "demo"));
+	cr_expect(eq(u64, osh_sandbox_id(world.box), id));
+	cr_expect(eq(u32, osh_sandbox_uid(world.box), uid));
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), init));
+	cr_expect(eq(i64, osh_sandbox_created(world.box), created));
+	cr_expect(osh_sandbox_keep(world.box));
+	cr_expect(eq(str, (char *)osh_sandbox_providers(world.box)[0], "my-github"));
+	cr_expect(eq(ptr, (void *)osh_sandbox_providers(world.box)[1], NULL));
+	expect_sh("cat /tmp/f; pgrep -c -x sleep; echo $GITHUB_TOKEN", "kept\n1\nplaceholder");
+	end_world();
+}
+
+Test(adopt, commands_of_the_old_agent_run_on_and_are_nobodys_news)
+{
+	static const char *const argv[] = { "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.01; done; "
+					    "echo done > /tmp/out", NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct osh_sandbox_command command = { .argv = argv, .stdio = { null, null, null } };
+	static struct run old, look;
+	struct osh_sandbox_command_events events = events_of(&old);
+	struct adopted adopted;
+
+	launch_default();
+	cr_assert(eq(int, osh_sandbox_spawn(world.box, &command, &events, NULL), 0));
+	run_loop_until(&old.started);
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_assert(eq(int, adopted.count, 1));
+	world.box = adopted.boxes[0];
+	/* The first command of the new agent has the number of the old one's. */
+	expect_sh("touch /tmp/go; exit 0", "");
+	for (int i = 0; i < 1000 && strcmp(look.output, "done") != 0; i++)
+		sh(&look, "cat /tmp/out 2>/dev/null");
+	cr_expect(eq(str, look.output, "done"));
+	cr_expect(not(old.ended));
+	close(null);
+	end_world();
+}
+
+static void note_death(void *context, struct osh_sandbox_instance *instance)
+{
+	(void)instance;
+	*(bool *)context = true;
+}
+
+Test(adopt, an_adopted_sandbox_reports_its_death)
+{
+	struct adopted adopted;
+	bool died = false;
+
+	launch_default();
+	osh_sandbox_release(world.box);
+	restart_host();
+	adopted = adopt_all();
+	world.box = adopted.boxes[0];
+	cr_assert(eq(int, kill(osh_sandbox_init_pid(world.box), SIGKILL), 0));
+	osh_sandbox_on_death(world.box, note_death, &died);
+	run_loop_until(&died);
+	end_world();
+}
+
+static void kill_and_reap(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+Test(adopt, remains_of_dead_sandboxes_are_removed)
+{
+	struct osh_err err = { 0 };
+	struct adopted adopted;
+	char path[256];
+
+	/* One that died, one that was never launched, one whose record is torn, one running. */
+	launch_default();
+	kill_and_reap(osh_sandbox_init_pid(world.box));
+	osh_sandbox_release(world.box);
+	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "half", &world.box, &err), 0));
+	osh_sandbox_release(world.box);
+	{
+		struct osh_policy_static policy = default_static();
+		struct osh_sandbox_spec spec = { .name = "torn", .policy = &policy };
+
+		cr_assert(eq(int, launch_with("torn", &spec, &err), 0));
+		snprintf(path, sizeof(path), "%s/record.json", osh_sandbox_dir(world.box));
+		cr_assert(eq(int, truncate(path, 20), 0));
+		osh_sandbox_release(world.box);
+		spec.name = "alive";
+		cr_assert(eq(int, launch_with("alive", &spec, &err), 0));
+		osh_sandbox_release(world.box);
+	}
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_assert(eq(int, adopted.count, 1));
+	world.box = adopted.boxes[0];
+	cr_expect(eq(str, (char *)osh_sandbox_name(world.box), "alive"));
+	expect_sh("echo alive", "alive");
+	end_world(); /* fails when anything of the others is left */
+}
+
+Test(adopt, a_reused_pid_is_not_taken_for_an_init)
+{
+	struct sandbox_record record;
+	struct adopted adopted;
+	char dir[256];
+	pid_t stranger;
+
+	launch_default();
+	kill_and_reap(osh_sandbox_init_pid(world.box));
+	snprintf(dir, sizeof(dir), "%s", osh_sandbox_dir(world.box));
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	stranger = fork();
+	if (stranger == 0) {
+		pause();
+		_exit(0);
+	}
+	cr_assert(eq(int, record_load(dir, &record), 0));
+	record.init_pid = stranger;
+	cr_assert(eq(int, process_start_time(stranger, &record.init_start), 0));
+	cr_assert(eq(int, record_save(dir, &record), 0));
+	record_done(&record);
+	restart_host();
+	adopted = adopt_all();
+	cr_expect(eq(int, adopted.count, 0));
+	cr_expect(eq(int, waitpid(stranger, NULL, WNOHANG), 0)); /* and it was left alone */
+	kill_and_reap(stranger);
+	end_world();
+}
+
+/* ---- Only the agent speaks to init ------------------------------------------------------ */
+
+static int try_connect(const char *path)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char byte;
+	int r;
+
+	memcpy(addr.sun_path, path, strlen(path) + 1);
+	r = connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : (int)recv(fd, &byte, 1, 0);
+	close(fd);
+	return r; /* 1: the hello, 0: turned away */
+}
+
+Test(adopt, init_turns_other_users_away)
+{
+	char path[108];
+	pid_t pid;
+	int status;
+
+	launch_default();
+	snprintf(path, sizeof(path), "%.80s/init/demo.sock", world.run);
+	/* Even where directory and socket would let them in. */
+	cr_assert(eq(int, chmod(world.dir, 0755) | chmod(path, 0666), 0));
+	snprintf(path, sizeof(path), "%.80s/init", world.run);
+	cr_assert(eq(int, chmod(path, 0755), 0));
+	snprintf(path, sizeof(path), "%.80s/init/demo.sock", world.run);
+	pid = fork();
+	if (pid == 0) {
+		if (setuid(osh_sandbox_uid(world.box)) < 0)
+			_exit(99);
+		_exit(try_connect(path) == 0 ? 0 : 1);
+	}
+	waitpid(pid, &status, 0);
+	cr_expect(eq(int, status, 0));
+	expect_sh("echo the agent is still served", "the agent is still served");
+	end_world();
+}
+
+/* ---- Sockets ---------------------------------------------------------------------------- */
+
+static int *sockets_as_array(struct osh_sandbox_sockets *sockets)
+{
+	_Static_assert(sizeof(*sockets) == OSH_SANDBOX_SOCKETS_COUNT * sizeof(int), "an array of ints");
+	return (int *)sockets;
+}
+
+static void close_sockets(struct osh_sandbox_sockets *sockets)
+{
+	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++)
+		close(sockets_as_array(sockets)[i]);
+}
+
+Test(adopt, opens_the_agents_sockets_inside_and_comes_back)
+{
+	struct osh_sandbox_sockets sockets, again;
+	struct osh_err err = { 0 };
+	char before[64] = "", after[64] = "";
+	static struct run run;
+	int r, fd;
+
+	launch_default();
+	cr_assert(gt(long, (long)readlink("/proc/self/ns/net", before, 63), 0L));
+	r = osh_sandbox_sockets_open(world.box, &sockets, &err);
+	cr_assert(eq(int, r, 0), "%s", err.message);
+	cr_assert(gt(long, (long)readlink("/proc/self/ns/net", after, 63), 0L));
+	cr_expect(eq(str, before, after));
+	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++) {
+		int flags = fcntl(sockets_as_array(&sockets)[i], F_GETFL);
+
+		cr_expect(ne(int, flags & O_NONBLOCK, 0));
+		cr_expect(eq(int, fcntl(sockets_as_array(&sockets)[i], F_GETFD), FD_CLOEXEC));
+	}
+	sh(&run, "/bin/bash -c 'exec 3<>/dev/tcp/198.18.0.1/1 && echo v4; "
+		 "exec 4<>/dev/tcp/fd6f:7368::c612:1/1 && echo v6; exec 5<>/dev/tcp/198.18.0.1/53 && echo d4; "
+		 "exec 6<>/dev/tcp/fd6f:7368::c612:1/53 && echo d6; echo q > /dev/udp/198.18.0.1/53; "
+		 "echo q > /dev/udp/fd6f:7368::c612:1/53; exec 7<>/dev/tcp/198.18.0.1/2 || echo refused'");
+	cr_expect(ne(ptr, strstr(run.output, "v4\nv6\nd4\nd6\n"), NULL), "%s", run.output);
+	cr_expect(ne(ptr, strstr(run.output, "refused"), NULL), "%s", run.output);
+	fd = accept4(sockets.tcp4, NULL, NULL, SOCK_CLOEXEC);
+	cr_expect(ge(int, fd, 0));
+	osh_close(fd);
+	fd = accept4(sockets.tcp6, NULL, NULL, SOCK_CLOEXEC);
+	cr_expect(ge(int, fd, 0));
+	osh_close(fd);
+	cr_expect(eq(int, (int)recv(sockets.dns_udp4, before, sizeof(before), 0), 2));
+	cr_expect(eq(int, (int)recv(sockets.dns_udp6, before, sizeof(before), 0), 2));
+	/* A program inside cannot take the ports when they are free. */
+	close_sockets(&sockets);
+	expect_sh_fails("/usr/bin/python3 -c 'import socket\nsocket.socket().bind((\"198.18.0.1\", 1))'",
+			"Permission denied");
+	cr_expect(eq(int, osh_sandbox_sockets_open(world.box, &again, &err), 0), "%s", err.message);
+	close_sockets(&again);
+	end_world();
+}
+
+Test(adopt, opens_no_sockets_in_a_dead_sandbox)
+{
+	struct osh_sandbox_sockets sockets;
+	struct osh_err err = { 0 };
+
+	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "half", &world.box, &err), 0));
+	cr_expect(eq(int, osh_sandbox_sockets_open(world.box, &sockets, &err), -ESRCH));
+	end_world();
+}
+
+/* ---- Resolving -------------------------------------------------------------------------- */
+
+Test(adopt, resolves_links_in_the_sandboxes_own_root)
+{
+	char found[256], small[4];
+	char *want = realpath("/usr/bin/python3", NULL);
+
+	launch_default();
+	cr_assert(ne(ptr, want, NULL));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/usr/bin/python3", found, sizeof(found)), 0));
+	cr_expect(eq(str, found, want));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, want, found, sizeof(found)), -EALREADY));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/no/such", found, sizeof(found)), -ENOENT));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "relative", found, sizeof(found)), -ENOENT));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/usr/bin/python3", small, sizeof(small)),
+		     -ENAMETOOLONG));
+	/* A link that would leave the root leads to the sandbox's file of that name. */
+	expect_sh("ln -s ../../../../etc/hostname /sandbox/up; ln -s /sandbox/loop /sandbox/loop; "
+		  "ln -s /proc/self/exe /sandbox/magic", "");
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/sandbox/up", found, sizeof(found)), 0));
+	cr_expect(eq(str, found, "/etc/hostname"));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/sandbox/loop", found, sizeof(found)), -ENOENT));
+	cr_expect(eq(int, osh_sandbox_resolve(world.box, "/sandbox/magic", found, sizeof(found)), -ENOENT));
+	free(want);
+	end_world();
+}
+
+/* ---- Pieces ----------------------------------------------------------------------------- */
+
+Test(pieces, finds_cgroup2_in_mountinfo)
+{
+	static const struct { const char *text, *want; } cases[] = {
+		{ "30 22 0:27 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw\n"
+		  "40 30 0:37 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw\n",
+		  "/sys/fs/cgroup/unified" },
+		{ "24 1 0:22 / /sys/fs/cgroup rw - cgroup2 none rw", "/sys/fs/cgroup" },
+		{ "24 1 0:22 / /odd\\040place\\134x rw - cgroup2 none rw", "/odd place\\x" },
+		{ "39 30 0:36 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=cgroup2\n", NULL },
+		{ "", NULL },
+		{ "garbage\n - cgroup2 x", "" },
+	};
+	char found[64];
+
+	for (size_t i = 0; i < OSH_COUNT_OF(cases); i++) {
+		int r = cgroup_find_mount(cases[i].text, found, sizeof(found));
+
+		if (!cases[i].want) {
+			cr_expect(eq(int, r, -ENOENT), "case %zu", i);
+		} else if (cases[i].want[0]) {
+			cr_expect(eq(int, r, 0), "case %zu", i);
+			cr_expect(eq(str, found, (char *)cases[i].want));
+		}
+	}
+	cr_expect(eq(int, cgroup_find_mount(cases[0].text, found, 8), -ENAMETOOLONG));
+}
+
+Test(pieces, a_record_comes_back_as_it_was_saved)
+{
+	static const char *const providers[] = { "a", "b", NULL };
+	struct sandbox_record saved = { .name = "demo", .id = 0x123456789abcULL, .uid = 0x78000001,
+					.gid = 0x78000002, .init_pid = 77, .init_start = 123456789,
+					.created = 1700000000, .keep = true };
+	struct sandbox_record loaded;
+	char dir[] = "/tmp/oshs-record-XXXXXX", path[64];
+	static const char *const bad[] = { "", "{", "{}", "[]", "{\"version\": 2, \"name\": \"x\"}" };
+
+	cr_assert(ne(ptr, mkdtemp(dir), NULL));
+	cr_assert(eq(int, record_set_providers(&saved, providers), 0));
+	cr_assert(eq(int, record_save(dir, &saved), 0));
+	cr_assert(eq(int, record_load(dir, &loaded), 0));
+	cr_expect(eq(str, loaded.name, saved.name));
+	cr_expect(eq(u64, loaded.id, saved.id));
+	cr_expect(all(eq(u32, loaded.uid, saved.uid), eq(u32, loaded.gid, saved.gid)));
+	cr_expect(all(eq(int, loaded.init_pid, 77), eq(u64, loaded.init_start, saved.init_start)));
+	cr_expect(all(eq(i64, loaded.created, saved.created), loaded.keep));
+	cr_expect(all(eq(str, loaded.providers[0], "a"), eq(str, loaded.providers[1], "b")));
+	cr_expect(eq(ptr, loaded.providers[2], NULL));
+	record_done(&loaded);
+	record_done(&saved);
+	snprintf(path, sizeof(path), "%s/record.json", dir);
+	for (size_t i = 0; i < OSH_COUNT_OF(bad); i++) {
+		cr_assert(eq(int, osh_replace_file(path, bad[i], strlen(bad[i]), 0600), 0));
+		cr_expect(eq(int, record_load(dir, &loaded), -EBADMSG), "%s", bad[i]);
+	}
+	unlink(path);
+	cr_expect(eq(int, record_load(dir, &loaded), -ENOENT));
+	rmdir(dir);
+}
+
+Test(pieces, removes_a_tree_but_nothing_that_it_links_to)
+{
+	char base[] = "/tmp/oshs-tree-XXXXXX", line[512];
+	struct stat st;
+
+	cr_assert(ne(ptr, mkdtemp(base), NULL));
+	snprintf(line, sizeof(line), "cd %s && mkdir -p t/a/b/c t/d outside && touch t/a/b/c/f t/d/g outside/f "
+		 "&& ln -s %s/outside t/a/link && ln -s %s/outside/f t/filelink && mkfifo t/p && chmod 0 t/a/b",
+		 base, base, base);
+	cr_assert(eq(int, system(line), 0));
+	snprintf(line, sizeof(line), "%s/t", base);
+	cr_expect(eq(int, tree_remove(line), 0));
+	cr_expect(ne(int, stat(line, &st), 0));
+	cr_expect(eq(int, tree_remove(line), 0)); /* once more: not there is fine */
+	snprintf(line, sizeof(line), "%s/outside/f", base);
+	cr_expect(eq(int, stat(line, &st), 0));
+	/* A link in place of the tree is not followed. */
+	snprintf(line, sizeof(line), "ln -s %s/outside %s/t", base, base);
+	cr_assert(eq(int, system(line), 0));
+	snprintf(line, sizeof(line), "%s/t", base);
+	cr_expect(lt(int, tree_remove(line), 0));
+	snprintf(line, sizeof(line), "rm -r %s", base);
+	cr_expect(eq(int, system(line), 0));
+}
