@@ -149,7 +149,7 @@ Test(kernel_identity, an_unseen_exec_has_no_identity)
 
 	cr_assert_eq(waitpid(probe.pid, NULL, WUNTRACED), probe.pid);
 	cr_assert_eq(waitpid(twin.pid, NULL, WUNTRACED), twin.pid);
-	osh_kernel_close(w.kernel);
+	osh_kernel_close(osh_take(w.kernel));
 	format(path, sizeof(path), "%s/layout-1/links/osh_on_exec", w.pins);
 	cr_assert_eq(unlink(path), 0);
 	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
