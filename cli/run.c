@@ -12,6 +12,7 @@
 
 #include "base/fd.h"
 #include "out.h"
+#include "pipes.h"
 #include "tty.h"
 
 #define COPY_BYTES 16384
@@ -206,25 +207,6 @@ static void lose(struct relay *relay, const char *why)
 	snprintf(relay->message, sizeof(relay->message), "%s", why);
 }
 
-/* Everything, to a descriptor that somebody else may have made non-blocking. */
-static int write_output(const char *data, size_t len)
-{
-	while (len) {
-		ssize_t n = write(STDOUT_FILENO, data, len);
-		struct pollfd poll_fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
-
-		if (n >= 0) {
-			data += n;
-			len -= (size_t)n;
-		} else if (errno == EAGAIN) {
-			(void)poll(&poll_fd, 1, -1);
-		} else if (errno != EINTR) {
-			return -errno;
-		}
-	}
-	return 0;
-}
-
 /* One piece of output. Returns false when there is none now, or no more. */
 static bool copy_output(struct relay *relay)
 {
@@ -232,7 +214,7 @@ static bool copy_output(struct relay *relay)
 	ssize_t n = read(relay->master, data, sizeof(data));
 
 	if (n > 0) {
-		if (write_output(data, (size_t)n) == 0)
+		if (osh_tty_write(STDOUT_FILENO, data, (size_t)n) == 0)
 			return true;
 		lose(relay, "cannot write the program's output");
 		return false;
@@ -362,19 +344,23 @@ static int relay_terminal(struct osh_wire *wire, int master)
 	return relay.status;
 }
 
-/* ---- Both kinds ------------------------------------------------------------------------ */
+/* ---- Without a terminal ---------------------------------------------------------------- */
 
-static struct osh_run_result not_started(int result, struct osh_wire_reply *reply,
-					 const struct osh_err *err)
+/* Wait for something from the agent while the pipes are served. Returns 0 or -errno. */
+static int serve_pipes(struct osh_client *client, struct osh_pipes *pipes)
 {
-	struct osh_run_result failed = { .status = osh_client_report(result, reply, err) };
+	struct pollfd fds[OSH_PIPES_MAX + 1];
 
-	osh_wire_reply_done(reply);
-	return failed;
+	osh_pipes_prepare(pipes, fds);
+	fds[OSH_PIPES_MAX] = (struct pollfd){ .fd = client->wire.fd, .events = POLLIN };
+	if (poll(fds, OSH_PIPES_MAX + 1, -1) < 0)
+		return errno == EINTR ? 0 : -errno;
+	osh_pipes_copy(pipes, fds);
+	return 0;
 }
 
-/* The program holds our descriptors itself: only its end is waited for. */
-static int wait_end(struct osh_client *client)
+/* The program's end. Returns the exit status. */
+static int wait_end(struct osh_client *client, struct osh_pipes *pipes)
 {
 	struct osh_wire_reply reply = { 0 };
 	struct osh_err err = { 0 };
@@ -382,38 +368,60 @@ static int wait_end(struct osh_client *client)
 
 	do {
 		osh_wire_reply_done(&reply);
-		r = osh_wire_next(&client->wire, &reply, &err);
+		while ((r = osh_wire_try_next(&client->wire, &reply, &err)) == -EAGAIN) {
+			r = serve_pipes(client, pipes);
+			if (r < 0)
+				return osh_client_report(osh_err_sys(&err, -r, "cannot wait for the program"),
+							 &reply, &err);
+		}
 	} while (r == 0 && reply.continues);
+	osh_pipes_drain(pipes);
 	status = r < 0 ? osh_client_report(r, &reply, &err) : (int)osh_json_int(reply.parameters, "status");
 	osh_wire_reply_done(&reply);
 	return status;
 }
 
+/* ---- Both kinds ------------------------------------------------------------------------ */
+
+/* Send the call and take the first reply: it runs (continues), or has ended. */
+static int start(struct osh_client *client, const struct osh_run *run, struct osh_pipes *pipes,
+		 struct osh_wire_reply *ret_reply, struct osh_err *err)
+{
+	int r = run->tty ? 0 : osh_pipes_open(pipes);
+
+	if (r < 0)
+		return osh_err_set(err, EINVAL, "cannot make pipes for the program: %s", strerror(-r));
+	(void)fflush(NULL); /* what we said comes before what the program says */
+	r = osh_client_send_more(client, "SandboxExec", make_parameters(run), pipes->inside,
+				 run->tty ? 0 : OSH_PIPES_MAX, err);
+	osh_pipes_sent(pipes);
+	if (r == 0)
+		r = osh_wire_next(&client->wire, ret_reply, err);
+	if (r == 0 && run->tty && ret_reply->continues && ret_reply->fd_count == 0)
+		r = osh_err_set(err, EPROTO, "the agent sent no terminal for the program");
+	return r;
+}
+
 struct osh_run_result osh_run(struct osh_client *client, const struct osh_run *run)
 {
-	static const int standard[] = { STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO };
+	struct osh_pipes pipes = { .inside = { 0, 1, 2 }, .input = -1, .output = { -1, -1 } };
 	struct osh_run_result result = { .started = true };
 	struct osh_wire_reply reply = { 0 };
 	struct osh_err err = { 0 };
-	int master = -1, r;
+	int r = start(client, run, &pipes, &reply, &err);
 
-	(void)fflush(NULL); /* what we said comes before what the program says */
-	r = osh_client_send_more(client, "SandboxExec", make_parameters(run), standard,
-				 run->tty ? 0 : OSH_COUNT_OF(standard), &err);
-	if (r == 0)
-		r = osh_wire_next(&client->wire, &reply, &err);
-	if (r == 0 && run->tty && reply.continues && reply.fd_count == 0)
-		r = osh_err_set(&err, EPROTO, "the agent sent no terminal for the program");
-	if (r < 0)
-		return not_started(r, &reply, &err);
-	if (!reply.continues) { /* it had ended before the first reply was written */
+	if (r < 0) {
+		result.started = false;
+		result.status = osh_client_report(r, &reply, &err);
+	} else if (!reply.continues) { /* it had ended before the first reply was written */
+		osh_pipes_drain(&pipes);
 		result.status = (int)osh_json_int(reply.parameters, "status");
-		osh_wire_reply_done(&reply);
-		return result;
+	} else if (run->tty) {
+		result.status = relay_terminal(&client->wire, osh_take_fd(&reply.fds[0]));
+	} else {
+		result.status = wait_end(client, &pipes);
 	}
-	if (run->tty)
-		master = osh_take_fd(&reply.fds[0]);
 	osh_wire_reply_done(&reply);
-	result.status = run->tty ? relay_terminal(&client->wire, master) : wait_end(client);
+	osh_pipes_close(&pipes);
 	return result;
 }

@@ -199,12 +199,17 @@ static bool is_set(const char *text)
 	return text && text[0];
 }
 
-/* "PUT api.github.com:443/repos/x", "l4 db.test:5432". */
+/* "PUT api.github.com:443/repos/x", "l4 db.test:5432"; "sandbox created" for what is
+ * about no destination. */
 static void describe(const struct osh_verdict *verdict, char *buf, size_t size)
 {
 	char port[16] = "";
 
 	buf[0] = '\0';
+	if (!is_set(verdict->host) && is_set(verdict->reason)) {
+		add_escaped(buf, size, verdict->reason);
+		return;
+	}
 	if (is_set(verdict->method))
 		add_escaped(buf, size, verdict->method);
 	else if (is_set(verdict->protocol))

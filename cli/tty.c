@@ -1,6 +1,7 @@
 #include "tty.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -46,4 +47,22 @@ void osh_tty_restore(struct osh_tty *tty)
 		return;
 	(void)tcsetattr(tty->fd, TCSADRAIN, &tty->saved);
 	tty->is_raw = false;
+}
+
+int osh_tty_write(int fd, const char *data, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, data, len);
+		struct pollfd poll_fd = { .fd = fd, .events = POLLOUT };
+
+		if (n >= 0) {
+			data += n;
+			len -= (size_t)n;
+		} else if (errno == EAGAIN) {
+			(void)poll(&poll_fd, 1, -1);
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
 }

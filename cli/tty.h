@@ -3,6 +3,7 @@
 #define OSH_CLI_TTY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <termios.h>
 
@@ -23,5 +24,9 @@ void osh_tty_init(struct osh_tty *tty, int fd);
 int osh_tty_raw(struct osh_tty *tty);
 /* As it was. Safe twice. */
 void osh_tty_restore(struct osh_tty *tty);
+
+/* Write everything, also to a descriptor that somebody else made non-blocking.
+ * Returns 0 or -errno. */
+int osh_tty_write(int fd, const char *data, size_t len);
 
 #endif

@@ -242,9 +242,9 @@ static void stop(struct osh_agent *agent)
 	osh_refusals_close(osh_take(agent->refusals));
 	osh_lifecycle_release(agent);
 	osh_recorder_close(agent->recorder);
-	if (agent->kernel && is_last)
-		osh_kernel_uninstall(agent->kernel);
-	if (agent->kernel)
+	if (is_last)
+		osh_kernel_uninstall(agent->kernel); /* closes it, too */
+	else
 		osh_kernel_close(agent->kernel);
 	if (agent->host && is_last)
 		osh_sandbox_host_uninstall(agent->host);

@@ -348,8 +348,9 @@ static bool is_own(const struct launch *launch, const char *path)
 	return is_at_or_below(path, host->state_dir) || is_at_or_below(path, host->run_dir);
 }
 
-/* A path of the policy that is not inside yet, or is but must be writable: the host's is
- * bound there. What the host does not have is left to Landlock's step to complain of. */
+/* A path of the policy that is not inside yet (or only as a directory that stands for
+ * "hidden"), or must be writable: the host's is bound there. What the host does not have
+ * is left to Landlock's step to complain of. */
 static int bind_policy_path(struct launch *launch, const char *path, bool writable)
 {
 	_cleanup_fd_ int place = -1;
@@ -359,7 +360,7 @@ static int bind_policy_path(struct launch *launch, const char *path, bool writab
 	if (is_own(launch, path) || stat(path, &st) < 0)
 		return 0;
 	place = open_inside(launch->root_fd, path, O_PATH);
-	if (place >= 0 && !writable)
+	if (place >= 0 && !writable && !same_filesystem(launch->root_fd, place))
 		return 0;
 	if (place < 0)
 		place = open_place(launch->root_fd, path, S_ISDIR(st.st_mode));
@@ -433,13 +434,15 @@ static int mount_at(struct launch *launch, const char *target, int tree_fd)
 	return r < 0 ? launch_fail(launch, r, "%s", target) : 0;
 }
 
+/* Read-only: what may be written there is other programs' memory and the kernel's
+ * settings, and whoever writes an allowed binary's memory speaks in its name. */
 static int mount_proc(struct launch *launch)
 {
 	static const struct mount_option options[] = { { "hidepid", "invisible" } };
 
 	return mount_at(launch, "/proc",
 			make_filesystem("proc", options, OSH_COUNT_OF(options),
-					WRITABLE | MOUNT_ATTR_NOEXEC));
+					READ_ONLY | MOUNT_ATTR_NOEXEC));
 }
 
 static int make_devices(int dev_fd)

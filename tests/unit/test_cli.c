@@ -804,6 +804,37 @@ Test(cli, terminal_for_a_pipe_ends_with_the_input)
 	expect(6, "not a tty", NULL);
 }
 
+/* Whatever stays a terminal on our side: none of them goes in. */
+Test(cli, no_terminal_enters_without_a_pty)
+{
+	static const char script[] = "for fd in 0 1 2; do test -t $fd && exit 99; done; read line;"
+				     " echo \"got $line\"; echo error >&2; cat; echo eof; exit 5";
+	int status;
+	pid_t pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
+						  (char *)"--no-tty", (char *)"--", (char *)"sh", (char *)"-c",
+						  (char *)script, NULL }, 25, 81);
+
+	type("typed\n");
+	wait_screen("typed"); /* the terminal's own echo: it is not raw */
+	wait_screen("got typed\r\nerror\r\n");
+	type("more\n");
+	wait_screen("more\r\nmore\r\n");
+	type("\x04");
+	wait_screen("eof");
+	drain_terminal(pid, &status);
+	cr_expect_eq(status, 5);
+	/* Typing to a program that does not read is no harm. */
+	pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
+					    (char *)"--no-tty", (char *)"--", (char *)"sh", (char *)"-c",
+					    (char *)"exec <&-; echo closed; head -c 200000"
+						    " /dev/zero | tr '\\0' x; echo; echo done", NULL }, 25, 81);
+	wait_screen("closed");
+	type("nobody reads this\n");
+	wait_screen("xxxxxxxxx\r\ndone");
+	drain_terminal(pid, &status);
+	cr_expect_eq(status, 0);
+}
+
 /* ---- The dashboard ------------------------------------------------------------------------------- */
 
 static pid_t open_dashboard(unsigned short rows, unsigned short columns)

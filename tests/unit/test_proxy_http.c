@@ -1,5 +1,5 @@
 /* HTTP through the data plane: what a sandboxed program asks, what the server sees, what
- * is answered, what is recorded. Real TLS, policy, vault and sockets; a fake kernel. */
+ * is answered, what is recorded. Real TLS, policy, vault and sockets; a fake kernel-> */
 #include "proxy_world.h"
 
 static const char policy[] =
@@ -363,7 +363,7 @@ Test(proxy_http, other_ports_are_reset)
 
 	cr_expect(peer_read(p) < 0 && errno == ECONNRESET);
 	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
-	cr_expect(kernel.denials == 1, "the kernel refuses the next one itself");
+	cr_expect(kernel->denials == 1, "the kernel refuses the next one itself");
 	hang_up(p);
 }
 
