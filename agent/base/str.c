@@ -94,7 +94,7 @@ int osh_str_parse_u64(struct osh_str s, uint64_t max, uint64_t *ret_value)
 		if (!osh_ascii_is_digit(s.data[i]))
 			return -EINVAL;
 		digit = (uint64_t)(s.data[i] - '0');
-		if (value > (max - digit) / 10)
+		if (digit > max || value > (max - digit) / 10)
 			return -EINVAL;
 		value = value * 10 + digit;
 	}

@@ -221,6 +221,14 @@ static void serve(struct peer *p, uint16_t port_host)
 		}
 		if (strstr(path, "/first-only") && nth > 1)
 			return; /* the server's patience with a kept connection was just over */
+		if (strcmp(path, "/pub/events") == 0) {
+			struct pollfd quiet = { .fd = p->fd, .events = POLLIN };
+
+			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+			(void)poll(&quiet, 1, 700);
+			peer_say(p, "data: 2\n\n");
+			return;
+		}
 		if (strcmp(path, "/pub/silent") == 0) {
 			(void)peer_read(p);
 			return;
@@ -1075,5 +1083,30 @@ Test(proxy_deadlines, reader_that_stops)
 
 	peer_say(p, "GET /pub/big HTTP/1.1\r\n" HOST "\r\n");
 	cr_expect(poll(&wait, 1, 10000) == 1 && (wait.revents & (POLLHUP | POLLERR)));
+	hang_up(p);
+}
+
+static void begin_with_patience_for_servers(void)
+{
+	osh_http1_deadlines.reader = 150;
+	osh_http1_deadlines.body = 150;
+	begin();
+}
+
+TestSuite(proxy_events, .init = begin_with_patience_for_servers, .timeout = 60);
+
+/* Each event is passed on when it comes; silence between two is the server's right. */
+Test(proxy_events, event_stream)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	struct timespec start, first;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	peer_say(p, "GET /pub/events HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "data: 1\n\n") > 0);
+	clock_gettime(CLOCK_MONOTONIC, &first);
+	cr_expect((first.tv_sec - start.tv_sec) * 1000 + (first.tv_nsec - start.tv_nsec) / 1000000 < 600,
+		  "before the second is sent");
+	cr_assert(peer_await(p, "data: 2\n\n\r\n0\r\n\r\n") > 0, "%s", p->bytes);
 	hang_up(p);
 }
