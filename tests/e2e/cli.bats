@@ -3,6 +3,8 @@
 
 load helpers
 
+bats_require_minimum_version 1.5.0
+
 setup_file() {
 	start_all
 	make_sandbox demo probe
@@ -43,8 +45,6 @@ bad_policy() {
 	broken) printf '%s\nnetwork_policies: [\n' "$head" ;;
 	esac
 }
-
-bats_require_minimum_version 1.5.0
 
 @test "unknown command or option, missing value: usage and exit 2" {
 	expect_usage
