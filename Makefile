@@ -86,6 +86,10 @@ $B/obj/%.o: %.c
 	$(call msg,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+# Built into the agent by .incbin, which -MMD does not see.
+$B/obj/agent/control/embed.o build/fuzz/obj/agent/control/embed.o: \
+	agent/control/io.openshell.varlink share/default-policy.yaml
+
 $B/libopenshell.a: $(LIB_OBJS)
 	$(call msg,AR,$@)
 	$(Q)rm -f $@ && ar rcs $@ $^

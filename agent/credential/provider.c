@@ -97,25 +97,33 @@ static bool name_is_valid(const char *name)
 	return true;
 }
 
-static int make_path(const char *dir, const char *name, char path[PATH_BYTES_MAX], struct osh_err *err)
+static int make_path(const char *dir, const char *name, char path[PATH_BYTES_MAX],
+		     struct osh_err *err)
 {
 	int n;
 
 	if (!name_is_valid(name))
-		return osh_err_set(err, EINVAL,
-				   "not a provider name: use 1 to 63 of a-z, 0-9 and '-', not '-' first");
+		return osh_err_set(err, EINVAL, "not a provider name: use 1 to 63 of a-z, 0-9 and "
+				   "'-', not '-' first");
 	n = snprintf(path, PATH_BYTES_MAX, "%s/%s.json", dir, name);
 	if (n < 0 || n >= PATH_BYTES_MAX)
 		return osh_err_set(err, ENAMETOOLONG, "the state directory's path is too long");
 	return 0;
 }
 
+static int no_such_provider(const char *name, struct osh_err *err)
+{
+	return osh_err_set(err, ENOENT, "no provider named %s: see `openshell provider list`", name);
+}
+
 static int check_secret(struct osh_str secret, struct osh_err *err)
 {
 	if (secret.len == 0)
-		return osh_err_set(err, EINVAL, "the secret is empty: set the provider's variable first");
+		return osh_err_set(err, EINVAL,
+				   "the secret is empty: set the provider's variable first");
 	if (secret.len > SECRET_BYTES_MAX)
-		return osh_err_set(err, EINVAL, "the secret is longer than %d bytes", SECRET_BYTES_MAX);
+		return osh_err_set(err, EINVAL, "the secret is longer than %d bytes",
+				   SECRET_BYTES_MAX);
 	if (memchr(secret.data, '\0', secret.len) || memchr(secret.data, '\r', secret.len) ||
 	    memchr(secret.data, '\n', secret.len))
 		return osh_err_set(err, EINVAL,
@@ -132,7 +140,8 @@ static void wipe_buf(struct osh_buf *buf)
 static int write_head(const struct osh_provider *provider, struct osh_buf *buf)
 {
 	char head[HEAD_BYTES + 1];
-	int n = snprintf(head, sizeof(head), HEAD_FORMAT, provider->type->name, (int64_t)time(NULL));
+	int n = snprintf(head, sizeof(head), HEAD_FORMAT, provider->type->name,
+			 (int64_t)time(NULL));
 
 	if (n < 0 || n >= HEAD_BYTES)
 		return -EOVERFLOW;
@@ -172,8 +181,8 @@ int osh_provider_save(const char *dir, const struct osh_provider *provider, stru
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return osh_err_sys(err, errno, "cannot make %s", dir);
 	if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return osh_err_set(err, EEXIST, "provider %s exists: delete it first, or choose another name",
-				   provider->name);
+		return osh_err_set(err, EEXIST, "provider %s exists: delete it first, or choose "
+				   "another name", provider->name);
 	osh_buf_init(&buf, FILE_BYTES_MAX);
 	r = write_file(provider, &buf);
 	if (r == 0)
@@ -193,13 +202,14 @@ static int open_provider(const char *dir, const char *name, struct osh_err *err)
 		return r;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && errno == ENOENT)
-		return osh_err_set(err, ENOENT, "no provider named %s: see `openshell provider list`", name);
+		return no_such_provider(name, err);
 	if (fd < 0)
 		return osh_err_sys(err, errno, "cannot open %s", path);
 	if (fstat(fd, &st) < 0)
 		return osh_err_sys(err, errno, "cannot examine %s", path);
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
-		return osh_err_set(err, EPERM, "%s is not a file of mode 0600 of this user: not used", path);
+		return osh_err_set(err, EPERM, "%s is not a file of mode 0600 of this user: not used",
+				   path);
 	return osh_take_fd(&fd);
 }
 
@@ -316,7 +326,8 @@ int osh_provider_load(const char *dir, const char *name, struct osh_provider *re
 		r = parse_file(bytes, (size_t)r, &provider);
 	osh_wipe(bytes, sizeof(bytes));
 	if (r == -EBADMSG || r == -EFBIG)
-		return osh_err_set(err, EBADMSG, "provider %s is damaged: delete and create it again", name);
+		return osh_err_set(err, EBADMSG, "provider %s is damaged: delete and create it again",
+				   name);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot read provider %s", name);
 	snprintf(provider.name, sizeof(provider.name), "%s", name);
@@ -340,7 +351,7 @@ int osh_provider_delete(const char *dir, const char *name, struct osh_err *err)
 	if (unlink(path) == 0)
 		return 0;
 	if (errno == ENOENT)
-		return osh_err_set(err, ENOENT, "no provider named %s: see `openshell provider list`", name);
+		return no_such_provider(name, err);
 	return osh_err_sys(err, errno, "cannot delete provider %s", name);
 }
 
@@ -355,7 +366,8 @@ static bool is_provider_file(const char *file, char name[OSH_NAME_MAX])
 	return osh_str_copy(text, name, OSH_NAME_MAX) == 0 && name_is_valid(name);
 }
 
-static void read_head(const char *dir, const char *name, const char **ret_type, int64_t *ret_created)
+static void read_head(const char *dir, const char *name, const char **ret_type,
+		      int64_t *ret_created)
 {
 	const struct osh_provider_type *type;
 	char head[HEAD_BYTES];
@@ -396,7 +408,8 @@ int osh_provider_list(const char *dir,
 /* ---- What a sandbox sees ------------------------------------------------------------ */
 
 static void give_git_config(unsigned number, const char *host, const char *value,
-			    void (*each)(void *context, const char *key, const char *value), void *context)
+			    void (*each)(void *context, const char *key, const char *value),
+			    void *context)
 {
 	char name[64], key[300];
 
@@ -423,7 +436,8 @@ void osh_provider_environment(const struct osh_provider_type *type, const char *
 	 * so that a program that changes it is obeyed. The empty value before it empties the
 	 * list of helpers that a configuration file inside may have set. */
 	snprintf(helper, sizeof(helper),
-		 "!f() { test \"$1\" = get || exit 0; printf 'username=%%s\\npassword=%%s\\n' '%s' \"$%s\"; }; f",
+		 "!f() { test \"$1\" = get || exit 0; "
+		 "printf 'username=%%s\\npassword=%%s\\n' '%s' \"$%s\"; }; f",
 		 type->git_username, type->variables[0]);
 	give_git_config((*git_configs)++, type->hosts[0], "", each, context);
 	give_git_config((*git_configs)++, type->hosts[0], helper, each, context);
@@ -438,8 +452,8 @@ void osh_provider_environment(const struct osh_provider_type *type, const char *
 /* What services put in front of their tokens. Only these are kept: whatever else a
  * secret starts with is part of the secret. */
 static const char *const prefixes[] = {
-	"github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "gloas-", "nvapi-", "sk-proj-",
-	"sk-svcacct-", "sk-",
+	"github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "gloas-", "nvapi-",
+	"sk-proj-", "sk-svcacct-", "sk-",
 };
 
 static size_t prefix_length(struct osh_str secret)

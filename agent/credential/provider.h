@@ -17,7 +17,8 @@ struct osh_provider_type {
 	const char *name;               /* "github" */
 	const char *const *variables;   /* NULL-terminated: tried in this order by --from-existing;
 	                                 * all of them are set inside a sandbox */
-	const char *const *hosts;       /* NULL-terminated, exact: where the secret may go; git's first */
+	const char *const *hosts;       /* NULL-terminated, exact: where the secret may go; git's
+					 * comes first */
 	const char *git_username;       /* for git's credential helper inside; NULL none */
 };
 

@@ -117,7 +117,8 @@ static int begin_entry(struct osh_vault *vault, struct osh_str provider, struct 
 	entry->provider = copy_text(provider);
 	entry->placeholder = copy_text(placeholder);
 	entry->placeholder_len = placeholder.len;
-	if (!entry->provider || !entry->placeholder || osh_secret_init(&entry->secret, secret) < 0) {
+	if (!entry->provider || !entry->placeholder ||
+	    osh_secret_init(&entry->secret, secret) < 0) {
 		entry_done(entry);
 		return -ENOMEM;
 	}
@@ -140,8 +141,8 @@ int osh_vault_add(struct osh_vault *vault, const char *provider, const char *pla
 		  const struct osh_secret *secret, const char *const *hosts)
 {
 	struct entry *entry;
-	int r = begin_entry(vault, osh_str(provider), osh_str(placeholder), osh_secret_reveal(secret),
-			    &entry);
+	int r = begin_entry(vault, osh_str(provider), osh_str(placeholder),
+			    osh_secret_reveal(secret), &entry);
 
 	if (r < 0)
 		return r;
@@ -262,8 +263,8 @@ static int decode_entry(struct osh_str *data, struct osh_vault *vault)
 	struct entry *entry;
 	int r;
 
-	if (!take_text(data, &provider) || !take_text(data, &placeholder) || !take_text(data, &secret) ||
-	    (provider.len && memchr(provider.data, '\0', provider.len)))
+	if (!take_text(data, &provider) || !take_text(data, &placeholder) ||
+	    !take_text(data, &secret) || (provider.len && memchr(provider.data, '\0', provider.len)))
 		return -EBADMSG;
 	r = begin_entry(vault, provider, placeholder, secret, &entry);
 	if (r < 0)
@@ -344,18 +345,23 @@ static bool spells(struct osh_str text, size_t at, struct osh_str rest)
 }
 
 /* The escape at `at` is the first one of an encoded placeholder: what stands before it
- * is plain. */
+ * is plain. Tried for each place in the placeholder that holds the escaped byte. */
 static bool escape_belongs(struct osh_str text, size_t at, struct osh_str placeholder)
 {
+	const char *end = placeholder.data + placeholder.len;
+	const char *place = placeholder.data;
 	char byte;
 
 	if (decode_at(text, at, &byte) != 3)
 		return false;
-	for (size_t k = 0; k < placeholder.len && k <= at; k++) {
-		if (placeholder.data[k] == byte &&
-		    memcmp(text.data + at - k, placeholder.data, k) == 0 &&
-		    spells(text, at, osh_str_n(placeholder.data + k, placeholder.len - k)))
+	while ((place = memchr(place, byte, (size_t)(end - place)))) {
+		size_t before = (size_t)(place - placeholder.data);
+
+		if (before <= at &&
+		    memcmp(text.data + at - before, placeholder.data, before) == 0 &&
+		    spells(text, at, osh_str_n(place, (size_t)(end - place))))
 			return true;
+		place++;
 	}
 	return false;
 }
@@ -539,7 +545,8 @@ static enum osh_vault_result write_basic(struct osh_str user, struct osh_str pas
 }
 
 static enum osh_vault_result rewrite_pair(const struct osh_vault *vault, struct osh_str host,
-					  bool verified_tls, struct osh_str pair, struct osh_buf *out)
+					  bool verified_tls, struct osh_str pair,
+					  struct osh_buf *out)
 {
 	const char *colon = memchr(pair.data, ':', pair.len);
 	const struct entry *for_user, *for_password;
@@ -562,7 +569,8 @@ static enum osh_vault_result rewrite_pair(const struct osh_vault *vault, struct 
 }
 
 static enum osh_vault_result rewrite_basic(const struct osh_vault *vault, struct osh_str host,
-					   bool verified_tls, struct osh_str text, struct osh_buf *out)
+					   bool verified_tls, struct osh_str text,
+					   struct osh_buf *out)
 {
 	struct basic basic OSH_CLEANUP(basic_done) = { 0 };
 	int r = decode_basic(text, &basic);
@@ -584,7 +592,8 @@ enum osh_vault_result osh_vault_authorization(const struct osh_vault *vault, str
 	if (vault->count == 0 || value.len == 0)
 		return OSH_VAULT_NONE;
 	credentials = split_scheme(value);
-	if (osh_str_caseeq_c(credentials.scheme, "Bearer") || osh_str_caseeq_c(credentials.scheme, "token"))
+	if (osh_str_caseeq_c(credentials.scheme, "Bearer") ||
+	    osh_str_caseeq_c(credentials.scheme, "token"))
 		return rewrite_whole(vault, host, verified_tls, credentials, out);
 	if (osh_str_caseeq_c(credentials.scheme, "Basic"))
 		return rewrite_basic(vault, host, verified_tls, credentials.rest, out);
@@ -610,7 +619,8 @@ static void keep_tail(struct osh_vault_scan *scan, struct osh_str piece)
 	scan->tail_len = old + piece.len;
 }
 
-bool osh_vault_scan(const struct osh_vault *vault, struct osh_vault_scan *scan, struct osh_str piece)
+bool osh_vault_scan(const struct osh_vault *vault, struct osh_vault_scan *scan,
+		    struct osh_str piece)
 {
 	char seam[2 * sizeof(scan->tail)];
 	size_t head_len = piece.len < sizeof(scan->tail) ? piece.len : sizeof(scan->tail);

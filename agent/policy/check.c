@@ -371,6 +371,7 @@ static void check_tcp(const struct osh_endpoint *e, struct osh_diags *diags)
 	refuse_with(e, e->graphql_max_body_bytes.set, e->graphql_max_body_bytes.mark, "graphql_max_body_bytes",
 		    diags);
 	refuse_with(e, e->credential_signing.set, e->credential_signing.mark, "credential signing", diags);
+	refuse_with(e, e->credential_binding.set, e->credential_binding.mark, "credential_binding", diags);
 	refuse_with(e, e->mcp.set, e->mcp.mark, "mcp options", diags);
 	refuse_with(e, e->json_rpc.set, e->json_rpc.mark, "json_rpc options", diags);
 	if (e->host_is_address)

@@ -90,10 +90,10 @@ static int drop_user(void)
 
 static int set_limits(void)
 {
-	struct rlimit none = { 0 };
+	struct rlimit core = { .rlim_cur = 1, .rlim_max = 1 }; /* not 0: core(5), pipes */
 	struct rlimit files = { .rlim_cur = FILES_MAX, .rlim_max = FILES_MAX };
 
-	if (setrlimit(RLIMIT_CORE, &none) < 0)
+	if (setrlimit(RLIMIT_CORE, &core) < 0)
 		return -errno;
 	/* The hard limit may be lower and not ours to raise: then that is the bound. */
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0) {

@@ -12,6 +12,10 @@
 const char *osh_verdict_decision_name(enum osh_verdict_decision decision); /* allow, deny, audit */
 const char *osh_verdict_engine_name(enum osh_verdict_engine engine);
 
+/* l7_protocol of the agent's own notes about a sandbox: no traffic, nothing decided. Their
+ * line is the time, "SANDBOX:NOTE [INFO] " and the reason. */
+#define OSH_VERDICT_PROTOCOL_NOTE "sandbox"
+
 /* The shorthand line of policy-semantics "Log lines", with a UTC time stamp in
  * front and no newline:
  *   2026-01-02T03:04:05.678Z HTTP:PUT [MED] DENIED PUT https://api.github.com/x
@@ -23,6 +27,9 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
  * fields under the names of the dashboard; absent ones left out). The caller
  * owns the reference; NULL when memory is out. Invalid UTF-8 becomes \xHH text. */
 json_t *osh_verdict_json(const struct osh_verdict *verdict);
+/* The same object as text: one line of ASCII, compact, without a newline; many times as
+ * fast, for the journal. Returns the length, 0 when it does not fit. */
+size_t osh_verdict_json_text(const struct osh_verdict *verdict, char *buf, size_t size);
 /* The reverse, for the journal: strings are borrowed from `json`. 0 or -EBADMSG. */
 int osh_verdict_from_json(const json_t *json, struct osh_verdict *ret_verdict);
 

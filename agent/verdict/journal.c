@@ -18,6 +18,7 @@
 #define BUFFER_BYTES (512u << 10)
 /* A record's 4096 bytes, each a six-byte \u00xx at worst, and the names. */
 #define LINE_BYTES_MAX (32u << 10)
+#define TAIL_BYTES (2 * LINE_BYTES_MAX)
 
 struct osh_journal {
 	int dir_fd;
@@ -48,7 +49,7 @@ static bool line_id(struct osh_str line, uint64_t *ret_id)
  * Ids grow, so the last readable line has it. */
 static int read_tail(int fd, uint64_t *ret_id, uint64_t *ret_whole_bytes)
 {
-	_cleanup_free_ char *tail = malloc(2 * LINE_BYTES_MAX);
+	_cleanup_free_ char *tail = malloc(TAIL_BYTES);
 	struct stat st;
 	off_t start;
 	ssize_t n;
@@ -58,8 +59,8 @@ static int read_tail(int fd, uint64_t *ret_id, uint64_t *ret_whole_bytes)
 		return -ENOMEM;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	start = st.st_size > (off_t)(2 * LINE_BYTES_MAX) ? st.st_size - (off_t)(2 * LINE_BYTES_MAX) : 0;
-	n = pread(fd, tail, 2 * LINE_BYTES_MAX, start);
+	start = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
+	n = pread(fd, tail, TAIL_BYTES, start);
 	if (n < 0)
 		return -errno;
 	end = (size_t)n;
@@ -244,7 +245,8 @@ void osh_journal_flush(struct osh_journal *journal)
 		return;
 	if (journal->fd < 0)
 		r = open_current(journal); /* again, after a failed rotation */
-	else if (journal->file_bytes && journal->file_bytes + journal->buf.len > OSH_JOURNAL_FILE_BYTES)
+	else if (journal->file_bytes &&
+		 journal->file_bytes + journal->buf.len > OSH_JOURNAL_FILE_BYTES)
 		r = rotate(journal);
 	if (r == 0)
 		journal->buffered -= write_lines(journal);
@@ -256,26 +258,17 @@ void osh_journal_flush(struct osh_journal *journal)
 /* Append one line to the buffer. Returns 0 or -errno; nothing of it stays on failure. */
 static int buffer_line(struct osh_journal *journal, const struct osh_verdict *verdict)
 {
-	json_t *json = osh_verdict_json(verdict);
+	int r = osh_buf_reserve(&journal->buf, LINE_BYTES_MAX);
 	size_t len;
-	int r;
 
-	if (!json)
-		return -ENOMEM;
-	/* ASCII only: nothing in the file can steer the terminal of who reads it. */
-	r = osh_buf_reserve(&journal->buf, LINE_BYTES_MAX);
-	if (r == 0) {
-		len = json_dumpb(json, osh_buf_tail(&journal->buf), LINE_BYTES_MAX - 1,
-				 JSON_COMPACT | JSON_ENSURE_ASCII);
-		if (len == 0 || len > LINE_BYTES_MAX - 1) {
-			r = -EOVERFLOW;
-		} else {
-			osh_buf_tail(&journal->buf)[len] = '\n';
-			osh_buf_grew(&journal->buf, len + 1);
-		}
-	}
-	json_decref(json);
-	return r;
+	if (r < 0)
+		return r;
+	len = osh_verdict_json_text(verdict, osh_buf_tail(&journal->buf), LINE_BYTES_MAX);
+	if (len == 0)
+		return -EOVERFLOW;
+	osh_buf_tail(&journal->buf)[len] = '\n'; /* over the NUL */
+	osh_buf_grew(&journal->buf, len + 1);
+	return 0;
 }
 
 void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *verdict)

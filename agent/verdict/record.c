@@ -49,9 +49,9 @@ struct record_head {
 	uint16_t pad;
 };
 _Static_assert(sizeof(struct record_head) == 64, "record head: no holes");
-_Static_assert(sizeof(struct record_head) + TEXT_COUNT + SANDBOX_BYTES + BINARY_BYTES + LINEAGE_BYTES +
-			       HOST_BYTES + PROTOCOL_BYTES + METHOD_BYTES + TARGET_BYTES + POLICY_BYTES +
-			       REASON_BYTES <= OSH_VERDICT_BYTES_MAX,
+_Static_assert(sizeof(struct record_head) + TEXT_COUNT + SANDBOX_BYTES + BINARY_BYTES +
+			       LINEAGE_BYTES + HOST_BYTES + PROTOCOL_BYTES + METHOD_BYTES +
+			       TARGET_BYTES + POLICY_BYTES + REASON_BYTES <= OSH_VERDICT_BYTES_MAX,
 	       "the longest record fits");
 
 static const char **text_of(struct osh_verdict *verdict, size_t index)

@@ -117,7 +117,8 @@ static int check_ring(int fd, size_t *ret_bytes, uint32_t *ret_slots)
 	return 0;
 }
 
-static int map_for_writing(int *fd, size_t bytes, uint32_t slots, struct osh_ring_writer **ret_writer)
+static int map_for_writing(int *fd, size_t bytes, uint32_t slots,
+			   struct osh_ring_writer **ret_writer)
 {
 	struct osh_ring_writer *writer = calloc(1, sizeof(*writer));
 	void *memory;
@@ -258,8 +259,8 @@ void osh_ring_publish(struct osh_ring_writer *writer, const struct osh_verdict *
 	} record;
 	struct ring_head *head = writer_head(writer);
 	uint64_t number = __atomic_load_n(&head->next, __ATOMIC_RELAXED);
-	struct ring_slot *slot = (struct ring_slot *)(void *)(writer->memory + HEAD_BYTES) +
-				 (number & (writer->slots - 1));
+	void *slots = writer->memory + HEAD_BYTES;
+	struct ring_slot *slot = (struct ring_slot *)slots + (number & (writer->slots - 1));
 	size_t len = osh_verdict_encode(verdict, record.bytes);
 
 	/* The last word is written whole: no byte of the stack behind the record. */
@@ -298,8 +299,9 @@ static void lose(struct osh_ring_reader *reader, uint64_t count)
 /* Copy the wanted record if it is whole before and after. */
 static bool copy_record(const struct osh_ring_reader *reader, char *room, size_t *ret_len)
 {
-	const struct ring_slot *slot = (const struct ring_slot *)(const void *)(reader->memory + HEAD_BYTES) +
-				       (reader->next & (reader->slots - 1));
+	const void *slots = reader->memory + HEAD_BYTES;
+	const struct ring_slot *slot =
+		(const struct ring_slot *)slots + (reader->next & (reader->slots - 1));
 	uint64_t whole = 2 * reader->next + 2;
 	uint64_t len;
 
@@ -340,7 +342,8 @@ int osh_ring_read(struct osh_ring_reader *reader, char *room, struct osh_verdict
 		lose(reader, overwritten(reader, written));
 		/* Published and not whole any more: the writer is overwriting it. Whole but
 		 * not a record: a hostile writer. Lost either way. */
-		if (!copy_record(reader, room, &len) || osh_verdict_decode(room, len, ret_verdict) < 0) {
+		if (!copy_record(reader, room, &len) ||
+		    osh_verdict_decode(room, len, ret_verdict) < 0) {
 			lose(reader, 1);
 			continue;
 		}
@@ -365,7 +368,8 @@ void osh_ring_wait(struct osh_ring_reader *reader, int timeout_ms)
 
 	if (__atomic_load_n(&head->next, __ATOMIC_ACQUIRE) > reader->next)
 		return;
-	(void)syscall(SYS_futex, &head->wake, FUTEX_WAIT, wake, timeout_ms < 0 ? NULL : &timeout, NULL, 0);
+	(void)syscall(SYS_futex, &head->wake, FUTEX_WAIT, wake, timeout_ms < 0 ? NULL : &timeout,
+		      NULL, 0);
 }
 
 uint64_t osh_ring_lost(const struct osh_ring_reader *reader)

@@ -23,7 +23,8 @@ void osh_ring_writer_free(struct osh_ring_writer *writer);
 /* The memfd, borrowed. */
 int osh_ring_writer_fd(const struct osh_ring_writer *writer);
 /* A new read-only descriptor of the same memory, to hand to a reader that must
- * not write (opened through /proc/self/fd). Returns it or -errno. */
+ * not write (opened through /proc/self/fd). From the first call on the ring is sealed:
+ * today's writer goes on, no other can ever map it for writing. Returns it or -errno. */
 int osh_ring_reader_fd(const struct osh_ring_writer *writer);
 
 /* Publish one record: encode, then make visible with its sequence number

@@ -27,8 +27,8 @@ struct osh_sandbox_log {
 
 int osh_sandbox_log_open(const char *path, struct osh_sandbox_log **ret_log)
 {
-	_cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-				   0644);
+	const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	_cleanup_fd_ int fd = open(path, flags, 0644);
 	struct osh_sandbox_log *log;
 	struct stat st;
 

@@ -1,113 +1,265 @@
-/* Descriptors: whole files, replaced files, sealed memory, passing. */
+/* Descriptors: whole reads and writes, files replaced, sealed memory, passing. */
 #include "base/fd.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/oshp-fd-XXXXXX";
-static char path[128];
+static char home[] = "/tmp/osh-test-fd-XXXXXX";
+static char path[128], temporary[160];
 
-static void begin(void)
+static void make_home(void)
 {
-	cr_assert(mkdtemp(dir));
-	snprintf(path, sizeof(path), "%s/file", dir);
+	cr_assert_not_null(mkdtemp(home));
+	snprintf(path, sizeof(path), "%s/file", home);
+	snprintf(temporary, sizeof(temporary), "%s.new", path);
 }
 
-static void end(void)
+static void remove_home(void)
 {
 	unlink(path);
-	rmdir(dir);
+	unlink(temporary);
+	rmdir(home);
 }
 
-TestSuite(fd, .init = begin, .fini = end);
+TestSuite(fd, .init = make_home, .fini = remove_home);
 
-Test(fd, replace_and_read)
+static bool is_open(int fd)
 {
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+Test(fd, close_keeps_errno_and_takes_nothing)
+{
+	int fd = open("/dev/null", O_RDONLY);
+
+	errno = ENOTTY;
+	cr_expect_eq(osh_close(fd), -1);
+	cr_expect_not(is_open(fd));
+	errno = ENOTTY;
+	cr_expect_eq(osh_close(-1), -1);
+	cr_expect_eq(errno, ENOTTY);
+}
+
+Test(fd, cleanup_and_take)
+{
+	int kept, lost;
+
+	{
+		_cleanup_fd_ int fd = open("/dev/null", O_RDONLY);
+		_cleanup_fd_ int other = open("/dev/null", O_RDONLY);
+
+		lost = other;
+		kept = osh_take_fd(&fd);
+		cr_expect_eq(fd, -1);
+	}
+	cr_expect(is_open(kept));
+	cr_expect_not(is_open(lost));
+	close(kept);
+}
+
+static void *write_slowly(void *fd)
+{
+	for (const char *c = "slowly"; *c; c++)
+		cr_assert_eq(write(*(int *)fd, c, 1), 1);
+	close(*(int *)fd);
+	return NULL;
+}
+
+Test(fd, read_full_waits_for_all_and_knows_the_end)
+{
+	char buf[16] = "";
+	pthread_t thread;
+	int ends[2];
+
+	cr_assert_eq(pipe(ends), 0);
+	cr_assert_eq(pthread_create(&thread, NULL, write_slowly, &ends[1]), 0);
+	cr_expect_eq(osh_read_full(ends[0], buf, 6), 0);
+	cr_expect_str_eq(buf, "slowly");
+	cr_expect_eq(osh_read_full(ends[0], buf, 1), -ENODATA);
+	cr_expect_eq(osh_read_full(ends[0], buf, 0), 0);
+	pthread_join(thread, NULL);
+	close(ends[0]);
+	cr_expect_eq(osh_read_full(-1, buf, 1), -EBADF);
+	cr_expect_eq(osh_write_full(-1, buf, 1), -EBADF);
+}
+
+Test(fd, replace_file_swaps_whole_files)
+{
+	char *text;
 	struct stat st;
-	char *data;
 	size_t len;
 
-	cr_assert(osh_replace_file(path, "old", 3, 0600) == 0);
-	cr_assert(osh_replace_file(path, "newer", 5, 0640) == 0);
-	cr_assert(osh_read_file(path, 5, &data, &len) == 0);
-	cr_expect(len == 5 && strcmp(data, "newer") == 0);
-	free(data);
-	cr_expect(osh_read_file(path, 4, &data, &len) == -EFBIG);
-	cr_expect(stat(path, &st) == 0 && (st.st_mode & 07777) == 0640);
-	cr_expect(osh_read_file(dir, 100, &data, &len) == -EISDIR);
-	cr_expect(osh_read_file("/nonexistent", 100, &data, &len) == -ENOENT);
-	/* A pipe in place of the file does not hang the reader. */
+	umask(0);
+	cr_assert_eq(osh_replace_file(path, "one", 3, 0600), 0);
+	cr_assert_eq(stat(path, &st), 0);
+	cr_expect_eq(st.st_mode & 07777, 0600);
+	/* What a crash left beside it is no hindrance. */
+	cr_assert_eq(symlink("/etc/passwd", temporary), 0);
+	cr_assert_eq(osh_replace_file(path, "second", 6, 0644), 0);
+	cr_assert_eq(osh_read_file(path, 100, &text, &len), 0);
+	cr_expect_str_eq(text, "second");
+	cr_expect_eq(len, 6);
+	cr_expect_neq(access(temporary, F_OK), 0);
+	free(text);
+	snprintf(temporary, sizeof(temporary), "%s/absent/file", home);
+	cr_expect_eq(osh_replace_file(temporary, "x", 1, 0600), -ENOENT);
+}
+
+Test(fd, read_file_is_bounded_and_takes_files_only)
+{
+	char *text = NULL;
+	size_t len = 99;
+
+	cr_expect_eq(osh_read_file(path, 10, &text, &len), -ENOENT);
+	cr_assert_eq(osh_replace_file(path, "0123456789", 10, 0600), 0);
+	cr_expect_eq(osh_read_file(path, 9, &text, &len), -EFBIG);
+	cr_expect_null(text);
+	cr_expect_eq(len, 99);
+	cr_assert_eq(osh_read_file(path, 10, &text, &len), 0);
+	cr_expect_str_eq(text, "0123456789");
+	free(text);
+	cr_expect_eq(osh_read_file(home, 10, &text, &len), -EISDIR);
+	cr_expect_eq(osh_read_file("/dev/null", 10, &text, &len), -EINVAL);
 	unlink(path);
-	cr_assert(mkfifo(path, 0600) == 0);
-	cr_expect(osh_read_file(path, 100, &data, &len) == -EINVAL);
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	cr_expect_eq(osh_read_file(path, 10, &text, &len), -EINVAL, "a FIFO must not hang us");
+	unlink(path);
+	cr_assert_eq(osh_replace_file(path, "", 0, 0600), 0);
+	cr_assert_eq(osh_read_file(path, 0, &text, &len), 0, "an empty file is a file");
+	cr_expect_str_eq(text, "");
+	free(text);
 }
 
-/* A failure leaves the old file and nothing beside it. */
-Test(fd, replace_fails_whole)
+/* Files of /proc report no size. */
+Test(fd, read_file_reads_what_has_no_size)
 {
-	char beside[160];
+	char *text;
+	size_t len;
 
-	snprintf(beside, sizeof(beside), "%s.new", path);
-	cr_assert(mkdir(path, 0700) == 0);
-	cr_expect(osh_replace_file(path, "x", 1, 0600) < 0);
-	cr_expect(access(beside, F_OK) < 0 && errno == ENOENT);
-	rmdir(path);
+	cr_assert_eq(osh_read_file("/proc/self/status", 1 << 20, &text, &len), 0);
+	cr_expect_not_null(strstr(text, "Pid:"));
+	free(text);
 }
 
-Test(fd, sealed)
+Test(fd, a_sealed_memfd_stays_as_it_is)
 {
-	int fd = osh_memfd_sealed("oshp", "bytes", 5);
-	char buf[5];
+	int fd = osh_memfd_sealed("test", "bytes", 5);
+	char buf[8] = "";
 
-	cr_assert(fd >= 0);
-	cr_expect(lseek(fd, 0, SEEK_SET) == 0 && osh_read_full(fd, buf, 5) == 0);
-	cr_expect(memcmp(buf, "bytes", 5) == 0);
-	cr_expect(osh_read_full(fd, buf, 1) == -ENODATA);
-	cr_expect(write(fd, "x", 1) < 0 && errno == EPERM);
-	cr_expect(ftruncate(fd, 1) < 0 && errno == EPERM);
-	cr_expect(mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
+	cr_assert_geq(fd, 0);
+	cr_expect_eq(pread(fd, buf, sizeof(buf), 0), 5);
+	cr_expect_str_eq(buf, "bytes");
+	cr_expect_lt(pwrite(fd, "x", 1, 0), 0);
+	cr_expect_lt(ftruncate(fd, 0), 0);
+	cr_expect_lt(ftruncate(fd, 100), 0);
+	cr_expect_eq(mmap(NULL, 5, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	cr_expect_lt(fcntl(fd, F_ADD_SEALS, 0), 0);
+	cr_expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	close(fd);
 }
 
-static size_t open_descriptors(void)
+Test(fd, flags)
 {
-	size_t count = 0;
+	int fd = open("/dev/null", O_RDONLY);
 
-	for (int fd = 0; fd < 256; fd++)
-		count += fcntl(fd, F_GETFD) >= 0;
+	cr_expect_eq(osh_set_nonblocking(fd), 0);
+	cr_expect(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	cr_expect_eq(osh_set_cloexec(fd, 1), 0);
+	cr_expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	cr_expect_eq(osh_set_cloexec(fd, 0), 0);
+	cr_expect_not(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	close(fd);
+	cr_expect_eq(osh_set_nonblocking(fd), -EBADF);
+}
+
+/* ---- Passing --------------------------------------------------------------------------- */
+
+static int count_open(void)
+{
+	int count = 0;
+
+	for (int fd = 0; fd < 200; fd++)
+		count += is_open(fd);
 	return count;
 }
 
-Test(fd, passing)
+Test(fd, descriptors_travel_with_their_message)
 {
-	int pair[2], out[3] = { 0, 1, 2 }, in[OSH_FDS_MAX];
-	size_t len, count, before;
-	char buf[16];
+	int socks[2], ends[2], got[4] = { -1, -1, -1, -1 };
+	size_t len = 0, count = 0;
+	char buf[16] = "";
 
-	cr_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
-	cr_assert(osh_send_fds(pair[0], "hello", 5, out, 3) == 0);
-	cr_assert(osh_recv_fds(pair[1], buf, sizeof(buf), &len, in, OSH_FDS_MAX, &count) == 0);
-	cr_expect(len == 5 && count == 3);
-	for (size_t i = 0; i < count; i++) {
-		cr_expect(fcntl(in[i], F_GETFD) & FD_CLOEXEC);
-		close(in[i]);
-	}
-	/* Too many, or too long: refused whole, and nothing stays open. */
-	before = open_descriptors();
-	cr_assert(osh_send_fds(pair[0], "hello", 5, out, 3) == 0);
-	cr_expect(osh_recv_fds(pair[1], buf, sizeof(buf), &len, in, 2, &count) == -EMSGSIZE);
-	cr_assert(osh_send_fds(pair[0], "a longer message", 16, out, 3) == 0);
-	cr_expect(osh_recv_fds(pair[1], buf, 5, &len, in, OSH_FDS_MAX, &count) == -EMSGSIZE);
-	cr_expect(open_descriptors() == before, "%zu, then %zu", before, open_descriptors());
-	close(pair[0]);
-	cr_assert(osh_recv_fds(pair[1], buf, sizeof(buf), &len, in, OSH_FDS_MAX, &count) == 0);
-	cr_expect(len == 0, "the peer closed");
-	close(pair[1]);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
+	cr_assert_eq(pipe(ends), 0);
+	cr_assert_eq(osh_send_fds(socks[0], "two", 4, ends, 2), 0);
+	cr_assert_eq(osh_send_fds(socks[0], "none", 5, NULL, 0), 0);
+	cr_assert_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, got, 4, &count), 0);
+	cr_expect_str_eq(buf, "two");
+	cr_expect_eq(count, 2);
+	cr_expect(fcntl(got[0], F_GETFD) & FD_CLOEXEC);
+	cr_assert_eq(write(got[1], "p", 1), 1);
+	cr_assert_eq(read(ends[0], buf, 1), 1);
+	cr_expect_eq(buf[0], 'p');
+	cr_assert_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, got + 2, 2, &count), 0);
+	cr_expect_str_eq(buf, "none");
+	cr_expect_eq(count, 0);
+	close(socks[0]);
+	cr_assert_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, NULL, 0, &count), 0);
+	cr_expect_eq(len, 0, "the peer closed");
+}
+
+Test(fd, surplus_descriptors_and_long_messages_are_errors_that_leak_nothing)
+{
+	int socks[2], null = open("/dev/null", O_RDONLY), got[1], before;
+	int many[3] = { null, null, null };
+	size_t len = 0, count = 0;
+	char buf[4];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
+	before = count_open();
+	cr_assert_eq(osh_send_fds(socks[0], "x", 1, many, 3), 0);
+	cr_expect_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, got, 1, &count), -EMSGSIZE);
+	cr_assert_eq(osh_send_fds(socks[0], "x", 1, many, 1), 0);
+	cr_expect_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, NULL, 0, &count), -EMSGSIZE);
+	cr_assert_eq(osh_send_fds(socks[0], "too long", 9, many, 1), 0);
+	cr_expect_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, got, 1, &count), -EMSGSIZE);
+	cr_expect_eq(count_open(), before);
+	cr_expect_eq(osh_send_fds(socks[0], "x", 1, many, OSH_FDS_MAX + 1), -EINVAL);
+	/* The twin: what fits arrives. */
+	cr_assert_eq(osh_send_fds(socks[0], "x", 1, many, 1), 0);
+	cr_expect_eq(osh_recv_fds(socks[1], buf, sizeof(buf), &len, got, 1, &count), 0);
+	cr_expect_eq(count, 1);
+}
+
+Test(fd, a_full_socket_says_so)
+{
+	int socks[2], r;
+	char block[4096] = "";
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, socks), 0);
+	do
+		r = osh_send_fds(socks[0], block, sizeof(block), NULL, 0);
+	while (r == 0);
+	cr_expect_eq(r, -EAGAIN);
+	/* The twin: room again, and it goes. */
+	cr_assert_eq(read(socks[1], block, sizeof(block)), (ssize_t)sizeof(block));
+	cr_expect_eq(osh_send_fds(socks[0], block, 1, NULL, 0), 0);
+}
+
+Test(fd, a_gone_peer_is_an_error_and_no_signal)
+{
+	int socks[2];
+
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, socks), 0);
+	close(socks[1]);
+	cr_expect_eq(osh_send_fds(socks[0], "x", 1, NULL, 0), -EPIPE);
 }

@@ -110,6 +110,23 @@ Test(line, dns_question)
 			 "[reason:too many names]");
 }
 
+Test(line, a_note_of_the_agent_is_no_connection)
+{
+	struct osh_verdict verdict = {
+		.time_ns = put.time_ns,
+		.decision = OSH_VERDICT_ALLOW,
+		.engine = OSH_ENGINE_POLICY,
+		.protocol = "sandbox",
+		.reason = "policy revision 2 is in force",
+	};
+
+	cr_expect_str_eq(line_of(&verdict),
+			 "2026-01-02T03:04:05.678Z SANDBOX:NOTE [INFO] policy revision 2 is in force");
+	/* A denial is never shown as a note. */
+	verdict.decision = OSH_VERDICT_DENY;
+	cr_expect_not_null(strstr(line_of(&verdict), "[MED] DENIED"));
+}
+
 static void expect_clean(const char *line)
 {
 	for (const char *p = line; *p; p++)
@@ -187,6 +204,60 @@ Test(json, round_trip)
 	free(again);
 	json_decref(second);
 	json_decref(json);
+}
+
+static void expect_same_text(const struct osh_verdict *verdict)
+{
+	json_t *json = osh_verdict_json(verdict);
+	char *want = json_dumps(json, JSON_COMPACT | JSON_ENSURE_ASCII);
+	char text[8192];
+	size_t len = osh_verdict_json_text(verdict, text, sizeof(text));
+
+	cr_expect_str_eq(text, want);
+	cr_expect_eq(len, strlen(want));
+	for (size_t size = 1; size <= len; size++)
+		cr_assert_eq(osh_verdict_json_text(verdict, text, size), 0, "no room in %zu", size);
+	free(want);
+	json_decref(json);
+}
+
+Test(json, the_text_is_what_jansson_writes)
+{
+	const struct osh_verdict none = { .id = 1 };
+	struct osh_verdict verdict = put;
+
+	expect_same_text(&put);
+	expect_same_text(&none);
+	verdict.binary = "/tmp/\xff\xfe";
+	verdict.target = "/caf\xc3\xa9/\xf0\x9f\x90\x9a/\x1b\t\"\\/\x7f";
+	verdict.reason = "\xe2\x80\xae";
+	verdict.id = UINT64_MAX;
+	verdict.sandbox_id = UINT64_MAX;
+	verdict.pid = UINT32_MAX;
+	expect_same_text(&verdict);
+}
+
+/* Days that calendars get wrong; the answers are those of date(1). */
+Test(json, dates)
+{
+	static const struct { uint64_t seconds; const char *text; } rows[] = {
+		{ 0, "1970-01-01T00:00:00.000000000Z" },
+		{ 951782399, "2000-02-28T23:59:59.000000000Z" },
+		{ 951782400, "2000-02-29T00:00:00.000000000Z" },
+		{ 951868800, "2000-03-01T00:00:00.000000000Z" },
+		{ 1709164800, "2024-02-29T00:00:00.000000000Z" },
+		{ 1767225599, "2025-12-31T23:59:59.000000000Z" },
+		{ 4107542400, "2100-03-01T00:00:00.000000000Z" },
+		{ 18446744073, "2554-07-21T23:34:33.000000000Z" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		const struct osh_verdict verdict = { .id = 1, .time_ns = rows[i].seconds * 1000000000u };
+		json_t *json = osh_verdict_json(&verdict);
+
+		cr_expect_str_eq(json_string_value(json_object_get(json, "time")), rows[i].text);
+		json_decref(json);
+	}
 }
 
 Test(json, absent_fields_are_left_out)

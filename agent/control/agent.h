@@ -1,0 +1,45 @@
+/* The agent: what every part of the control folder works on. One thread, one loop. */
+#ifndef OSH_CONTROL_AGENT_H
+#define OSH_CONTROL_AGENT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "control/config.h"
+
+struct osh_agent_sandbox;
+struct osh_kernel;
+struct osh_recorder;
+struct osh_refusals;
+struct osh_sandbox_host;
+struct osh_server;
+struct osh_supervisor;
+
+struct osh_agent {
+	const struct osh_config *config;
+	char provider_dir[PATH_MAX]; /* STATE_DIR/providers */
+	int64_t started;             /* Unix seconds */
+	int state_lock_fd, run_lock_fd;
+	bool is_adopted;             /* the list of sandboxes is complete */
+	struct osh_loop *loop;
+	struct osh_io signal_io;
+	struct osh_sandbox_host *host;
+	struct osh_kernel *kernel;
+	struct osh_supervisor *supervisor;
+	struct osh_recorder *recorder;
+	struct osh_refusals *refusals;
+	struct osh_server *server;
+	struct osh_agent_sandbox *sandboxes; /* control/lifecycle.h */
+	size_t sandbox_count;
+};
+
+/* Start, serve until SIGTERM or SIGINT, stop. Sandboxes keep running; without one,
+ * nothing of the agent is left on the host but its state directory. Returns 0 or
+ * -errno with a message when it could not start or the loop failed. */
+int osh_agent_run(const struct osh_config *config, struct osh_err *err);
+
+#endif

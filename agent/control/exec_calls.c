@@ -1,0 +1,196 @@
+/* Running programs in sandboxes for connections. */
+#include "control/exec.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "control/agent.h"
+#include "control/call.h"
+#include "control/lifecycle.h"
+#include "sandbox/sandbox.h"
+
+#define ARGUMENTS_MAX 4096
+#define ENVIRONMENT_MAX 256
+#define SESSIONS_PER_SANDBOX_MAX 256
+#define STATUS_KILLED (128 + 9)
+
+/* A program and the call that waits for it. */
+struct osh_session {
+	struct osh_session *next;
+	struct osh_agent_sandbox *sandbox;
+	struct osh_call *call;
+	bool is_started;
+};
+
+static void free_session(struct osh_session *session)
+{
+	session->call->on_cancel = NULL;
+	session->call->context = NULL;
+	LL_DELETE(session->sandbox->sessions, session);
+	free(session);
+}
+
+static void end_session(struct osh_session *session, int status)
+{
+	struct osh_call *call = session->call;
+
+	free_session(session);
+	osh_call_reply(call, json_pack("{s:i}", "status", status), NULL, 0);
+}
+
+static void fail_session(struct osh_session *session, const struct osh_err *err)
+{
+	struct osh_call *call = session->call;
+
+	free_session(session);
+	/* Never NotFound: it is the program that is missing, not the sandbox. */
+	osh_call_error(call, "Failed", "%s", err->message);
+}
+
+static void on_started(void *context, const struct osh_err *err, pid_t pid, int pty_fd)
+{
+	struct osh_session *session = context;
+
+	if (err) {
+		osh_close(pty_fd);
+		fail_session(session, err);
+		return;
+	}
+	session->is_started = true;
+	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), &pty_fd, pty_fd >= 0);
+	osh_close(pty_fd);
+}
+
+static void on_exit_status(void *context, int status)
+{
+	end_session(context, status);
+}
+
+static void on_cancel(struct osh_call *call)
+{
+	struct osh_session *session = call->context;
+
+	osh_sandbox_spawn_abandon(session->sandbox->instance, session);
+	free_session(session);
+}
+
+void osh_exec_drop(struct osh_agent_sandbox *sandbox)
+{
+	struct osh_err err = { 0 };
+
+	osh_err_set(&err, ECANCELED, "sandbox %s ended before the program started", sandbox->name);
+	while (sandbox->sessions) {
+		struct osh_session *session = sandbox->sessions;
+
+		osh_sandbox_spawn_abandon(sandbox->instance, session);
+		if (session->is_started)
+			end_session(session, STATUS_KILLED);
+		else
+			fail_session(session, &err);
+	}
+}
+
+static bool has_room(const struct osh_agent_sandbox *sandbox)
+{
+	const struct osh_session *session;
+	int count = 0;
+
+	LL_COUNT(sandbox->sessions, session, count);
+	return count < SESSIONS_PER_SANDBOX_MAX;
+}
+
+static void start(struct osh_call *call, struct osh_agent_sandbox *sandbox,
+		  const struct osh_sandbox_command *command)
+{
+	struct osh_session *session = calloc(1, sizeof(*session));
+	struct osh_sandbox_command_events events = {
+		.on_started = on_started, .on_exit = on_exit_status, .context = session
+	};
+	struct osh_err err = { 0 };
+
+	if (!session) {
+		osh_call_error(call, "Failed", "out of memory");
+		return;
+	}
+	session->sandbox = sandbox;
+	session->call = call;
+	LL_PREPEND(sandbox->sessions, session);
+	call->context = session;
+	call->on_cancel = on_cancel;
+	if (osh_sandbox_spawn(sandbox->instance, command, &events, &err) < 0)
+		fail_session(session, &err);
+}
+
+/* What json_unpack cannot check. Returns false when the call has been answered. */
+static bool is_possible(struct osh_call *call, const struct osh_sandbox_command *command,
+			json_int_t rows, json_int_t columns)
+{
+	size_t wanted = command->tty ? 0 : 3;
+
+	if (!call->more) {
+		osh_call_error(call, "Invalid", "SandboxExec answers twice: call it with \"more\"");
+		return false;
+	}
+	if (call->fd_count != wanted) {
+		osh_call_error(call, "Invalid", "SandboxExec takes %zu descriptors here, not %zu", wanted,
+			       call->fd_count);
+		return false;
+	}
+	if (rows < 0 || rows > UINT16_MAX || columns < 0 || columns > UINT16_MAX) {
+		osh_call_error(call, "Invalid", "rows and columns must be 0 to %d", UINT16_MAX);
+		return false;
+	}
+	if (!command->argv[0]) {
+		osh_call_error(call, "Invalid", "argv is empty: name a program");
+		return false;
+	}
+	return true;
+}
+
+static void exec_in_sandbox(struct osh_call *call)
+{
+	struct osh_sandbox_command command = { .stdio = { -1, -1, -1 } };
+	_cleanup_free_ const char **argv = NULL;
+	_cleanup_free_ const char **env = NULL;
+	json_t *argv_json, *env_json = NULL;
+	json_int_t rows = 0, columns = 0;
+	struct osh_agent_sandbox *sandbox;
+	const char *name;
+	int tty;
+
+	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I", "name", &name, "argv", &argv_json,
+			     "env", &env_json, "cwd", &command.cwd, "tty", &tty, "rows", &rows, "columns",
+			     &columns))
+		return;
+	sandbox = osh_call_sandbox(call, name, true);
+	if (!sandbox)
+		return;
+	argv = osh_call_strings(call, "argv", argv_json, ARGUMENTS_MAX);
+	if (!argv)
+		return;
+	env = osh_call_strings(call, "env", env_json, ENVIRONMENT_MAX);
+	if (!env)
+		return;
+	command.argv = argv;
+	command.env = env;
+	command.tty = tty;
+	command.rows = (uint16_t)rows;
+	command.columns = (uint16_t)columns;
+	if (!is_possible(call, &command, rows, columns))
+		return;
+	if (!has_room(sandbox)) {
+		osh_call_error(call, "Failed", "%d programs run in %s for callers already",
+			       SESSIONS_PER_SANDBOX_MAX, name);
+		return;
+	}
+	if (!tty)
+		memcpy(command.stdio, call->fds, sizeof(command.stdio)); /* borrowed: duplicated */
+	start(call, sandbox, &command);
+}
+
+const struct osh_method osh_exec_methods[] = {
+	{ "SandboxExec", exec_in_sandbox },
+	{ 0 },
+};

@@ -1,0 +1,98 @@
+/* Sandboxes as the agent sees them: made in the order that sandbox.h asks for, with
+ * every step undone when a later one fails; adopted at start; ended.
+ *
+ * CREATING -> RUNNING (every worker enforces its policy) -> DEAD (its init ended).
+ * A sandbox that is not RUNNING runs nothing of a user's. */
+#ifndef OSH_CONTROL_LIFECYCLE_H
+#define OSH_CONTROL_LIFECYCLE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uthash.h>
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "base/str.h"
+#include "control/state.h"
+#include "openshell/limits.h"
+#include "policy/policy.h"
+
+struct osh_agent;
+struct osh_agent_sandbox;
+struct osh_publication;
+struct osh_sandbox_instance;
+struct osh_sandbox_log;
+struct osh_session;
+
+enum osh_agent_sandbox_state {
+	OSH_AGENT_SANDBOX_CREATING,
+	OSH_AGENT_SANDBOX_RUNNING,
+	OSH_AGENT_SANDBOX_DEAD,
+	OSH_AGENT_SANDBOX_STATE_COUNT,
+};
+
+/* The outcome of a creation. `err` NULL: it runs. Else everything was undone and
+ * `sandbox` is about to go. */
+typedef void osh_created_fn(void *context, struct osh_agent_sandbox *sandbox, const struct osh_err *err);
+
+struct osh_agent_sandbox {
+	UT_hash_handle hh; /* by id, in order of creation */
+	struct osh_agent *agent;
+	struct osh_sandbox_instance *instance; /* NULL: gone, about to be freed */
+	enum osh_agent_sandbox_state state;
+	char name[OSH_NAME_MAX];
+	uint64_t id; /* cgroup id */
+	bool keep;
+	bool in_kernel, in_proxy;
+	struct osh_sandbox_log *log;
+	bool log_is_dirty;
+	struct osh_revisions revisions;
+	struct osh_credentials credentials;
+	uint64_t allowed, audited, denied;
+	const void *owner;                     /* the connection whose end deletes it; NULL none */
+	osh_created_fn *created;               /* while CREATING on request */
+	void *created_context;
+	struct osh_session *sessions;          /* control/exec_calls.c */
+	struct osh_publication *publications;  /* control/publish.c */
+	struct osh_deferred later;
+};
+
+struct osh_creation {
+	const char *name; /* valid, or NULL: one is made up */
+	const struct osh_policy_doc *policy;
+	struct osh_str policy_text;
+	const char *const *providers; /* NULL-terminated names */
+	const char *const *env;       /* NULL-terminated KEY=VALUE */
+	bool keep;
+	const void *owner;
+	osh_created_fn *created;
+	void *context;
+};
+
+/* Begin a creation; `created` runs once, later. *ret_warnings (malloc'ed, NULL when
+ * there are none) has one per line. On failure nothing is left. */
+int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *creation,
+			 struct osh_agent_sandbox **ret_sandbox, char **ret_warnings,
+			 struct osh_err *err);
+/* The requester went away: `created` will not run. */
+void osh_lifecycle_abandon(struct osh_agent *agent, void *context);
+/* End it and remove everything of it. *sandbox must not be used afterwards. */
+int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* A connection closed: delete what it owned. */
+void osh_lifecycle_owner_gone(struct osh_agent *agent, const void *owner);
+
+/* Take the sandboxes of an earlier agent over. */
+int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err);
+/* The agent stops: let go of all, leaving them running. */
+void osh_lifecycle_release(struct osh_agent *agent);
+
+/* NULL: none of that name or cgroup id. */
+struct osh_agent_sandbox *osh_lifecycle_find(const struct osh_agent *agent, const char *name);
+struct osh_agent_sandbox *osh_lifecycle_find_id(const struct osh_agent *agent, uint64_t id);
+
+/* The Sandbox type of the interface. */
+json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox);
+
+#endif

@@ -1,0 +1,164 @@
+/* Setting and getting the policy of a sandbox. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "control/call.h"
+#include "control/lifecycle.h"
+#include "control/publish.h"
+#include "sandbox/sandbox.h"
+
+#define TIMEOUT_MS 30000
+#define TIMEOUT_MS_MAX (24 * 3600 * 1000)
+
+/* ---- PolicySet ---------------------------------------------------------------------------- */
+
+/* The reply of a call that waits is ready beforehand, in call->context: by the time it is
+ * due a later revision may be the current one. */
+static json_t *make_reply(const struct osh_agent_sandbox *sandbox, json_t *warnings)
+{
+	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
+
+	return json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)revision->number, "policy_hash",
+			 revision->sha256, "warnings", warnings);
+}
+
+static void on_published(void *context, int result)
+{
+	struct osh_call *call = context;
+	json_t *reply = call->context;
+
+	call->on_cancel = NULL;
+	call->context = NULL;
+	if (result == 0) {
+		osh_call_reply(call, reply, NULL, 0);
+		return;
+	}
+	json_decref(reply);
+	if (result == -ETIMEDOUT)
+		osh_call_error(call, "Timeout",
+			       "the policy is set, but not every worker has confirmed it in time");
+	else
+		osh_call_error(call, "Failed", "the sandbox ended while its policy was set");
+}
+
+static void on_cancel(struct osh_call *call)
+{
+	const char *name = json_string_value(json_object_get(call->parameters, "name"));
+	struct osh_agent_sandbox *sandbox = osh_lifecycle_find(call->agent, name);
+
+	if (sandbox)
+		osh_publish_abandon(sandbox, call);
+	json_decref(call->context);
+}
+
+/* Static sections apply at creation: say so where they differ from what was applied. */
+static void warn_of_static(const struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+			   json_t *warnings)
+{
+	char digests[OSH_SECTION_COUNT][OSH_SHA256_HEX];
+	char text[160];
+
+	if (osh_state_digest_static(osh_policy_doc_static(policy), digests) < 0)
+		return;
+	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
+		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0)
+			continue;
+		snprintf(text, sizeof(text),
+			 "%s applies at creation only: this sandbox keeps what it was created with",
+			 osh_section_name((enum osh_section)i));
+		osh_call_add_warning(warnings, text);
+	}
+}
+
+static void publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,
+		    const struct osh_policy_doc *policy, struct osh_str text, bool wait,
+		    uint64_t timeout_ms, json_t *warnings)
+{
+	struct osh_err err = { 0 };
+	int r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0, wait ? on_published : NULL,
+				call, &err);
+
+	if (r < 0) {
+		json_decref(warnings);
+		osh_call_fail(call, &err);
+		return;
+	}
+	if (!wait) {
+		osh_call_reply(call, make_reply(sandbox, warnings), NULL, 0);
+		return;
+	}
+	call->context = make_reply(sandbox, warnings);
+	call->on_cancel = on_cancel;
+}
+
+static void set_policy(struct osh_call *call)
+{
+	const char *name, *text, *sha256;
+	json_int_t timeout_ms = TIMEOUT_MS;
+	struct osh_policy_doc *policy = NULL;
+	struct osh_agent_sandbox *sandbox;
+	json_t *warnings = NULL;
+	size_t len;
+	int wait;
+
+	if (!osh_call_unpack(call, "s:s, s:s%, s:s, s:b, s?I", "name", &name, "policy", &text, &len,
+			     "policy_sha256", &sha256, "wait", &wait, "timeout_ms", &timeout_ms))
+		return;
+	if (timeout_ms < 1 || timeout_ms > TIMEOUT_MS_MAX) {
+		osh_call_error(call, "Invalid", "timeout_ms must be 1 to %d", TIMEOUT_MS_MAX);
+		return;
+	}
+	sandbox = osh_call_sandbox(call, name, true);
+	if (!sandbox || !osh_call_policy(call, text, len, sha256, &policy, &warnings))
+		return;
+	warn_of_static(sandbox, policy, warnings);
+	publish(call, sandbox, policy, osh_str_n(text, len), wait, (uint64_t)timeout_ms, warnings);
+	osh_policy_doc_free(policy);
+}
+
+/* ---- PolicyGet ---------------------------------------------------------------------------- */
+
+static void get_policy(struct osh_call *call)
+{
+	_cleanup_free_ char *text = NULL;
+	const struct osh_revision *revision;
+	struct osh_agent_sandbox *sandbox;
+	struct osh_err err = { 0 };
+	json_int_t number = 0;
+	const char *name;
+	size_t len = 0;
+
+	if (!osh_call_unpack(call, "s:s, s?I", "name", &name, "revision", &number))
+		return;
+	sandbox = osh_call_sandbox(call, name, false);
+	if (!sandbox)
+		return;
+	if (number < 0 || number > UINT32_MAX) {
+		osh_call_error(call, "Invalid", "revision must be a number from 1");
+		return;
+	}
+	if (number == 0)
+		number = sandbox->revisions.current;
+	revision = osh_revisions_find(&sandbox->revisions, (uint32_t)number);
+	if (!revision) {
+		osh_call_error(call, "NotFound", "sandbox %s has no policy revision %" PRIu32, name,
+			       (uint32_t)number);
+		return;
+	}
+	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) < 0) {
+		osh_call_error(call, "Failed", "%s", err.message);
+		return;
+	}
+	osh_call_reply(call,
+		       json_pack("{s:s%, s:I, s:s}", "policy", text, len, "revision", number, "policy_hash",
+				 revision->sha256),
+		       NULL, 0);
+}
+
+const struct osh_method osh_policy_methods[] = {
+	{ "PolicySet", set_policy },
+	{ "PolicyGet", get_policy },
+	{ 0 },
+};

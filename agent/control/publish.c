@@ -1,0 +1,236 @@
+#include "control/publish.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <utlist.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "control/agent.h"
+#include "control/lifecycle.h"
+#include "control/recorder.h"
+#include "kernel/kernel.h"
+#include "proxy/supervisor.h"
+#include "sandbox/sandbox.h"
+
+/* A revision on its way into force. */
+struct osh_publication {
+	struct osh_publication *next;
+	struct osh_agent_sandbox *sandbox;
+	uint32_t revision;
+	bool is_adopted; /* in force before; nothing new to tell */
+	struct osh_timer deadline;
+	osh_published_fn *done;
+	void *context;
+};
+
+static void answer(struct osh_publication *publication, int result)
+{
+	osh_published_fn *done = publication->done;
+
+	publication->done = NULL;
+	osh_loop_timer_cancel(publication->sandbox->agent->loop, &publication->deadline);
+	if (done)
+		done(publication->context, result);
+}
+
+static void remove_publication(struct osh_publication *publication)
+{
+	LL_DELETE(publication->sandbox->publications, publication);
+	free(publication);
+}
+
+/* Every worker enforces it. */
+static void on_done(void *context, int result)
+{
+	struct osh_publication *publication = context;
+	struct osh_agent_sandbox *sandbox = publication->sandbox;
+
+	if (result == 0) {
+		osh_revisions_loaded(&sandbox->revisions, publication->revision);
+		if (!publication->is_adopted)
+			osh_recorder_event(sandbox->agent->recorder, sandbox, "policy revision %u in force",
+					   publication->revision);
+	}
+	LL_DELETE(sandbox->publications, publication);
+	answer(publication, result);
+	free(publication);
+}
+
+/* The revision stays in force and may yet be confirmed; the caller waits no longer. */
+static void on_deadline(struct osh_timer *timer)
+{
+	answer(osh_container_of(timer, struct osh_publication, deadline), -ETIMEDOUT);
+}
+
+static int resolve_binary(void *context, const char *path, char *buf, size_t size)
+{
+	return osh_sandbox_resolve(context, path, buf, size);
+}
+
+static int compile(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+		   uint32_t revision, void **ret_image, size_t *ret_len, struct osh_err *err)
+{
+	struct osh_policy_compile_options options = {
+		.revision = revision,
+		.resolve_binary = resolve_binary,
+		.context = sandbox->instance,
+	};
+	int r = osh_policy_compile(policy, &options, ret_image, ret_len);
+
+	if (r == -E2BIG)
+		return osh_err_set(err, E2BIG, "the policy is too large to be compiled: name fewer endpoints");
+	return r < 0 ? osh_err_sys(err, -r, "cannot compile the policy") : 0;
+}
+
+/* The kernel forgets what it was told to deny before the proxy judges by the new policy;
+ * the proxy tags what it tells the kernel with the generation it got with the policy. */
+static int hand_over(struct osh_publication *publication, const void *image, size_t len,
+		     struct osh_err *err)
+{
+	struct osh_agent_sandbox *sandbox = publication->sandbox;
+	struct osh_agent *agent = sandbox->agent;
+	uint32_t generation = 0;
+	int r = osh_kernel_generation_bump(agent->kernel, sandbox->id, &generation);
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "the kernel half does not take the policy of %s", sandbox->name);
+	return osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len, on_done,
+					 publication, err);
+}
+
+static struct osh_publication *new_publication(struct osh_agent_sandbox *sandbox, uint32_t revision)
+{
+	struct osh_publication *publication = calloc(1, sizeof(*publication));
+
+	if (!publication)
+		return NULL;
+	publication->sandbox = sandbox;
+	publication->revision = revision;
+	publication->deadline.on_expire = on_deadline;
+	LL_PREPEND(sandbox->publications, publication);
+	return publication;
+}
+
+static int publish(struct osh_publication *publication, const void *image, size_t len,
+		   uint64_t timeout_ms, struct osh_err *err)
+{
+	struct osh_loop *loop = publication->sandbox->agent->loop;
+	int r = 0;
+
+	if (timeout_ms && osh_loop_timer_set(loop, &publication->deadline, timeout_ms) < 0)
+		r = osh_err_sys(err, ENOMEM, "cannot set a deadline");
+	if (r == 0)
+		r = hand_over(publication, image, len, err);
+	if (r < 0) {
+		osh_loop_timer_cancel(loop, &publication->deadline);
+		remove_publication(publication);
+	}
+	return r;
+}
+
+static uint32_t next_revision(const struct osh_revisions *revisions)
+{
+	return revisions->count ? revisions->items[revisions->count - 1].number + 1 : 1;
+}
+
+int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+		    struct osh_str text, uint64_t timeout_ms, osh_published_fn *done, void *context,
+		    struct osh_err *err)
+{
+	const char *dir = osh_sandbox_dir(sandbox->instance);
+	uint32_t previous = sandbox->revisions.current;
+	uint32_t revision = next_revision(&sandbox->revisions);
+	struct osh_publication *publication;
+	_cleanup_free_ void *image = NULL;
+	size_t len = 0;
+	int r = compile(sandbox, policy, revision, &image, &len, err);
+
+	if (r < 0)
+		return r;
+	r = osh_state_policy_add(dir, &sandbox->revisions, text, time(NULL), err);
+	if (r < 0)
+		return r;
+	publication = new_publication(sandbox, revision);
+	r = publication ? publish(publication, image, len, timeout_ms, err) :
+			  osh_err_sys(err, ENOMEM, "cannot publish the policy");
+	if (r < 0) {
+		struct osh_err ignored = { 0 };
+
+		if (osh_state_policy_failed(dir, &sandbox->revisions, revision, previous, &ignored) < 0)
+			osh_error("%s: %s", sandbox->name, ignored.message);
+		return r;
+	}
+	publication->done = done;
+	publication->context = context;
+	return 0;
+}
+
+/* Parse the stored text again: what a start finds on disk is checked like a new one. */
+static int parse_stored(struct osh_agent_sandbox *sandbox, struct osh_policy_doc **ret_policy,
+			struct osh_err *err)
+{
+	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
+	_cleanup_free_ struct osh_diags *diags = calloc(1, sizeof(*diags));
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r;
+
+	if (!revision || !diags)
+		return osh_err_set(err, diags ? ENOENT : ENOMEM, "no policy revision is in force");
+	r = osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, err);
+	if (r < 0)
+		return r;
+	r = osh_policy_parse(osh_str_n(text, len), diags, ret_policy);
+	if (r < 0)
+		return osh_err_set(err, -r, "stored policy revision %u: %s", revision->number,
+				   diags->count ? diags->items[0].message : "cannot be read");
+	return 0;
+}
+
+int osh_publish_stored(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	struct osh_publication *publication;
+	struct osh_policy_doc *policy = NULL;
+	_cleanup_free_ void *image = NULL;
+	size_t len = 0;
+	int r = parse_stored(sandbox, &policy, err);
+
+	if (r < 0)
+		return r;
+	r = compile(sandbox, policy, sandbox->revisions.current, &image, &len, err);
+	osh_policy_doc_free(policy);
+	if (r < 0)
+		return r;
+	publication = new_publication(sandbox, sandbox->revisions.current);
+	if (!publication)
+		return osh_err_sys(err, ENOMEM, "cannot publish the policy");
+	publication->is_adopted = true;
+	return publish(publication, image, len, 0, err);
+}
+
+void osh_publish_abandon(struct osh_agent_sandbox *sandbox, void *context)
+{
+	struct osh_publication *publication;
+
+	LL_FOREACH(sandbox->publications, publication) {
+		if (publication->done && publication->context == context) {
+			publication->done = NULL;
+			osh_loop_timer_cancel(sandbox->agent->loop, &publication->deadline);
+		}
+	}
+}
+
+void osh_publish_drop(struct osh_agent_sandbox *sandbox)
+{
+	while (sandbox->publications) {
+		struct osh_publication *publication = sandbox->publications;
+
+		if (sandbox->agent->supervisor)
+			osh_supervisor_abandon(sandbox->agent->supervisor, publication);
+		LL_DELETE(sandbox->publications, publication);
+		answer(publication, -ECANCELED);
+		free(publication);
+	}
+}

@@ -1,0 +1,182 @@
+#include "control/recorder.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "control/agent.h"
+#include "control/lifecycle.h"
+#include "verdict/journal.h"
+#include "verdict/ring.h"
+
+#define RING_SLOTS 2048
+
+struct osh_recorder {
+	struct osh_agent *agent;
+	struct osh_ring_writer *ring;
+	struct osh_journal *journal;
+	uint64_t next_id;
+	uint64_t lost;
+	bool is_dirty;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder, struct osh_err *err)
+{
+	struct osh_recorder *recorder = calloc(1, sizeof(*recorder));
+	char dir[PATH_MAX + 16];
+	int r;
+
+	if (!recorder)
+		return osh_err_sys(err, ENOMEM, "cannot open the journal");
+	recorder->agent = agent;
+	snprintf(dir, sizeof(dir), "%s/journal", agent->config->state_dir);
+	r = osh_journal_open(dir, &recorder->journal);
+	if (r < 0)
+		osh_err_sys(err, -r, "cannot open the journal in %.256s", dir);
+	if (r == 0 && (r = osh_ring_create("openshell-verdicts", RING_SLOTS, &recorder->ring)) < 0)
+		osh_err_sys(err, -r, "cannot make the verdict ring");
+	if (r < 0) {
+		osh_recorder_close(recorder);
+		return r;
+	}
+	recorder->next_id = osh_journal_next_id(recorder->journal);
+	*ret_recorder = recorder;
+	return 0;
+}
+
+void osh_recorder_close(struct osh_recorder *recorder)
+{
+	if (!recorder)
+		return;
+	if (recorder->journal && recorder->ring)
+		osh_recorder_flush(recorder);
+	if (recorder->ring)
+		osh_ring_writer_free(recorder->ring);
+	if (recorder->journal)
+		osh_journal_close(recorder->journal);
+	free(recorder);
+}
+
+static void count(struct osh_agent_sandbox *sandbox, enum osh_verdict_decision decision, uint64_t by)
+{
+	switch (decision) {
+	case OSH_VERDICT_ALLOW:
+		sandbox->allowed += by;
+		break;
+	case OSH_VERDICT_AUDIT:
+		sandbox->audited += by;
+		break;
+	case OSH_VERDICT_DENY:
+	case OSH_VERDICT_DECISION_COUNT:
+		sandbox->denied += by;
+		break;
+	}
+}
+
+static void publish(struct osh_recorder *recorder, struct osh_agent_sandbox *sandbox,
+		    struct osh_verdict *verdict)
+{
+	verdict->id = recorder->next_id++;
+	if (!verdict->time_ns)
+		verdict->time_ns = now_ns();
+	if (sandbox)
+		verdict->sandbox = sandbox->name;
+	osh_ring_publish(recorder->ring, verdict);
+	osh_journal_append(recorder->journal, verdict);
+	if (sandbox && sandbox->log) {
+		osh_sandbox_log_append(sandbox->log, verdict);
+		sandbox->log_is_dirty = true;
+	}
+	recorder->is_dirty = true;
+}
+
+void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdict *verdict,
+			  uint64_t how_many)
+{
+	struct osh_agent_sandbox *sandbox = osh_lifecycle_find_id(recorder->agent, verdict->sandbox_id);
+	struct osh_verdict copy = *verdict;
+
+	if (sandbox)
+		count(sandbox, copy.decision, how_many);
+	publish(recorder, sandbox, &copy);
+}
+
+void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sandbox *sandbox,
+			const char *format, ...)
+{
+	char text[512];
+	struct osh_verdict verdict = {
+		.sandbox_id = sandbox->id,
+		.decision = OSH_VERDICT_ALLOW,
+		.engine = OSH_ENGINE_POLICY,
+		.revision = sandbox->revisions.current,
+		.sandbox = sandbox->name,
+		.protocol = "sandbox",
+		.reason = text,
+	};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	osh_info("%s: %s", sandbox->name, text);
+	publish(recorder, osh_lifecycle_find_id(recorder->agent, sandbox->id), &verdict);
+}
+
+void osh_recorder_lost(struct osh_recorder *recorder, uint64_t how_many)
+{
+	recorder->lost += how_many;
+	osh_warning("%llu verdicts of the proxy were overwritten before they were recorded",
+		    (unsigned long long)how_many);
+}
+
+void osh_recorder_flush(struct osh_recorder *recorder)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+
+	if (!recorder->is_dirty)
+		return;
+	recorder->is_dirty = false;
+	osh_ring_flush(recorder->ring);
+	osh_journal_flush(recorder->journal);
+	HASH_ITER(hh, recorder->agent->sandboxes, sandbox, next) {
+		if (sandbox->log_is_dirty)
+			osh_sandbox_log_flush(sandbox->log);
+		sandbox->log_is_dirty = false;
+	}
+}
+
+uint64_t osh_recorder_lost_count(const struct osh_recorder *recorder)
+{
+	return recorder->lost;
+}
+
+uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder)
+{
+	return osh_journal_dropped(recorder->journal);
+}
+
+int osh_recorder_ring_fd(struct osh_recorder *recorder)
+{
+	return osh_ring_reader_fd(recorder->ring);
+}
+
+int osh_recorder_history_fds(struct osh_recorder *recorder, int *ret_fds, size_t max)
+{
+	osh_recorder_flush(recorder);
+	return osh_journal_reader_fds(recorder->journal, ret_fds, max);
+}

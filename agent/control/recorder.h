@@ -1,0 +1,40 @@
+/* Where every verdict passes: it gets its number, and goes to the ring, to the
+ * journal, to its sandbox's log and counters. */
+#ifndef OSH_CONTROL_RECORDER_H
+#define OSH_CONTROL_RECORDER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "openshell/verdict.h"
+
+struct osh_agent;
+struct osh_agent_sandbox;
+struct osh_recorder;
+
+int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder, struct osh_err *err);
+void osh_recorder_close(struct osh_recorder *recorder);
+
+/* A decision about traffic. id, sandbox (the name) and time when it is 0 are filled in
+ * here; `sandbox_id` says whose it is, which need not exist any more. `count` is how
+ * many decisions it stands for. */
+void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdict *verdict,
+			  uint64_t count);
+/* An event in a sandbox's life: recorded like a verdict, counted as none. */
+__attribute__((format(printf, 3, 4)))
+void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sandbox *sandbox,
+			const char *format, ...);
+/* Verdicts of the proxy that were overwritten before the agent read them. */
+void osh_recorder_lost(struct osh_recorder *recorder, uint64_t count);
+/* Make what was recorded visible: at the end of each batch of events. */
+void osh_recorder_flush(struct osh_recorder *recorder);
+
+uint64_t osh_recorder_lost_count(const struct osh_recorder *recorder);
+uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder);
+/* A new read-only descriptor of the ring, owned by the caller, or -errno. */
+int osh_recorder_ring_fd(struct osh_recorder *recorder);
+/* The journal's files, oldest first, owned by the caller. How many, or -errno. */
+int osh_recorder_history_fds(struct osh_recorder *recorder, int *ret_fds, size_t max);
+
+#endif

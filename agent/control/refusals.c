@@ -1,0 +1,350 @@
+#include "control/refusals.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <uthash.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/mem.h"
+#include "control/agent.h"
+#include "control/recorder.h"
+#include "kernel/kernel.h"
+#include "openshell/verdict.h"
+
+/* Different refusals told one by one within a second, over all and per sandbox; what is
+ * beyond is told as one number per sandbox. */
+#define KINDS_MAX 2048
+#define KINDS_PER_SANDBOX_MAX 256
+#define SANDBOXES_MAX 1024
+#define WINDOW_MS 1000
+
+/* What makes two refusals equal. No holes: compared as bytes. */
+struct kind_key {
+	uint64_t sandbox;
+	struct osh_addr dst;
+	uint32_t identity;
+	uint32_t reason;
+	uint32_t sock_type;
+	uint16_t dst_port_host;
+	uint8_t ip_protocol;
+	uint8_t family;
+};
+
+struct kind {
+	UT_hash_handle hh;
+	struct kind_key key;
+	struct osh_event last;
+	uint64_t held_back; /* beyond the first of this window */
+};
+
+struct tally {
+	UT_hash_handle hh;
+	uint64_t sandbox;
+	unsigned kinds;
+	uint64_t beyond; /* refusals of kinds beyond the bound */
+};
+
+struct osh_refusals {
+	struct osh_agent *agent;
+	struct kind *kinds;
+	struct tally *tallies;
+	struct osh_timer window;
+};
+
+/* ---- Words ----------------------------------------------------------------------------- */
+
+static uint32_t low_word_host(const struct osh_addr *addr)
+{
+	return ntohl(addr->word_be[3]);
+}
+
+static bool is_ipv4(const struct osh_addr *addr)
+{
+	return addr->word_be[0] == 0 && addr->word_be[1] == 0 && addr->word_be[2] == htonl(0xffff);
+}
+
+static bool is_synthetic(const struct osh_addr *addr)
+{
+	bool is_twin = addr->word_be[0] == htonl(OSH_SYNTH6_WORD0) && !addr->word_be[1] && !addr->word_be[2];
+
+	return (is_ipv4(addr) || is_twin) && (low_word_host(addr) & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX;
+}
+
+static void address_text(const struct osh_addr *addr, char text[static INET6_ADDRSTRLEN])
+{
+	if (is_ipv4(addr))
+		inet_ntop(AF_INET, &addr->word_be[3], text, INET6_ADDRSTRLEN);
+	else
+		inet_ntop(AF_INET6, addr->word_be, text, INET6_ADDRSTRLEN);
+}
+
+/* The name that was leased behind a synthetic address, else the address. */
+static void host_text(const struct osh_maps *maps, const struct osh_event *event,
+		      char text[static OSH_HOST_MAX])
+{
+	struct osh_lease_key key = { .sandbox = event->sandbox, .addr_host = low_word_host(&event->dst) };
+	struct osh_lease lease;
+
+	if (is_synthetic(&event->dst) && osh_maps_lease_get(maps, &key, &lease) == 0) {
+		snprintf(text, OSH_HOST_MAX, "%.*s", OSH_HOST_MAX - 1, lease.host);
+		return;
+	}
+	address_text(&event->dst, text);
+}
+
+static const char *identity_path(const struct osh_identity *identity, char path[static OSH_PATH_MAX + 16])
+{
+	if (identity->flags & OSH_EXE_NO_PATH)
+		return "(path too long)";
+	snprintf(path, OSH_PATH_MAX + 16, "%.*s%s", OSH_PATH_MAX - 1, identity->path,
+		 identity->flags & OSH_EXE_UNLINKED ? " (no file)" : "");
+	return path;
+}
+
+struct words {
+	char binary[OSH_PATH_MAX + 16];
+	char lineage[OSH_VERDICT_BYTES_MAX];
+	char host[OSH_HOST_MAX];
+	char reason[256];
+};
+
+static void append_ancestor(struct words *words, size_t *used, const struct osh_identity *identity)
+{
+	char path[OSH_PATH_MAX + 16];
+	int n = snprintf(words->lineage + *used, sizeof(words->lineage) - *used, "%s%s",
+			 *used ? " <- " : "", identity_path(identity, path));
+
+	if (n > 0)
+		*used += (size_t)n;
+	if (*used >= sizeof(words->lineage))
+		*used = sizeof(words->lineage) - 1;
+}
+
+static void tell_identity(const struct osh_maps *maps, uint32_t id, struct words *words)
+{
+	struct osh_identity identity;
+	char path[OSH_PATH_MAX + 16];
+	size_t used = 0;
+
+	words->binary[0] = '\0';
+	words->lineage[0] = '\0';
+	if (!id || osh_maps_identity(maps, id, &identity) < 0)
+		return;
+	snprintf(words->binary, sizeof(words->binary), "%s", identity_path(&identity, path));
+	for (int depth = 0; depth < OSH_LINEAGE_MAX && identity.parent; depth++) {
+		if (osh_maps_identity(maps, identity.parent, &identity) < 0)
+			break;
+		append_ancestor(words, &used, &identity);
+	}
+}
+
+static const char *protocol_name(const struct osh_event *event)
+{
+	switch (event->ip_protocol) {
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_UDP:
+		return "udp";
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return "icmp";
+	default:
+		return "socket";
+	}
+}
+
+/* The count stands for this window's equal refusals beyond the first. */
+static void tell_reason(const struct osh_event *event, uint64_t more, struct words *words)
+{
+	const char *text = osh_kernel_reason_text((enum osh_kernel_reason)event->reason);
+	size_t used;
+
+	if (event->reason == OSH_KERNEL_SOCKET_TYPE)
+		snprintf(words->reason, sizeof(words->reason), "%s (family %u, type %u, protocol %u)", text,
+			 event->family, event->sock_type, event->ip_protocol);
+	else
+		snprintf(words->reason, sizeof(words->reason), "%s", text);
+	used = strlen(words->reason);
+	if (more)
+		snprintf(words->reason + used, sizeof(words->reason) - used, " (%llu more within a second)",
+			 (unsigned long long)more);
+}
+
+/* The kernel's clock is CLOCK_BOOTTIME; people's is CLOCK_REALTIME. */
+static uint64_t wall_time_ns(uint64_t boot_ns)
+{
+	struct timespec wall, boot;
+	uint64_t now_boot_ns;
+
+	clock_gettime(CLOCK_REALTIME, &wall);
+	clock_gettime(CLOCK_BOOTTIME, &boot);
+	now_boot_ns = (uint64_t)boot.tv_sec * 1000000000u + (uint64_t)boot.tv_nsec;
+	if (boot_ns > now_boot_ns)
+		boot_ns = now_boot_ns;
+	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec - (now_boot_ns - boot_ns);
+}
+
+static void record(struct osh_refusals *refusals, const struct osh_event *event, uint64_t more)
+{
+	const struct osh_maps *maps = osh_kernel_maps(refusals->agent->kernel);
+	struct words words;
+	struct osh_verdict verdict = {
+		.time_ns = wall_time_ns(event->time_ns),
+		.sandbox_id = event->sandbox,
+		.decision = OSH_VERDICT_DENY,
+		.engine = event->reason == OSH_KERNEL_AGENT_ADDRESS ? OSH_ENGINE_BYPASS : OSH_ENGINE_KERNEL,
+		.pid = event->pid,
+		.dst_port_host = event->dst_port_host,
+		.binary = words.binary,
+		.lineage = words.lineage,
+		.host = words.host,
+		.protocol = protocol_name(event),
+		.reason = words.reason,
+	};
+
+	tell_identity(maps, event->identity, &words);
+	tell_reason(event, more, &words);
+	if (event->reason == OSH_KERNEL_SOCKET_TYPE)
+		verdict.host = NULL; /* none was dialled */
+	else
+		host_text(maps, event, words.host);
+	osh_recorder_verdict(refusals->agent->recorder, &verdict, more ? more : 1);
+}
+
+static void record_beyond(struct osh_refusals *refusals, const struct tally *tally)
+{
+	char reason[128];
+	struct osh_verdict verdict = {
+		.sandbox_id = tally->sandbox,
+		.decision = OSH_VERDICT_DENY,
+		.engine = OSH_ENGINE_KERNEL,
+		.protocol = "socket",
+		.reason = reason,
+	};
+
+	snprintf(reason, sizeof(reason), "%llu more refusals by the kernel within a second, of too many kinds",
+		 (unsigned long long)tally->beyond);
+	osh_recorder_verdict(refusals->agent->recorder, &verdict, tally->beyond);
+}
+
+/* ---- Holding back ------------------------------------------------------------------------ */
+
+static struct tally *get_tally(struct osh_refusals *refusals, uint64_t sandbox)
+{
+	struct tally *tally;
+
+	HASH_FIND(hh, refusals->tallies, &sandbox, sizeof(sandbox), tally);
+	if (tally || HASH_COUNT(refusals->tallies) >= SANDBOXES_MAX)
+		return tally;
+	tally = calloc(1, sizeof(*tally));
+	if (!tally)
+		return NULL;
+	tally->sandbox = sandbox;
+	HASH_ADD(hh, refusals->tallies, sandbox, sizeof(sandbox), tally);
+	return tally;
+}
+
+static struct kind *add_kind(struct osh_refusals *refusals, struct tally *tally,
+			     const struct kind_key *key)
+{
+	struct kind *kind;
+
+	if (tally->kinds >= KINDS_PER_SANDBOX_MAX || HASH_COUNT(refusals->kinds) >= KINDS_MAX)
+		return NULL;
+	kind = calloc(1, sizeof(*kind));
+	if (!kind)
+		return NULL;
+	kind->key = *key;
+	HASH_ADD(hh, refusals->kinds, key, sizeof(*key), kind);
+	tally->kinds++;
+	return kind;
+}
+
+static void on_event(void *context, const struct osh_event *event)
+{
+	struct osh_refusals *refusals = context;
+	struct kind_key key = {
+		.sandbox = event->sandbox,
+		.dst = event->dst,
+		.identity = event->identity,
+		.reason = event->reason,
+		.sock_type = event->sock_type,
+		.dst_port_host = event->dst_port_host,
+		.ip_protocol = event->ip_protocol,
+		.family = event->family,
+	};
+	struct tally *tally = get_tally(refusals, event->sandbox);
+	struct kind *kind;
+
+	if (!refusals->window.slot)
+		(void)osh_loop_timer_set(refusals->agent->loop, &refusals->window, WINDOW_MS);
+	HASH_FIND(hh, refusals->kinds, &key, sizeof(key), kind);
+	if (kind) {
+		kind->last = *event;
+		kind->held_back++;
+		return;
+	}
+	if (tally && !add_kind(refusals, tally, &key)) {
+		tally->beyond++;
+		return;
+	}
+	record(refusals, event, 0);
+}
+
+void osh_refusals_flush(struct osh_refusals *refusals)
+{
+	struct kind *kind, *next_kind;
+	struct tally *tally, *next_tally;
+
+	HASH_ITER(hh, refusals->kinds, kind, next_kind) {
+		if (kind->held_back)
+			record(refusals, &kind->last, kind->held_back);
+		HASH_DEL(refusals->kinds, kind);
+		free(kind);
+	}
+	HASH_ITER(hh, refusals->tallies, tally, next_tally) {
+		if (tally->beyond)
+			record_beyond(refusals, tally);
+		HASH_DEL(refusals->tallies, tally);
+		free(tally);
+	}
+}
+
+static void on_window_end(struct osh_timer *timer)
+{
+	osh_refusals_flush(osh_container_of(timer, struct osh_refusals, window));
+}
+
+int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusals, struct osh_err *err)
+{
+	struct osh_refusals *refusals = calloc(1, sizeof(*refusals));
+	int r;
+
+	if (!refusals)
+		return osh_err_sys(err, ENOMEM, "cannot watch the kernel's refusals");
+	refusals->agent = agent;
+	refusals->window.on_expire = on_window_end;
+	r = osh_kernel_watch(agent->kernel, agent->loop, on_event, refusals);
+	if (r < 0) {
+		free(refusals);
+		return osh_err_sys(err, -r, "cannot watch the kernel's refusals");
+	}
+	*ret_refusals = refusals;
+	return 0;
+}
+
+void osh_refusals_close(struct osh_refusals *refusals)
+{
+	if (!refusals)
+		return;
+	osh_loop_timer_cancel(refusals->agent->loop, &refusals->window);
+	osh_refusals_flush(refusals);
+	free(refusals);
+}

@@ -1,0 +1,197 @@
+/* Creating, listing and deleting sandboxes. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "control/agent.h"
+#include "control/call.h"
+#include "control/embed.h"
+#include "control/lifecycle.h"
+
+#define ENVIRONMENT_MAX 256
+
+/* ---- SandboxCreate ---------------------------------------------------------------------- */
+
+struct create_parameters {
+	const char *name, *policy, *sha256;
+	size_t policy_len;
+	json_t *providers, *env;
+	int keep;
+};
+
+static void on_created(void *context, struct osh_agent_sandbox *sandbox, const struct osh_err *err)
+{
+	struct osh_call *call = context;
+	json_t *warnings = call->context;
+
+	call->context = NULL;
+	call->on_cancel = NULL;
+	if (err) {
+		json_decref(warnings);
+		osh_call_fail(call, err);
+		return;
+	}
+	osh_call_reply(call, json_pack("{s:o, s:o}", "sandbox", osh_lifecycle_json(sandbox), "warnings", warnings),
+		       NULL, 0);
+}
+
+/* The creation goes on; one that is not kept ends with the connection. */
+static void on_create_cancel(struct osh_call *call)
+{
+	osh_lifecycle_abandon(call->agent, call);
+	json_decref(call->context);
+}
+
+static bool is_assignment(const char *item)
+{
+	size_t i = 0;
+
+	for (; item[i] && item[i] != '='; i++) {
+		bool is_letter = osh_ascii_is_alpha(item[i]) || item[i] == '_';
+
+		if (!is_letter && (i == 0 || !osh_ascii_is_digit(item[i])))
+			return false;
+	}
+	return i > 0 && item[i] == '=';
+}
+
+static bool is_environment(struct osh_call *call, const char *const *env)
+{
+	for (; *env; env++) {
+		if (!is_assignment(*env)) {
+			osh_call_error(call, "Invalid", "env: \"%.64s\" is not NAME=VALUE", *env);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* One warning per line, as the sandbox folder gives them. */
+static void add_warning_lines(json_t *warnings, char *lines)
+{
+	char *rest = lines;
+	char *line;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (*line)
+			osh_call_add_warning(warnings, line);
+	}
+}
+
+static void begin_creation(struct osh_call *call, const struct osh_creation *creation, json_t *warnings)
+{
+	_cleanup_free_ char *lines = NULL;
+	struct osh_agent_sandbox *sandbox = NULL;
+	struct osh_err err = { 0 };
+	int r = osh_lifecycle_create(call->agent, creation, &sandbox, &lines, &err);
+
+	if (r < 0) {
+		json_decref(warnings);
+		/* What is missing or taken is the caller's to know; the rest failed here. */
+		osh_call_fail(call, &err);
+		return;
+	}
+	add_warning_lines(warnings, lines);
+	call->context = warnings;
+	call->on_cancel = on_create_cancel;
+}
+
+static void create_with(struct osh_call *call, const struct create_parameters *parameters,
+			const char *const *providers, const char *const *env)
+{
+	struct osh_str text = osh_embed_default_policy();
+	struct osh_policy_doc *policy = NULL;
+	json_t *warnings = NULL;
+	struct osh_creation creation = {
+		.name = parameters->name,
+		.providers = providers,
+		.env = env,
+		.keep = parameters->keep,
+		.owner = call->client,
+		.created = on_created,
+		.context = call,
+	};
+
+	if (!is_environment(call, env))
+		return;
+	if (parameters->policy)
+		text = osh_str_n(parameters->policy, parameters->policy_len);
+	if (!osh_call_policy(call, text.data, text.len, parameters->sha256, &policy, &warnings))
+		return;
+	creation.policy = policy;
+	creation.policy_text = text;
+	begin_creation(call, &creation, warnings);
+	osh_policy_doc_free(policy);
+}
+
+static void create_sandbox(struct osh_call *call)
+{
+	struct create_parameters parameters = { 0 };
+	_cleanup_free_ const char **providers = NULL;
+	_cleanup_free_ const char **env = NULL;
+
+	if (!osh_call_unpack(call, "s?s, s?s%, s?s, s?o, s?o, s:b", "name", &parameters.name, "policy",
+			     &parameters.policy, &parameters.policy_len, "policy_sha256", &parameters.sha256,
+			     "providers", &parameters.providers, "env", &parameters.env, "keep",
+			     &parameters.keep))
+		return;
+	providers = osh_call_strings(call, "providers", parameters.providers, OSH_CREDENTIALS_MAX);
+	if (!providers)
+		return;
+	env = osh_call_strings(call, "env", parameters.env, ENVIRONMENT_MAX);
+	if (env)
+		create_with(call, &parameters, providers, env);
+}
+
+/* ---- The others --------------------------------------------------------------------------- */
+
+static void list_sandboxes(struct osh_call *call)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+	json_t *list;
+
+	if (!osh_call_unpack(call, ""))
+		return;
+	list = json_array();
+	HASH_ITER(hh, call->agent->sandboxes, sandbox, next)
+		json_array_append_new(list, osh_lifecycle_json(sandbox));
+	osh_call_reply(call, json_pack("{s:o}", "sandboxes", list), NULL, 0);
+}
+
+static void get_sandbox(struct osh_call *call)
+{
+	struct osh_agent_sandbox *sandbox;
+	const char *name;
+
+	if (!osh_call_unpack(call, "s:s", "name", &name))
+		return;
+	sandbox = osh_call_sandbox(call, name, false);
+	if (sandbox)
+		osh_call_reply(call, json_pack("{s:o}", "sandbox", osh_lifecycle_json(sandbox)), NULL, 0);
+}
+
+static void delete_sandbox(struct osh_call *call)
+{
+	struct osh_agent_sandbox *sandbox;
+	struct osh_err err = { 0 };
+	const char *name;
+
+	if (!osh_call_unpack(call, "s:s", "name", &name))
+		return;
+	sandbox = osh_call_sandbox(call, name, false);
+	if (!sandbox)
+		return;
+	if (osh_lifecycle_delete(sandbox, &err) < 0)
+		osh_call_error(call, "Failed", "%s", err.message);
+	else
+		osh_call_reply(call, NULL, NULL, 0);
+}
+
+const struct osh_method osh_sandbox_methods[] = {
+	{ "SandboxCreate", create_sandbox },
+	{ "SandboxList", list_sandboxes },
+	{ "SandboxGet", get_sandbox },
+	{ "SandboxDelete", delete_sandbox },
+	{ 0 },
+};

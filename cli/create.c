@@ -1,0 +1,202 @@
+/* `openshell sandbox create`: make a sandbox, run something in it, keep it or
+ * end it. One connection serves all three steps: with --no-keep the sandbox
+ * lives exactly as long as that connection, however this process ends. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "args.h"
+#include "client.h"
+#include "out.h"
+#include "policy_file.h"
+#include "run.h"
+#include "tty.h"
+
+struct values {
+	const char *name, *policy;
+	struct osh_list providers, env;
+	bool no_keep, tty, no_tty;
+};
+
+static const struct osh_option options[] = {
+	{ "name", 'n', "NAME", "its name ([a-z0-9][a-z0-9-]*, at most 63); else one is made up",
+	  OSH_OPTION_TEXT, offsetof(struct values, name) },
+	{ "policy", 0, "FILE", "its policy ('-': standard input); else the shipped default",
+	  OSH_OPTION_TEXT, offsetof(struct values, policy) },
+	{ "provider", 0, "NAME", "give it a provider's credentials; repeatable", OSH_OPTION_LIST,
+	  offsetof(struct values, providers) },
+	{ "env", 0, "KEY=VALUE", "set a variable in it; repeatable", OSH_OPTION_LIST,
+	  offsetof(struct values, env) },
+	{ "no-keep", 0, NULL, "delete it when the command ends", OSH_OPTION_FLAG,
+	  offsetof(struct values, no_keep) },
+	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
+	  offsetof(struct values, tty) },
+	{ "no-tty", 0, NULL, "never give it one", OSH_OPTION_FLAG, offsetof(struct values, no_tty) },
+	OSH_OPTIONS_END,
+};
+
+struct creation {
+	const struct values *values;
+	char *const *argv; /* NULL: a shell, or nothing */
+	bool runs;         /* something runs in it at once */
+	struct osh_policy_file policy;
+	char name[OSH_NAME_MAX];
+};
+
+static json_t *make_list(const struct osh_list *list)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; array && i < list->count; i++) {
+		if (json_array_append_new(array, json_string(list->items[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *make_parameters(const struct creation *creation)
+{
+	const struct values *values = creation->values;
+	json_t *parameters = json_pack("{s:o, s:o, s:b}", "providers", make_list(&values->providers), "env",
+				       make_list(&values->env), "keep", !values->no_keep);
+
+	if (parameters && values->name &&
+	    json_object_set_new(parameters, "name", json_string(values->name)) < 0) {
+		json_decref(parameters);
+		return NULL;
+	}
+	return creation->policy.text ? osh_policy_file_attach(&creation->policy, parameters) : parameters;
+}
+
+/* Standard output belongs to the command when there is one. */
+static void say_created(const struct creation *creation)
+{
+	if (creation->runs)
+		osh_cli_note("sandbox %s created", creation->name);
+	else
+		puts(creation->name);
+}
+
+static int make_sandbox(struct osh_client *client, struct creation *creation)
+{
+	struct osh_wire_reply reply;
+	struct osh_err err = { 0 };
+	int r = osh_client_ask(client, "SandboxCreate", make_parameters(creation), NULL, 0,
+			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	int status = osh_client_exit(r, &reply);
+
+	if (status == OSH_EXIT_OK) {
+		osh_policy_file_report(creation->values->policy, json_object_get(reply.parameters, "warnings"));
+		snprintf(creation->name, sizeof(creation->name), "%s",
+			 osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
+		say_created(creation);
+	} else {
+		osh_policy_file_report(creation->values->policy,
+				       json_object_get(reply.parameters, "diagnostics"));
+		osh_cli_error("%s", err.message);
+	}
+	osh_wire_reply_done(&reply);
+	return status;
+}
+
+/* "gone" includes one that somebody else deleted meanwhile. */
+static bool delete_sandbox(struct osh_client *client, const struct creation *creation)
+{
+	struct osh_wire_reply reply;
+	struct osh_err err = { 0 };
+	int r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name), NULL, 0,
+			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	bool gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
+
+	if (!gone)
+		osh_cli_error("sandbox %s is not deleted: %s", creation->name, err.message);
+	osh_wire_reply_done(&reply);
+	return gone;
+}
+
+static int run_in_sandbox(struct osh_client *client, const struct creation *creation)
+{
+	const struct values *values = creation->values;
+	struct osh_run run = {
+		.sandbox = creation->name,
+		.argv = creation->argv,
+		.tty = osh_run_wants_tty(values->tty, values->no_tty),
+	};
+	struct osh_run_result result = osh_run(client, &run);
+
+	if (!result.started) { /* nothing half made: no sandbox for a command that does not exist */
+		if (delete_sandbox(client, creation))
+			osh_cli_note("sandbox %s deleted again", creation->name);
+		return result.status;
+	}
+	if (values->no_keep) {
+		if (!delete_sandbox(client, creation) && result.status == 0)
+			return OSH_EXIT_FAILED;
+	} else if (isatty(STDERR_FILENO)) {
+		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s", creation->name,
+			     creation->name);
+	}
+	return result.status;
+}
+
+static int create(struct osh_cli *cli, struct creation *creation)
+{
+	_cleanup_client_ struct osh_client client;
+	int status = OSH_EXIT_OK;
+
+	osh_client_init(&client);
+	if (creation->values->policy)
+		status = osh_policy_file_load(creation->values->policy, &creation->policy);
+	if (status == OSH_EXIT_OK)
+		status = osh_client_open(cli, true, &client);
+	if (status == OSH_EXIT_OK)
+		status = make_sandbox(&client, creation);
+	if (status == OSH_EXIT_OK && creation->runs)
+		status = run_in_sandbox(&client, creation);
+	return status;
+}
+
+static int check(const struct osh_command *command, const struct values *values,
+		 const struct osh_args *args)
+{
+	int status;
+
+	if (args->count)
+		return osh_cli_misuse(command, "unexpected argument '%s': put a command behind --, a name"
+					       " behind --name", args->words[0]);
+	if (args->rest && args->rest_count == 0)
+		return osh_cli_misuse(command, "no command given behind --");
+	if (values->tty && values->no_tty)
+		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values->no_keep && !args->rest && !osh_tty_is_interactive())
+		return osh_cli_misuse(command, "--no-keep without a terminal needs a command behind --");
+	if (!osh_args_env(command, &values->env, &status))
+		return status;
+	return OSH_EXIT_OK;
+}
+
+static int run_create(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct values values = { 0 };
+	struct creation creation = { .values = &values };
+	struct osh_args args;
+	int status;
+
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
+		return status;
+	status = check(command, &values, &args);
+	if (status != OSH_EXIT_OK)
+		return status;
+	creation.argv = args.rest;
+	creation.runs = args.rest || osh_tty_is_interactive();
+	status = create(cli, &creation);
+	osh_policy_file_done(&creation.policy);
+	return status;
+}
+
+const struct osh_command osh_command_sandbox_create = {
+	"sandbox create", "[-- COMMAND [ARG...]]", "Make a sandbox and run a command or a shell in it", options,
+	run_create,
+};

@@ -1,0 +1,304 @@
+/* The commands about sandboxes that exist. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "args.h"
+#include "client.h"
+#include "out.h"
+#include "run.h"
+
+/* ---- list ---------------------------------------------------------------------------- */
+
+struct list_values {
+	const char *output;
+};
+
+static const struct osh_option list_options[] = {
+	OSH_OPTION_OUTPUT_LIST(struct list_values),
+	OSH_OPTIONS_END,
+};
+
+static void join_texts(const json_t *array, char *buf, size_t size)
+{
+	size_t i, len = 0;
+	json_t *item;
+
+	buf[0] = '\0';
+	json_array_foreach(array, i, item) {
+		int n = snprintf(buf + len, size - len, "%s%s", i ? "," : "", json_string_value(item));
+
+		if (n < 0 || (size_t)n >= size - len)
+			return;
+		len += (size_t)n;
+	}
+}
+
+static int print_table(const json_t *sandboxes)
+{
+	static const char *const heading[] = { "NAME", "STATE", "AGE", "REVISION", "ALLOWED",
+					       "AUDITED", "DENIED", "PROVIDERS" };
+	char age[OSH_AGE_BYTES], providers[512];
+	struct osh_table table;
+	json_t *sandbox;
+	size_t i;
+	int status;
+
+	osh_table_init(&table, OSH_COUNT_OF(heading));
+	for (i = 0; i < OSH_COUNT_OF(heading); i++)
+		osh_table_add(&table, heading[i]);
+	json_array_foreach(sandboxes, i, sandbox) {
+		osh_table_add(&table, osh_json_text(sandbox, "name"));
+		osh_table_add(&table, osh_json_text(sandbox, "state"));
+		osh_table_add(&table, osh_out_age(osh_json_int(sandbox, "created"), age));
+		osh_table_add_int(&table, osh_json_int(sandbox, "revision"));
+		osh_table_add_int(&table, osh_json_int(sandbox, "allowed"));
+		osh_table_add_int(&table, osh_json_int(sandbox, "audited"));
+		osh_table_add_int(&table, osh_json_int(sandbox, "denied"));
+		join_texts(json_object_get(sandbox, "providers"), providers, sizeof(providers));
+		osh_table_add(&table, providers);
+	}
+	status = osh_table_print(&table, stdout);
+	osh_table_done(&table);
+	return status;
+}
+
+static int run_list(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct list_values values = { 0 };
+	_cleanup_client_ struct osh_client client;
+	struct osh_wire_reply reply = { 0 };
+	enum osh_output output;
+	struct osh_args args;
+	const json_t *list;
+	int status;
+
+	osh_client_init(&client);
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
+	    !osh_args_none(command, &args, &status) ||
+	    !osh_args_output(command, values.output, true, &output, &status))
+		return status;
+	status = osh_client_open(cli, false, &client);
+	if (status == OSH_EXIT_OK)
+		status = osh_client_call(&client, "SandboxList", json_object(), &reply);
+	list = json_object_get(reply.parameters, "sandboxes");
+	if (status == OSH_EXIT_OK)
+		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
+			 output == OSH_OUTPUT_NAME ? osh_out_names(list) :
+						     print_table(list);
+	osh_wire_reply_done(&reply);
+	return status;
+}
+
+const struct osh_command osh_command_sandbox_list = {
+	"sandbox list", "", "List the sandboxes", list_options, run_list,
+};
+
+/* ---- get ------------------------------------------------------------------------------ */
+
+struct get_values {
+	const char *name, *output;
+};
+
+static const struct osh_option get_options[] = {
+	OSH_OPTION_NAME(struct get_values),
+	OSH_OPTION_OUTPUT(struct get_values),
+	OSH_OPTIONS_END,
+};
+
+static int print_fields(const json_t *sandbox)
+{
+	enum { WIDTH = 12 };
+	char created[OSH_TIME_BYTES], providers[512];
+	const json_t *keep = json_object_get(sandbox, "keep");
+
+	join_texts(json_object_get(sandbox, "providers"), providers, sizeof(providers));
+	osh_out_field("name", WIDTH, osh_json_text(sandbox, "name"));
+	osh_out_field("state", WIDTH, osh_json_text(sandbox, "state"));
+	osh_out_field("created", WIDTH, osh_out_time(osh_json_int(sandbox, "created"), created));
+	osh_out_field("keep", WIDTH, json_is_true(keep) ? "yes" : "no, deleted when its creator ends");
+	osh_out_field("providers", WIDTH, providers);
+	osh_out_field_int("revision", WIDTH, osh_json_int(sandbox, "revision"));
+	osh_out_field("policy hash", WIDTH, osh_json_text(sandbox, "policy_hash"));
+	osh_out_field_int("id", WIDTH, osh_json_int(sandbox, "id"));
+	osh_out_field_int("uid", WIDTH, osh_json_int(sandbox, "uid"));
+	osh_out_field_int("pid", WIDTH, osh_json_int(sandbox, "pid"));
+	osh_out_field_int("allowed", WIDTH, osh_json_int(sandbox, "allowed"));
+	osh_out_field_int("audited", WIDTH, osh_json_int(sandbox, "audited"));
+	osh_out_field_int("denied", WIDTH, osh_json_int(sandbox, "denied"));
+	return OSH_EXIT_OK;
+}
+
+static int run_get(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct get_values values = { 0 };
+	_cleanup_client_ struct osh_client client;
+	struct osh_wire_reply reply = { 0 };
+	enum osh_output output;
+	struct osh_args args;
+	const json_t *sandbox;
+	const char *name;
+	int status;
+
+	osh_client_init(&client);
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
+	    !osh_args_name(command, values.name, &args, &name, &status) ||
+	    !osh_args_output(command, values.output, false, &output, &status))
+		return status;
+	status = osh_client_open(cli, false, &client);
+	if (status == OSH_EXIT_OK)
+		status = osh_client_call(&client, "SandboxGet", json_pack("{s:s}", "name", name), &reply);
+	sandbox = json_object_get(reply.parameters, "sandbox");
+	if (status == OSH_EXIT_OK)
+		status = output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) : print_fields(sandbox);
+	osh_wire_reply_done(&reply);
+	return status;
+}
+
+const struct osh_command osh_command_sandbox_get = {
+	"sandbox get", "NAME", "Show one sandbox", get_options, run_get,
+};
+
+/* ---- connect, exec --------------------------------------------------------------------- */
+
+struct exec_values {
+	const char *name, *workdir;
+	struct osh_list env;
+	bool tty, no_tty;
+};
+
+static const struct osh_option connect_options[] = {
+	OSH_OPTION_NAME(struct exec_values),
+	OSH_OPTIONS_END,
+};
+
+static const struct osh_option exec_options[] = {
+	OSH_OPTION_NAME(struct exec_values),
+	{ "env", 0, "KEY=VALUE", "set a variable; repeatable", OSH_OPTION_LIST,
+	  offsetof(struct exec_values, env) },
+	{ "workdir", 0, "DIR", "start there, not in /sandbox", OSH_OPTION_TEXT,
+	  offsetof(struct exec_values, workdir) },
+	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
+	  offsetof(struct exec_values, tty) },
+	{ "no-tty", 0, NULL, "never give it one", OSH_OPTION_FLAG,
+	  offsetof(struct exec_values, no_tty) },
+	OSH_OPTIONS_END,
+};
+
+static int run_inside(struct osh_cli *cli, const struct osh_run *run)
+{
+	_cleanup_client_ struct osh_client client;
+	int status;
+
+	osh_client_init(&client);
+	status = osh_client_open(cli, false, &client);
+	return status == OSH_EXIT_OK ? osh_run(&client, run).status : status;
+}
+
+static int run_connect(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct exec_values values = { 0 };
+	struct osh_run run = { .tty = osh_run_wants_tty(false, false) };
+	struct osh_args args;
+	int status;
+
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
+		return status;
+	if (args.rest)
+		return osh_cli_misuse(command, "connect opens a shell: for a command use 'openshell sandbox exec'");
+	if (!osh_args_name(command, values.name, &args, &run.sandbox, &status))
+		return status;
+	return run_inside(cli, &run);
+}
+
+const struct osh_command osh_command_sandbox_connect = {
+	"sandbox connect", "NAME", "Open a shell in a sandbox", connect_options, run_connect,
+};
+
+static int run_exec(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct exec_values values = { 0 };
+	struct osh_run run = { 0 };
+	struct osh_args args, words;
+	int status;
+
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
+		return status;
+	if (args.count > (values.name ? 0 : 1))
+		return osh_cli_misuse(command, "unexpected argument '%s': put the command behind --",
+				      args.words[values.name ? 0 : 1]);
+	words = args;
+	words.rest = NULL;
+	if (!osh_args_name(command, values.name, &words, &run.sandbox, &status) ||
+	    !osh_args_env(command, &values.env, &status))
+		return status;
+	if (args.rest_count == 0)
+		return osh_cli_misuse(command, "no command given: put one behind --");
+	if (values.tty && values.no_tty)
+		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	run.argv = args.rest;
+	run.env = values.env.items;
+	run.cwd = values.workdir;
+	run.tty = osh_run_wants_tty(values.tty, values.no_tty);
+	return run_inside(cli, &run);
+}
+
+const struct osh_command osh_command_sandbox_exec = {
+	"sandbox exec", "NAME -- COMMAND [ARG...]", "Run a command in a sandbox", exec_options, run_exec,
+};
+
+/* ---- delete ---------------------------------------------------------------------------- */
+
+struct delete_values {
+	struct osh_list names;
+};
+
+static const struct osh_option delete_options[] = {
+	{ "name", 'n', "NAME", "a sandbox, as if it were an argument; repeatable", OSH_OPTION_LIST,
+	  offsetof(struct delete_values, names) },
+	OSH_OPTIONS_END,
+};
+
+static int delete_one(struct osh_client *client, const char *name)
+{
+	struct osh_wire_reply reply;
+	int status = osh_client_call(client, "SandboxDelete", json_pack("{s:s}", "name", name), &reply);
+
+	osh_wire_reply_done(&reply);
+	if (status == OSH_EXIT_OK)
+		printf("sandbox %s deleted\n", name);
+	return status;
+}
+
+static int run_delete(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	struct delete_values values = { 0 };
+	_cleanup_client_ struct osh_client client;
+	struct osh_args args;
+	int status, worst = OSH_EXIT_OK;
+
+	osh_client_init(&client);
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
+		return status;
+	if (args.rest)
+		return osh_cli_misuse(command, "unexpected argument '--'");
+	if (args.count == 0 && values.names.count == 0)
+		return osh_cli_misuse(command, "NAME is missing");
+	status = osh_client_open(cli, false, &client);
+	if (status != OSH_EXIT_OK)
+		return status;
+	/* One that cannot be deleted does not keep the others. */
+	for (size_t i = 0; i < values.names.count + (size_t)args.count; i++) {
+		status = delete_one(&client, i < values.names.count ? values.names.items[i] :
+								      args.words[i - values.names.count]);
+		if (status != OSH_EXIT_OK)
+			worst = status;
+		if (status == OSH_EXIT_NO_AGENT)
+			break;
+	}
+	return worst;
+}
+
+const struct osh_command osh_command_sandbox_delete = {
+	"sandbox delete", "NAME...", "End sandboxes and remove all they left", delete_options, run_delete,
+};

@@ -1,0 +1,51 @@
+# shellcheck shell=bash
+# An agent of one's own, in the test world, with its own directories.
+# Needs common.bash, the world's variables and BUILD (the directory of the programs).
+#
+#   agent_start DIR    sets AGENT_DIR, AGENT_PID, AGENT_SOCKET, OPENSHELL_SOCKET
+#   agent_stop         SIGTERM, and waits
+#   agent_crash        SIGKILL, and waits
+
+agent_config() {
+	cat <<-END
+		state_dir: $AGENT_DIR/state
+		run_dir: $AGENT_DIR/run
+		upstream_ca: $WORLD_CA
+		dns_servers: [$WORLD_DNS]
+		workers: 2
+		log_level: info
+	END
+}
+
+agent_answers() {
+	is_gone "$AGENT_PID" && return 0
+	"$BUILD/openshell" --socket "$AGENT_SOCKET" status >/dev/null 2>&1
+}
+
+agent_start() {
+	AGENT_DIR=$1
+	AGENT_SOCKET=$AGENT_DIR/run/openshell.sock
+	mkdir -p "$AGENT_DIR"
+	agent_config >"$AGENT_DIR/config.yaml"
+	# The world's namespace, but the host's mounts: cgroup2 must stay visible.
+	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
+		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	AGENT_PID=$!
+	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
+	export OPENSHELL_SOCKET=$AGENT_SOCKET
+	wait_until 20 agent_answers || true
+	if is_gone "$AGENT_PID" || ! agent_answers; then
+		echo "the agent did not start:" >&2
+		cat "$AGENT_DIR/agent.log" >&2
+		return 1
+	fi
+}
+
+agent_end() {
+	is_gone "$AGENT_PID" && return 0
+	kill "-$1" "$AGENT_PID" 2>/dev/null
+	wait_until 10 is_gone "$AGENT_PID"
+}
+
+agent_stop() { agent_end TERM; }
+agent_crash() { agent_end KILL; }

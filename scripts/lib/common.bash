@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# What every script here shares: errors, and waiting for something with a deadline.
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+# A short pause between two looks, without a process.
+pause() {
+	[[ ${idle_fd:-} ]] || exec {idle_fd}<> <(:)
+	read -r -t 0.02 -u "$idle_fd" || true
+}
+
+# wait_until SECONDS COMMAND...: until the command succeeds; 1 when time is up.
+wait_until() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		((SECONDS <= deadline)) || return 1
+		pause
+	done
+}
+
+# is_gone PID: it ended (a zombie, which its parent has yet to reap, counts).
+is_gone() {
+	local state
+	state=$(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) || return 0
+	[[ -z $state || $state == Z ]]
+}
+
+# has_line FILE PATTERN (extended regular expression)
+has_line() {
+	grep -qE -- "$2" "$1" 2>/dev/null
+}

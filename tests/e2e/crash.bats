@@ -1,0 +1,189 @@
+#!/usr/bin/env bats
+# The agent or its proxy dies: nothing is let through, nothing inside is harmed, and it all
+# comes back.
+
+load helpers
+
+setup_file() { start_all; }
+teardown_file() { stop_all; }
+
+setup() {
+	make_sandbox survivor probe
+	fetch survivor https://ok.test/pub/before
+	expect_status 200
+}
+
+teardown() { osh sandbox delete survivor || true; }
+
+# A program inside that tries, over and over, to reach what it may and what it may not. Each
+# line of its output: the time and how it ended.
+start_prober() {
+	PROBER_CANARY=$(new_canary)
+	inside survivor sh -c ': >/sandbox/probes; exec python3 - "$1"' _ "$PROBER_CANARY" >/dev/null 2>&1 3>&- <<-'END' &
+		import http.client, socket, ssl, sys
+		context = ssl.create_default_context()
+		out = open("/sandbox/probes", "a", buffering=1)
+		number = 0
+		while True:
+		    number += 1
+		    for host, port in (("no.test", 443), ("l4.test", 5999), ("203.0.113.10", 5432)):
+		        try:
+		            with socket.create_connection((host, port), timeout=3) as s:
+		                s.settimeout(3)
+		                s.sendall(sys.argv[1].encode())
+		                s.shutdown(socket.SHUT_WR)
+		                out.write(f"{number} {host} connected {s.recv(10)}\n")
+		        except OSError as error:
+		            out.write(f"{number} {host} {error}\n")
+		    try:
+		        allowed = http.client.HTTPSConnection("ok.test", timeout=3, context=context)
+		        allowed.request("GET", "/pub/probe")
+		        out.write(f"{number} allowed {allowed.getresponse().status}\n")
+		    except (OSError, http.client.HTTPException) as error:
+		        out.write(f"{number} allowed failed {error}\n")
+	END
+	PROBER=$!
+	wait_until 10 probed 2
+}
+
+pid_of_init() {
+	BODY=$(osh sandbox get survivor -o json)
+	json 'b["pid"]'
+}
+
+# Rounds that the prober has begun. The agent may be dead: look through its init's root.
+rounds() { tail -n 1 "/proc/$INIT/root/sandbox/probes" 2>/dev/null | awk '{ print $1 + 0 }'; }
+probed() { (($(rounds) >= $1)); }
+allowed_is() { grep ' allowed ' "/proc/$INIT/root/sandbox/probes" | tail -n 1 | grep -q " allowed $1"; }
+probe_more() { wait_until 20 probed $(($(rounds) + $1)); }
+
+serves_again() {
+	fetch survivor https://ok.test/pub/after
+	[[ $STATUS == 200 ]]
+}
+
+restart() { agent_start "$AGENT_DIR"; }
+
+@test "SIGKILL of the agent: nothing leaves, the sandbox lives, a new agent takes it over" {
+	local before
+	INIT=$(pid_of_init)
+	start_prober
+	wait_until 10 allowed_is 200
+	agent_crash
+	# Allowed traffic fails too while nobody decides: closed, not open.
+	wait_until 10 allowed_is failed
+	before=$(mark)
+	probe_more 3
+	refute is_gone "$INIT"
+	expect_absent "$PROBER_CANARY"
+	refute has_request "$before" /pub/
+	restart
+	expect_equal "$(pid_of_init)" "$INIT" "pid of the sandbox"
+	wait_until 5 serves_again
+	probe_more 2
+	expect_absent "$PROBER_CANARY"
+	run probe survivor tcp l4.test 5999
+	expect_equal "$output" EPERM
+	run osh policy get survivor
+	diff <(echo "$output") "$(policy probe)"
+}
+
+@test "after the takeover the policy can be changed, and programs can be run" {
+	INIT=$(pid_of_init)
+	agent_crash
+	restart
+	run inside survivor echo hello
+	expect_equal "$output" hello
+	osh policy set survivor --policy "$(policy probe_more)" --wait
+	fetch survivor https://ok.test/pub/x
+	expect_status 403
+	fetch survivor https://ok.test/api/x -X PUT -d x
+	expect_status 200
+	# The revision survives the next one as well.
+	agent_crash
+	restart
+	fetch survivor https://ok.test/pub/x
+	expect_status 403
+}
+
+@test "an agent that is stopped in order leaves sandboxes running, fenced" {
+	INIT=$(pid_of_init)
+	start_prober
+	agent_stop
+	refute is_gone "$INIT"
+	probe_more 2
+	expect_absent "$PROBER_CANARY"
+	restart
+	wait_until 5 serves_again
+}
+
+@test "SIGKILL of the proxy: another one is started, nothing leaves meanwhile" {
+	local proxy
+	INIT=$(pid_of_init)
+	start_prober
+	BODY=$(osh status -o json)
+	proxy=$(json 'b["proxy_pid"]')
+	kill -9 "$proxy"
+	wait_until 5 serves_again
+	BODY=$(osh status -o json)
+	[[ $(json 'b["proxy_pid"]') != "$proxy" ]]
+	(($(json 'b["proxy_restarts"]') >= 1))
+	probe_more 2
+	expect_absent "$PROBER_CANARY"
+	run probe survivor tcp l4.test 5999
+	expect_equal "$output" EPERM
+}
+
+@test "addresses given before a crash keep their names" {
+	local before after
+	run probe survivor resolve ok.test no.test l4.test
+	before=$output
+	agent_crash
+	restart
+	run probe survivor resolve l4.test no.test ok.test
+	after=$output
+	diff <(sort <<<"$before") <(sort <<<"$after")
+}
+
+@test "SIGKILL of a sandbox's init ends the sandbox, and it can be deleted" {
+	local pid
+	INIT=$(pid_of_init)
+	inside survivor tail -f /dev/null 3>&- &
+	pid=$!
+	kill -9 "$INIT"
+	wait_until 5 is_gone "$pid"
+	dead() { [[ $(osh sandbox get survivor -o json) == *'"dead"'* ]]; }
+	wait_until 5 dead
+	osh sandbox delete survivor
+	run osh sandbox get survivor
+	expect_equal "$status" 1
+}
+
+@test "records of before and after stand in one history, with rising numbers" {
+	agent_crash
+	restart
+	fetch survivor https://ok.test/pub/later
+	expect_status 200
+	expect_verdicts 1 survivor l7_target=/pub/before l7_decision=allow
+	expect_verdicts 1 survivor l7_target=/pub/later l7_decision=allow
+	run /usr/bin/python3 -c 'import json, sys
+ids = [json.loads(line)["id"] for line in sys.stdin]
+print(ids == sorted(set(ids)))' < <(osh logs survivor -o json)
+	expect_equal "$output" True
+}
+
+@test "ten crashes at arbitrary moments under traffic: not a byte too many" {
+	local i
+	INIT=$(pid_of_init)
+	start_prober
+	for i in {1..10}; do
+		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
+		agent_crash
+		restart
+	done
+	wait_until 5 serves_again
+	expect_equal "$(pid_of_init)" "$INIT" "pid of the sandbox"
+	probe_more 2
+	expect_absent "$PROBER_CANARY"
+	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
+}

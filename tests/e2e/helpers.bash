@@ -1,0 +1,205 @@
+# shellcheck shell=bash
+# What the end-to-end tests share. Each file has one world and one agent, made by
+# start_all in setup_file and removed by stop_all in teardown_file.
+
+REPO=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")
+export REPO
+export BUILD=${OSH_BUILD_DIR:-$REPO/build}
+[[ $BUILD == /* ]] || BUILD=$REPO/$BUILD
+E2E=$REPO/tests/e2e
+# shellcheck source=scripts/lib/common.bash
+. "$REPO/scripts/lib/common.bash"
+# shellcheck source=scripts/lib/agent.bash
+. "$REPO/scripts/lib/agent.bash"
+
+# ---- World and agent ---------------------------------------------------------------------
+
+start_world() {
+	export WORLD_NAME=osh-$$
+	local file
+	file=$("$REPO/scripts/world" up "$WORLD_NAME") || return
+	# shellcheck disable=SC1090  # the world names the file
+	. "$file"
+	TOKEN=$(<"$WORLD_DIR/token")
+	export TOKEN
+}
+
+start_all() {
+	start_world || return
+	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
+	chmod 0711 "$SCRATCH"
+	export SCRATCH
+	agent_start "$SCRATCH/agent" || return
+	export AGENT_DIR AGENT_PID AGENT_SOCKET
+}
+
+# Every agent started in this file, whoever started it: a test may have ended early.
+stop_all() {
+	local file name
+	for file in "${SCRATCH:-/nonexistent}"/*/agent.pid; do
+		[[ -s $file ]] || continue
+		AGENT_PID=$(<"$file")
+		OPENSHELL_SOCKET=${file%/agent.pid}/run/openshell.sock
+		for name in $(osh sandbox list -o name 2>/dev/null); do
+			osh sandbox delete "$name" || true
+		done
+		agent_stop
+	done
+	[[ ! ${WORLD_NAME:-} ]] || "$REPO/scripts/world" down "$WORLD_NAME"
+	[[ ! ${SCRATCH:-} ]] || rm -rf "$SCRATCH"
+}
+
+in_px() { nsenter --net="$WORLD_PX" "$@"; }
+
+# ---- The program under test ------------------------------------------------------------------
+
+osh() { "$BUILD/openshell" "$@"; }
+
+policy() { echo "$E2E/policies/$1.yaml"; }
+
+# make_sandbox NAME POLICY [OPTION...]: POLICY is a name in policies/, or "default".
+make_sandbox() {
+	local name=$1 file=$2
+	shift 2
+	if [[ $file == default ]]; then
+		osh sandbox create --name "$name" "$@" </dev/null
+	else
+		osh sandbox create --name "$name" --policy "$(policy "$file")" "$@" </dev/null
+	fi
+}
+
+# inside NAME COMMAND...
+inside() {
+	local name=$1
+	shift
+	osh sandbox exec "$name" -- "$@"
+}
+
+# put NAME FILE PATH: a copy of FILE at PATH inside, executable.
+put() {
+	inside "$1" sh -c 'cat >"$1" && chmod 0755 "$1"' _ "$3" <"$2"
+}
+
+# probe NAME ARGUMENT...: tests/e2e/probe.py, by the sandbox's own python.
+probe() {
+	local name=$1
+	shift
+	inside "$name" /usr/bin/python3 - "$@" <"$E2E/probe.py"
+}
+
+# fetch NAME URL [OPTION...]: sets STATUS (of HTTP) and BODY.
+fetch() {
+	local name=$1 url=$2 answer
+	shift 2
+	answer=$(inside "$name" curl -sS -m 20 -w '\n%{http_code}' "$@" "$url" 2>&1)
+	STATUS=${answer##*$'\n'}
+	BODY=${answer%$'\n'*}
+}
+
+# json EXPRESSION: of $BODY as `b`, e.g. json 'b["error"]'.
+json() {
+	/usr/bin/python3 -c 'import json, sys; b = json.loads(sys.argv[2]); print(eval(sys.argv[1]))' "$1" "$BODY"
+}
+
+# ---- Assertions ---------------------------------------------------------------------------------
+
+# A bare `! command` does not fail a test; this does.
+refute() {
+	! "$@" || fail "should have failed: $*"
+}
+
+fail() {
+	printf '%s\n' "$@" >&2
+	return 1
+}
+
+# expect_equal ACTUAL EXPECTED [WHAT]
+expect_equal() {
+	[[ $1 == "$2" ]] || fail "${3:-value}: expected '$2', got '$1'" "status: ${STATUS:-} body: ${BODY:-}"
+}
+
+# expect_contains TEXT PART
+expect_contains() {
+	[[ $1 == *"$2"* ]] || fail "expected '$2' in:" "$1"
+}
+
+expect_lacks() {
+	[[ $1 != *"$2"* ]] || fail "did not expect '$2' in:" "$1"
+}
+
+expect_status() { expect_equal "$STATUS" "$1" "HTTP status"; }
+
+# ---- Witnesses: what was recorded, what arrived ------------------------------------------------
+
+# verdicts NAME FIELD=VALUE...: the sandbox's records whose fields have these values, as
+# JSON lines. FIELD~PART asks for a part.
+verdicts() {
+	local name=$1
+	shift
+	osh logs "$name" -o json | /usr/bin/python3 "$E2E/verdicts.py" "$@"
+}
+
+count_verdicts() { verdicts "$@" | wc -l; }
+
+has_verdicts() {
+	local count=$1
+	shift
+	(($(count_verdicts "$@") >= count))
+}
+
+# expect_verdicts COUNT NAME FIELD=VALUE...: exactly that many, once they have arrived.
+expect_verdicts() {
+	local count=$1
+	shift
+	wait_until 5 has_verdicts "$count" "$@" || true
+	local got
+	got=$(count_verdicts "$@")
+	((got == count)) || fail "expected $count records with: ${*:2}; got $got of:" \
+		"$(osh logs "$1" -o json | tail -n 6)"
+}
+
+# A text that stands nowhere else.
+new_canary() { echo "canary$(od -An -N10 -tx1 /dev/urandom | tr -d ' \n')"; }
+
+wire_has() { grep -qaF -- "$1" "$WORLD_DIR/capture.pcap"; }
+
+# Everything that was sent before now has been captured and logged when this returns.
+settle() {
+	local marker
+	marker=$(new_canary)
+	in_px bash -c "echo $marker >/dev/udp/203.0.113.10/9999"
+	wait_until 5 wire_has "$marker" && wait_until 5 has_line "$WORLD_DIR/requests.log" "$marker"
+}
+
+arrived() {
+	grep -qaF -- "$1" "$WORLD_DIR/capture.pcap" "$WORLD_DIR/requests.log" "$WORLD_DIR/dns.log"
+}
+
+expect_arrived() { wait_until 5 arrived "$1" || fail "'$1' did not arrive at any server"; }
+
+expect_absent() {
+	settle || return
+	! arrived "$1" || fail "'$1' left the machine:" \
+		"$(grep -aFc -- "$1" "$WORLD_DIR/capture.pcap" "$WORLD_DIR/requests.log" "$WORLD_DIR/dns.log")"
+}
+
+# packets FILTER: how many frames on the wire match (tcpdump's language).
+packets() { tcpdump -nr "$WORLD_DIR/capture.pcap" "$@" 2>/dev/null | wc -l; }
+
+# How many requests arrived with TEXT in their head, in clear or inside Basic.
+seen() { /usr/bin/python3 "$REPO/scripts/world.d/seen" "$WORLD_DIR" "$1"; }
+
+# has_request SINCE PART...: a request after line SINCE of the log, with all PARTs in its record.
+has_request() {
+	local since=$1 found part
+	shift
+	found=$(events_since "$since" | grep -F '"event": "request"')
+	for part in "$@"; do
+		found=$(grep -F -- "$part" <<<"$found")
+	done
+	[[ $found ]]
+}
+
+# What the servers saw since MARK (a number of lines): marks=$(mark); events_since "$marks"
+mark() { wc -l <"$WORLD_DIR/requests.log"; }
+events_since() { tail -n +$(($1 + 1)) "$WORLD_DIR/requests.log"; }

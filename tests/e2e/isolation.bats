@@ -1,0 +1,229 @@
+#!/usr/bin/env bats
+# What a program inside can see and do besides the network; and what the proxy, which
+# parses hostile bytes, can do.
+
+load helpers
+
+setup_file() {
+	start_all
+	make_sandbox box default
+}
+
+teardown_file() { stop_all; }
+
+inspect() {
+	BODY=$(osh sandbox get "$1" -o json)
+	json "b[\"$2\"]"
+}
+
+status_field() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
+
+@test "its own user, with an entry in passwd and no account on the host" {
+	local uid
+	uid=$(inside box id -u)
+	((uid > 65535))
+	expect_equal "$(inside box id -un)" sandbox
+	expect_equal "$(inside box id -G)" "$(inside box id -g)" "groups"
+	refute getent passwd "$uid"
+	expect_equal "$(inspect box uid)" "$uid"
+	expect_equal "$(inside box sh -c 'cd && pwd && echo $HOME')" $'/sandbox\n/sandbox'
+	make_sandbox box2 default
+	[[ $(inside box2 id -u) != "$uid" ]]
+	osh sandbox delete box2
+}
+
+@test "no capability, no new privileges, a seccomp filter" {
+	run inside box cat /proc/self/status
+	expect_contains "$output" $'CapEff:\t0000000000000000'
+	expect_contains "$output" $'CapPrm:\t0000000000000000'
+	expect_contains "$output" $'CapBnd:\t0000000000000000'
+	expect_contains "$output" $'CapAmb:\t0000000000000000'
+	expect_contains "$output" $'NoNewPrivs:\t1'
+	expect_contains "$output" $'Seccomp:\t2'
+}
+
+@test "namespaces of its own" {
+	local pid kind
+	pid=$(inspect box pid)
+	for kind in cgroup ipc mnt net pid uts; do
+		[[ $(readlink "/proc/$pid/ns/$kind") != "$(readlink "/proc/$$/ns/$kind")" ]] || fail "shares $kind"
+	done
+	expect_equal "$(inside box sh -c 'ls -d /proc/1')" /proc/1
+	run inside box sh -c 'cat /proc/[0-9]*/comm'
+	expect_lacks "$output" bats
+	run inside box unshare -Ur true
+	((status != 0))
+}
+
+@test "only descriptors 0, 1 and 2" {
+	run inside box ls /proc/self/fd
+	# 3 is the directory that ls itself reads.
+	expect_equal "$(paste -sd' ' <<<"$output")" "0 1 2 3"
+	exec 7</etc/passwd 8</
+	run inside box sh -c 'ls /proc/$$/fd'
+	exec 7<&- 8<&-
+	expect_lacks "$output" 7
+	expect_lacks "$output" 8
+}
+
+@test "what the policy makes writable is, the rest is not" {
+	local path
+	inside box sh -c 'echo x >/sandbox/f && cat /sandbox/f && echo x >/tmp/f && echo x >/dev/null'
+	for path in /usr/x /etc/x /var/log/x /x /usr/bin/curl /etc/passwd /bin/x /dev/x; do
+		run inside box sh -c "echo x >>$path"
+		((status != 0)) || fail "$path is writable"
+	done
+	inside box cat /etc/hostname /etc/resolv.conf /etc/hosts >/dev/null
+	inside box sh -c 'head -c 4 /dev/urandom >/dev/null'
+}
+
+@test "/sandbox and /tmp are its own" {
+	local canary
+	canary=$(new_canary)
+	make_sandbox box2 default
+	inside box sh -c "echo $canary >/tmp/mine; echo $canary >/sandbox/mine"
+	run inside box2 cat /tmp/mine
+	((status != 0))
+	run inside box2 cat /sandbox/mine
+	((status != 0))
+	[[ ! -e /tmp/mine && ! -e /sandbox/mine ]]
+	expect_equal "$(inside box cat /tmp/mine)" "$canary"
+	osh sandbox delete box2
+}
+
+@test "secrets and sockets of the host are not there" {
+	local path
+	for path in /etc/shadow /root /home /run/docker.sock "$AGENT_DIR" "$AGENT_SOCKET" "$WORLD_DIR" \
+		/run/openshell /var/lib/openshell /sys/fs/bpf /sys/kernel/btf/vmlinux /proc/kcore /proc/sysrq-trigger; do
+		run inside box sh -c "ls -A $path 2>/dev/null | head -n 1; cat $path 2>/dev/null | head -c 1"
+		expect_equal "$output" "" "$path"
+	done
+	inside box test -r /etc/passwd
+}
+
+@test "the control socket is out of reach, by path and by descriptor" {
+	run inside box python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])' "$AGENT_SOCKET"
+	((status != 0))
+	expect_contains "$output" Error
+	# A peer that lives in a sandbox's cgroup is refused, wherever it got the path from.
+	local pid
+	pid=$(inspect box pid)
+	run bash -c 'echo $$ >"$1/cgroup.procs" && exec "$2" --socket "$3" sandbox list' _ \
+		"$(cgroup_of "$pid")" "$BUILD/openshell" "$AGENT_SOCKET"
+	((status != 0))
+	expect_lacks "$output" running
+	run osh sandbox list
+	expect_equal "$status" 0
+	expect_contains "$output" box
+}
+
+cgroup_of() {
+	local mount
+	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
+	echo "$mount$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
+}
+
+@test "the environment holds what is named, nothing of the caller's" {
+	SSH_AUTH_SOCK=/tmp/agent AWS_SECRET_ACCESS_KEY=secret LD_PRELOAD='' DOCKER_HOST=x \
+		run inside box env
+	expect_lacks "$output" SSH_AUTH_SOCK
+	expect_lacks "$output" AWS_SECRET
+	expect_lacks "$output" LD_PRELOAD
+	expect_lacks "$output" DOCKER_HOST
+	expect_contains "$output" HOME=/sandbox
+	expect_contains "$output" PATH=
+	run osh sandbox create --name named --env COLOUR=blue --no-keep -- printenv COLOUR
+	expect_equal "$output" blue
+}
+
+@test "system calls that lead out of the sandbox fail" {
+	run inside box python3 -c 'import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+calls = {"bpf": 321, "io_uring_setup": 425, "perf_event_open": 298, "keyctl": 250, "mount": 165,
+         "unshare": 272, "setns": 308, "ptrace": 101, "process_vm_writev": 311, "pidfd_getfd": 438,
+         "userfaultfd": 323, "kexec_load": 246, "open_tree": 428, "fsopen": 430}
+for name, number in calls.items():
+    if libc.syscall(number, 0x10000000, 0, 0, 0, 0, 0) >= 0 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
+        print(name, errno.errorcode.get(ctypes.get_errno()))'
+	expect_equal "$output" ""
+	run inside box python3 -c 'import os, threading, subprocess
+t = threading.Thread(target=print, args=("thread",)); t.start(); t.join()
+print(subprocess.run(["echo", "child"], capture_output=True, text=True).stdout)
+os.kill(os.getpid(), 0)'
+	expect_contains "$output" thread
+	expect_contains "$output" child
+}
+
+@test "common programs run well" {
+	inside box sh -c 'cd && git init -q r && cd r && echo x >f && git add . && git -c user.name=a -c user.email=a@b commit -qm x && git log --oneline'
+	inside box sh -c 'cd && printf "int main(void){return 0;}" >t.c && gcc t.c -o t && ./t'
+	run inside box node -e 'console.log(6 * 7)'
+	expect_equal "$output" 42
+	run inside box python3 -c 'import ssl, json, sqlite3, subprocess; print(6 * 7)'
+	expect_equal "$output" 42
+	run inside box bash -c 'echo $((6 * 7)); ls / >/dev/null; ps ax 2>/dev/null | head -n 1; mktemp >/dev/null'
+	expect_contains "$output" 42
+}
+
+@test "no core dump, and the exit status tells of the signal" {
+	run inside box sh -c 'ulimit -c; kill -SEGV $$'
+	expect_equal "$status" 139
+	[[ ${lines[0]} == [01] ]]
+	run inside box sh -c 'ls -A /sandbox /tmp | grep -c core'
+	expect_contains "$output" 0
+}
+
+@test "nothing inside reaches a process outside" {
+	local victim
+	tail -f /dev/null 3>&- &
+	victim=$!
+	run inside box sh -c "kill -9 $victim; kill -9 -1"
+	refute is_gone "$victim"
+	kill "$victim"
+	run inside box true
+	expect_equal "$status" 0
+}
+
+@test "hard_requirement: a path that is not there fails the creation, best_effort says so" {
+	printf 'version: 1\nfilesystem_policy: { include_workdir: true, read_only: [/usr, /lib, /etc, /proc, /no/such/path], read_write: [/tmp, /dev/null] }\nlandlock: { compatibility: hard_requirement }\n' \
+		>"$SCRATCH/hard.yaml"
+	run osh sandbox create --name hard --policy "$SCRATCH/hard.yaml"
+	expect_equal "$status" 1
+	expect_contains "$output" /no/such/path
+	run osh sandbox get hard
+	expect_equal "$status" 1
+	sed -i 's/hard_requirement/best_effort/' "$SCRATCH/hard.yaml"
+	run osh sandbox create --name soft --policy "$SCRATCH/hard.yaml"
+	expect_equal "$status" 0
+	expect_contains "$output" /no/such/path
+	osh sandbox delete soft
+}
+
+@test "the proxy has no privilege, and the agent cannot be dumped" {
+	local proxy thread
+	BODY=$(osh status -o json)
+	proxy=$(json 'b["proxy_pid"]')
+	for thread in "/proc/$proxy/task"/*; do
+		thread=${thread##*/}
+		expect_equal "$(status_field "$thread" CapEff)" 0000000000000000 "CapEff of $thread"
+		expect_equal "$(status_field "$thread" CapPrm)" 0000000000000000 "CapPrm of $thread"
+		expect_equal "$(status_field "$thread" CapBnd)" 0000000000000000 "CapBnd of $thread"
+		expect_equal "$(status_field "$thread" NoNewPrivs)" 1
+		expect_equal "$(status_field "$thread" Seccomp)" 2
+		[[ $(status_field "$thread" Uid) != 0 ]]
+	done
+	# A process that is not dumpable belongs to root in /proc; so do its memory and environment.
+	run setpriv --reuid 65534 --clear-groups cat "/proc/$AGENT_PID/environ"
+	((status != 0))
+	[[ $(status_field "$AGENT_PID" NoNewPrivs) ]]
+}
+
+@test "the control socket belongs to root, and others are refused" {
+	local mode
+	mode=$(stat -c '%a %U' "$AGENT_SOCKET")
+	[[ $mode == "600 root" || $mode == "660 root" ]]
+	run setpriv --reuid 65534 --regid 65534 --clear-groups "$BUILD/openshell" --socket "$AGENT_SOCKET" sandbox list
+	((status != 0))
+}

@@ -1,0 +1,279 @@
+"""Attempts to reach the network in ways that programs rarely use. Runs inside a sandbox.
+
+Prints one line for each attempt: `ok DETAIL`, or the name of the errno, or `timeout`.
+Each command takes its own arguments; see `commands` below.
+"""
+import ctypes
+import errno
+import os
+import socket
+import struct
+import sys
+import time
+
+SOCK_NAMES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "raw": socket.SOCK_RAW,
+              "seqpacket": socket.SOCK_SEQPACKET}
+RESOLVER = ("198.18.0.1", 53)
+
+
+def attempt(action):
+    begin = time.monotonic()
+    try:
+        detail = action()
+        print("ok", "" if detail is None else detail)
+    except socket.timeout:
+        print("timeout")
+    except OSError as error:
+        print(errno.errorcode.get(error.errno, error))
+    return time.monotonic() - begin
+
+
+def create(family, kind, protocol):
+    """A socket of any family, type, protocol (numbers, or names of types)."""
+    attempt(lambda: socket.socket(int(family), SOCK_NAMES.get(kind) or int(kind), int(protocol)).close())
+
+
+def packet(text):
+    """A frame straight to every device (AF_PACKET)."""
+    def send():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
+        for _, name in socket.if_nameindex():
+            sock.bind((name, 0))
+            sock.send(b"\xff" * 12 + b"\x08\x00" + text.encode())
+    attempt(send)
+
+
+def tcp(host, port, text=""):
+    """Connect once (a name by IPv4), send text, print what comes back first."""
+    def talk():
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect((host, int(port)))
+            sock.sendall(text.encode())
+            return sock.recv(200)
+    attempt(talk)
+
+
+def tcp_many(host, port, count):
+    """COUNT denied connects must each fail, and at once; prints the slowest in ms."""
+    slowest = 0
+    for _ in range(int(count)):
+        slowest = max(slowest, attempt(lambda: socket.create_connection((host, int(port)), timeout=10)))
+    print(f"slowest {slowest * 1000:.0f}")
+
+
+def peer(host, port):
+    """getpeername must show what was dialled."""
+    def look():
+        with socket.create_connection((host, int(port)), timeout=10) as sock:
+            return sock.getpeername()[0] == socket.getaddrinfo(host, port, sock.family)[0][4][0]
+    attempt(look)
+
+
+def udp(host, port, text):
+    """Three ways to send one datagram."""
+    address = (host, int(port))
+    data = text.encode()
+
+    def plain():
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(data, address)
+
+    def connected():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.connect(address)
+        sock.send(data)
+
+    def message():
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([data], [], 0, address)
+
+    slowest = max(attempt(plain), attempt(connected), attempt(message))
+    print("fast" if slowest < 0.5 else f"slow {slowest:.3f}")
+
+
+def udplite(host, port, text):
+    """UDP-Lite (protocol 136), both families."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        def send(family=family):
+            sock = socket.socket(family, socket.SOCK_DGRAM, 136)
+            sock.connect((host if family == socket.AF_INET else "2001:db8::10", int(port)))
+            sock.send(text.encode())
+        attempt(send)
+
+
+def question(name, kind=1, klass=1, ident=0x1234):
+    labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
+    return struct.pack(">HHHHHH", ident, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, klass)
+
+
+def describe(reply):
+    """RCODE and number of answers."""
+    _, flags, _, answers = struct.unpack_from(">HHHH", reply)
+    return f"rcode={flags & 15} answers={answers}"
+
+
+def raw_sendto(sock, data, family, address):
+    """sendto with an address family of one's choice."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    where = struct.pack("=H", family) + struct.pack(">H", address[1]) + socket.inet_aton(address[0]) + b"\0" * 8
+    if libc.sendto(sock.fileno(), data, len(data), 0, where, len(where)) < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def redirect(host, port, text):
+    """A socket connected to the resolver, then used for another address; the twins last."""
+    def fresh():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(5)
+        sock.connect(RESOLVER)
+        return sock
+
+    data = text.encode()
+    target = (host, int(port))
+    attempt(lambda: fresh().sendto(data, target) and None)
+    attempt(lambda: fresh().sendmsg([data], [], 0, target) and None)
+    attempt(lambda: raw_sendto(fresh(), data, socket.AF_UNSPEC, target))
+
+    def ask_connected():
+        sock = fresh()
+        sock.send(question("ok.test"))
+        return describe(sock.recv(512))
+
+    def ask_unspec():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(5)
+        raw_sendto(sock, question("ok.test"), socket.AF_UNSPEC, RESOLVER)
+        return describe(sock.recv(512))
+
+    attempt(ask_connected)
+    attempt(ask_unspec)
+
+
+def dns(name, kind, klass="1", server="198.18.0.1"):
+    """One query by UDP; prints result code, number of answers, and from whom."""
+    def ask():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(5)
+        sock.sendto(question(name, int(kind), int(klass)), (server, 53))
+        reply, sender = sock.recvfrom(4096)
+        return f"{describe(reply)} from={sender[0]}"
+    attempt(ask)
+
+
+def dns_tcp(name, kind, step="0"):
+    """The same by TCP, in pieces of STEP bytes."""
+    def ask():
+        query = question(name, int(kind))
+        data = struct.pack(">H", len(query)) + query
+        with socket.create_connection(RESOLVER, timeout=5) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            size = int(step) or len(data)
+            for at in range(0, len(data), size):
+                sock.send(data[at:at + size])
+            reply = b""
+            while len(reply) < 2 or len(reply) < 2 + struct.unpack_from(">H", reply)[0]:
+                piece = sock.recv(4096)
+                if not piece:
+                    return "closed"
+                reply += piece
+            return describe(reply[2:])
+    attempt(ask)
+
+
+def dns_raw(*queries):
+    """Raw messages in hex over one socket: `drop`, or the result code, each; 0.3 s for an answer."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(0.3)
+    for query in queries:
+        def ask(query=query):
+            sock.sendto(bytes.fromhex(query), RESOLVER)
+            return describe(sock.recv(4096))
+        attempt(ask)
+
+
+def resolve(*names):
+    """getaddrinfo, as programs do it: the IPv4 address, and whether there is an IPv6 one."""
+    for name in names:
+        def ask(name=name):
+            found = socket.getaddrinfo(name, 443, proto=socket.IPPROTO_TCP)
+            v4 = sorted({entry[4][0] for entry in found if entry[0] == socket.AF_INET})
+            v6 = {entry[4][0] for entry in found if entry[0] == socket.AF_INET6}
+            return f"{name} {','.join(v4)} v6={len(v6)}"
+        try:
+            attempt(ask)
+        except socket.gaierror as error:
+            print("gaierror", error)
+
+
+def raw_http(host, port, tls):
+    """Send the environment's REQUEST (python escapes) as it is, print the reply until the end, or
+    `closed`. TLS is the server name, or `plain`."""
+    import ssl
+    request = os.environ["REQUEST"].encode("latin-1").decode("unicode_escape").encode("latin-1")
+    sock = socket.create_connection((host, int(port)), timeout=10)
+    if tls != "plain":
+        context = ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE"))
+        sock = context.wrap_socket(sock, server_hostname=tls)
+    reply = b""
+    try:
+        sock.sendall(request)
+        while True:
+            data = sock.recv(65536)
+            if not data:
+                break
+            reply += data
+    except OSError as error:
+        print("error:", error)
+    print(reply.decode("latin-1") if reply else "closed")
+
+
+def alive(host, port, path):
+    """Keep one TLS connection and make a request for each method that is written to /sandbox/go, until
+    `end`. The status, and whether it is still the same connection, go to /sandbox/answers."""
+    import http.client
+    import ssl
+    connection = http.client.HTTPSConnection(host, int(port), timeout=20,
+                                             context=ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"]))
+    connection.connect()
+    local = connection.sock.getsockname()
+    done = 0
+    with open("/sandbox/answers", "w", buffering=1, encoding="ascii") as out:
+        while True:
+            with open("/sandbox/go", encoding="ascii") as go:
+                wanted = go.read().split()
+            for word in wanted[done:]:
+                done += 1
+                if word == "end":
+                    return
+                connection.request(word, path)
+                response = connection.getresponse()
+                response.read()
+                same = connection.sock is not None and connection.sock.getsockname() == local
+                out.write(f"{response.status} {'same' if same else 'closed'}\n")
+            time.sleep(0.01)
+
+
+def fork_twice(*command):
+    """Double fork, own session: the grandchild, adopted by pid 1, runs the command; its output
+    and status come back by a file."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            parent = os.getppid()
+            while os.getppid() == parent and parent != 1:
+                time.sleep(0.01)
+            os.dup2(write, 1)
+            os.dup2(write, 2)
+            os.execv(command[0], command)
+        os._exit(0)
+    os.wait()
+    os.close(write)
+    with os.fdopen(read, "rb") as out:
+        print(out.read().decode())
+
+
+commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, dns, dns_tcp,
+                                    dns_raw, resolve, raw_http, alive, fork_twice)}
+commands[sys.argv[1]](*sys.argv[2:])

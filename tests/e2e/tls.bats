@@ -1,0 +1,104 @@
+#!/usr/bin/env bats
+# TLS on both sides: the real server is verified, the sandbox trusts its own authority.
+
+load helpers
+
+setup_file() {
+	start_all
+	make_sandbox trust probe
+}
+
+teardown_file() { stop_all; }
+
+# refused_upstream HOST WORD: 502 with the reason, a record, and not one request at the server.
+refused_upstream() {
+	local since canary
+	canary=$(new_canary)
+	since=$(mark)
+	fetch trust "https://$1/$canary" -d "$canary"
+	expect_status 502
+	json 'b["error"]'
+	expect_contains "${BODY,,}" "$2"
+	settle
+	refute has_request "$since" '"request"'
+	expect_absent "$canary"
+	expect_verdicts 1 trust dst_host="$1" l7_decision=deny engine=upstream
+	fetch trust https://ok.test/pub/x
+	expect_status 200
+}
+
+@test "an expired certificate" { refused_upstream expired.test expired; }
+
+@test "a certificate that is not yet valid" { refused_upstream future.test "not yet valid"; }
+
+@test "a self-signed certificate" { refused_upstream selfsigned.test self; }
+
+@test "a valid certificate of another host" { refused_upstream wronghost.test mismatch; }
+
+@test "a certificate that has the host in its common name only" { refused_upstream cnonly.test mismatch; }
+
+@test "the sandbox's authority is in the system's bundle and in the environment" {
+	local variable
+	for variable in NODE_EXTRA_CA_CERTS SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO; do
+		run inside trust printenv $variable
+		expect_equal "$status" 0 "$variable is set"
+		inside trust test -r "$output"
+	done
+	run inside trust env -u SSL_CERT_FILE -u CURL_CA_BUNDLE curl -sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
+	expect_equal "$output" 200
+	run inside trust env -u SSL_CERT_FILE wget -q -O - https://ok.test/pub/x
+	expect_contains "$output" '"host": "ok.test"'
+	run inside trust sh -c 'echo forged >>"$SSL_CERT_FILE"'
+	((status != 0))
+}
+
+@test "the sandbox sees a leaf of its own authority, another sandbox's is not trusted" {
+	run inside trust curl -sSv -o /dev/null https://ok.test/pub/x
+	expect_contains "$output" trust
+	expect_lacks "$output" "openshell test world"
+	make_sandbox trust2 probe
+	inside trust sh -c 'cat "$NODE_EXTRA_CA_CERTS"' >"$SCRATCH/ca.pem"
+	put trust2 "$SCRATCH/ca.pem" /sandbox/other.pem
+	run inside trust2 curl -sS --cacert /sandbox/other.pem --capath /nonexistent https://ok.test/pub/x
+	((status != 0))
+	osh sandbox delete trust2
+}
+
+@test "the authority's key is not inside" {
+	run inside trust sh -c 'grep -rlE "BEGIN (EC |RSA )?PRIVATE KEY" /etc/ssl /sandbox /tmp /var/log /run 2>/dev/null | grep -v snakeoil'
+	expect_equal "$output" ""
+}
+
+@test "what the sandbox sets in its own environment does not change whom the agent trusts" {
+	run inside trust env SSL_CERT_FILE=/dev/null curl -k -sS -o /dev/null -w '%{http_code}' https://selfsigned.test/
+	expect_equal "$output" 502
+}
+
+@test "tls: skip shows the server's own certificate, after the SNI check" {
+	put trust "$WORLD_CA" /sandbox/world.pem
+	run inside trust curl -sS --cacert /sandbox/world.pem --capath /nonexistent https://skip.test/anything
+	expect_contains "$output" '"host": "skip.test"'
+	run inside trust curl -sS --cacert /sandbox/world.pem --capath /nonexistent https://ok.test/pub/x
+	((status != 0))
+	expect_verdicts 1 trust dst_host=skip.test l7_decision=allow
+}
+
+@test "a server that does not answer at all: 502 with the reason" {
+	sed 's/host: ok.test/host: gone.test/' "$(policy probe)" >"$SCRATCH/gone.yaml"
+	echo "gone.test 203.0.113.10" >>"$WORLD_DIR/zone"
+	sed -i 's/port: 443$/port: 4433/' "$SCRATCH/gone.yaml"
+	osh sandbox create --name gone --policy "$SCRATCH/gone.yaml"
+	fetch gone https://gone.test:4433/pub/x
+	expect_status 502
+	expect_verdicts 1 gone dst_host=gone.test engine=upstream
+	osh sandbox delete gone
+}
+
+@test "a name that does not exist: 502 with the reason" {
+	sed 's/host: ok.test/host: nowhere.test/' "$(policy probe)" >"$SCRATCH/nowhere.yaml"
+	osh sandbox create --name nowhere --policy "$SCRATCH/nowhere.yaml"
+	fetch nowhere https://nowhere.test/pub/x
+	expect_status 502
+	expect_verdicts 1 nowhere dst_host=nowhere.test
+	osh sandbox delete nowhere
+}

@@ -1,0 +1,327 @@
+/* A sandbox's state on disk: revisions, CA, placeholders; names; the agent's lock. */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <errno.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "control/host_dirs.h"
+#include "control/names.h"
+#include "control/state.h"
+
+static char dir[] = "/tmp/test_state.XXXXXX";
+static struct osh_revisions revisions;
+static struct osh_err err;
+
+static void make_dir(void)
+{
+	cr_assert(mkdtemp(dir) != NULL);
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void remove_dir(void)
+{
+	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+TestSuite(state, .init = make_dir, .fini = remove_dir);
+
+static void add(const char *text)
+{
+	cr_assert(eq(int, osh_state_policy_add(dir, &revisions, osh_str(text), 1700000000, &err), 0), "%s",
+		  err.message);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	cr_assert(eq(int, osh_replace_file(path, text, strlen(text), 0600), 0));
+}
+
+static bool exists(const char *name)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return access(path, F_OK) == 0;
+}
+
+static mode_t mode_of(const char *name)
+{
+	char path[PATH_MAX];
+	struct stat st = { 0 };
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	cr_assert(eq(int, stat(path, &st), 0), "%s", name);
+	return st.st_mode & 07777;
+}
+
+/* FIPS 180-2, B.1 */
+Test(state, sha256_is_sha256)
+{
+	char hex[OSH_SHA256_HEX];
+
+	cr_assert(eq(int, osh_state_sha256(osh_str("abc"), hex), 0));
+	cr_expect_str_eq(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+Test(state, revisions_are_kept_and_found_again)
+{
+	struct osh_revisions again;
+	const struct osh_revision *revision;
+	char *text = NULL;
+	size_t len = 0;
+
+	snprintf(revisions.created_with[0], OSH_SHA256_HEX, "%064d", 1);
+	snprintf(revisions.created_with[1], OSH_SHA256_HEX, "%064d", 2);
+	snprintf(revisions.created_with[2], OSH_SHA256_HEX, "%064d", 3);
+	add("version: 1\n");
+	osh_revisions_loaded(&revisions, 1);
+	cr_expect(eq(int, revisions.items[0].status, OSH_REVISION_LOADED));
+	add("version: 1 # two\n");
+	cr_assert(eq(int, osh_state_policy_index(dir, &again, &err), 0), "%s", err.message);
+	cr_expect(eq(u32, again.current, 2));
+	cr_assert(eq(sz, again.count, 2));
+	cr_expect(eq(int, again.items[0].status, OSH_REVISION_SUPERSEDED));
+	cr_expect(eq(int, again.items[1].status, OSH_REVISION_PENDING));
+	cr_expect(eq(i64, again.items[1].time, 1700000000));
+	cr_expect_str_eq(again.created_with[2], revisions.created_with[2]);
+	revision = osh_revisions_current(&again);
+	cr_assert(eq(int, osh_state_policy_read(dir, revision, &text, &len, &err), 0));
+	cr_expect_str_eq(text, "version: 1 # two\n");
+	cr_expect(eq(sz, len, strlen(text)));
+	free(text);
+	cr_expect(eq(u32, mode_of("policy"), 0700));
+	cr_expect(eq(u32, mode_of("policy/2.yaml"), 0600));
+	cr_expect(eq(u32, mode_of("policy/index.json"), 0600));
+}
+
+Test(state, a_failed_revision_gives_way_to_the_one_before)
+{
+	struct osh_revisions again;
+
+	for (int i = 0; i < OSH_SECTION_COUNT; i++)
+		snprintf(revisions.created_with[i], OSH_SHA256_HEX, "%064d", i);
+	add("one");
+	add("two");
+	cr_assert(eq(int, osh_state_policy_failed(dir, &revisions, 2, 1, &err), 0));
+	cr_assert(eq(int, osh_state_policy_index(dir, &again, &err), 0));
+	cr_expect(eq(u32, again.current, 1));
+	cr_expect(eq(int, again.items[1].status, OSH_REVISION_FAILED));
+	add("three");
+	cr_expect(eq(u32, revisions.current, 3), "numbers are not used twice");
+}
+
+Test(state, the_oldest_revision_goes)
+{
+	for (int i = 0; i <= OSH_REVISIONS_MAX; i++)
+		add("text");
+	cr_expect(eq(sz, revisions.count, OSH_REVISIONS_MAX));
+	cr_expect(eq(u32, revisions.items[0].number, 2));
+	cr_expect(eq(u32, revisions.current, OSH_REVISIONS_MAX + 1));
+	cr_expect(not(exists("policy/1.yaml")));
+	cr_expect(exists("policy/2.yaml"));
+}
+
+/* A text cut short on disk must never be used, though it may be valid. */
+Test(state, every_cut_of_a_policy_is_refused)
+{
+	static const char whole[] = "version: 1\nnetwork_policies: {}\n";
+	char *text = NULL;
+	size_t len = 0;
+
+	add(whole);
+	for (size_t cut = 0; cut < sizeof(whole) - 1; cut++) {
+		char part[sizeof(whole)] = "";
+
+		memcpy(part, whole, cut);
+		write_file("policy/1.yaml", part);
+		cr_expect(eq(int, osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err), -EBADMSG),
+			  "cut at %zu", cut);
+	}
+	write_file("policy/1.yaml", whole);
+	cr_expect(eq(int, osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err), 0));
+	free(text);
+}
+
+Test(state, a_damaged_index_is_refused)
+{
+	static const char *const texts[] = {
+		"", "[]", "{}", "{\"current\":1,\"created_with\":{},\"revisions\":[]}",
+		"{\"current\":0,\"created_with\":{},\"revisions\":{}}", "{\"current\":-1",
+	};
+	struct osh_revisions again;
+
+	cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -ENOENT));
+	add("text");
+	for (size_t i = 0; i < OSH_COUNT_OF(texts); i++) {
+		write_file("policy/index.json", texts[i]);
+		cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -EBADMSG), "%s", texts[i]);
+	}
+}
+
+Test(state, nothing_changes_when_the_disk_refuses)
+{
+	struct osh_revisions before;
+	char path[PATH_MAX];
+
+	add("one");
+	before = revisions;
+	/* A directory in place of the temporary file: the next text cannot be written. */
+	snprintf(path, sizeof(path), "%s/policy/2.yaml.new", dir);
+	cr_assert(eq(int, mkdir(path, 0700), 0));
+	cr_expect(lt(int, osh_state_policy_add(dir, &revisions, osh_str("two"), 0, &err), 0));
+	cr_expect(eq(int, memcmp(&before, &revisions, sizeof(before)), 0));
+	cr_assert(eq(int, rmdir(path), 0));
+	add("two");
+	cr_expect(eq(u32, revisions.current, 2));
+}
+
+Test(state, static_sections_have_digests_of_their_own)
+{
+	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" };
+	struct osh_policy_static a = { .has_filesystem = true, .read_only = ro, .read_only_count = 2 };
+	struct osh_policy_static b = a;
+	char da[OSH_SECTION_COUNT][OSH_SHA256_HEX], db[OSH_SECTION_COUNT][OSH_SHA256_HEX];
+
+	cr_assert(eq(int, osh_state_digest_static(&a, da), 0));
+	cr_assert(eq(int, osh_state_digest_static(&b, db), 0));
+	cr_expect(eq(int, memcmp(da, db, sizeof(da)), 0));
+	b.read_only = joined;
+	b.read_only_count = 1;
+	b.landlock = OSH_LANDLOCK_HARD_REQUIREMENT;
+	cr_assert(eq(int, osh_state_digest_static(&b, db), 0));
+	cr_expect_str_neq(da[OSH_SECTION_FILESYSTEM], db[OSH_SECTION_FILESYSTEM]);
+	cr_expect_str_neq(da[OSH_SECTION_LANDLOCK], db[OSH_SECTION_LANDLOCK]);
+	cr_expect_str_eq(da[OSH_SECTION_PROCESS], db[OSH_SECTION_PROCESS]);
+}
+
+Test(state, the_ca_key_is_for_root_alone)
+{
+	char *cert = NULL, *key = NULL;
+
+	cr_assert(eq(int, osh_state_ca_save(dir, "certificate", "key", &err), 0));
+	cr_expect(eq(u32, mode_of("ca.json"), 0600));
+	cr_assert(eq(int, osh_state_ca_load(dir, &cert, &key, &err), 0));
+	cr_expect_str_eq(cert, "certificate");
+	cr_expect_str_eq(key, "key");
+	free(cert);
+	free(key);
+	write_file("ca.json", "{\"certificate\":\"x\"}");
+	cr_expect(eq(int, osh_state_ca_load(dir, &cert, &key, &err), -EBADMSG));
+}
+
+Test(state, placeholders_are_kept)
+{
+	struct osh_credentials credentials = { 0 }, again;
+
+	cr_assert(eq(int, osh_state_credentials_load(dir, &again, &err), 0));
+	cr_expect(eq(sz, again.count, 0));
+	credentials.count = 1;
+	snprintf(credentials.items[0].provider, OSH_NAME_MAX, "my-github");
+	credentials.items[0].placeholder = strdup("ghp_xyz");
+	cr_assert(eq(int, osh_state_credentials_save(dir, &credentials, &err), 0));
+	cr_expect(eq(u32, mode_of("credentials.json"), 0600));
+	cr_assert(eq(int, osh_state_credentials_load(dir, &again, &err), 0));
+	cr_assert(eq(sz, again.count, 1));
+	cr_expect_str_eq(again.items[0].provider, "my-github");
+	cr_expect_str_eq(again.items[0].placeholder, "ghp_xyz");
+	osh_credentials_done(&again);
+	write_file("credentials.json", "[{\"provider\":\"a\",\"placeholder\":\"b\"},{}]");
+	cr_expect(eq(int, osh_state_credentials_load(dir, &again, &err), -EBADMSG));
+	osh_credentials_done(&credentials);
+}
+
+/* ---- Names ------------------------------------------------------------------------------- */
+
+static bool never(void *context, const char *name)
+{
+	(void)context;
+	(void)name;
+	return false;
+}
+
+static bool always(void *context, const char *name)
+{
+	(void)context;
+	(void)name;
+	return true;
+}
+
+/* Only names with a number are free. */
+static bool has_no_number(void *context, const char *name)
+{
+	(void)context;
+	return strpbrk(name, "0123456789") == NULL;
+}
+
+static bool is_valid(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len < OSH_NAME_MAX && name[0] != '-' &&
+	       strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+Test(names, are_valid_and_free)
+{
+	char name[OSH_NAME_MAX];
+
+	for (int i = 0; i < 200; i++) {
+		cr_assert(eq(int, osh_name_make(never, NULL, name), 0));
+		cr_expect(is_valid(name), "%s", name);
+	}
+	cr_assert(eq(int, osh_name_make(has_no_number, NULL, name), 0));
+	cr_expect(is_valid(name), "%s", name);
+	cr_expect(eq(int, osh_name_make(always, NULL, name), -EEXIST));
+}
+
+/* ---- The agent's directories ------------------------------------------------------------------ */
+
+Test(state, a_second_agent_is_kept_out)
+{
+	int first = osh_host_dir_lock(dir, &err), second;
+	char pid[32];
+
+	cr_assert(ge(int, first, 0));
+	second = osh_host_dir_lock(dir, &err);
+	cr_expect(eq(int, second, -EBUSY));
+	snprintf(pid, sizeof(pid), "(pid %d)", (int)getpid());
+	cr_expect(strstr(err.message, pid) != NULL, "%s", err.message);
+	osh_host_dir_unlock(dir);
+	osh_close(first);
+	cr_expect(not(exists("openshelld.lock")));
+	second = osh_host_dir_lock(dir, &err);
+	cr_expect(ge(int, second, 0));
+	osh_close(second);
+}
+
+Test(state, directories_that_others_can_write_are_refused)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/a/b", dir);
+	cr_assert(eq(int, osh_host_dir_make(path, 0700, &err), 0));
+	cr_expect(eq(u32, mode_of("a/b"), 0700));
+	cr_expect(eq(int, osh_host_dir_make(path, 0700, &err), 0));
+	cr_assert(eq(int, chmod(path, 0770), 0));
+	cr_expect(eq(int, osh_host_dir_make(path, 0700, &err), -EPERM));
+	write_file("file", "");
+	snprintf(path, sizeof(path), "%s/file", dir);
+	cr_expect(eq(int, osh_host_dir_make(path, 0700, &err), -ENOTDIR));
+}
