@@ -241,6 +241,13 @@ static struct osh_str take_value(struct cursor *c)
 	return osh_str_n(start, (size_t)(c->at - start));
 }
 
+struct osh_str osh_json_root(struct osh_str text)
+{
+	struct cursor c = { .at = text.data, .end = text.data + text.len };
+
+	return take_value(&c);
+}
+
 enum osh_json_type osh_json_type(struct osh_str value)
 {
 	if (value.len == 0)

@@ -1,8 +1,6 @@
 /* Messages: which judge a body or a WebSocket text goes to, and the checks that all share. */
 #include "policy/message.h"
 
-#include <string.h>
-
 #include "policy/json.h"
 #include "policy/text.h"
 
@@ -98,12 +96,12 @@ static void judge_subscribe(const struct osh_inquiry *inquiry, struct osh_str ob
 
 static void judge_graphql_text(const struct osh_inquiry *inquiry)
 {
-	struct osh_str text = inquiry->query->message->body, type, raw;
-	const char *fault = osh_json_check(text);
+	struct osh_str body = inquiry->query->message->body, text, type, raw;
+	const char *fault = osh_json_check(body);
 	uint32_t line = 0;
 
-	while (text.len && strchr(" \t\r\n", text.data[0]))
-		text = osh_str_n(text.data + 1, text.len - 1);
+	if (!fault)
+		text = osh_json_root(body);
 	if (fault || osh_json_type(text) != OSH_JSON_OBJECT) {
 		reject_text(inquiry, fault ? fault : "it is not an object");
 		return;

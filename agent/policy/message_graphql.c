@@ -300,17 +300,10 @@ static bool is_multipart(struct osh_str content_type)
 	       osh_str_caseeq_c(osh_str_n(content_type.data, 10), "multipart/");
 }
 
-static struct osh_str trim(struct osh_str text)
-{
-	while (text.len && strchr(" \t\r\n", text.data[0]))
-		text = osh_str_n(text.data + 1, text.len - 1);
-	return text;
-}
-
 static void judge_post(const struct osh_inquiry *inquiry)
 {
 	const struct osh_message *message = inquiry->query->message;
-	struct osh_str body = trim(message->body);
+	struct osh_str body;
 	const char *fault;
 
 	if (is_multipart(message->content_type)) {
@@ -318,9 +311,12 @@ static void judge_post(const struct osh_inquiry *inquiry)
 		return;
 	}
 	fault = osh_json_check(message->body);
-	if (fault)
+	if (fault) {
 		(void)reject(inquiry, fault);
-	else if (osh_json_type(body) == OSH_JSON_ARRAY)
+		return;
+	}
+	body = osh_json_root(message->body);
+	if (osh_json_type(body) == OSH_JSON_ARRAY)
 		judge_batch(inquiry, body);
 	else
 		(void)judge_object(inquiry, body);
@@ -356,7 +352,7 @@ static void keep_extensions(struct parameters *p, struct osh_str value)
 	if (p->extensions++)
 		fault = "a parameter is given twice";
 	if (!fault && value.len)
-		fault = read_hash(trim(value), &p->request);
+		fault = read_hash(osh_json_root(value), &p->request);
 	if (fault)
 		p->fault = fault;
 }

@@ -372,8 +372,7 @@ static void judge_post(const struct osh_inquiry *inquiry)
 		(void)reject(inquiry, fault);
 		return;
 	}
-	while (strchr(" \t\r\n", body.data[0]))
-		body = osh_str_n(body.data + 1, body.len - 1);
+	body = osh_json_root(body);
 	if (osh_json_type(body) == OSH_JSON_ARRAY)
 		judge_batch(inquiry, body);
 	else if (check_frame(inquiry, body))

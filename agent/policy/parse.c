@@ -494,6 +494,7 @@ int osh_policy_read(const struct osh_yaml_node *root, struct osh_policy_doc *doc
 		    struct osh_diags *diags)
 {
 	struct osh_reader r = { .arena = &doc->arena, .diags = diags };
+	bool has_version = false;
 
 	if (root->kind != OSH_YAML_MAPPING) {
 		osh_diag_error(diags, root->mark,
@@ -503,7 +504,9 @@ int osh_policy_read(const struct osh_yaml_node *root, struct osh_policy_doc *doc
 		return -EINVAL;
 	}
 	osh_read_fields(&r, root, top_fields, "the policy", doc);
-	if (!doc->version.set && diags->errors == 0)
+	for (const struct osh_yaml_node *child = root->first; child; child = child->next)
+		has_version |= osh_str_eq_c(child->key, "version");
+	if (!has_version)
 		osh_diag_error(diags, root->mark,
 			       "version is required: write 'version: 1' at the top");
 	return r.no_memory ? -ENOMEM : 0;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "policy/document.h"
 #include "policy_cases.h"
 
 static struct osh_connect_query from(const char *binary, const char *host, uint16_t port)
@@ -592,4 +593,72 @@ Test(default_policy, github_is_read_only)
 			  d.policy.data);
 	}
 	free(p.image);
+}
+
+/* ---- Overlaps ------------------------------------------------------------------ */
+
+static bool star_matches(const char *p, const char *t)
+{
+	if (*p == '*')
+		return star_matches(p + 1, t) || (*t && star_matches(p, t + 1));
+	return *p ? *t && (*p == '?' || *p == *t) && star_matches(p + 1, t + 1) : !*t;
+}
+
+static bool some_text_matches_both(const char *a, const char *b)
+{
+	char text[8];
+
+	for (int len = 0; len <= 6; len++) {
+		for (int bits = 0; bits < 1 << len; bits++) {
+			for (int i = 0; i < len; i++)
+				text[i] = bits >> i & 1 ? 'a' : 'b';
+			text[len] = '\0';
+			if (star_matches(a, text) && star_matches(b, text))
+				return true;
+		}
+	}
+	return false;
+}
+
+Test(overlap, agrees_with_trying)
+{
+	size_t met = 0;
+
+	srand(3);
+	for (int round = 0; round < 3000; round++) {
+		char a[4], b[4];
+		bool want;
+
+		for (int i = 0; i < 3; i++) {
+			a[i] = "ab*?"[rand() % 4];
+			b[i] = "ab*?"[rand() % 4];
+		}
+		a[rand() % 4 % 4] = a[3] = '\0';
+		b[rand() % 4 % 4] = b[3] = '\0';
+		want = some_text_matches_both(a, b);
+		met += want;
+		cr_assert_eq(osh_globs_overlap(osh_str(a), osh_str(b)), want, "%s and %s", a, b);
+	}
+	cr_assert(met > 300 && met < 2700);
+}
+
+Test(overlap, hosts)
+{
+	static const struct {
+		const char *a, *b;
+		bool meet;
+	} rows[] = {
+		{ "a.x.test", "a.x.test", true },    { "a.x.test", "b.x.test", false },
+		{ "*.x.test", "a.x.test", true },    { "*.x.test", "a.b.x.test", false },
+		{ "**.x.test", "a.b.x.test", true }, { "**.x.test", "x.test", false },
+		{ "*.x.test", "**.x.test", true },   { "a-*.x.test", "b-*.x.test", false },
+		{ "a-*.x.test", "*-b.x.test", true }, { "*.s3.*.x.test", "a.s3.eu.x.test", true },
+		{ "*.s3.*.x.test", "a.s4.eu.x.test", false }, { "*.x.test", "*.y.test", false },
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].a), osh_str(rows[i].b)), rows[i].meet,
+			     "%s and %s", rows[i].a, rows[i].b);
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].b), osh_str(rows[i].a)), rows[i].meet);
+	}
 }
