@@ -32,7 +32,7 @@ Test(kernel_install, closing_and_opening_again_changes_nothing)
 
 	for (size_t i = 0; i < OSH_COUNT_OF(names); i++)
 		ids[i] = link_id(names[i]);
-	osh_kernel_close(w.kernel);
+	osh_kernel_close(osh_take(w.kernel));
 	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22"); /* with no agent at all */
 	/* Redirected, and never accepted: its record must not outlive the agent's return. */
 	expect_probe("ok peer=198.18.0.50:443", w.ok, "tcp", "198.18.0.50", "443");
@@ -55,7 +55,7 @@ Test(kernel_install, lost_pins_are_made_again)
 	char path[512];
 	int found = 0;
 
-	osh_kernel_close(w.kernel);
+	osh_kernel_close(osh_take(w.kernel));
 	format(path, sizeof(path), "%s/layout-1/links/osh_connect4", w.pins);
 	cr_assert_eq(unlink(path), 0);
 	open_kernel();
@@ -82,14 +82,39 @@ Test(kernel_install, another_build_waits_for_the_last_sandbox)
 			format(marker, sizeof(marker), "%.200s/%.200s", path, entry->d_name);
 	closedir(dir);
 	cr_assert_eq(rmdir(marker), 0, "%s", marker);
-	osh_kernel_close(w.kernel);
+	osh_kernel_close(osh_take(w.kernel));
 	open_kernel();
 	cr_expect_eq(link_id("osh_connect4"), before);
 	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
-	osh_kernel_close(w.kernel);
+	osh_kernel_close(osh_take(w.kernel));
 	open_kernel();
 	cr_expect_neq(link_id("osh_connect4"), before);
 	cr_expect_eq(access(marker, F_OK), 0);
+}
+
+/* Pins of another layout are replaced, but not from under a sandbox. */
+Test(kernel_install, another_layout_is_left_alone_while_in_use)
+{
+	struct osh_kernel_options options = { .pin_dir = w.pins, .cgroup_path = w.cgroup };
+	struct osh_err err = { 0 };
+	char ours[300], theirs[300];
+
+	osh_kernel_close(osh_take(w.kernel));
+	format(ours, sizeof(ours), "%s/layout-1", w.pins);
+	format(theirs, sizeof(theirs), "%s/layout-0", w.pins);
+	cr_assert_eq(rename(ours, theirs), 0);
+	cr_expect_eq(osh_kernel_open(&options, &w.kernel, &err), -EBUSY);
+	cr_expect(strstr(err.message, "another version"), "%s", err.message);
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22"); /* still in force */
+
+	cr_assert_eq(rename(theirs, ours), 0);
+	open_kernel();
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	cr_assert_eq(rename(ours, theirs), 0);
+	open_kernel();
+	cr_expect_neq(access(theirs, F_OK), 0, "nobody needed it");
+	cr_expect_eq(access(ours, F_OK), 0);
 }
 
 /* Where no BPF file system is mounted yet, it is. */

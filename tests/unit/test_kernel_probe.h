@@ -21,8 +21,18 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define WAIT_MS 30000 /* no test waits this long but to fail */
+
+static inline int number(const char *text)
+{
+	uint64_t value = 0;
+
+	if (osh_str_parse_u64(osh_str(text), 100000, &value) < 0)
+		abort();
+	return (int)value;
+}
 
 static inline socklen_t parse_address(const char *text, const char *port, struct sockaddr_storage *ret)
 {
@@ -32,13 +42,13 @@ static inline socklen_t parse_address(const char *text, const char *port, struct
 	memset(ret, 0, sizeof(*ret));
 	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
 		v4->sin_family = AF_INET;
-		v4->sin_port = htons((uint16_t)atoi(port));
+		v4->sin_port = htons((uint16_t)number(port));
 		return sizeof(*v4);
 	}
 	if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1)
 		return 0;
 	v6->sin6_family = AF_INET6;
-	v6->sin6_port = htons((uint16_t)atoi(port));
+	v6->sin6_port = htons((uint16_t)number(port));
 	return sizeof(*v6);
 }
 
@@ -155,7 +165,7 @@ static inline int probe_local(const char *host, const char *port)
 
 static inline int probe_socket(char **args)
 {
-	int fd = socket(atoi(args[0]), atoi(args[1]), atoi(args[2]));
+	int fd = socket(number(args[0]), number(args[1]), number(args[2]));
 
 	if (fd < 0)
 		return fail_with("socket");
@@ -329,9 +339,9 @@ static inline int probe_chain(char **args)
 	char *again[] = { (char *)"/proc/self/exe", (char *)"probe", (char *)"chain", left,
 			  args[1], args[2], NULL };
 
-	if (atoi(args[0]) == 0)
+	if (number(args[0]) == 0)
 		return probe_tcp("tcp", args[1], args[2]);
-	snprintf(left, sizeof(left), "%d", atoi(args[0]) - 1);
+	snprintf(left, sizeof(left), "%d", number(args[0]) - 1);
 	return exec_now(again);
 }
 
@@ -358,7 +368,7 @@ static inline int run_as_probe(char **args)
 	if (strcmp(how, "rthdr") == 0)
 		return probe_rthdr(args[1], args[2]);
 	if (strcmp(how, "flood") == 0)
-		return probe_flood(args[1], args[2], atoi(args[3]));
+		return probe_flood(args[1], args[2], number(args[3]));
 	if (strcmp(how, "stop") == 0)
 		raise(SIGSTOP);
 	if (strcmp(how, "exec") == 0 || strcmp(how, "stop") == 0)

@@ -87,18 +87,16 @@ static inline uint64_t inode_of(const char *path)
 
 static inline void lo_up(void)
 {
-	struct in6_ifreq_ {
+	struct {
 		struct in6_addr addr;
 		uint32_t prefix;
 		int ifindex;
 	} v6 = { .prefix = 128, .ifindex = 1 };
-	struct ifreq request = { .ifr_name = "lo" };
+	struct ifreq up = { .ifr_name = "lo", .ifr_flags = IFF_UP }, request = { .ifr_name = "lo:0" };
 	struct sockaddr_in *address = (void *)&request.ifr_addr;
 	int s4 = socket(AF_INET, SOCK_DGRAM, 0), s6 = socket(AF_INET6, SOCK_DGRAM, 0);
 
-	request.ifr_flags = IFF_UP;
-	cr_assert_eq(ioctl(s4, SIOCSIFFLAGS, &request), 0);
-	strcpy(request.ifr_name, "lo:0");
+	cr_assert_eq(ioctl(s4, SIOCSIFFLAGS, &up), 0);
 	*address = (struct sockaddr_in){ .sin_family = AF_INET };
 	inet_pton(AF_INET, "198.18.0.1", &address->sin_addr);
 	cr_assert_eq(ioctl(s4, SIOCSIFADDR, &request), 0);
@@ -173,10 +171,12 @@ static inline void sweep(const char *parent, void (*remove_one)(const char *path
 	DIR *dir = opendir(parent);
 	struct dirent *entry;
 	char path[512];
+	uint64_t pid;
 
 	while (dir && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "oshk-", 5) != 0 || kill(atoi(entry->d_name + 5), 0) == 0 ||
-		    errno != ESRCH || atoi(entry->d_name + 5) <= 0)
+		if (strncmp(entry->d_name, "oshk-", 5) != 0 ||
+		    osh_str_parse_u64(osh_str(entry->d_name + 5), INT32_MAX, &pid) < 0 || pid == 0 ||
+		    kill((pid_t)pid, 0) == 0 || errno != ESRCH)
 			continue;
 		snprintf(path, sizeof(path), "%.200s/%.200s", parent, entry->d_name);
 		remove_one(path);
