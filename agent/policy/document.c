@@ -13,10 +13,12 @@ static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 		return;
 	doc->permissive = osh_str_eq_c(doc->mode.text, "permissive");
 	if (doc->permissive)
-		osh_diag_warning(diags, doc->mode.mark, "mode: permissive turns every denial into a recorded "
+		osh_diag_warning(diags, doc->mode.mark,
+				 "mode: permissive turns every denial into a recorded "
 				 "audit: nothing is enforced");
 	else if (!osh_str_eq_c(doc->mode.text, "enforcing"))
-		osh_diag_error(diags, doc->mode.mark, "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
+		osh_diag_error(diags, doc->mode.mark,
+			       "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
 			       OSH_DIAG_VALUE(doc->mode.text));
 }
 
@@ -39,7 +41,7 @@ static int build_document(struct osh_str text, struct osh_diags *diags, struct o
 	if (r == 0)
 		r = osh_check_overlaps(doc, diags);
 	if (r == 0)
-		osh_check_middlewares(doc, diags);
+		r = osh_check_middlewares(doc, diags);
 	if (r == 0 && diags->errors)
 		r = -EINVAL;
 	return r;
