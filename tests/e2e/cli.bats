@@ -75,7 +75,7 @@ bats_require_minimum_version 1.5.0
 		# shellcheck disable=SC2086  # words
 		run --separate-stderr osh --socket "$SCRATCH/none.sock" $command
 		expect_equal "$status" 3 "exit status of $command ($stderr)"
-		expect_contains "$stderr" openshelld
+		expect_contains "$stderr" "start one"
 		expect_equal "$(wc -l <<<"$stderr")" 1 "lines of: $stderr"
 	done
 	run osh sandbox list

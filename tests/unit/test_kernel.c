@@ -1,4 +1,7 @@
 /* Where connects and datagrams go (bpf/egress.bpf.c), and what never goes (bpf/guard.bpf.c). */
+#include <linux/rtnetlink.h>
+#include <net/route.h>
+
 #include "test_kernel_world.h"
 
 TestSuite(kernel, .init = world_up, .fini = world_down, .timeout = 240);
@@ -166,15 +169,58 @@ Test(kernel, dns_goes_to_the_agent_and_answers_as_dialled)
 	expect_output(probe, "ok peer=8.8.8.8:53");
 }
 
+/* As a sandbox has them: everything is on lo. */
+static void add_default_routes(void)
+{
+	char lo[] = "lo";
+	struct rtentry v4 = { .rt_flags = RTF_UP, .rt_dev = lo };
+	struct in6_rtmsg v6 = {
+		.rtmsg_type = RTN_LOCAL,
+		.rtmsg_flags = RTF_UP | RTF_LOCAL,
+		.rtmsg_metric = 1024,
+		.rtmsg_ifindex = 1,
+	};
+	struct sockaddr_in any = { .sin_family = AF_INET };
+	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), s4, s6;
+
+	cr_assert_eq(setns(w.netns, CLONE_NEWNET), 0);
+	s4 = socket(AF_INET, SOCK_DGRAM, 0);
+	s6 = socket(AF_INET6, SOCK_DGRAM, 0);
+	memcpy(&v4.rt_dst, &any, sizeof(any));
+	memcpy(&v4.rt_genmask, &any, sizeof(any));
+	cr_assert_eq(ioctl(s4, SIOCADDRT, &v4), 0);
+	cr_assert_eq(ioctl(s6, SIOCADDRT, &v6), 0);
+	osh_close(s4);
+	osh_close(s6);
+	cr_assert_eq(setns(home, CLONE_NEWNET), 0);
+	osh_close(home);
+}
+
+/* Naming a peer sends nothing and leaves no record; the send fails, and its record tells
+ * who and where. */
+Test(kernel, connected_udp_is_refused_at_its_send)
+{
+	const struct osh_event *event;
+
+	add_default_routes();
+	expect_probe("sendto=EPERM", w.ok, "udpconn", "203.0.113.10", "443");
+	event = wait_event(OSH_KERNEL_PROTOCOL);
+	cr_expect_eq(event->dst_port_host, 443);
+	cr_expect_neq(event->identity, 0u);
+	cr_expect_neq(event->pid, 0u);
+	cr_expect_eq(event->sandbox, w.sandbox);
+}
+
 Test(kernel, other_udp_fails_at_once)
 {
 	static const char *const ways[] = { "udp", "unspec", "v4on6" };
 
+	add_default_routes();
 	for (size_t i = 0; i < OSH_COUNT_OF(ways); i++)
 		expect_probe("sendto=EPERM", w.ok, ways[i], "203.0.113.10", "443");
-	expect_probe("connect=EPERM", w.ok, "udpconn", "203.0.113.10", "443");
+	expect_probe("sendto=EPERM", w.ok, "udpconn", "203.0.113.10", "443");
 	expect_probe("sendto=EPERM", w.ok, "udp", "2001:db8::10", "443");
-	expect_probe("connect=EPERM", w.ok, "udpconn", "2001:db8::10", "443");
+	expect_probe("sendto=EPERM", w.ok, "udpconn", "2001:db8::10", "443");
 	expect_probe("sendto=EPERM", w.ok, "udp", "::ffff:203.0.113.10", "443");
 	expect_probe("sendto=EPERM", w.ok, "stray", "203.0.113.10", "443");
 	expect_probe("sendto=EPERM", w.ok, "udp", "224.0.0.251", "5353");

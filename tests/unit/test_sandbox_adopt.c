@@ -167,6 +167,30 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	end_world(); /* fails when anything of the others is left */
 }
 
+Test(adopt, a_sandbox_whose_state_was_removed_is_ended)
+{
+	struct adopted adopted;
+	char procs[600], byte;
+	pid_t init;
+	int fd;
+
+	launch_default();
+	init = osh_sandbox_init_pid(world.box);
+	snprintf(procs, sizeof(procs), "%s/demo/cgroup.procs", osh_sandbox_host_cgroup(world.host));
+	fd = open(procs, O_RDONLY | O_CLOEXEC);
+	cr_expect(eq(int, (int)read(fd, &byte, 1), 1));
+	close(fd);
+	cr_assert(eq(int, tree_remove(osh_sandbox_dir(world.box)), 0));
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_expect(eq(int, adopted.count, 0));
+	cr_expect(ne(int, access(procs, F_OK), 0));
+	waitpid(init, NULL, 0);
+	end_world();
+}
+
 Test(adopt, a_reused_pid_is_not_taken_for_an_init)
 {
 	struct sandbox_record record;
