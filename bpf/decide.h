@@ -31,6 +31,7 @@
 enum osh_action {
 	OSH_ACTION_DENY = 0,
 	OSH_ACTION_LEAVE,    /* let the call go on as it is */
+	OSH_ACTION_PEER,     /* UDP connect: nothing leaves yet; what does is dropped as a packet */
 	OSH_ACTION_DNS,      /* point it at the agent's DNS socket */
 	OSH_ACTION_JUDGE,    /* TCP: ask osh_decide_flow */
 	OSH_ACTION_REDIRECT, /* point it at the agent's listener */
@@ -89,6 +90,7 @@ struct osh_dial {
 	__u8 ip_protocol;
 	__u8 sandbox_known;
 	__u8 own_netns; /* the socket is not in the agent's network namespace */
+	__u8 sends;     /* a datagram leaves at once; 0: connect */
 };
 
 /* First look: all that can be told from the destination. DNS comes before loopback, so
@@ -112,6 +114,10 @@ OSH_DECIDE struct osh_decision osh_decide_dial(const struct osh_dial *dial)
 		decision.action = OSH_ACTION_LEAVE;
 	} else if (tcp) {
 		decision.action = OSH_ACTION_JUDGE;
+	} else if (!dial->sends) {
+		/* Resolvers connect to each address of an answer to learn their own (RFC 6724 5):
+		 * refused, it would look unreachable and every lookup would leave a record. */
+		decision.action = OSH_ACTION_PEER;
 	}
 	return decision;
 }

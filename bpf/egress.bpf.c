@@ -167,7 +167,7 @@ static __always_inline void report_dial(const struct caller *caller, const struc
 
 /* One destination: what to do with it. Everything but OSH_ACTION_DENY is carried out by
  * the caller, who knows the family. */
-static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_addr *dst)
+static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_addr *dst, int sends)
 {
 	const struct osh_settings *set = get_settings();
 	struct caller caller = { .tgid = bpf_get_current_pid_tgid() >> 32 };
@@ -188,15 +188,19 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 	dial.ip_protocol = ctx->protocol;
 	dial.sandbox_known = sandbox != NULL;
 	dial.own_netns = bpf_get_netns_cookie(ctx) != set->host_netns;
+	dial.sends = sends != 0;
 	decision = osh_decide_dial(&dial);
 	if (decision.action == OSH_ACTION_JUDGE)
 		decision = judge_flow(&caller, &dial);
-	if ((decision.action == OSH_ACTION_DNS || decision.action == OSH_ACTION_REDIRECT) &&
+	if ((decision.action == OSH_ACTION_DNS || decision.action == OSH_ACTION_REDIRECT ||
+	     decision.action == OSH_ACTION_PEER) &&
 	    !remember(ctx, &caller, &dial, decision.action)) {
 		decision.action = OSH_ACTION_DENY;
 		decision.reason = OSH_KERNEL_TABLE_FULL;
 	}
 	switch (decision.action) {
+	case OSH_ACTION_PEER:
+		break;
 	case OSH_ACTION_LEAVE:
 		count(OSH_COUNT_CONNECT_LOCAL);
 		break;
@@ -221,10 +225,10 @@ static __always_inline __u16 agent_port(__u32 action)
 	return action == OSH_ACTION_REDIRECT ? OSH_REDIRECT_PORT : 0;
 }
 
-static __always_inline int dial_v4(struct bpf_sock_addr *ctx)
+static __always_inline int dial_v4(struct bpf_sock_addr *ctx, int sends)
 {
 	struct osh_addr dst = read_v4(ctx), gateway;
-	__u32 action = judge_dial(ctx, &dst);
+	__u32 action = judge_dial(ctx, &dst, sends);
 	__u16 port_host = agent_port(action);
 
 	if (port_host) {
@@ -234,10 +238,10 @@ static __always_inline int dial_v4(struct bpf_sock_addr *ctx)
 	return action != OSH_ACTION_DENY;
 }
 
-static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
+static __always_inline int dial_v6(struct bpf_sock_addr *ctx, int sends)
 {
 	struct osh_addr dst = read_v6(ctx), gateway;
-	__u32 action = judge_dial(ctx, &dst);
+	__u32 action = judge_dial(ctx, &dst, sends);
 	__u16 port_host = agent_port(action);
 
 	if (port_host) {
@@ -250,25 +254,25 @@ static __always_inline int dial_v6(struct bpf_sock_addr *ctx)
 SEC("cgroup/connect4")
 int osh_connect4(struct bpf_sock_addr *ctx)
 {
-	return dial_v4(ctx);
+	return dial_v4(ctx, 0);
 }
 
 SEC("cgroup/connect6")
 int osh_connect6(struct bpf_sock_addr *ctx)
 {
-	return dial_v6(ctx);
+	return dial_v6(ctx, 0);
 }
 
 SEC("cgroup/sendmsg4")
 int osh_sendmsg4(struct bpf_sock_addr *ctx)
 {
-	return dial_v4(ctx);
+	return dial_v4(ctx, 1);
 }
 
 SEC("cgroup/sendmsg6")
 int osh_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return dial_v6(ctx);
+	return dial_v6(ctx, 1);
 }
 
 /* ---- recvmsg, getpeername ------------------------------------------------------------ */

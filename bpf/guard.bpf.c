@@ -111,6 +111,26 @@ static __always_inline int read_packet(struct __sk_buff *ctx, struct osh_packet 
 	return 1;
 }
 
+/* A connected UDP socket: its connect hook knew the process. The send fails with EPERM. */
+static __always_inline void name_sender(struct __sk_buff *ctx, struct osh_event *event)
+{
+	struct bpf_sock *sk = ctx->sk;
+	const struct osh_socket *socket;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	if (!socket || socket->action != OSH_ACTION_PEER)
+		return;
+	event->reason = OSH_KERNEL_PROTOCOL;
+	event->identity = socket->flow.identity;
+	event->pid = socket->flow.pid;
+	event->dst = socket->flow.dst;
+	event->dst_port_host = socket->flow.dst_port_host;
+}
+
 static __always_inline void report_packet(struct __sk_buff *ctx, const struct osh_packet *packet)
 {
 	const struct osh_settings *set = get_settings();
@@ -123,6 +143,7 @@ static __always_inline void report_packet(struct __sk_buff *ctx, const struct os
 		.family = packet->version == 6 ? OSH_AF_INET6 : OSH_AF_INET,
 	};
 
+	name_sender(ctx, &event);
 	report(&event);
 	count(OSH_COUNT_PACKET_DROPPED);
 }

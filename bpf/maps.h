@@ -80,7 +80,7 @@ struct {
 struct osh_socket {
 	struct osh_flow flow;
 	__u64 sandbox;
-	__u32 action; /* OSH_ACTION_DNS or OSH_ACTION_REDIRECT */
+	__u32 action; /* OSH_ACTION_PEER, _DNS or _REDIRECT */
 	__u32 pad;
 };
 

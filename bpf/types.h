@@ -77,12 +77,10 @@ struct fs_struct {
 	struct path root;
 };
 
-typedef struct {
-	int counter;
-} atomic_t;
-
 struct signal_struct {
-	atomic_t live; /* threads that have not begun to exit */
+	struct {
+		int counter;
+	} live; /* atomic_t: threads that have not begun to exit */
 };
 
 struct cgroup {

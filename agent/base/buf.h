@@ -19,14 +19,15 @@ struct osh_buf {
 void osh_buf_init(struct osh_buf *buf, size_t max);
 void osh_buf_done(struct osh_buf *buf);
 
+/* NULL while nothing was ever put in. */
 static inline char *osh_buf_bytes(const struct osh_buf *buf)
 {
-	return buf->data + buf->start;
+	return buf->data ? buf->data + buf->start : NULL;
 }
 
 static inline struct osh_str osh_buf_str(const struct osh_buf *buf)
 {
-	return osh_str_n(buf->data + buf->start, buf->len);
+	return osh_str_n(osh_buf_bytes(buf), buf->len);
 }
 
 /* Make sure that `want` bytes can be written at osh_buf_tail(). Returns 0,

@@ -1,5 +1,6 @@
 #include "control/agent.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -230,6 +231,24 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 
 /* ---- Stop -------------------------------------------------------------------------------------- */
 
+/* For a start that failed before it knew its sandboxes: none has left a directory. */
+static bool has_none_on_disk(const struct osh_agent *agent)
+{
+	char path[PATH_MAX + 16];
+	struct dirent *entry;
+	bool none = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/sandboxes", agent->config->state_dir);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (none && (entry = readdir(dir)))
+		none = entry->d_name[0] == '.';
+	closedir(dir);
+	return none;
+}
+
 /* Sandboxes run on, and what is pinned keeps refusing what nobody allows; without a
  * sandbox nothing is left to enforce. */
 static void stop(struct osh_agent *agent)
@@ -237,14 +256,14 @@ static void stop(struct osh_agent *agent)
 	bool is_last;
 
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
-	is_last = agent->is_adopted && agent->sandbox_count == 0;
+	is_last = agent->sandbox_count == 0 && (agent->is_adopted || has_none_on_disk(agent));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
 	osh_lifecycle_release(agent);
 	osh_recorder_close(agent->recorder);
-	if (agent->kernel && is_last)
-		osh_kernel_uninstall(agent->kernel);
-	if (agent->kernel)
+	if (is_last)
+		osh_kernel_uninstall(agent->kernel); /* closes it, too */
+	else
 		osh_kernel_close(agent->kernel);
 	if (agent->host && is_last)
 		osh_sandbox_host_uninstall(agent->host);

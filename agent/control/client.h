@@ -21,7 +21,7 @@ struct osh_client {
 	struct osh_call call; /* valid while is_busy */
 	bool is_busy;         /* a call is not answered yet */
 	bool is_closed;       /* about to be freed */
-	struct osh_deferred again, reap;
+	struct osh_deferred later; /* proceed, or free it when closed */
 };
 
 /* call.c: start the call in a message; it may be answered before this returns. */

@@ -36,11 +36,6 @@ struct osh_server {
 
 /* ---- Connections --------------------------------------------------------------------- */
 
-static void free_client(struct osh_deferred *deferred)
-{
-	free(osh_container_of(deferred, struct osh_client, reap));
-}
-
 static void close_client(struct osh_client *client)
 {
 	struct osh_server *server = client->server;
@@ -55,7 +50,7 @@ static void close_client(struct osh_client *client)
 	osh_wire_done(&client->wire);
 	DL_DELETE(server->clients, client);
 	server->client_count--;
-	osh_loop_defer(agent->loop, &client->reap);
+	osh_loop_defer(agent->loop, &client->later);
 }
 
 static bool is_idle(const struct osh_client *client)
@@ -173,22 +168,25 @@ void osh_client_proceed(struct osh_client *client)
 	}
 	/* An answer that left at once makes room for the next call that is already here. */
 	if (r == 0 && !client->is_busy && osh_wire_has_message(&client->wire))
-		osh_loop_defer(client->server->agent->loop, &client->again);
+		osh_loop_defer(client->server->agent->loop, &client->later);
 	update_interest(client);
 }
 
-static void run_again(struct osh_deferred *deferred)
+/* One deferred for both, so that none of a freed connection is ever queued. */
+static void run_later(struct osh_deferred *deferred)
 {
-	struct osh_client *client = osh_container_of(deferred, struct osh_client, again);
+	struct osh_client *client = osh_container_of(deferred, struct osh_client, later);
 
-	if (!client->is_closed)
+	if (client->is_closed)
+		free(client);
+	else
 		osh_client_proceed(client);
 }
 
 void osh_client_answered(struct osh_client *client)
 {
 	if (!client->is_closed)
-		osh_loop_defer(client->server->agent->loop, &client->again);
+		osh_loop_defer(client->server->agent->loop, &client->later);
 }
 
 /* ---- Admitting -------------------------------------------------------------------------- */
@@ -231,8 +229,7 @@ static int admit(struct osh_server *server, int fd)
 	client->peer = peer;
 	osh_wire_init(&client->wire, fd);
 	client->io = (struct osh_io){ .fd = fd, .on_ready = on_client_ready };
-	client->again.run = run_again;
-	client->reap.run = free_client;
+	client->later.run = run_later;
 	DL_APPEND(server->clients, client);
 	server->client_count++;
 	update_interest(client);

@@ -25,7 +25,8 @@ static bool can_load(enum bpf_prog_type type, int attach_type, int btf_id)
 
 	options.expected_attach_type = (enum bpf_attach_type)attach_type;
 	options.attach_btf_id = btf_id > 0 ? (__u32)btf_id : 0;
-	fd = bpf_prog_load(type, "osh_probe", "GPL", return_one, OSH_COUNT_OF(return_one), &options);
+	fd = bpf_prog_load(type, "osh_probe", "GPL", return_one, OSH_COUNT_OF(return_one),
+			   &options);
 	return fd >= 0;
 }
 

@@ -260,6 +260,18 @@ static void close_handles(struct osh_install *install)
 	install->link_count = 0;
 }
 
+/* Whoever forgets to raise LAYOUT must not have us read past a smaller entry. */
+static bool is_our_shape(const struct job *job, int map_fd, const char *name)
+{
+	const struct bpf_map *map = bpf_object__find_map_by_name(job->skel->obj, name);
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	return map && bpf_obj_get_info_by_fd(map_fd, &info, &len) == 0 &&
+	       info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map);
+}
+
 static int get_maps(const struct job *job, struct osh_install *install)
 {
 	char path[PATH_MAX];
@@ -268,6 +280,8 @@ static int get_maps(const struct job *job, struct osh_install *install)
 		install->map_fds[i] = bpf_obj_get(pin_path(job, path, "maps", map_names[i]));
 		if (install->map_fds[i] < 0)
 			return -ENOENT;
+		if (!is_our_shape(job, install->map_fds[i], map_names[i]))
+			return -ESTALE;
 	}
 	return 0;
 }
@@ -310,7 +324,8 @@ static int get_links(const struct job *job, struct osh_install *install)
 	return 0;
 }
 
-/* 0; -ENOENT: something is missing; -EXDEV: made for another cgroup or network namespace. */
+/* 0; -ENOENT: something is missing; -ESTALE: another version's maps; -EXDEV: made for
+ * another cgroup or network namespace. */
 static int adopt(const struct job *job, struct osh_install *install)
 {
 	struct osh_settings settings;
@@ -465,6 +480,13 @@ static bool remove_layout(const struct job *job, const char *name)
 
 /* ---- Both ----------------------------------------------------------------------------------- */
 
+static int outdated(struct job *job)
+{
+	return osh_err_set(job->err, EBUSY,
+			   "sandboxes run under kernel programs of another version of openshell: "
+			   "delete them with that version first (pins: %s)", job->options->pin_dir);
+}
+
 static int misplaced(struct job *job)
 {
 	return osh_err_set(job->err, EBUSY,
@@ -479,9 +501,7 @@ static int install(struct job *job, struct osh_install *inst)
 	int r;
 
 	if (any_layout(job, is_foreign_and_busy))
-		return osh_err_set(job->err, EBUSY,
-				   "sandboxes run under kernel programs of another version of openshell: "
-				   "delete them with that version first (pins: %s)", job->options->pin_dir);
+		return outdated(job);
 	r = adopt(job, inst);
 	if (r == 0 && (busy || is_same_build(job))) {
 		inst->adopted = true;
@@ -490,6 +510,8 @@ static int install(struct job *job, struct osh_install *inst)
 	close_handles(inst);
 	if (r == -EXDEV && busy)
 		return misplaced(job);
+	if (r == -ESTALE && busy)
+		return outdated(job);
 	if (busy) {
 		r = reuse_maps(job);
 	} else {

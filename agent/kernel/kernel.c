@@ -10,6 +10,10 @@
 #include "base/mem.h"
 #include "kernel/install.h"
 
+/* Records handled at one wake-up, so that a sandbox which is refused faster than we can
+ * write it down does not hold up the rest of the loop. */
+#define RECORDS_PER_WAKE 1024
+
 struct osh_kernel {
 	struct osh_install install;
 	struct osh_maps maps;             /* borrowed from install */
@@ -19,6 +23,7 @@ struct osh_kernel {
 	struct osh_loop *loop;            /* while watching */
 	struct osh_io io;
 	struct ring_buffer *ring;         /* owned */
+	unsigned records_left;            /* of RECORDS_PER_WAKE */
 	void (*on_event)(void *context, const struct osh_event *event);
 	void *context;
 };
@@ -175,7 +180,7 @@ static int on_record(void *context, void *data, size_t size)
 	/* The reader takes what it knows; another size is another layout, never adopted. */
 	if (size == sizeof(struct osh_event))
 		kernel->on_event(kernel->context, data);
-	return 0;
+	return --kernel->records_left ? 0 : -EAGAIN; /* the record at hand is consumed either way */
 }
 
 static void on_ring_ready(struct osh_io *io, uint32_t events)
@@ -183,6 +188,8 @@ static void on_ring_ready(struct osh_io *io, uint32_t events)
 	struct osh_kernel *kernel = osh_container_of(io, struct osh_kernel, io);
 
 	(void)events;
+	kernel->records_left = RECORDS_PER_WAKE;
+	/* What is left wakes us again: the descriptor is level triggered. */
 	(void)ring_buffer__consume(kernel->ring);
 }
 
@@ -202,13 +209,9 @@ int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
 	kernel->io = (struct osh_io){ .fd = ring_buffer__epoll_fd(kernel->ring),
 				      .on_ready = on_ring_ready };
 	r = osh_loop_set(loop, &kernel->io, EPOLLIN);
-	if (r < 0) {
+	if (r < 0)
 		ring_buffer__free(osh_take(kernel->ring));
-		return r;
-	}
-	/* The ring wakes only for what comes after it was armed: take what waits already. */
-	(void)ring_buffer__consume(kernel->ring);
-	return 0;
+	return r;
 }
 
 /* ---- Facts ---------------------------------------------------------------------------------- */

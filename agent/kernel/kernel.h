@@ -21,8 +21,9 @@ struct osh_kernel_options {
 };
 
 /* Adopt the pinned programs when their layout version is ours, else load, attach
- * and pin anew (replacing others; while no sandbox runs). Returns 0 or -errno with
- * a message that says what is missing and what to do. */
+ * and pin anew (replacing others; while no sandbox runs). Flow records that an earlier
+ * agent left are dropped, so open before any listener. Returns 0 or -errno with a
+ * message that says what is missing and what to do. */
 int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel **ret_kernel,
 		    struct osh_err *err);
 /* Free the handles; what is pinned stays in force. */
@@ -31,7 +32,8 @@ void osh_kernel_close(struct osh_kernel *kernel);
 void osh_kernel_uninstall(struct osh_kernel *kernel);
 
 /* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
- * its tasks try is refused. remove also drops every entry keyed by it. */
+ * its tasks try is refused; adding one that is there changes nothing. remove also
+ * drops every entry keyed by it. */
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
 /* Invalidate cached denials of a sandbox (policy change). */

@@ -87,7 +87,8 @@ int osh_maps_denial_add(const struct osh_maps *maps, const struct osh_denial_key
  * before `each` runs, so that it may delete the one it is given. The kernel starts over when
  * the key to go on from has been deleted meanwhile: `steps` ends a walk that others keep
  * sending back; it may then have shown some keys twice. */
-static int walk(int map_fd, size_t steps, int (*each)(void *context, const void *key), void *context)
+static int walk(int map_fd, size_t steps, int (*each)(void *context, const void *key),
+		void *context)
 {
 	_Alignas(8) char now[KEY_MAX], next[KEY_MAX];
 	int r = bpf_map_get_next_key(map_fd, NULL, now);
@@ -116,7 +117,8 @@ static int on_lease(void *context, const void *key_bytes)
 	struct lease_walk *lease_walk = context;
 	struct osh_lease lease;
 
-	if (key->sandbox == lease_walk->sandbox && osh_maps_lease_get(lease_walk->maps, key, &lease) == 0)
+	if (key->sandbox == lease_walk->sandbox &&
+	    osh_maps_lease_get(lease_walk->maps, key, &lease) == 0)
 		lease_walk->each(lease_walk->context, key->addr_host, &lease);
 	return 0;
 }

@@ -137,7 +137,8 @@ static const char *find_wildcard_fault(struct osh_str host)
 	if (osh_str_eq_c(host, "*") || osh_str_eq_c(host, "**"))
 		return "matches every host";
 	if (count_labels(host) <= 2)
-		return has_star(last_label(host)) || host.data[0] != '*' || host.data[1] == '.' ?
+		return has_star(last_label(host)) || osh_str_has_prefix(host, "*.") ||
+				       osh_str_has_prefix(host, "**.") ?
 			       "is a wildcard directly under a TLD" :
 			       "is an intra-label wildcard in a two-label name";
 	for (size_t i = 0; i <= host.len; i++) {
@@ -370,6 +371,7 @@ static void check_tcp(const struct osh_endpoint *e, struct osh_diags *diags)
 	refuse_with(e, e->graphql_max_body_bytes.set, e->graphql_max_body_bytes.mark, "graphql_max_body_bytes",
 		    diags);
 	refuse_with(e, e->credential_signing.set, e->credential_signing.mark, "credential signing", diags);
+	refuse_with(e, e->credential_binding.set, e->credential_binding.mark, "credential_binding", diags);
 	refuse_with(e, e->mcp.set, e->mcp.mark, "mcp options", diags);
 	refuse_with(e, e->json_rpc.set, e->json_rpc.mark, "json_rpc options", diags);
 	if (e->host_is_address)

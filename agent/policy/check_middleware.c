@@ -1,5 +1,6 @@
 /* network_middlewares: read and checked, so that a reference file loads. This agent runs
  * none: hosts that a fail-closed one covers are denied (evaluate.c). */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,8 @@
 
 #define PATTERNS_MAX 32
 
-static void check_patterns(struct osh_policy_doc *doc, struct osh_texts *patterns, struct osh_diags *diags)
+/* Patterns are kept in lower case, as hosts are. Returns 0 or -ENOMEM. */
+static int check_patterns(struct osh_policy_doc *doc, struct osh_texts *patterns, struct osh_diags *diags)
 {
 	for (size_t i = 0; i < patterns->count; i++) {
 		struct osh_text *pattern = &patterns->items[i];
@@ -26,11 +28,13 @@ static void check_patterns(struct osh_policy_doc *doc, struct osh_texts *pattern
 		}
 		free(code);
 		lower = osh_arena_copy(&doc->arena, pattern->text);
-		for (size_t j = 0; lower && j < pattern->text.len; j++)
+		if (!lower)
+			return -ENOMEM;
+		for (size_t j = 0; j < pattern->text.len; j++)
 			lower[j] = osh_ascii_lower(lower[j]);
-		if (lower)
-			pattern->text.data = lower;
+		pattern->text.data = lower;
 	}
+	return 0;
 }
 
 static void check_on_error(struct osh_middleware *m, struct osh_diags *diags)
@@ -60,8 +64,10 @@ static void check_skip_endpoints(const struct osh_policy_doc *doc, const struct 
 	}
 }
 
-static void check_middleware(struct osh_policy_doc *doc, struct osh_middleware *m, struct osh_diags *diags)
+static int check_middleware(struct osh_policy_doc *doc, struct osh_middleware *m, struct osh_diags *diags)
 {
+	int r;
+
 	if (m->middleware.text.len == 0)
 		osh_diag_error(diags, m->key.mark, "middleware '%.*s': implementation name is required "
 			       "(middleware: ...)", OSH_DIAG_VALUE(m->key.text));
@@ -75,28 +81,32 @@ static void check_middleware(struct osh_policy_doc *doc, struct osh_middleware *
 		osh_diag_error(diags, m->include.mark, "middleware '%.*s': more than %d selector patterns",
 			       OSH_DIAG_VALUE(m->key.text), PATTERNS_MAX);
 	check_on_error(m, diags);
-	check_patterns(doc, &m->include, diags);
-	check_patterns(doc, &m->exclude, diags);
+	r = check_patterns(doc, &m->include, diags);
+	if (r == 0)
+		r = check_patterns(doc, &m->exclude, diags);
 	if (!m->fail_open)
 		check_skip_endpoints(doc, m, diags);
 	osh_diag_warning(diags, m->key.mark, "middleware '%.*s' is not run by this agent: %s",
 			 OSH_DIAG_VALUE(m->key.text),
 			 m->fail_open ? "its traffic passes without it (fail_open)" :
 					"hosts that it covers are denied (fail_closed)");
+	return r;
 }
 
 #define MIDDLEWARES_MAX 256
 
-void osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags)
+int osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
+	int r = 0;
+
 	if (doc->middleware_count > MIDDLEWARES_MAX) {
 		osh_diag_error(diags, doc->middlewares[0].key.mark, "more than %d middlewares", MIDDLEWARES_MAX);
-		return;
+		return 0;
 	}
-	for (size_t i = 0; i < doc->middleware_count; i++) {
+	for (size_t i = 0; i < doc->middleware_count && r == 0; i++) {
 		struct osh_middleware *m = &doc->middlewares[i];
 
-		check_middleware(doc, m, diags);
+		r = check_middleware(doc, m, diags);
 		for (size_t j = 0; j < i; j++) {
 			if (doc->middlewares[j].order.value == m->order.value)
 				osh_diag_error(diags, m->order.set ? m->order.mark : m->key.mark,
@@ -105,4 +115,5 @@ void osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags)
 					       OSH_DIAG_VALUE(doc->middlewares[j].key.text));
 		}
 	}
+	return r;
 }

@@ -154,7 +154,9 @@ static void check_http_rule(const struct osh_endpoint *e, const struct osh_rule 
 	if (rule->method.text.len && !is_known_method(e, rule->method.text))
 		osh_diag_warning(diags, rule->method.mark, "unknown HTTP method '%.*s'",
 				 OSH_DIAG_VALUE(rule->method.text));
-	if (!rule->method.text.len || !rule->path.text.len)
+	if (deny && !is_http_rule(rule))
+		osh_diag_error(diags, rule->mark, "the deny rule is empty: give it a method and a path");
+	else if (!rule->method.text.len || !rule->path.text.len)
 		osh_diag_warning(diags, rule->mark, "the rule lacks %s: it matches nothing",
 				 rule->method.text.len ? "path" : rule->path.text.len ? "method" :
 									"method and path");

@@ -39,7 +39,7 @@ static int build_document(struct osh_str text, struct osh_diags *diags, struct o
 	if (r == 0)
 		r = osh_check_overlaps(doc, diags);
 	if (r == 0)
-		osh_check_middlewares(doc, diags);
+		r = osh_check_middlewares(doc, diags);
 	if (r == 0 && diags->errors)
 		r = -EINVAL;
 	return r;

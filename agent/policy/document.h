@@ -194,8 +194,8 @@ void osh_check_rules(const struct osh_endpoint *endpoint, struct osh_diags *diag
 int osh_check_static(struct osh_policy_doc *doc, struct osh_diags *diags);
 /* Endpoints that meet must not contradict each other (overlap.c). 0 or -ENOMEM. */
 int osh_check_overlaps(const struct osh_policy_doc *doc, struct osh_diags *diags);
-/* Middleware selectors (check_middleware.c). */
-void osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags);
+/* Middleware selectors (check_middleware.c). 0 or -ENOMEM. */
+int osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags);
 
 /* Could one text match both globs? Errs towards yes; sees `*` and `?` only. */
 bool osh_globs_overlap(struct osh_str a, struct osh_str b);

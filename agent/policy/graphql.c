@@ -127,7 +127,7 @@ static void skip_ignored(struct parser *p)
 				(void)next(p);
 				c = peek(p);
 			}
-		} else if (c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ',') {
+		} else if (c == ',' || (plain(c) > 0 && plain(c) < 128 && strchr(" \t\n\r", plain(c)))) {
 			(void)next(p);
 		} else {
 			return;

@@ -85,7 +85,7 @@ static bool is_punycode(struct osh_str text)
 		code += delta / points;
 		delta %= points;
 		delta++;
-		if (code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
+		if (code < 0xa0 || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff))
 			return false;
 	}
 	return true;

@@ -217,8 +217,9 @@ static const char *read_object(struct osh_str object, struct request *request)
 	    !osh_json_get(object, osh_str("extensions"), &extensions))
 		return "a key is given twice";
 	if (osh_json_type(document) == OSH_JSON_STRING) {
-		request->has_document = true;
+		/* An empty text is no document: clients send it beside a hash. */
 		request->document = osh_json_raw(document);
+		request->has_document = request->document.len > 0;
 	} else if (osh_json_type(document) != OSH_JSON_NONE && osh_json_type(document) != OSH_JSON_NULL) {
 		return "query must be a string";
 	}
@@ -353,7 +354,7 @@ static void read_parameter(struct parameters *p, struct osh_str key, struct osh_
 
 	if (osh_str_eq_c(key, "query")) {
 		keep(p, &p->documents, value, p->document_buf, sizeof(p->document_buf), &r->document);
-		r->has_document = true;
+		r->has_document = r->document.len > 0;
 	} else if (osh_str_eq_c(key, "operationName")) {
 		keep(p, &p->names, value, r->name_buf, sizeof(r->name_buf), &r->operation_name);
 	} else if (osh_str_eq_c(key, "extensions")) {

@@ -112,8 +112,6 @@ static const char *find_difference(const struct osh_endpoint *a, const struct os
 		return "websocket_credential_rewrite";
 	if (a->request_body_credential_rewrite.value != b->request_body_credential_rewrite.value)
 		return "request_body_credential_rewrite";
-	if (a->allow_uninspected_credentials.value != b->allow_uninspected_credentials.value)
-		return "allow_uninspected_credentials";
 	if (!osh_str_eq(a->credential_signing.text, b->credential_signing.text) ||
 	    !osh_str_eq(a->signing_service.text, b->signing_service.text) ||
 	    !osh_str_eq(a->signing_region.text, b->signing_region.text))

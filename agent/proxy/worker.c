@@ -193,13 +193,27 @@ static struct osh_view *find_view(struct osh_worker *worker, uint64_t id)
 	return view;
 }
 
+static void start_listening(struct osh_listener *listener)
+{
+	struct osh_view *view = listener->view;
+
+	/* Exclusive: a connection wakes one worker, not all. Without IPv6 there is no socket. */
+	if (listener->io.fd >= 0 &&
+	    osh_loop_set(view->worker->loop, &listener->io, EPOLLIN | EPOLLEXCLUSIVE) < 0)
+		osh_error("cannot listen for %s", view->tenant->name);
+}
+
+static void on_retry(struct osh_timer *timer)
+{
+	start_listening(osh_container_of(timer, struct osh_listener, retry));
+}
+
 static void listen_on(struct osh_view *view, struct osh_listener *listener, int fd)
 {
 	listener->view = view;
 	listener->io = (struct osh_io){ .fd = fd, .on_ready = osh_session_on_listener };
-	/* Exclusive: a connection wakes one worker, not all. Without IPv6 there is no socket. */
-	if (fd >= 0 && osh_loop_set(view->worker->loop, &listener->io, EPOLLIN | EPOLLEXCLUSIVE) < 0)
-		osh_error("cannot listen for %s", view->tenant->name);
+	listener->retry.on_expire = on_retry;
+	start_listening(listener);
 }
 
 static void on_add(struct osh_worker *worker, struct osh_letter *letter)
@@ -233,6 +247,8 @@ static void on_remove(struct osh_worker *worker, struct osh_letter *letter)
 	osh_tls_forget(worker, view->tenant->id);
 	osh_loop_remove(worker->loop, &view->tcp4.io);
 	osh_loop_remove(worker->loop, &view->tcp6.io);
+	osh_loop_timer_cancel(worker->loop, &view->tcp4.retry);
+	osh_loop_timer_cancel(worker->loop, &view->tcp6.retry);
 	osh_dns_free(view->dns);
 	HASH_DEL(worker->views, view);
 	osh_snapshot_unref(view->snapshot);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -29,6 +30,12 @@ static bool is_in_cgroup(pid_t pid, int cgroup_fd)
 	}
 	return false;
 }
+
+struct adoption {
+	struct osh_sandbox_host *host;
+	void (*each)(void *context, struct osh_sandbox_instance *instance);
+	void *context;
+};
 
 /* Is it still the same sandbox, and the same process under that number? The pidfd is
  * opened first, so that what is checked then is what it holds. */
@@ -73,12 +80,12 @@ static int take_over(struct osh_sandbox_instance *instance)
 
 /* What cannot be taken over is ended: nobody could watch over it. The cgroup is found by
  * name, so this works without a record. */
-static void clear_away(struct osh_sandbox_instance *instance, int why)
+static void clear_away(struct osh_sandbox_instance *instance, int code)
 {
 	struct osh_err err;
 	uint64_t id;
 
-	osh_warning("removing what is left of sandbox %s (%s)", instance->record.name, strerror(-why));
+	osh_warning("removing what is left of sandbox %s (%s)", instance->record.name, strerror(code));
 	/* A pidfd that failed the check may be anybody's. */
 	instance->pid_io.fd = osh_close(instance->pid_io.fd);
 	if (instance->cgroup_fd < 0)
@@ -88,43 +95,68 @@ static void clear_away(struct osh_sandbox_instance *instance, int why)
 }
 
 /* Returns 1 when it runs and was handed over, 0 when it is gone, -ENOMEM. */
-static int adopt_one(struct osh_sandbox_host *host, const char *name,
-		     void (*each)(void *context, struct osh_sandbox_instance *instance), void *context)
+static int adopt_one(const struct adoption *adoption, const char *name)
 {
 	struct osh_sandbox_instance *instance;
-	int r = sandbox_instance_new(host, name, &instance);
+	int r = sandbox_instance_new(adoption->host, name, &instance);
 
 	if (r < 0)
 		return r;
 	r = take_over(instance);
 	if (r < 0) {
-		clear_away(instance, r);
+		clear_away(instance, -r);
 		return 0;
 	}
-	each(context, instance);
+	adoption->each(adoption->context, instance);
 	return 1;
+}
+
+/* Call `one` for every entry of a directory that has a sandbox's name: the rest is
+ * somebody's mistake, not ours to touch. Returns the sum, or -errno of the first failure. */
+static int walk_names(const char *path, const struct adoption *adoption,
+		      int (*one)(const struct adoption *adoption, const char *name))
+{
+	struct dirent *entry;
+	int count = 0, r = 0;
+	DIR *dir = opendir(path);
+
+	if (!dir)
+		return -errno;
+	while (r >= 0 && (entry = readdir(dir))) {
+		if (entry->d_type != DT_DIR || !osh_sandbox_name_is_valid(entry->d_name))
+			continue;
+		r = one(adoption, entry->d_name);
+		count += r > 0;
+	}
+	closedir(dir);
+	return r < 0 ? r : count;
+}
+
+/* Programs without a state: somebody removed it under a running sandbox. */
+static int end_stateless(const struct adoption *adoption, const char *name)
+{
+	struct osh_sandbox_instance *instance;
+	int r = sandbox_instance_new(adoption->host, name, &instance);
+
+	if (r < 0)
+		return r;
+	if (access(instance->dir, F_OK) == 0)
+		osh_sandbox_release(instance);
+	else
+		clear_away(instance, ENOENT);
+	return 0;
 }
 
 int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
 			  void (*each)(void *context, struct osh_sandbox_instance *instance),
 			  void *context, struct osh_err *err)
 {
+	const struct adoption adoption = { .host = host, .each = each, .context = context };
 	char path[OSH_SANDBOX_PATH_MAX + 16];
-	struct dirent *entry;
-	int count = 0, r = 0;
-	DIR *dir;
+	int count, r;
 
 	snprintf(path, sizeof(path), "%s/sandboxes", host->state_dir);
-	dir = opendir(path);
-	if (!dir)
-		return osh_err_sys(err, errno, "%s", path);
-	while (r >= 0 && (entry = readdir(dir))) {
-		/* Only names that we give: the rest is somebody's mistake, not ours to delete. */
-		if (!osh_sandbox_name_is_valid(entry->d_name))
-			continue;
-		r = adopt_one(host, entry->d_name, each, context);
-		count += r > 0;
-	}
-	closedir(dir);
+	count = walk_names(path, &adoption, adopt_one);
+	r = count < 0 ? count : walk_names(host->cgroup, &adoption, end_stateless);
 	return r < 0 ? osh_err_sys(err, -r, "cannot take sandboxes over") : count;
 }

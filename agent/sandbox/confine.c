@@ -15,6 +15,9 @@
 
 #include "base/fd.h"
 #include "base/landlock.h"
+#include "base/mem.h"
+
+#define FILES_SOFT 1024
 
 /* Given to every sandbox whatever its policy says: without them no shell, no terminal
  * and no compiler works, and none of them is the host's. */
@@ -37,15 +40,26 @@ static const struct own_grant own_grants[] = {
 	{ "/dev/shm", true, "POSIX shared memory and semaphores (Python, Chromium)" },
 };
 
-/* Not the host's terminal pipe helpers nor a file: a limit of 0 would not keep a
- * core_pattern pipe from being started, 1 does (core(5)). */
-int confine_limits(void)
+/* A core limit of 0 would not keep the helper of a core_pattern pipe from being started,
+ * 1 does (core(5)). Few descriptors at first, as everywhere: programs that close all they
+ * may have open take long with the agent's own limit. */
+static int set_limits(void)
 {
 	const struct rlimit core = { .rlim_cur = 1, .rlim_max = 1 };
-	int fd;
+	struct rlimit files;
 
-	if (setrlimit(RLIMIT_CORE, &core) < 0)
+	if (setrlimit(RLIMIT_CORE, &core) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -errno;
+	files.rlim_cur = files.rlim_max < FILES_SOFT ? files.rlim_max : FILES_SOFT;
+	return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+}
+
+int confine_limits(void)
+{
+	int fd, r = set_limits();
+
+	if (r < 0)
+		return r;
 	/* An agent that is protected from the OOM killer must not hand that on. */
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0)

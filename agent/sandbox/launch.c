@@ -152,12 +152,12 @@ struct launch_step {
  * seccomp forbids what the others did. */
 static const struct launch_step steps[] = {
 	{ "own session", leave_session, "" },
+	{ "limits", set_limits, "openshelld needs CAP_SYS_RESOURCE, or a core limit of at least 1" },
 	{ "cgroup namespace", enter_cgroup_namespace, "openshelld must run as root" },
 	{ "host name", set_host_name, "openshelld must run as root" },
 	{ "network namespace", set_up_network, "the kernel needs IPv4 and IPv6 (is ipv6.disable set?)" },
 	{ "private root", root_build, "openshelld needs CAP_SYS_ADMIN and a kernel of 6.1 or later" },
 	{ "entering the private root", root_enter, "the host's root must not be a ramfs" },
-	{ "limits", set_limits, "openshelld needs CAP_SYS_RESOURCE, or a core limit of at least 1" },
 	{ "capabilities", drop_capabilities, "openshelld must run as root" },
 	{ "own user", change_user, "the user ids of sandboxes must exist in this user namespace" },
 	{ "Landlock", confine_landlock, "correct filesystem_policy, or set landlock compatibility" },

@@ -102,7 +102,9 @@ static int add_address(struct nl_sock *sock, struct nl_addr *local)
 	return code_of(r);
 }
 
-/* Everything through lo, with the gateway as source. Takes both addresses over. */
+/* Everything through lo, with the gateway as source. Takes both addresses over. IPv6 takes
+ * a unicast route over lo for a reject route and drops the packet before the guard in the
+ * kernel half could refuse and record it; a local route it follows. */
 static int add_default_route(struct nl_sock *sock, struct nl_addr *everything, struct nl_addr *source)
 {
 	struct rtnl_route *route = rtnl_route_alloc();
@@ -114,7 +116,7 @@ static int add_default_route(struct nl_sock *sock, struct nl_addr *everything, s
 		rtnl_route_set_scope(route, RT_SCOPE_LINK);
 		rtnl_route_set_table(route, RT_TABLE_MAIN);
 		rtnl_route_set_protocol(route, RTPROT_BOOT);
-		rtnl_route_set_type(route, RTN_UNICAST);
+		rtnl_route_set_type(route, nl_addr_get_family(everything) == AF_INET6 ? RTN_LOCAL : RTN_UNICAST);
 		rtnl_route_set_dst(route, everything);
 		rtnl_route_set_pref_src(route, source);
 		rtnl_route_nh_set_ifindex(hop, LO_IFINDEX);

@@ -6,12 +6,19 @@
 #include <limits.h>
 #include <linux/openat2.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 
-static int open_in_root(pid_t init_pid, const char *path)
+/* The process lived after its root was opened, so the number meant it all the time. */
+static bool is_alive(int pidfd)
+{
+	return pidfd_send_signal(pidfd, 0, NULL, 0) == 0;
+}
+
+static int open_in_root(const struct osh_sandbox_instance *instance, const char *path)
 {
 	const struct open_how how = {
 		.flags = O_PATH | O_CLOEXEC,
@@ -21,10 +28,10 @@ static int open_in_root(pid_t init_pid, const char *path)
 	_cleanup_fd_ int root = -1;
 	int fd;
 
-	snprintf(root_path, sizeof(root_path), "/proc/%d/root", (int)init_pid);
+	snprintf(root_path, sizeof(root_path), "/proc/%d/root", (int)instance->record.init_pid);
 	root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return -errno;
+	if (root < 0 || !is_alive(instance->pid_io.fd))
+		return -ENOENT;
 	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 	return fd < 0 ? -errno : fd;
 }
@@ -37,7 +44,7 @@ int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path,
 
 	if (instance->pid_io.fd < 0 || path[0] != '/')
 		return -ENOENT;
-	fd = open_in_root(instance->record.init_pid, path);
+	fd = open_in_root(instance, path);
 	if (fd < 0)
 		return -ENOENT;
 	/* The kernel names it from the top of its own mount tree, which is the sandbox's root. */

@@ -124,6 +124,7 @@ static const struct argument_rule denied_arguments[] = {
 	{ SCMP_SYS(unshare), 0, CLONE_NEWTIME, CLONE_NEWTIME, "as clone" },
 	{ SCMP_SYS(ioctl), 1, LOW_32, TIOCSTI, "types into the caller's terminal" },
 	{ SCMP_SYS(ioctl), 1, LOW_32, TIOCLINUX, "pastes into a console" },
+	{ SCMP_SYS(ioctl), 1, LOW_32, TIOCSETD, "loads line disciplines: kernel code for modems" },
 	{ SCMP_SYS(prctl), 0, LOW_32, PR_SET_MM, "makes /proc/PID/exe lie" },
 	{ SCMP_SYS(socket), 0, LOW_32, AF_UNSPEC, "no family" },
 };

@@ -3,6 +3,8 @@
 
 load helpers
 
+bats_require_minimum_version 1.5.0
+
 setup_file() {
 	start_all
 	make_sandbox demo probe
@@ -44,8 +46,6 @@ bad_policy() {
 	esac
 }
 
-bats_require_minimum_version 1.5.0
-
 @test "unknown command or option, missing value: usage and exit 2" {
 	expect_usage
 	expect_usage nonsense
@@ -75,7 +75,7 @@ bats_require_minimum_version 1.5.0
 		# shellcheck disable=SC2086  # words
 		run --separate-stderr osh --socket "$SCRATCH/none.sock" $command
 		expect_equal "$status" 3 "exit status of $command ($stderr)"
-		expect_contains "$stderr" openshelld
+		expect_contains "$stderr" "start one"
 		expect_equal "$(wc -l <<<"$stderr")" 1 "lines of: $stderr"
 	done
 	run osh sandbox list

@@ -10,7 +10,7 @@ setup_file() {
 
 teardown_file() { stop_all; }
 
-queries() { grep -c . "$WORLD_DIR/dns.log"; }
+queries() { wc -l <"$WORLD_DIR/dns.log"; }
 
 @test "a name that is resolved but not reached asks nobody" {
 	local canary names=() i before

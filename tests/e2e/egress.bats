@@ -34,14 +34,15 @@ teardown() { twin; }
 	expect_equal "$output" EPERM
 	run probe out tcp 2001:db8::10 5432 "$canary"
 	expect_equal "$output" EPERM
-	run probe out tcp ::ffff:203.0.113.10 5432 "$canary"
+	run probe out tcp ::ffff:203.0.113.66 5432 "$canary"
 	expect_equal "$output" EPERM
 	expect_absent "$canary"
 	expect_verdicts 1 out l7_decision=allow dst_host=l4.test dst_port=5432
 	expect_verdicts 1 out l7_decision=deny dst_host=l4.test dst_port=5433 engine=kernel binary=/usr/bin/python3.11
 	expect_verdicts 1 out l7_decision=deny dst_host=ok.test dst_port=5432
+	expect_verdicts 1 out l7_decision=deny dst_host=203.0.113.10 dst_port=5432
 	# The v6 form of a v4 address is the v4 address.
-	expect_verdicts 2 out l7_decision=deny dst_host=203.0.113.10 dst_port=5432
+	expect_verdicts 1 out l7_decision=deny dst_host=203.0.113.66 dst_port=5432
 	expect_verdicts 1 out l7_decision=deny dst_host=2001:db8::10 dst_port=5432
 }
 

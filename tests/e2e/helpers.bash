@@ -155,7 +155,7 @@ expect_verdicts() {
 	local got
 	got=$(count_verdicts "$@")
 	((got == count)) || fail "expected $count records with: ${*:2}; got $got of:" \
-		"$(osh logs "$1" -o json | tail -n 30)"
+		"$(osh logs "$1" -o json | tail -n 6)"
 }
 
 # A text that stands nowhere else.

@@ -176,7 +176,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$CODES" "200 403"
 	expect_absent "$canary"
 	local body="GET /secret/x HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n"
-	send "POST /api/1 HTTP/1.1\\r\\nHost: ok.test\\r\\nContent-Length: 42\\r\\n\\r\\n${body}GET /pub/2 HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n"
+	send "POST /api/1 HTTP/1.1\\r\\nHost: ok.test\\r\\nContent-Length: 41\\r\\n\\r\\n${body}GET /pub/2 HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n"
 	expect_equal "$CODES" "200 200"
 	settle
 	refute has_request "$since" '"target": "/secret'

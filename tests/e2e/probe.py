@@ -44,9 +44,12 @@ def packet(text):
 
 
 def tcp(host, port, text=""):
-    """Connect, send text, print what comes back first."""
+    """Connect once (a name by IPv4), send text, print what comes back first."""
     def talk():
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.settimeout(10)
+            sock.connect((host, int(port)))
             sock.sendall(text.encode())
             return sock.recv(200)
     attempt(talk)
@@ -204,8 +207,8 @@ def resolve(*names):
 
 
 def raw_http(host, port, tls):
-    """Bytes from descriptor 3 are not to be had in a sandbox: the request is the environment's
-    REQUEST (python escapes). Prints the reply until the end, or `closed`."""
+    """Send the environment's REQUEST (python escapes) as it is, print the reply until the end, or
+    `closed`. TLS is the server name, or `plain`."""
     import ssl
     request = os.environ["REQUEST"].encode("latin-1").decode("unicode_escape").encode("latin-1")
     sock = socket.create_connection((host, int(port)), timeout=10)
@@ -226,8 +229,8 @@ def raw_http(host, port, tls):
 
 
 def alive(host, port, path):
-    """Keep one TLS connection, and make a request for each line on stdin... which the script
-    occupies; so for each line that appears in the file /sandbox/go. Answers to /sandbox/answers."""
+    """Keep one TLS connection and make a request for each method that is written to /sandbox/go, until
+    `end`. The status, and whether it is still the same connection, go to /sandbox/answers."""
     import http.client
     import ssl
     connection = http.client.HTTPSConnection(host, int(port), timeout=20,

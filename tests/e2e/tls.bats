@@ -22,7 +22,7 @@ refused_upstream() {
 	settle
 	refute has_request "$since" '"request"'
 	expect_absent "$canary"
-	expect_verdicts 1 trust dst_host="$1" l7_decision=deny engine=upstream
+	expect_verdicts 1 trust dst_host="$1" l7_decision=deny engine=tls status=502
 	fetch trust https://ok.test/pub/x
 	expect_status 200
 }

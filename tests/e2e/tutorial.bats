@@ -26,7 +26,8 @@ head_of_main() { git --git-dir="$WORLD_DIR/git/acme/widgets.git" rev-parse main;
 	inside demo git clone -q https://github.com/acme/widgets.git
 	run inside demo cat widgets/README.md
 	expect_equal "$output" "# widgets"
-	expect_verdicts 1 demo l7_action=POST l7_target=/acme/widgets.git/git-upload-pack \
+	# Protocol version 2 asks twice: for the refs, then for the objects.
+	expect_verdicts 2 demo l7_action=POST l7_target=/acme/widgets.git/git-upload-pack \
 		l7_decision=allow dst_host=github.com policy=github_ssh_over_https
 }
 
@@ -112,7 +113,9 @@ except urllib.error.HTTPError as e: print(e.code, e.read().decode())' $API
 	run inside demo node -e "$node_get" https://api.anthropic.com/v1/models
 	expect_contains "$output" '200 {'
 	expect_contains "$output" '"host": "api.anthropic.com"'
-	run inside demo wget -q -O - https://update.code.visualstudio.com/pub/x
+	# Not inspected, so it shows the certificate of the real server.
+	put demo "$WORLD_CA" /sandbox/world.pem
+	run inside demo wget -q --ca-certificate=/sandbox/world.pem -O - https://update.code.visualstudio.com/pub/x
 	expect_contains "$output" '"host": "update.code.visualstudio.com"'
 }
 

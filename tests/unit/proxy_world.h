@@ -55,7 +55,9 @@ struct world_flow {
 	struct osh_flow flow;
 };
 
-static struct {
+/* In shared memory, since the proxy may be a process of its own: it finds it behind the
+ * "map" descriptors. */
+static struct world_kernel {
 	pthread_mutex_t lock;
 	struct world_flow flows[64];
 	size_t flow_count;
@@ -64,24 +66,50 @@ static struct {
 	struct osh_reach_key reachable[512];
 	size_t reachable_count;
 	size_t denials;
-} kernel = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} *kernel;
+
+static void map_kernel(int fd)
+{
+	kernel = mmap(NULL, sizeof(*kernel), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (kernel == MAP_FAILED)
+		abort();
+}
+
+static void lock_kernel(const struct osh_maps *maps)
+{
+	if (!kernel)
+		map_kernel(maps->flows);
+	pthread_mutex_lock(&kernel->lock);
+}
+
+static void make_kernel(struct osh_maps *ret_maps)
+{
+	pthread_mutexattr_t shared;
+	int fd = memfd_create("oshp-kernel", MFD_CLOEXEC);
+
+	cr_assert(fd >= 0 && ftruncate(fd, sizeof(*kernel)) == 0);
+	map_kernel(fd);
+	pthread_mutexattr_init(&shared);
+	pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(&kernel->lock, &shared);
+	*ret_maps = (struct osh_maps){ fd, fd, fd, fd, fd, fd };
+}
 
 int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
 		       struct osh_flow *ret_flow)
 {
 	int r = -ENOENT;
 
-	(void)maps;
-	pthread_mutex_lock(&kernel.lock);
-	for (size_t i = 0; i < kernel.flow_count; i++) {
-		if (kernel.flows[i].client_port_host == key->client_port_host) {
-			*ret_flow = kernel.flows[i].flow;
-			kernel.flows[i] = kernel.flows[--kernel.flow_count];
+	lock_kernel(maps);
+	for (size_t i = 0; i < kernel->flow_count; i++) {
+		if (kernel->flows[i].client_port_host == key->client_port_host) {
+			*ret_flow = kernel->flows[i].flow;
+			kernel->flows[i] = kernel->flows[--kernel->flow_count];
 			r = 0;
 			break;
 		}
 	}
-	pthread_mutex_unlock(&kernel.lock);
+	pthread_mutex_unlock(&kernel->lock);
 	return r;
 }
 
@@ -102,15 +130,14 @@ int osh_maps_lease_get(const struct osh_maps *maps, const struct osh_lease_key *
 {
 	int r = -ENOENT;
 
-	(void)maps;
-	pthread_mutex_lock(&kernel.lock);
-	for (size_t i = 0; i < kernel.lease_count; i++) {
-		if (kernel.leases[i].addr_host == key->addr_host && key->sandbox == WORLD_SANDBOX) {
-			*ret_lease = kernel.leases[i].lease;
+	lock_kernel(maps);
+	for (size_t i = 0; i < kernel->lease_count; i++) {
+		if (kernel->leases[i].addr_host == key->addr_host && key->sandbox == WORLD_SANDBOX) {
+			*ret_lease = kernel->leases[i].lease;
 			r = 0;
 		}
 	}
-	pthread_mutex_unlock(&kernel.lock);
+	pthread_mutex_unlock(&kernel->lock);
 	return r;
 }
 
@@ -119,14 +146,13 @@ int osh_maps_lease_set(const struct osh_maps *maps, const struct osh_lease_key *
 {
 	int r = -ENOSPC;
 
-	(void)maps;
-	pthread_mutex_lock(&kernel.lock);
-	if (kernel.lease_count < sizeof(kernel.leases) / sizeof(kernel.leases[0])) {
-		kernel.leases[kernel.lease_count].addr_host = key->addr_host;
-		kernel.leases[kernel.lease_count++].lease = *lease;
+	lock_kernel(maps);
+	if (kernel->lease_count < sizeof(kernel->leases) / sizeof(kernel->leases[0])) {
+		kernel->leases[kernel->lease_count].addr_host = key->addr_host;
+		kernel->leases[kernel->lease_count++].lease = *lease;
 		r = 0;
 	}
-	pthread_mutex_unlock(&kernel.lock);
+	pthread_mutex_unlock(&kernel->lock);
 	return r;
 }
 
@@ -134,17 +160,18 @@ int osh_maps_lease_each(const struct osh_maps *maps, uint64_t sandbox,
 			void (*each)(void *context, uint32_t addr_host, const struct osh_lease *lease),
 			void *context)
 {
-	(void)maps;
 	(void)sandbox;
-	for (size_t i = 0; i < kernel.lease_count; i++)
-		each(context, kernel.leases[i].addr_host, &kernel.leases[i].lease);
+	lock_kernel(maps);
+	pthread_mutex_unlock(&kernel->lock);
+	for (size_t i = 0; i < kernel->lease_count; i++)
+		each(context, kernel->leases[i].addr_host, &kernel->leases[i].lease);
 	return 0;
 }
 
 static ssize_t find_reachable(const struct osh_reach_key *key)
 {
-	for (size_t i = 0; i < kernel.reachable_count; i++) {
-		if (memcmp(&kernel.reachable[i], key, sizeof(*key)) == 0)
+	for (size_t i = 0; i < kernel->reachable_count; i++) {
+		if (memcmp(&kernel->reachable[i], key, sizeof(*key)) == 0)
 			return (ssize_t)i;
 	}
 	return -1;
@@ -152,11 +179,10 @@ static ssize_t find_reachable(const struct osh_reach_key *key)
 
 int osh_maps_reachable_add(const struct osh_maps *maps, const struct osh_reach_key *key)
 {
-	(void)maps;
-	pthread_mutex_lock(&kernel.lock);
+	lock_kernel(maps);
 	if (find_reachable(key) < 0)
-		kernel.reachable[kernel.reachable_count++] = *key;
-	pthread_mutex_unlock(&kernel.lock);
+		kernel->reachable[kernel->reachable_count++] = *key;
+	pthread_mutex_unlock(&kernel->lock);
 	return 0;
 }
 
@@ -164,32 +190,31 @@ int osh_maps_reachable_remove(const struct osh_maps *maps, const struct osh_reac
 {
 	ssize_t at;
 
-	(void)maps;
-	pthread_mutex_lock(&kernel.lock);
+	lock_kernel(maps);
 	at = find_reachable(key);
 	if (at >= 0)
-		kernel.reachable[at] = kernel.reachable[--kernel.reachable_count];
-	pthread_mutex_unlock(&kernel.lock);
+		kernel->reachable[at] = kernel->reachable[--kernel->reachable_count];
+	pthread_mutex_unlock(&kernel->lock);
 	return at >= 0 ? 0 : -ENOENT;
 }
 
 int osh_maps_reachable_each(const struct osh_maps *maps, uint64_t sandbox,
 			    void (*each)(void *context, const struct osh_reach_key *key), void *context)
 {
-	(void)maps;
 	(void)sandbox;
-	for (size_t i = 0; i < kernel.reachable_count; i++)
-		each(context, &kernel.reachable[i]);
+	lock_kernel(maps);
+	pthread_mutex_unlock(&kernel->lock);
+	for (size_t i = 0; i < kernel->reachable_count; i++)
+		each(context, &kernel->reachable[i]);
 	return 0;
 }
 
 int osh_maps_denial_add(const struct osh_maps *maps, const struct osh_denial_key *key)
 {
-	(void)maps;
 	(void)key;
-	pthread_mutex_lock(&kernel.lock);
-	kernel.denials++;
-	pthread_mutex_unlock(&kernel.lock);
+	lock_kernel(maps);
+	kernel->denials++;
+	pthread_mutex_unlock(&kernel->lock);
 	return 0;
 }
 
@@ -477,6 +502,23 @@ static void post(struct osh_letter model)
 	osh_worker_post(world.worker, letter);
 }
 
+/* Those of IPv6 are there, and never dialled. */
+static void open_sockets(struct osh_sandbox_sockets *sockets)
+{
+	int *const all[] = { &sockets->tcp4,	 &sockets->tcp6,     &sockets->dns_udp4,
+			     &sockets->dns_udp6, &sockets->dns_tcp4, &sockets->dns_tcp6 };
+
+	sockets->tcp4 = listen_at("127.0.0.1", 0, SOCK_STREAM, &world.listener);
+	sockets->dns_udp4 = listen_at("127.0.0.1", 0, SOCK_DGRAM, &world.dns);
+	sockets->dns_tcp4 = listen_at("127.0.0.1", ntohs(world.dns.sin_port), SOCK_STREAM, NULL);
+	sockets->tcp6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	sockets->dns_tcp6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	sockets->dns_udp6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	cr_assert(listen(sockets->tcp6, 1) == 0 && listen(sockets->dns_tcp6, 1) == 0);
+	for (size_t i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++)
+		osh_set_nonblocking(*all[i]);
+}
+
 static void add_sandbox(void)
 {
 	struct osh_tenant *tenant = calloc(1, sizeof(*tenant));
@@ -484,15 +526,7 @@ static void add_sandbox(void)
 	tenant->refs = 1;
 	tenant->id = WORLD_SANDBOX;
 	strcpy(tenant->name, "world");
-	tenant->sockets = (struct osh_sandbox_sockets){ -1, -1, -1, -1, -1, -1 };
-	tenant->sockets.tcp4 = listen_at("127.0.0.1", 0, SOCK_STREAM, &world.listener);
-	tenant->sockets.tcp6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert(listen(tenant->sockets.tcp6, 1) == 0); /* bound by the kernel, never dialled */
-	tenant->sockets.dns_udp4 = listen_at("127.0.0.1", 0, SOCK_DGRAM, &world.dns);
-	tenant->sockets.dns_tcp4 = listen_at("127.0.0.1", ntohs(world.dns.sin_port), SOCK_STREAM, NULL);
-	osh_set_nonblocking(tenant->sockets.tcp4);
-	osh_set_nonblocking(tenant->sockets.dns_udp4);
-	osh_set_nonblocking(tenant->sockets.dns_tcp4);
+	open_sockets(&tenant->sockets);
 	cr_assert(osh_ca_load(world.sandbox_ca.cert_pem, world.sandbox_ca.key_pem, &tenant->ca) == 0);
 	post((struct osh_letter){ .type = OSH_LETTER_ADD, .sandbox = WORLD_SANDBOX, .tenant = tenant });
 }
@@ -544,12 +578,9 @@ static void set_vault(const char *placeholder, const char *secret, const char *c
 	post((struct osh_letter){ .type = OSH_LETTER_VAULT, .sandbox = WORLD_SANDBOX, .vault = box });
 }
 
-/* `.init` of every suite. */
-static void world_begin(void)
+/* Namespaces, certificates and the server; no proxy yet. */
+static void world_prepare(void)
 {
-	struct osh_ring_writer *ring;
-	int pair[2];
-
 	if (geteuid() != 0)
 		cr_skip_test("needs root: makes its own network namespace");
 	signal(SIGPIPE, SIG_IGN);
@@ -560,6 +591,18 @@ static void world_begin(void)
 	bind_hosts();
 	make_ca(&world.sandbox_ca, "world");
 	make_ca(&world.world_ca, "the world");
+	make_kernel(&world.proxy.maps);
+	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	start_server();
+}
+
+/* `.init` of the suites: the world, and one worker in this process. */
+static void world_begin(void)
+{
+	struct osh_ring_writer *ring;
+	int pair[2];
+
+	world_prepare();
 	cr_assert(osh_ring_create("oshp-ring", 1024, &ring) == 0);
 	cr_assert(osh_ring_reader_open(osh_ring_writer_fd(ring), OSH_RING_FROM_OLDEST, &world.reader) == 0);
 	cr_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == 0);
@@ -568,12 +611,10 @@ static void world_begin(void)
 	world.proxy.agent_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	world.proxy.worker_count = 1;
 	world.proxy.trust = osh_tls_trust_new(osh_str(world.world_ca.cert_pem));
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
 	world.worker = osh_worker_new(&world.proxy, 0, ring);
 	cr_assert(world.proxy.trust && world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
-	start_server();
 	add_sandbox();
 }
 
@@ -591,14 +632,14 @@ static struct osh_addr address_of(const char *host)
 		addr.word_be[3] = literal.s_addr;
 		return addr;
 	}
-	for (size_t i = 0; i < kernel.lease_count; i++) {
-		if (strcmp(kernel.leases[i].lease.host, host) == 0)
-			key.addr_host = kernel.leases[i].addr_host;
+	for (size_t i = 0; i < kernel->lease_count; i++) {
+		if (strcmp(kernel->leases[i].lease.host, host) == 0)
+			key.addr_host = kernel->leases[i].addr_host;
 	}
 	if (!key.addr_host) {
-		key.addr_host = OSH_SYNTH_FIRST + 1000 + (uint32_t)kernel.lease_count;
+		key.addr_host = OSH_SYNTH_FIRST + 1000 + (uint32_t)kernel->lease_count;
 		strcpy(lease.host, host);
-		osh_maps_lease_set(NULL, &key, &lease);
+		osh_maps_lease_set(&world.proxy.maps, &key, &lease);
 	}
 	addr.word_be[3] = htonl(key.addr_host);
 	return addr;
@@ -613,12 +654,12 @@ static int dial_listener(uint32_t identity, const struct osh_addr *dst, uint16_t
 	cr_assert(bind(fd, (struct sockaddr *)&own, sizeof(own)) == 0);
 	getsockname(fd, (struct sockaddr *)&own, &len);
 	if (identity) {
-		pthread_mutex_lock(&kernel.lock);
-		kernel.flows[kernel.flow_count++] = (struct world_flow){
+		pthread_mutex_lock(&kernel->lock);
+		kernel->flows[kernel->flow_count++] = (struct world_flow){
 			.client_port_host = ntohs(own.sin_port),
 			.flow = { .dst = *dst, .dst_port_host = port_host, .identity = identity, .pid = 77 },
 		};
-		pthread_mutex_unlock(&kernel.lock);
+		pthread_mutex_unlock(&kernel->lock);
 	}
 	cr_assert(connect(fd, (struct sockaddr *)&world.listener, sizeof(world.listener)) == 0);
 	return fd;

@@ -24,20 +24,20 @@ struct dial_case {
 };
 
 static const struct dial_case dial_cases[] = {
-	/* TCP to anywhere is judged; every other protocol is not. */
+	/* TCP to anywhere is judged; UDP may name a peer; every other protocol may not. */
 	{ "203.0.113.10", 443, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
-	{ "203.0.113.10", 443, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "203.0.113.10", 443, IPPROTO_UDP, OSH_ACTION_PEER, 0 },
 	{ "203.0.113.10", 443, IPPROTO_SCTP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
 	{ "203.0.113.10", 443, IPPROTO_ICMP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
 	{ "203.0.113.10", 443, 0, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
 	{ "2001:db8::10", 443, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
-	{ "2001:db8::10", 443, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "2001:db8::10", 443, IPPROTO_UDP, OSH_ACTION_PEER, 0 },
 	{ "::ffff:203.0.113.10", 22, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
 	{ "64:ff9b::203.0.113.10", 22, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
 	/* DNS is the agent's, wherever it is sent, loopback and the agent itself included. */
 	{ "8.8.8.8", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
 	{ "8.8.8.8", 53, IPPROTO_TCP, OSH_ACTION_DNS, 0 },
-	{ "8.8.8.8", 5353, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
+	{ "8.8.8.8", 5353, IPPROTO_UDP, OSH_ACTION_PEER, 0 },
 	{ "8.8.8.8", 53, IPPROTO_UDPLITE, OSH_ACTION_DENY, OSH_KERNEL_PROTOCOL },
 	{ "127.0.0.53", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
 	{ "::1", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
@@ -86,6 +86,29 @@ Test(kernel_decide, dial)
 		if (t->action == OSH_ACTION_DENY)
 			cr_expect_eq(d.reason, t->reason, "%s:%u/%u: reason %u, want %u", t->dst, t->port,
 				     t->protocol, d.reason, t->reason);
+	}
+}
+
+/* A datagram that leaves at once is judged as connect is, but for naming a peer. */
+Test(kernel_decide, datagram)
+{
+	for (size_t i = 0; i < sizeof(dial_cases) / sizeof(dial_cases[0]); i++) {
+		const struct dial_case *t = &dial_cases[i];
+		struct osh_dial dial = {
+			.dst = addr_of(t->dst),
+			.dst_port_host = (__u16)t->port,
+			.ip_protocol = (__u8)t->protocol,
+			.sandbox_known = 1,
+			.own_netns = 1,
+			.sends = 1,
+		};
+		struct osh_decision d = osh_decide_dial(&dial);
+
+		if (t->action == OSH_ACTION_PEER)
+			cr_expect(d.action == OSH_ACTION_DENY && d.reason == OSH_KERNEL_PROTOCOL, "%s",
+				  t->dst);
+		else
+			cr_expect(d.action == t->action, "%s", t->dst);
 	}
 }
 

@@ -141,7 +141,7 @@ Test(proxy_dns, names)
 		if (table[i].address)
 			cr_expect_str_eq(reply.address, table[i].address, "%s: %s", table[i].name, reply.address);
 	}
-	cr_expect(kernel.lease_count == 4, "only names with an address are leased: %zu", kernel.lease_count);
+	cr_expect(kernel->lease_count == 4, "only names with an address are leased: %zu", kernel->lease_count);
 	expect_no_verdict();
 }
 
@@ -260,7 +260,7 @@ Test(proxy_dns, quota)
 	for (uint32_t i = 0; i < OSH_LEASES_PER_SANDBOX_MAX - 1; i++) {
 		key.addr_host = OSH_SYNTH_FIRST + i;
 		snprintf(lease.host, sizeof(lease.host), "n%u.test", i);
-		osh_maps_lease_set(NULL, &key, &lease);
+		osh_maps_lease_set(&world.proxy.maps, &key, &lease);
 	}
 	add_sandbox();
 	set_policy(policy);
@@ -286,9 +286,9 @@ static bool is_reachable(const char *address, uint16_t port_host)
 	} else {
 		cr_assert(inet_pton(AF_INET6, address, &key.dst) == 1);
 	}
-	pthread_mutex_lock(&kernel.lock);
+	pthread_mutex_lock(&kernel->lock);
 	found = find_reachable(&key) >= 0;
-	pthread_mutex_unlock(&kernel.lock);
+	pthread_mutex_unlock(&kernel->lock);
 	return found;
 }
 
@@ -296,7 +296,7 @@ Test(proxy_dns, reachable_follows_leases_and_policy)
 {
 	cr_expect(is_reachable("203.0.113.10", 7000), "literal");
 	cr_expect(is_reachable("::", 8000), "hostless: any address on that port");
-	cr_expect(kernel.reachable_count == 2, "%zu", kernel.reachable_count);
+	cr_expect(kernel->reachable_count == 2, "%zu", kernel->reachable_count);
 	cr_expect_str_eq(resolve("db.test", 1).address, "198.18.0.16");
 	cr_expect_str_eq(resolve("a.wild.test", 1).address, "198.18.0.17");
 	cr_expect_str_eq(resolve("no.test", 1).address, "198.18.0.18");
@@ -304,10 +304,10 @@ Test(proxy_dns, reachable_follows_leases_and_policy)
 	cr_expect(is_reachable("198.18.0.17", 9000));
 	cr_expect(!is_reachable("198.18.0.16", 443), "443 needs none");
 	cr_expect(!is_reachable("198.18.0.18", 5432) && !is_reachable("198.18.0.16", 9000));
-	cr_expect(kernel.reachable_count == 6, "%zu", kernel.reachable_count);
+	cr_expect(kernel->reachable_count == 6, "%zu", kernel->reachable_count);
 	set_policy(other_policy);
 	cr_expect(is_reachable("198.18.0.16", 5433) && is_reachable("fd6f:7368::c612:10", 5433));
-	cr_expect(kernel.reachable_count == 2, "what is no longer named is gone: %zu", kernel.reachable_count);
+	cr_expect(kernel->reachable_count == 2, "what is no longer named is gone: %zu", kernel->reachable_count);
 	set_policy(policy);
-	cr_expect(kernel.reachable_count == 6, "%zu", kernel.reachable_count);
+	cr_expect(kernel->reachable_count == 6, "%zu", kernel->reachable_count);
 }

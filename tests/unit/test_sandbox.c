@@ -380,27 +380,26 @@ static bool has_processes(void)
 	return any;
 }
 
+/* By index: pointers in a parameter would belong to another process. */
 ParameterizedTestParameters(sandbox, leaves_nothing_when_a_step_fails)
 {
-	return cr_make_param_array(__typeof__(injections[0]), (void *)injections,
-				   OSH_COUNT_OF(injections));
+	static size_t indexes[OSH_COUNT_OF(injections)];
+
+	for (size_t i = 0; i < OSH_COUNT_OF(indexes); i++)
+		indexes[i] = i;
+	return cr_make_param_array(size_t, indexes, OSH_COUNT_OF(indexes));
 }
 
-ParameterizedTest(__typeof__(injections[0]) *injection, sandbox, leaves_nothing_when_a_step_fails)
+ParameterizedTest(size_t *index, sandbox, leaves_nothing_when_a_step_fails)
 {
-	const char *step = NULL;
+	const char *step = injections[*index].step;
 	struct osh_policy_static policy = default_static();
 	const struct osh_sandbox_spec spec = { .name = "demo", .policy = &policy };
 	struct osh_err err = { 0 };
 	char socket_path[128];
 	int r;
 
-	/* Pointers of the parameter belong to another process. */
-	for (size_t i = 0; i < OSH_COUNT_OF(injections); i++) {
-		if (injections[i].call == injection->call)
-			step = injections[i].step;
-	}
-	inject(injection->call);
+	inject(injections[*index].call);
 	r = launch_with("demo", &spec, &err);
 	cr_expect(lt(int, r, 0));
 	cr_expect(ne(ptr, strstr(err.message, step), NULL), "wanted %s, got: %s", step, err.message);
@@ -425,6 +424,36 @@ Test(sandbox, a_launch_can_be_tried_again)
 	spec.policy = &good;
 	cr_expect(eq(int, osh_sandbox_launch(world.box, &spec, NULL, &err), 0), "%s", err.message);
 	expect_sh("echo up", "up");
+	end_world();
+}
+
+/* A Unix address holds 108 bytes: a run directory may be longer. */
+Test(sandbox, works_below_a_long_directory_and_refuses_one_too_long)
+{
+	char name[201], text[256], deeper[512];
+	struct osh_sandbox_host *short_host = world.host, *host = NULL;
+	struct osh_sandbox_host_options options = { .loop = world.loop, .state_dir = world.state,
+						    .run_dir = text, .init_path = world.init };
+	struct osh_err err = { 0 };
+
+	memset(name, 'd', sizeof(name) - 1);
+	name[200] = '\0';
+	snprintf(text, sizeof(text), "%.32s/%s", world.dir, name);
+	cr_assert(eq(int, osh_sandbox_host_open(&options, &host, &err), 0), "%s", err.message);
+	world.host = host;
+	launch_default();
+	expect_sh("echo fine", "fine");
+	cr_expect(eq(int, osh_sandbox_destroy(world.box, &err), 0), "%s", err.message);
+	world.box = NULL;
+	osh_sandbox_host_uninstall(host);
+	osh_sandbox_host_close(host);
+	world.host = short_host;
+	snprintf(deeper, sizeof(deeper), "%s/%s", text, name);
+	options.run_dir = deeper;
+	cr_expect(eq(int, osh_sandbox_host_open(&options, &host, &err), -ENAMETOOLONG));
+	cr_expect(ne(ptr, strstr(err.message, "use a shorter one"), NULL), "%s", err.message);
+	rmdir(deeper);
+	rmdir(text);
 	end_world();
 }
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "sandbox/internal.h"
 #include "sandbox_world.h"
@@ -165,6 +166,81 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	cr_expect(eq(str, (char *)osh_sandbox_name(world.box), "alive"));
 	expect_sh("echo alive", "alive");
 	end_world(); /* fails when anything of the others is left */
+}
+
+Test(adopt, a_sandbox_whose_state_was_removed_is_ended)
+{
+	struct adopted adopted;
+	char procs[600], byte;
+	pid_t init;
+	int fd;
+
+	launch_default();
+	init = osh_sandbox_init_pid(world.box);
+	snprintf(procs, sizeof(procs), "%s/demo/cgroup.procs", osh_sandbox_host_cgroup(world.host));
+	fd = open(procs, O_RDONLY | O_CLOEXEC);
+	cr_expect(eq(int, (int)read(fd, &byte, 1), 1));
+	close(fd);
+	cr_assert(eq(int, tree_remove(osh_sandbox_dir(world.box)), 0));
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_expect(eq(int, adopted.count, 0));
+	cr_expect(ne(int, access(procs, F_OK), 0));
+	waitpid(init, NULL, 0);
+	end_world();
+}
+
+/* An agent of its own, that makes, uses and ends sandboxes until it is killed. */
+static _Noreturn void be_an_agent(void)
+{
+	struct osh_policy_static policy = default_static();
+	struct osh_sandbox_spec spec = { .name = "victim", .policy = &policy };
+
+	setsid();
+	world.loop = osh_loop_new();
+	open_host();
+	for (;;) {
+		if (launch_with("victim", &spec, NULL) < 0)
+			_exit(1);
+		osh_loop_run_once(world.loop, 30); /* so that some kills find it running */
+		if (osh_sandbox_destroy(world.box, NULL) < 0)
+			_exit(2);
+	}
+}
+
+Test(adopt, an_agent_killed_at_any_moment_leaves_a_sandbox_or_nothing)
+{
+	char procs[600];
+	int adopted_count = 0;
+
+	for (int i = 0; i < 24; i++) {
+		const struct timespec delay = { .tv_nsec = (long)(i * 7919 % 97) * 1000000 };
+		struct adopted adopted;
+		int status;
+		pid_t agent = fork();
+
+		if (agent == 0)
+			be_an_agent();
+		nanosleep(&delay, NULL); /* the moment of the kill, not a wait for something */
+		kill(agent, SIGKILL);
+		waitpid(agent, &status, 0);
+		cr_assert(ne(int, WIFSIGNALED(status), 0), "the agent ended by itself: %d", status);
+		restart_host();
+		adopted = adopt_all();
+		adopted_count += adopted.count;
+		if (adopted.count) {
+			world.box = adopted.boxes[0];
+			expect_sh("echo whole", "whole");
+			cr_expect(eq(int, osh_sandbox_destroy(world.box, NULL), 0));
+			world.box = NULL;
+		}
+		snprintf(procs, sizeof(procs), "%s/victim", osh_sandbox_host_cgroup(world.host));
+		cr_expect(ne(int, access(procs, F_OK), 0), "after %d", i);
+	}
+	cr_log_info("%d of 24 were taken over", adopted_count);
+	end_world();
 }
 
 Test(adopt, a_reused_pid_is_not_taken_for_an_init)

@@ -1,6 +1,7 @@
 /* A sandbox from inside: what a program finds, and what it must not find. Each denied
  * case stands beside an allowed twin. Needs root. */
 #include <dirent.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "sandbox_world.h"
@@ -21,7 +22,8 @@ Test(inside, is_an_own_user_without_powers)
 		  "CapInh:0000000000000000CapPrm:0000000000000000CapEff:0000000000000000"
 		  "CapBnd:0000000000000000CapAmb:0000000000000000");
 	expect_sh("grep -E 'NoNewPrivs|Seccomp:' /proc/self/status | tr -d '\\t\\n'", "NoNewPrivs:1Seccomp:2");
-	expect_sh("grep 'core file' /proc/self/limits | awk '{print $5, $6}'; umask", "1 1\n0022");
+	expect_sh("grep 'core file' /proc/self/limits | awk '{print $5, $6}'; umask; ulimit -Sn", "1 1\n0022\n1024");
+	expect_sh("cat /proc/self/oom_score_adj", "0");
 	end_world();
 }
 
@@ -124,7 +126,7 @@ Test(inside, has_read_only_mounts_under_landlock)
 	launch_default();
 	/* Whatever Landlock says: each mount but those that must be writable is read-only, and
 	 * none honours set-user-id or, outside /dev, devices. */
-	cr_expect(eq(int, sh(&run, "awk '$2 !~ /^\\/(proc|sandbox|tmp|dev\\/pts|dev\\/shm)$/ && "
+	cr_expect(eq(int, sh(&run, "awk '$2 !~ /^\\/(sandbox|tmp|dev\\/pts|dev\\/shm)$/ && "
 				   "$4 !~ /(^|,)ro(,|$)/ {print \"writable\", $2} $4 !~ /nosuid/ {print "
 				   "\"suid\", $2} $2 !~ /^\\/dev/ && $4 !~ /nodev/ {print \"dev\", $2}' "
 				   "/proc/self/mounts"), 0));
@@ -264,6 +266,74 @@ Test(inside, goes_without_the_calls_of_the_table)
 	launch_default();
 	for (size_t i = 0; i < OSH_COUNT_OF(cases); i++)
 		expect_sh(cases[i].line, cases[i].want);
+	end_world();
+}
+
+/* The 32-bit and x32 doors: the same call by the ordinary door stands beside it. */
+Test(inside, has_no_other_door_to_the_kernel)
+{
+	static const char source[] =
+		"#include <stdio.h>\n#include <unistd.h>\n#include <errno.h>\n#include <sys/syscall.h>\n"
+		"int main(int c, char **v) { long r; (void)v;\n"
+		"if (c == 1) r = syscall(SYS_getpid);\n"
+		"else if (c == 2) r = syscall(0x40000000 | SYS_getpid);\n"
+		"else __asm__ volatile(\"int $0x80\" : \"=a\"(r) : \"a\"(20L) : \"memory\");\n"
+		"printf(\"%s\\n\", r > 0 ? \"done\" : errno == ENOSYS ? \"ENOSYS\" : \"?\"); return 0; }\n";
+	static struct run run;
+	char path[128];
+
+	if (sizeof(long) != 8)
+		cr_skip_test("only 64-bit kernels have more than one door");
+	launch_default();
+	snprintf(path, sizeof(path), "%s/door.c", world.dir);
+	cr_assert(eq(int, osh_replace_file(path, source, sizeof(source) - 1, 0644), 0));
+	{
+		const char *const argv[] = { "gcc", "-x", "c", "-o", "/sandbox/door", "-", NULL };
+		int in = open(path, O_RDONLY | O_CLOEXEC), null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		struct osh_sandbox_command command = { .argv = argv, .stdio = { in, null, null } };
+		struct osh_sandbox_command_events events = events_of(&run);
+
+		cr_assert(eq(int, osh_sandbox_spawn(world.box, &command, &events, NULL), 0));
+		run_loop_until(&run.ended);
+		cr_assert(eq(int, run.status, 0));
+		close(in);
+		close(null);
+	}
+	unlink(path);
+	expect_sh("/sandbox/door", "done");
+	expect_sh("/sandbox/door x32", "ENOSYS");
+#ifdef __x86_64__
+	/* A kernel without 32-bit emulation has no such door for anybody: SIGSEGV outside too. */
+	snprintf(path, sizeof(path), "%s/sandbox/door i386 by int80 > /dev/null 2>&1",
+		 osh_sandbox_dir(world.box));
+	cr_expect(eq(int, sh(&run, "/sandbox/door i386 by int80"),
+		     system(path) == 0 ? 128 + SIGSYS : 128 + SIGSEGV), "%s", run.output);
+#endif
+	end_world();
+}
+
+Test(inside, cannot_write_into_another_program)
+{
+	static const char *const line =
+		"sleep 100 & p=$!; head -c 4 /proc/$p/maps > /dev/null && echo readable; "
+		"/usr/bin/python3 -c 'import sys\ntry: open(\"/proc/\" + sys.argv[1] + \"/mem\", \"r+b\")\n"
+		"except OSError as e: print(e.errno)' $p";
+
+	launch_default();
+	expect_sh(line, "readable\n30");
+	cr_expect(eq(int, osh_sandbox_destroy(world.box, NULL), 0));
+	{
+		static char *read_only[] = { "/usr", "/lib", "/lib64", "/bin" }, *read_write[] = { "/proc" };
+		struct osh_policy_static policy = { .has_filesystem = true, .include_workdir = true,
+						    .read_only = read_only, .read_only_count = 4,
+						    .read_write = read_write, .read_write_count = 1 };
+
+		free(world.warnings);
+		world.warnings = NULL;
+		launch_policy(&policy);
+	}
+	/* Whatever the policy grants. */
+	expect_sh(line, "readable\n30");
 	end_world();
 }
 
@@ -420,6 +490,9 @@ Test(inside, common_programs_run)
 		{ "printf '#include <stdio.h>\\nint main(void){puts(\"hi\");return 0;}\\n' > a.c && gcc a.c -o a "
 		  "&& ./a", "hi" },
 		{ "curl -s file:///etc/hostname", "demo" },
+		{ "npm --version | grep -c '[0-9]'", "1" },
+		{ "/usr/bin/python3 -m venv v --without-pip && v/bin/python -c 'import ssl; print(len("
+		  "ssl.create_default_context().get_ca_certs()) > 50)'", "True" },
 		{ "wget -q -O - http://127.0.0.1:9/ ; echo $?", "4" },
 		{ "echo a b | awk '{print $2}' | sed s/b/c/ | sort | xargs echo", "c" },
 		{ "seq 3 | tee /dev/stderr 2>/dev/null | wc -l", "3" },

@@ -1,0 +1,212 @@
+/* Who a process is (bpf/identity.bpf.c). */
+#include "test_kernel_world.h"
+
+TestSuite(kernel_identity, .init = world_up, .fini = world_down, .timeout = 240);
+
+Test(kernel_identity, lineage_follows_fork_and_exec)
+{
+	expect_lineage(start(w.ok, "fork", w.no, "probe", "tcp", "198.18.0.50", "443"), "net-no net-ok");
+	expect_lineage(start(w.no, "exec", w.ok, "probe", "tcp", "198.18.0.50", "443"), "net-ok net-no");
+	expect_lineage(start(w.ok, "daemon", w.no, "probe", "tcp", "198.18.0.50", "443"),
+		       "net-no net-ok");
+	expect_lineage(start(w.ok, "thread", w.no, "probe", "tcp", "198.18.0.50", "443"),
+		       "net-no net-ok");
+	expect_lineage(start(w.ok, "vfork", "198.18.0.50", "443"), "net-ok");
+	expect_lineage(start(w.ok, "fork", w.no, "probe", "daemon", w.ok, "probe", "tcp",
+			     "198.18.0.50", "443"), "net-ok net-no net-ok");
+}
+
+/* A worker of io_uring is a thread of no fork that anybody saw. */
+Test(kernel_identity, io_uring_is_judged_as_its_process)
+{
+	struct probe probe = start(w.no, "uring", "198.18.0.50", "443");
+
+	expect_flow(w.tcp4, w.no, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	expect_probe("connect=EPERM", w.no, "uring", "198.18.0.50", "22");
+	cr_expect_str_eq(identity_of(wait_event(OSH_KERNEL_NOT_REACHABLE)->identity).path, w.no);
+}
+
+/* The path is what the program itself sees: through mounts, up to its own root. */
+Test(kernel_identity, path_ends_at_the_tasks_root)
+{
+	char root[128], through[300];
+	struct probe probe;
+
+	format(root, sizeof(root), "%s/root", w.dir);
+	cr_assert_eq(mkdir(root, 0755), 0);
+	cr_assert_eq(mount("/", root, NULL, MS_BIND | MS_REC, NULL), 0);
+	format(through, sizeof(through), "%s%s", root, w.ok);
+	probe = start(through, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, through, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+
+	w.root = root;
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	w.root = NULL;
+	cr_assert_eq(umount2(root, MNT_DETACH), 0);
+	cr_assert_eq(rmdir(root), 0);
+}
+
+/* The same program started the same way has one identity, however often. */
+Test(kernel_identity, identities_are_shared)
+{
+	uint32_t first = 0;
+
+	for (int i = 0; i < 3; i++) {
+		struct probe probe = start(w.ok, "fork", w.no, "probe", "tcp", "198.18.0.50", "443");
+		uint32_t identity = accept_flow(w.tcp4).identity;
+
+		expect_output(probe, "ok peer=198.18.0.50:443");
+		cr_expect(first == 0 || identity == first);
+		first = identity;
+	}
+	cr_expect_neq(first, 0);
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_EXEC), 6);
+}
+
+Test(kernel_identity, a_replaced_binary_is_another_identity)
+{
+	struct probe probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	uint32_t before = accept_flow(w.tcp4).identity, after;
+
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	cr_assert_eq(unlink(w.ok), 0);
+	make_binary(w.ok);
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	after = accept_flow(w.tcp4).identity;
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	cr_expect_neq(before, after);
+	cr_expect_str_eq(identity_of(after).path, w.ok);
+}
+
+Test(kernel_identity, what_has_no_name_has_no_identity)
+{
+	struct osh_identity identity;
+
+	expect_probe("connect=EPERM", w.ok, "memfd", "198.18.0.50", "443");
+	identity = identity_of(wait_event(OSH_KERNEL_NO_IDENTITY)->identity);
+	cr_expect_str_eq(identity.path, "memfd:net-ok");
+	cr_expect(identity.flags & OSH_EXE_UNLINKED);
+	cr_expect_str_eq(identity_of(identity.parent).path, w.ok);
+}
+
+Test(kernel_identity, lineage_has_a_bound)
+{
+	struct osh_identity identity;
+	struct probe probe;
+
+	/* OSH_LINEAGE_MAX ancestors are fine, one more is not, and the tree stops growing. */
+	probe = start(w.ok, "chain", "64", "198.18.0.50", "443");
+	cr_expect_eq(identity_of(accept_flow(w.tcp4).identity).depth, OSH_LINEAGE_MAX);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	expect_probe("connect=EPERM", w.ok, "chain", "65", "198.18.0.50", "443");
+	identity = identity_of(wait_event(OSH_KERNEL_NO_IDENTITY)->identity);
+	cr_expect_eq(identity.flags, OSH_EXE_TOO_DEEP);
+	cr_expect_eq(identity.depth, OSH_LINEAGE_MAX + 1);
+	w.event_count = 0;
+	expect_probe("connect=EPERM", w.ok, "chain", "70", "198.18.0.50", "443");
+	identity = identity_of(wait_event(OSH_KERNEL_NO_IDENTITY)->identity);
+	cr_expect_eq(identity.depth, OSH_LINEAGE_MAX + 1);
+}
+
+/* A path of 255 bytes is an identity, one of 256 is not. */
+Test(kernel_identity, path_has_a_bound)
+{
+	size_t base = strlen(w.dir) + 1, limit = OSH_PATH_MAX - 1;
+	char path[OSH_PATH_MAX + 16];
+	struct osh_identity identity;
+	struct probe probe;
+
+	snprintf(path, sizeof(path), "%s/", w.dir);
+	memset(path + base, 'x', limit - base);
+	path[limit] = '\0';
+	cr_assert_eq(link(w.ok, path), 0);
+	probe = start(path, "tcp", "198.18.0.50", "443");
+	cr_expect_str_eq(identity_of(accept_flow(w.tcp4).identity).path, path);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	cr_assert_eq(unlink(path), 0);
+
+	path[limit] = 'y';
+	path[limit + 1] = '\0';
+	cr_assert_eq(link(w.ok, path), 0);
+	expect_probe("connect=EPERM", path, "tcp", "198.18.0.50", "443");
+	identity = identity_of(wait_event(OSH_KERNEL_NO_IDENTITY)->identity);
+	cr_expect(identity.flags & OSH_EXE_NO_PATH);
+	cr_expect_neq(identity.path[0], '/', "a cut path must not look like a whole one");
+	cr_assert_eq(unlink(path), 0);
+}
+
+/* An exec that no hook saw must not pass for the program before it, nor may what follows. */
+Test(kernel_identity, an_unseen_exec_has_no_identity)
+{
+	struct probe probe = start(w.ok, "stop", w.no, "probe", "tcp", "198.18.0.50", "443");
+	struct probe twin = start(w.ok, "stop", w.no, "probe", "exec", w.no, "probe", "tcp",
+				  "198.18.0.50", "443");
+	char path[512];
+
+	cr_assert_eq(waitpid(probe.pid, NULL, WUNTRACED), probe.pid);
+	cr_assert_eq(waitpid(twin.pid, NULL, WUNTRACED), twin.pid);
+	osh_kernel_close(osh_take(w.kernel));
+	format(path, sizeof(path), "%s/layout-1/links/osh_on_exec", w.pins);
+	cr_assert_eq(unlink(path), 0);
+	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
+	expect_output(probe, "connect=EPERM");
+	open_kernel();
+	cr_expect_eq(wait_event(OSH_KERNEL_NO_IDENTITY)->identity, 0);
+	cr_assert_eq(kill(twin.pid, SIGCONT), 0); /* seen again, and its lineage is whole */
+	expect_lineage(twin, "net-no net-no net-ok");
+}
+
+static void set_identities_used(uint32_t used)
+{
+	struct osh_usage usage = { .identities = used };
+	char path[512];
+	_cleanup_fd_ int fd = -1;
+
+	format(path, sizeof(path), "%s/layout-1/maps/usage", w.pins);
+	fd = bpf_obj_get(path);
+	cr_assert_eq(bpf_map_update_elem(fd, &w.sandbox, &usage, BPF_EXIST), 0);
+}
+
+/* A sandbox that has used up its share knows its old programs and no new ones. */
+Test(kernel_identity, identities_are_rationed)
+{
+	struct probe probe = start(w.ok, "tcp", "198.18.0.50", "443");
+
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	set_identities_used(OSH_IDENTITIES_PER_SANDBOX_MAX);
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	expect_probe("connect=EPERM", w.no, "tcp", "198.18.0.50", "443");
+	cr_expect_eq(wait_event(OSH_KERNEL_NO_IDENTITY)->identity, 0);
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_EXEC_NO_IDENTITY), 1);
+	set_identities_used(OSH_IDENTITIES_PER_SANDBOX_MAX - 1);
+	probe = start(w.no, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.no, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+}
+
+/* A full ring loses records, never refusals, and says how many. */
+Test(kernel_identity, lost_records_are_counted)
+{
+	uint64_t lost;
+
+	expect_probe("refused=70000", w.ok, "flood", "198.18.0.50", "22", "70000");
+	lost = osh_kernel_counter(w.kernel, OSH_COUNT_EVENT_LOST);
+	cr_expect_gt(lost, 0);
+	for (int tries = 0; w.event_total + lost < 70000 && tries < 1000; tries++)
+		osh_loop_run_once(w.loop, 100);
+	cr_expect_eq(w.event_total + lost, 70000);
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_CONNECT_DENIED), 70000);
+	w.event_total = 0;
+	expect_probe("refused=10", w.ok, "flood", "198.18.0.50", "22", "10");
+	for (int tries = 0; w.event_total < 10 && tries < 100; tries++)
+		osh_loop_run_once(w.loop, 100);
+	cr_expect_eq(w.event_total, 10);
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_EVENT_LOST), lost, "room again, none lost");
+}

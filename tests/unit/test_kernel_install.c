@@ -1,0 +1,207 @@
+/* Loading, adopting, giving up (agent/kernel). */
+#include "test_kernel_world.h"
+
+TestSuite(kernel_install, .init = world_up, .fini = world_down, .timeout = 240);
+
+static uint32_t link_id(const char *name)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	char path[512];
+	_cleanup_fd_ int fd = -1;
+
+	format(path, sizeof(path), "%s/layout-1/links/%s", w.pins, name);
+	fd = bpf_obj_get(path);
+	cr_assert_geq(fd, 0, "%s", path);
+	cr_assert_eq(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	return info.id;
+}
+
+static void find_sandbox(void *context, uint64_t sandbox)
+{
+	if (sandbox == w.sandbox)
+		++*(int *)context;
+}
+
+Test(kernel_install, closing_and_opening_again_changes_nothing)
+{
+	static const char *const names[] = { "osh_connect4", "osh_sendmsg6", "osh_on_exec", "osh_sockops" };
+	uint32_t ids[OSH_COUNT_OF(names)];
+	struct probe probe;
+	int found = 0;
+
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++)
+		ids[i] = link_id(names[i]);
+	osh_kernel_close(osh_take(w.kernel));
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22"); /* with no agent at all */
+	/* Redirected, and never accepted: its record must not outlive the agent's return. */
+	expect_probe("ok peer=198.18.0.50:443", w.ok, "tcp", "198.18.0.50", "443");
+	open_kernel();
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++)
+		cr_expect_eq(link_id(names[i]), ids[i], "%s", names[i]);
+	osh_kernel_sandbox_each(w.kernel, find_sandbox, &found);
+	cr_expect_eq(found, 1);
+	cr_expect_eq(wait_event(OSH_KERNEL_NOT_REACHABLE)->dst_port_host, 22, "kept in the ring meanwhile");
+	osh_close(accept(w.tcp4, NULL, NULL)); /* the one that nobody waits for */
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+}
+
+/* Pins lost while a sandbox runs: the next start attaches new programs to the old maps. */
+Test(kernel_install, lost_pins_are_made_again)
+{
+	struct probe probe;
+	char path[512];
+	int found = 0;
+
+	osh_kernel_close(osh_take(w.kernel));
+	format(path, sizeof(path), "%s/layout-1/links/osh_connect4", w.pins);
+	cr_assert_eq(unlink(path), 0);
+	open_kernel();
+	osh_kernel_sandbox_each(w.kernel, find_sandbox, &found);
+	cr_expect_eq(found, 1);
+	probe = start(w.ok, "fork", w.no, "probe", "tcp", "198.18.0.50", "443");
+	expect_lineage(probe, "net-no net-ok");
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+}
+
+/* Programs of another build with the same layout stay for as long as a sandbox needs them. */
+Test(kernel_install, another_build_waits_for_the_last_sandbox)
+{
+	uint32_t before = link_id("osh_connect4");
+	char path[512], marker[512] = "";
+	struct dirent *entry;
+	DIR *dir;
+
+	format(path, sizeof(path), "%s/layout-1/build", w.pins);
+	dir = opendir(path);
+	cr_assert_not_null(dir);
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			format(marker, sizeof(marker), "%.200s/%.200s", path, entry->d_name);
+	closedir(dir);
+	cr_assert_eq(rmdir(marker), 0, "%s", marker);
+	osh_kernel_close(osh_take(w.kernel));
+	open_kernel();
+	cr_expect_eq(link_id("osh_connect4"), before);
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	open_kernel();
+	cr_expect_neq(link_id("osh_connect4"), before);
+	cr_expect_eq(access(marker, F_OK), 0);
+}
+
+/* Pins of another layout are replaced, but not from under a sandbox. */
+Test(kernel_install, another_layout_is_left_alone_while_in_use)
+{
+	struct osh_kernel_options options = { .pin_dir = w.pins, .cgroup_path = w.cgroup };
+	struct osh_err err = { 0 };
+	char ours[300], theirs[300];
+
+	osh_kernel_close(osh_take(w.kernel));
+	format(ours, sizeof(ours), "%s/layout-1", w.pins);
+	format(theirs, sizeof(theirs), "%s/layout-0", w.pins);
+	cr_assert_eq(rename(ours, theirs), 0);
+	cr_expect_eq(osh_kernel_open(&options, &w.kernel, &err), -EBUSY);
+	cr_expect(strstr(err.message, "another version"), "%s", err.message);
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22"); /* still in force */
+
+	cr_assert_eq(rename(theirs, ours), 0);
+	open_kernel();
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	cr_assert_eq(rename(ours, theirs), 0);
+	open_kernel();
+	cr_expect_neq(access(theirs, F_OK), 0, "nobody needed it");
+	cr_expect_eq(access(ours, F_OK), 0);
+}
+
+/* Where no BPF file system is mounted yet, it is. */
+Test(kernel_install, the_bpf_file_system_is_mounted_when_absent)
+{
+	char pins[64];
+	struct osh_kernel_options options = { .pin_dir = pins, .cgroup_path = w.cgroup };
+	struct osh_kernel *second = NULL;
+	struct osh_err err = { 0 };
+
+	format(pins, sizeof(pins), "/sys/fs/bpf/oshk-%d", getpid());
+	/* Ours alone: this is a mount namespace of the test. */
+	while (umount2("/sys/fs/bpf", MNT_DETACH) == 0)
+		;
+	cr_assert_eq(osh_kernel_open(&options, &second, &err), 0, "%s", err.message);
+	cr_expect_eq(access(pins, F_OK), 0);
+	osh_kernel_uninstall(second);
+	cr_expect_neq(access(pins, F_OK), 0);
+}
+
+Test(kernel_install, one_agent_per_pin_directory)
+{
+	struct osh_kernel_options options = { .pin_dir = w.pins, .cgroup_path = w.cgroup };
+	struct osh_kernel *second = NULL;
+	struct osh_err err = { 0 };
+
+	cr_expect_eq(osh_kernel_open(&options, &second, &err), -EBUSY);
+	cr_expect(strstr(err.message, "another agent"), "%s", err.message);
+}
+
+/* Another agent beside this one: its own programs, its own sandboxes. */
+Test(kernel_install, two_agents_side_by_side)
+{
+	char pins[160], cgroup[300];
+	struct osh_kernel_options options = { .pin_dir = pins, .cgroup_path = cgroup };
+	struct osh_kernel *second = NULL;
+	struct osh_err err = { 0 };
+	struct probe probe;
+
+	make_sandbox("t");
+	format(cgroup, sizeof(cgroup), "%s/t", w.cgroup); /* any cgroup will do as a root */
+	format(pins, sizeof(pins), "%s/bpf/second", w.dir);
+	cr_assert_eq(osh_kernel_open(&options, &second, &err), 0, "%s", err.message);
+	probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_EXEC), 1);
+	cr_expect_eq(osh_kernel_counter(second, OSH_COUNT_EXEC), 0, "not its sandbox");
+	osh_kernel_uninstall(second);
+	cr_expect_neq(access(pins, F_OK), 0, "uninstall leaves no pin");
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+}
+
+Test(kernel_install, uninstall_detaches_everything)
+{
+	osh_kernel_uninstall(osh_take(w.kernel));
+	cr_expect_neq(access(w.pins, F_OK), 0);
+	/* Only the namespace holds now: there is no way, and nobody says EPERM. */
+	expect_probe("connect=ENETUNREACH", w.ok, "tcp", "198.18.0.50", "443");
+}
+
+Test(kernel_install, a_wrong_place_is_said_clearly)
+{
+	struct osh_kernel_options options = { .pin_dir = "/tmp/oshk-none", .cgroup_path = w.cgroup };
+	struct osh_kernel *kernel = NULL;
+	struct osh_err err = { 0 };
+
+	cr_expect_eq(osh_kernel_open(&options, &kernel, &err), -EINVAL);
+	cr_expect(strstr(err.message, "not on a BPF file system"), "%s", err.message);
+	cr_expect_neq(access(options.pin_dir, F_OK), 0, "nothing half made");
+	options = (struct osh_kernel_options){ .pin_dir = w.pins, .cgroup_path = "/tmp" };
+	cr_expect_eq(osh_kernel_open(&options, &kernel, &err), -EINVAL);
+	cr_expect(strstr(err.message, "cgroup v2"), "%s", err.message);
+}
+
+Test(kernel_install, features_are_told)
+{
+	const struct osh_kernel_feature *features;
+	size_t count = osh_kernel_features(w.kernel, &features);
+
+	cr_assert_geq(count, 3);
+	for (size_t i = 0; i < count; i++) {
+		cr_expect_not_null(features[i].name);
+		cr_expect(features[i].present || features[i].fallback, "%s", features[i].name);
+	}
+	for (int i = 0; i < OSH_COUNTER_COUNT; i++)
+		cr_expect_str_neq(osh_counter_name((enum osh_counter)i), "unknown");
+	for (int i = 1; i < OSH_KERNEL_REASON_COUNT; i++)
+		cr_expect_null(strstr(osh_kernel_reason_text((enum osh_kernel_reason)i), "unknown to"));
+}
