@@ -221,8 +221,13 @@ static void describe(const struct osh_verdict *verdict, char *buf, size_t size)
 	else
 		add_plain(buf, size, osh_verdict_engine_name(verdict->engine));
 	add_plain(buf, size, " ");
-	if (is_set(verdict->host))
+	if (is_set(verdict->host)) {
+		bool v6 = strchr(verdict->host, ':') != NULL; /* RFC 3986 3.2.2 */
+
+		add_plain(buf, size, v6 ? "[" : "");
 		add_escaped(buf, size, verdict->host);
+		add_plain(buf, size, v6 ? "]" : "");
+	}
 	if (verdict->dst_port_host)
 		snprintf(port, sizeof(port), ":%u", verdict->dst_port_host);
 	add_plain(buf, size, port);
