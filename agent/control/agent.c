@@ -1,5 +1,6 @@
 #include "control/agent.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
@@ -26,7 +27,7 @@
 
 #define PIN_DIR "/sys/fs/bpf/openshell"
 
-/* ---- Start, in order --------------------------------------------------------------------- */
+/* ---- Start, in order ---------------------------------------- */
 
 static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 {
@@ -35,7 +36,8 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 
 	if (r < 0)
 		return r;
-	n = snprintf(agent->provider_dir, sizeof(agent->provider_dir), "%s/providers", config->state_dir);
+	n = snprintf(agent->provider_dir, sizeof(agent->provider_dir), "%s/providers",
+		     config->state_dir);
 	if (n < 0 || (size_t)n >= sizeof(agent->provider_dir))
 		return osh_err_sys(err, ENAMETOOLONG, "state_dir");
 	r = osh_host_dir_make(agent->provider_dir, 0700, err);
@@ -118,7 +120,8 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 
 	find_init(init_path);
 	if (access(init_path, X_OK) < 0)
-		return osh_err_sys(err, errno, "cannot run %s: build or install openshell-init", init_path);
+		return osh_err_sys(err, errno, "cannot run %s: build or install openshell-init",
+				   init_path);
 	return osh_sandbox_host_open(&options, &agent->host, err);
 }
 
@@ -192,9 +195,11 @@ static void notify_ready(void)
 	if (path[0] == '@')
 		address.sun_path[0] = '\0';
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-		osh_warning("cannot tell NOTIFY_SOCKET that the agent is ready: %s", strerror(errno));
+	if (fd < 0 ||
+	    sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		osh_warning("cannot tell NOTIFY_SOCKET that the agent is ready: %s",
+			    strerror(errno));
 	unsetenv("NOTIFY_SOCKET");
 }
 
@@ -228,7 +233,25 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	return r;
 }
 
-/* ---- Stop -------------------------------------------------------------------------------------- */
+/* ---- Stop ---------------------------------------- */
+
+/* For a start that failed before it knew its sandboxes: none has left a directory. */
+static bool has_none_on_disk(const struct osh_agent *agent)
+{
+	char path[PATH_MAX + 16];
+	struct dirent *entry;
+	bool none = true;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "%s/sandboxes", agent->config->state_dir);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while (none && (entry = readdir(dir)))
+		none = entry->d_name[0] == '.';
+	closedir(dir);
+	return none;
+}
 
 /* Sandboxes run on, and what is pinned keeps refusing what nobody allows; without a
  * sandbox nothing is left to enforce. */
@@ -237,7 +260,7 @@ static void stop(struct osh_agent *agent)
 	bool is_last;
 
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
-	is_last = agent->is_adopted && agent->sandbox_count == 0;
+	is_last = agent->sandbox_count == 0 && (agent->is_adopted || has_none_on_disk(agent));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
 	osh_lifecycle_release(agent);
@@ -272,7 +295,8 @@ int osh_agent_run(const struct osh_config *config, struct osh_err *err)
 	int r = start(&agent, err);
 
 	if (r == 0) {
-		osh_info("serving in %s, %zu sandboxes adopted", config->run_dir, agent.sandbox_count);
+		osh_info("serving in %s, %zu sandboxes adopted", config->run_dir,
+			 agent.sandbox_count);
 		r = osh_loop_run(agent.loop);
 		if (r < 0)
 			osh_err_sys(err, -r, "the event loop failed");

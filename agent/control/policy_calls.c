@@ -12,7 +12,7 @@
 #define TIMEOUT_MS 30000
 #define TIMEOUT_MS_MAX (24 * 3600 * 1000)
 
-/* ---- PolicySet ---------------------------------------------------------------------------- */
+/* ---- PolicySet ---------------------------------------- */
 
 /* The reply of a call that waits is ready beforehand, in call->context: by the time it is
  * due a later revision may be the current one. */
@@ -54,8 +54,8 @@ static void on_cancel(struct osh_call *call)
 }
 
 /* Static sections apply at creation: say so where they differ from what was applied. */
-static void warn_of_static(const struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
-			   json_t *warnings)
+static void warn_of_static(const struct osh_agent_sandbox *sandbox,
+			   const struct osh_policy_doc *policy, json_t *warnings)
 {
 	char digests[OSH_SECTION_COUNT][OSH_SHA256_HEX];
 	char text[160];
@@ -77,8 +77,8 @@ static void publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,
 		    uint64_t timeout_ms, json_t *warnings)
 {
 	struct osh_err err = { 0 };
-	int r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0, wait ? on_published : NULL,
-				call, &err);
+	int r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0,
+				wait ? on_published : NULL, call, &err);
 
 	if (r < 0) {
 		json_decref(warnings);
@@ -118,7 +118,7 @@ static void set_policy(struct osh_call *call)
 	osh_policy_doc_free(policy);
 }
 
-/* ---- PolicyGet ---------------------------------------------------------------------------- */
+/* ---- PolicyGet ---------------------------------------- */
 
 static void get_policy(struct osh_call *call)
 {
@@ -147,13 +147,14 @@ static void get_policy(struct osh_call *call)
 			       (uint32_t)number);
 		return;
 	}
-	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) < 0) {
+	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
+	    0) {
 		osh_call_error(call, "Failed", "%s", err.message);
 		return;
 	}
 	osh_call_reply(call,
-		       json_pack("{s:s%, s:I, s:s}", "policy", text, len, "revision", number, "policy_hash",
-				 revision->sha256),
+		       json_pack("{s:s%, s:I, s:s}", "policy", text, len, "revision", number,
+				 "policy_hash", revision->sha256),
 		       NULL, 0);
 }
 

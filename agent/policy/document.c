@@ -13,10 +13,12 @@ static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 		return;
 	doc->permissive = osh_str_eq_c(doc->mode.text, "permissive");
 	if (doc->permissive)
-		osh_diag_warning(diags, doc->mode.mark, "mode: permissive turns every denial into a recorded "
+		osh_diag_warning(diags, doc->mode.mark,
+				 "mode: permissive turns every denial into a recorded "
 				 "audit: nothing is enforced");
 	else if (!osh_str_eq_c(doc->mode.text, "enforcing"))
-		osh_diag_error(diags, doc->mode.mark, "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
+		osh_diag_error(diags, doc->mode.mark,
+			       "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
 			       OSH_DIAG_VALUE(doc->mode.text));
 }
 

@@ -168,11 +168,11 @@ struct osh_decision {
 	enum osh_tls_mode tls;
 	struct osh_str policy;     /* matched entry's key, empty when none */
 	uint32_t rule_line;        /* line of the deciding rule or endpoint, 0 none */
-	uint32_t nearest_line;     /* denied: line of the rule that came closest to allowing it, 0 none */
+	uint32_t nearest_line;     /* denied: line of the rule that came closest, 0 none */
 	struct osh_str nearest;    /* that rule's path as written, if it has one */
 	bool allow_encoded_slash;  /* of the selected endpoint */
 	uint32_t body_limit;       /* bytes of body to inspect; 0: none (osh_message) */
-	bool text_inspected;       /* an allowed WebSocket: each client text has to be asked about */
+	bool text_inspected;       /* WebSocket: every client text has to be asked about */
 	char reason[512];          /* empty when allowed */
 };
 

@@ -8,15 +8,19 @@
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
 
-#define HEAD_TIMEOUT_MS 30000       /* from the first byte of a head to its last */
-#define DIAL_TIMEOUT_MS 60000       /* all addresses together */
-#define BODY_TIMEOUT_MS 60000       /* the sandbox sends no more of its body */
-#define READER_TIMEOUT_MS 120000    /* the sandbox takes no more of the answer */
-#define RESPONSE_TIMEOUT_MS 600000  /* a model may think for minutes before its first byte */
 #define DRAIN_BYTES_MAX (64u << 10) /* rest of a refused request worth keeping the connection for */
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
+#define IDLE_BUFFER_MAX (16u << 10) /* memory a buffer may keep between requests */
 
 #define WEBSOCKET_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* RFC 6455 1.3 */
+
+struct osh_http1_deadlines osh_http1_deadlines = {
+	.head = 30000,
+	.dial = 60000,
+	.body = 60000,
+	.reader = 120000,
+	.response = 600000, /* a model may think for minutes before its first byte */
+};
 
 /* ---- Life ------------------------------------------------------------------------- */
 
@@ -46,6 +50,16 @@ static void start_closing(struct osh_session *s)
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 }
 
+/* Idle until the next request: what a large one needed is given back. */
+static void rest(struct osh_session *s)
+{
+	if (s->conn.in.room > IDLE_BUFFER_MAX)
+		osh_buf_trim(&s->conn.in);
+	if (s->conn.out.room > IDLE_BUFFER_MAX)
+		osh_buf_trim(&s->conn.out);
+	osh_session_touch(s);
+}
+
 void osh_exchange_over(struct osh_session *s)
 {
 	bool close = s->exchange->close;
@@ -56,7 +70,7 @@ void osh_exchange_over(struct osh_session *s)
 	if (close)
 		start_closing(s);
 	else
-		osh_session_touch(s); /* idle until the next request */
+		rest(s);
 }
 
 void osh_exchange_await(struct osh_session *s)
@@ -65,13 +79,13 @@ void osh_exchange_await(struct osh_session *s)
 
 	ex->awaits_reader = ex->state == OSH_EXCHANGE_FORWARD && s->conn.out.len > 0;
 	if (ex->state == OSH_EXCHANGE_DIAL)
-		osh_session_set_deadline(s, DIAL_TIMEOUT_MS);
+		osh_session_set_deadline(s, osh_http1_deadlines.dial);
 	else if (ex->awaits_reader)
-		osh_session_set_deadline(s, READER_TIMEOUT_MS);
+		osh_session_set_deadline(s, osh_http1_deadlines.reader);
 	else if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
-		osh_session_set_deadline(s, BODY_TIMEOUT_MS);
+		osh_session_set_deadline(s, osh_http1_deadlines.body);
 	else
-		osh_session_set_deadline(s, RESPONSE_TIMEOUT_MS);
+		osh_session_set_deadline(s, osh_http1_deadlines.response);
 }
 
 const struct osh_vault *osh_exchange_vault(const struct osh_session *s)
@@ -521,7 +535,7 @@ static bool begin(struct osh_session *s)
 		osh_session_end(s, true);
 		return false;
 	}
-	osh_session_set_deadline(s, HEAD_TIMEOUT_MS);
+	osh_session_set_deadline(s, osh_http1_deadlines.head);
 	return true;
 }
 

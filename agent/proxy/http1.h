@@ -6,6 +6,16 @@
 
 #include "proxy/session.h"
 
+/* Milliseconds. Only tests change them, before a worker starts. */
+struct osh_http1_deadlines {
+	uint64_t head;     /* from the first byte of a request head to its last */
+	uint64_t dial;     /* all addresses of the server together */
+	uint64_t body;     /* the sandbox sends no more of its body */
+	uint64_t reader;   /* the sandbox takes no more of the answer */
+	uint64_t response; /* the server is silent */
+};
+extern struct osh_http1_deadlines osh_http1_deadlines;
+
 /* Advance the session's HTTP conversation. True when something changed (step again). */
 bool osh_http1_step(struct osh_session *session);
 /* The state's deadline passed. True: an answer (408, 504) was queued; step on. */

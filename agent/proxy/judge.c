@@ -168,6 +168,18 @@ static json_t *describe_rule(struct osh_str method, struct osh_str path)
 	return json_text(osh_str(text));
 }
 
+static json_t *describe_detail(struct osh_session *session, const struct osh_judgement *j,
+			       bool at_connect)
+{
+	char text[OSH_HOST_MAX + 64];
+
+	if (!at_connect)
+		return json_text(osh_str(j->decision.reason));
+	snprintf(text, sizeof(text), "CONNECT %s:%u not permitted by policy", session->host.text,
+		 session->port_host);
+	return json_text(osh_str(text));
+}
+
 /* What the program inside, or the user behind it, can do about it. */
 static json_t *advise(const struct osh_judgement *j)
 {
@@ -204,7 +216,7 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 			    j->decision.policy.len ? json_text(j->decision.policy) : json_null());
 	if (method.len)
 		json_object_set_new(body, "rule", describe_rule(method, j->path.path));
-	json_object_set_new(body, "detail", json_text(osh_str(j->decision.reason)));
+	json_object_set_new(body, "detail", describe_detail(session, j, at_connect));
 	json_object_set_new(body, "layer", json_string(at_connect ? "l4" : "l7"));
 	json_object_set_new(body, "protocol", json_string(osh_l7_name(j->decision.l7)));
 	json_object_set_new(body, "method", json_text(method));

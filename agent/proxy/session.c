@@ -19,6 +19,7 @@
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
 #define ACCEPT_BATCH 64
+#define ACCEPT_PAUSE_MS 200
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
 
@@ -429,7 +430,8 @@ static bool step_handshake(struct osh_session *s)
 		/* The client does not trust the sandbox's CA (pinning), or gave up. */
 		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
 			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
-		record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		if (!s->denied)
+			record_connect(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
 		osh_session_end(s, false);
 		return false;
 	}
@@ -597,6 +599,25 @@ static void flow_key_of(const struct osh_view *view, const struct sockaddr_stora
 	}
 }
 
+/* No room for another flow of this sandbox. Recorded once, until there has been room again. */
+static void refuse_for_want_of_room(struct osh_view *view, const struct osh_flow *flow)
+{
+	const struct osh_who *who = osh_worker_who(view->worker, flow->identity);
+	struct osh_verdict verdict = {
+		.engine = OSH_ENGINE_POLICY,
+		.decision = OSH_VERDICT_DENY,
+		.protocol = "l4",
+		.binary = who ? who->binary : NULL,
+		.pid = flow->pid,
+		.dst_port_host = flow->dst_port_host,
+		.reason = "too many connections at once in this sandbox",
+	};
+
+	if (!view->reported_full)
+		osh_worker_record(view, &verdict);
+	view->reported_full = true;
+}
+
 static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
 {
 	struct osh_flow_key key;
@@ -611,9 +632,11 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	}
 	s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
 	if (!s) {
+		refuse_for_want_of_room(view, &flow);
 		osh_close(fd);
 		return;
 	}
+	view->reported_full = false;
 	s->view = view;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
@@ -624,6 +647,18 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	DL_APPEND(view->sessions, s);
 	view->session_count++;
 	begin(s);
+}
+
+/* Out of descriptors or memory: connections wait in the backlog while live flows go on and
+ * end. Without the pause the level-triggered loop would spin. */
+static void pause_listening(struct osh_listener *listener, int error)
+{
+	struct osh_loop *loop = listener->view->worker->loop;
+
+	osh_warning("cannot accept for %s: %s; trying again soon", listener->view->tenant->name,
+		    strerror(error));
+	osh_loop_remove(loop, &listener->io);
+	(void)osh_loop_timer_set(loop, &listener->retry, ACCEPT_PAUSE_MS);
 }
 
 void osh_session_on_listener(struct osh_io *io, uint32_t events)
@@ -637,11 +672,8 @@ void osh_session_on_listener(struct osh_io *io, uint32_t events)
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0) {
-			/* Out of descriptors: the connection waits in the backlog until a flow
-			 * ends; refusing to spin is the loop's level trigger plus this return. */
 			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-				osh_warning("accept for %s: %s", listener->view->tenant->name,
-					    strerror(errno));
+				pause_listening(listener, errno);
 			return;
 		}
 		admit(listener->view, fd, &peer);

@@ -16,7 +16,7 @@
 #define DIAL_TIMEOUT_MS 5000 /* per address */
 #define HANDSHAKE_TIMEOUT_MS 10000
 #define IDLE_TIMEOUT_MS 30000
-#define IDLE_MAX 512 /* per worker, oldest closed first */
+#define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
 #define IDLE_PER_KEY_MAX 16
 
 /* Idle connections of one key. */

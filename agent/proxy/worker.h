@@ -67,6 +67,7 @@ struct osh_tenant {
 /* One listening socket in one worker's loop. */
 struct osh_listener {
 	struct osh_io io;
+	struct osh_timer retry; /* listens again after descriptors had run out */
 	struct osh_view *view;
 };
 
@@ -79,6 +80,7 @@ struct osh_view {
 	struct osh_dns *dns;            /* only in the worker that answers this tenant's DNS */
 	struct osh_session *sessions;   /* doubly linked */
 	unsigned session_count;
+	bool reported_full;             /* a refusal for want of room was recorded */
 	UT_hash_handle hh;              /* by tenant->id */
 };
 

@@ -4,6 +4,7 @@
 
 #include <linux/filter.h>
 #include <stdio.h>
+#include <sys/mount.h>
 
 #include "sandbox/protocol.h"
 #include "sandbox/sandbox.h"
@@ -153,8 +154,35 @@ int launch_fail(struct launch *launch, int r, const char *format, ...)
 /* netns.c */
 int netns_set_up(void);
 
-/* root.c */
+/* mount.c */
+#define MOUNT_READ_ONLY (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+#define MOUNT_WRITABLE (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
+
+struct mount_option {
+	const char *name, *value; /* value NULL: a flag */
+};
+
+/* A copy of what is mounted at `path`, or a new file system: the descriptor of a tree that
+ * is not visible anywhere yet, or -errno. */
+int mount_clone(int dir_fd, const char *path, uint64_t attributes);
+int mount_filesystem(const char *type, const struct mount_option *options, size_t count,
+		     unsigned attributes);
+/* Make it visible. Takes tree_fd over, also when it is an error already. */
+int mount_attach(int tree_fd, int place_fd);
+/* Open a path of the new root; symbolic links are followed as they will be later. */
+int mount_open_inside(int root_fd, const char *path, uint64_t flags);
+/* As O_PATH, making the place and its parents where they are missing: in our own tmpfs
+ * only, never on the host (-EROFS). */
+int mount_open_place(int root_fd, const char *path, bool directory);
+int mount_make_file(int dir_fd, const char *name);
+bool mount_same_filesystem(int a, int b);
+
+/* root.c, devices.c, overlay.c */
 int root_build(struct launch *launch);
+int root_mount_proc(struct launch *launch);
+int root_mount_dev(struct launch *launch);
+int root_make_files(struct launch *launch);
+int root_mask_secrets(struct launch *launch);
 int root_enter(struct launch *launch);
 
 /* confine.c */

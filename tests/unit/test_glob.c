@@ -67,8 +67,8 @@ Test(glob, table)
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
-		cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].yes), 1, "%s must match %s",
-			     rows[i].pattern, rows[i].yes);
+		cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].yes), 1,
+			     "%s must match %s", rows[i].pattern, rows[i].yes);
 		if (rows[i].no)
 			cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].no), 0,
 				     "%s must not match %s", rows[i].pattern, rows[i].no);
@@ -81,10 +81,14 @@ Test(glob, broken)
 		const char *pattern;
 		enum osh_glob_error error;
 	} rows[] = {
-		{ "/[a", OSH_GLOB_OPEN_CLASS },	 { "/[]", OSH_GLOB_OPEN_CLASS },
-		{ "/[!]", OSH_GLOB_OPEN_CLASS }, { "/{a", OSH_GLOB_OPEN_BRACE },
-		{ "/{a,{b}", OSH_GLOB_OPEN_BRACE }, { "/a}", OSH_GLOB_STRAY_BRACE },
-		{ "/[z-a]", OSH_GLOB_BAD_RANGE }, { "/a\\", OSH_GLOB_BAD_ESCAPE },
+		{ "/[a", OSH_GLOB_OPEN_CLASS },
+		{ "/[]", OSH_GLOB_OPEN_CLASS },
+		{ "/[!]", OSH_GLOB_OPEN_CLASS },
+		{ "/{a", OSH_GLOB_OPEN_BRACE },
+		{ "/{a,{b}", OSH_GLOB_OPEN_BRACE },
+		{ "/a}", OSH_GLOB_STRAY_BRACE },
+		{ "/[z-a]", OSH_GLOB_BAD_RANGE },
+		{ "/a\\", OSH_GLOB_BAD_ESCAPE },
 		{ "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", OSH_GLOB_TOO_MANY },
 	};
 
@@ -92,14 +96,15 @@ Test(glob, broken)
 		unsigned char *code = NULL;
 		size_t len;
 
-		cr_expect_eq(osh_glob_compile(osh_str(rows[i].pattern), '/', &code, &len), rows[i].error, "%s",
-			     rows[i].pattern);
+		cr_expect_eq(osh_glob_compile(osh_str(rows[i].pattern), '/', &code, &len),
+			     rows[i].error, "%s", rows[i].pattern);
 		cr_expect_null(code);
 	}
-	cr_expect_eq(match("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", '/', "ababab"), 1, "64 alternatives are allowed");
+	cr_expect_eq(match("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", '/', "ababab"), 1,
+		     "64 alternatives are allowed");
 }
 
-/* ---- The model: the meaning, tried every way --------------------------------------------- */
+/* ---- The model: the meaning, tried every way ----------------------------- */
 
 static bool model(const char *p, const char *start, const char *t, const char *begin)
 {
@@ -111,7 +116,8 @@ static bool model(const char *p, const char *start, const char *t, const char *b
 
 		while (*end == '*')
 			end++;
-		component = end - p == 2 && (p == start || p[-1] == '/') && (*end == '/' || *end == '\0');
+		component = end - p == 2 && (p == start || p[-1] == '/') &&
+			    (*end == '/' || *end == '\0');
 		if (component && *end == '\0')
 			return true;
 		if (component) {

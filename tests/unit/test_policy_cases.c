@@ -4,7 +4,7 @@
 
 #include "policy_cases.h"
 
-/* ---- Request targets ---------------------------------------------------------------- */
+/* ---- Request targets ----------------------------------------------------- */
 
 static enum osh_path_error expected_error(const char *word)
 {
@@ -12,10 +12,14 @@ static enum osh_path_error expected_error(const char *word)
 		const char *word;
 		enum osh_path_error error;
 	} words[] = {
-		{ "above-root", OSH_PATH_ABOVE_ROOT },	 { "encoded-slash", OSH_PATH_ENCODED_SLASH },
-		{ "control-byte", OSH_PATH_BAD_ESCAPE }, { "fragment", OSH_PATH_BAD_BYTE },
-		{ "non-ascii", OSH_PATH_BAD_BYTE },	 { "bad-percent", OSH_PATH_BAD_ESCAPE },
-		{ "not-origin-form", OSH_PATH_NOT_ABSOLUTE }, { "too-long", OSH_PATH_TOO_LONG },
+		{ "above-root", OSH_PATH_ABOVE_ROOT },
+		{ "encoded-slash", OSH_PATH_ENCODED_SLASH },
+		{ "control-byte", OSH_PATH_BAD_ESCAPE },
+		{ "fragment", OSH_PATH_BAD_BYTE },
+		{ "non-ascii", OSH_PATH_BAD_BYTE },
+		{ "bad-percent", OSH_PATH_BAD_ESCAPE },
+		{ "not-origin-form", OSH_PATH_NOT_ABSOLUTE },
+		{ "too-long", OSH_PATH_TOO_LONG },
 		{ "residual-dot-segment", OSH_PATH_DOT_BESIDE_SLASH },
 	};
 
@@ -32,18 +36,19 @@ static void check_canon(json_t *row)
 	static char buf[3 * OSH_PATH_TARGET_MAX + 1];
 	const char *id = case_text(row, "id"), *error = case_text(row, "error");
 	struct osh_path path;
-	enum osh_path_error got = osh_path_canonicalise(case_str(row, "in"),
-							json_is_true(json_object_get(row, "allow_encoded_slash")),
-							buf, sizeof(buf), &path);
+	enum osh_path_error got = osh_path_canonicalise(
+		case_str(row, "in"), json_is_true(json_object_get(row, "allow_encoded_slash")), buf,
+		sizeof(buf), &path);
 
 	if (*error) {
-		cr_expect_eq(got, expected_error(error), "%s: got %s", id, osh_path_error_text(got));
+		cr_expect_eq(got, expected_error(error), "%s: got %s", id,
+			     osh_path_error_text(got));
 		return;
 	}
 	cr_expect_eq(got, OSH_PATH_OK, "%s: %s", id, osh_path_error_text(got));
 	if (got == OSH_PATH_OK)
-		cr_expect(osh_str_eq(path.path, case_str(row, "out")), "%s: got %.*s", id, (int)path.path.len,
-			  path.path.data);
+		cr_expect(osh_str_eq(path.path, case_str(row, "out")), "%s: got %.*s", id,
+			  (int)path.path.len, path.path.data);
 }
 
 Test(policy_cases, canon)
@@ -51,7 +56,7 @@ Test(policy_cases, canon)
 	cr_assert_geq(case_each("canon.jsonl", check_canon), 60);
 }
 
-/* ---- Addresses -------------------------------------------------------------------------- */
+/* ---- Addresses ----------------------------------------------------------- */
 
 static struct in6_addr parse_address(const char *text)
 {
@@ -75,10 +80,11 @@ static void write_policy(json_t *row, char *buf, size_t size)
 		snprintf(host_line, sizeof(host_line), "host: \"%s\", ", host);
 	else if (strcmp(kind, "wildcard") == 0)
 		snprintf(host_line, sizeof(host_line), "host: \"*%s\", ", strchr(host, '.'));
-	snprintf(buf, size, "version: 1\nnetwork_policies:\n  p:\n    endpoints:\n      - { %sport: %d%s%s }\n"
-		 "    binaries: [{ path: /usr/bin/curl }]\n", host_line,
-		 (int)json_integer_value(json_object_get(row, "port")), json_array_size(ips) ? ", allowed_ips: " : "",
-		 json_array_size(ips) ? list : "");
+	snprintf(buf, size,
+		 "version: 1\nnetwork_policies:\n  p:\n    endpoints:\n      - { %sport: %d%s%s }\n"
+		 "    binaries: [{ path: /usr/bin/curl }]\n",
+		 host_line, (int)json_integer_value(json_object_get(row, "port")),
+		 json_array_size(ips) ? ", allowed_ips: " : "", json_array_size(ips) ? list : "");
 	free(list);
 }
 
@@ -98,12 +104,13 @@ static void check_address(json_t *row)
 	case_compile(osh_str(text), &p);
 	cr_assert_gt(json_array_size(resolved), 0);
 	for (size_t i = 0; i < json_array_size(resolved); i++) {
-		struct in6_addr addr = parse_address(json_string_value(json_array_get(resolved, i)));
+		struct in6_addr addr =
+			parse_address(json_string_value(json_array_get(resolved, i)));
 
 		allowed &= osh_policy_address(&p.policy, &query, &addr) == OSH_ADDRESS_ALLOW;
 	}
-	cr_expect_eq(allowed, strcmp(case_text(row, "expect"), "allow") == 0, "%s: %s", case_text(row, "id"),
-		     case_text(row, "why"));
+	cr_expect_eq(allowed, strcmp(case_text(row, "expect"), "allow") == 0, "%s: %s",
+		     case_text(row, "id"), case_text(row, "why"));
 	free(p.image);
 }
 
@@ -112,7 +119,7 @@ Test(policy_cases, addresses)
 	cr_assert_geq(case_each("ssrf.jsonl", check_address), 57);
 }
 
-/* ---- Documents ---------------------------------------------------------------------------- */
+/* ---- Documents ----------------------------------------------------------- */
 
 static bool mentions(const char *message, const char *word, size_t len)
 {
@@ -124,7 +131,8 @@ static bool mentions(const char *message, const char *word, size_t len)
 }
 
 /* How many words of `about` some error speaks of, and how many there are. */
-static void count_words(const struct osh_diags *diags, const char *about, size_t *ret_found, size_t *ret_all)
+static void count_words(const struct osh_diags *diags, const char *about, size_t *ret_found,
+			size_t *ret_all)
 {
 	*ret_found = *ret_all = 0;
 	while (*about) {
@@ -157,7 +165,8 @@ static const char *reworded(const char *id)
 		{ "bad-overlap-04", "a.example.com:443 *.example.com overlap with different tls" },
 		{ "bad-overlap-05", "a.example.com:443 overlap with different tls" },
 		{ "bad-overlap-07", "hostless overlap with different allowed_ips" },
-		{ "bad-overlap-09", "a.example.com:443 overlap with different allow_encoded_slash" },
+		{ "bad-overlap-09",
+		  "a.example.com:443 overlap with different allow_encoded_slash" },
 		{ "bad-overlap-10", "a.example.com:443 overlap with different enforcement" },
 		{ "bad-overlap-12", "a.example.com:443 overlap with different protocol" },
 		{ "bad-overlap-15", "a.example.com:443 overlap with different enforcement" },
@@ -177,7 +186,8 @@ static void check_invalid(json_t *row)
 	size_t found, all;
 
 	if (case_loads(case_str(row, "yaml"), &diags)) {
-		cr_expect_fail("%s loads, but: %s", case_text(row, "id"), case_text(row, "error_about"));
+		cr_expect_fail("%s loads, but: %s", case_text(row, "id"),
+			       case_text(row, "error_about"));
 		return;
 	}
 	for (size_t i = 0; i < diags.count; i++)
@@ -186,8 +196,8 @@ static void check_invalid(json_t *row)
 	count_words(&diags, exact ? exact : case_text(row, "error_about"), &found, &all);
 	if (exact ? found < all : 2 * found < all) {
 		case_print(&diags);
-		cr_expect_fail("%s: the error speaks of something else than: %s", case_text(row, "id"),
-			       case_text(row, "error_about"));
+		cr_expect_fail("%s: the error speaks of something else than: %s",
+			       case_text(row, "id"), case_text(row, "error_about"));
 	}
 }
 
@@ -204,7 +214,8 @@ static void check_valid(json_t *row)
 
 	if (!case_loads(case_str(row, "yaml"), &diags)) {
 		case_print(&diags);
-		cr_expect_fail("%s does not load: %s", case_text(row, "id"), case_text(row, "note"));
+		cr_expect_fail("%s does not load: %s", case_text(row, "id"),
+			       case_text(row, "note"));
 		return;
 	}
 	for (size_t i = 0; i < diags.count; i++)
@@ -219,7 +230,7 @@ Test(policy_cases, valid)
 	cr_assert_geq(case_each("valid.jsonl", check_valid), 40);
 }
 
-/* ---- Verdicts ------------------------------------------------------------------------------- */
+/* ---- Verdicts ------------------------------------------------------------ */
 
 static const char *effect_name(enum osh_effect effect)
 {
@@ -251,7 +262,8 @@ static const char *header(json_t *row, const char *name)
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(json_object_get(row, "headers"), key, value) {
+	json_object_foreach(json_object_get(row, "headers"), key, value)
+	{
 		if (strcasecmp(key, name) == 0)
 			return json_string_value(value);
 	}
@@ -275,16 +287,19 @@ static struct osh_str target_authority(struct osh_str target)
 		return osh_str("");
 	start += 3;
 	end = memchr(start, '/', target.len - (size_t)(start - target.data));
-	return osh_str_n(start, end ? (size_t)(end - start) : target.len - (size_t)(start - target.data));
+	return osh_str_n(start,
+			 end ? (size_t)(end - start) : target.len - (size_t)(start - target.data));
 }
 
-static bool names_host(struct osh_str authority, const struct osh_request_query *query, uint16_t default_port)
+static bool names_host(struct osh_str authority, const struct osh_request_query *query,
+		       uint16_t default_port)
 {
 	struct osh_host host;
 	uint16_t port;
 
 	return osh_authority_parse(authority, default_port, &host, &port) == 0 &&
-	       osh_str_eq(query->connect.host, osh_str(host.text)) && port == query->connect.port_host;
+	       osh_str_eq(query->connect.host, osh_str(host.text)) &&
+	       port == query->connect.port_host;
 }
 
 /* As the proxy does: authority, then the target, twice when it holds an encoded slash. */
@@ -310,8 +325,8 @@ static bool prepare(json_t *row, struct osh_request_query *query, char *buf, siz
 	return true;
 }
 
-static void ask(json_t *row, const struct osh_policy *policy, const struct osh_connect_query *connect,
-		struct osh_decision *decision)
+static void ask(json_t *row, const struct osh_policy *policy,
+		const struct osh_connect_query *connect, struct osh_decision *decision)
 {
 	static char buf[3 * OSH_PATH_TARGET_MAX + 1];
 	struct osh_request_query query = {
@@ -343,11 +358,13 @@ static void ask(json_t *row, const struct osh_policy *policy, const struct osh_c
 static void check_row(json_t *row, const struct osh_policy *policy)
 {
 	const char *id = case_text(row, "id"), *stage = case_text(row, "stage");
-	const char *reason = case_text(row, "reason_contains"), *matched = case_text(row, "matched_policy");
+	const char *reason = case_text(row, "reason_contains"),
+		   *matched = case_text(row, "matched_policy");
 	json_t *ancestors = json_object_get(row, "ancestors");
 	struct osh_str lineage[OSH_LINEAGE_MAX];
 	struct osh_connect_query connect = {
-		.subject = { .binary = case_str(row, "binary"), .ancestors = lineage,
+		.subject = { .binary = case_str(row, "binary"),
+			     .ancestors = lineage,
 			     .ancestor_count = json_array_size(ancestors) },
 		.host = case_str(row, "host"),
 		.port_host = (uint16_t)json_integer_value(json_object_get(row, "port")),
@@ -357,15 +374,17 @@ static void check_row(json_t *row, const struct osh_policy *policy)
 	for (size_t i = 0; i < connect.subject.ancestor_count; i++)
 		lineage[i] = osh_str(json_string_value(json_array_get(ancestors, i)));
 	ask(row, policy, &connect, &decision);
-	cr_expect_str_eq(effect_name(decision.effect), case_text(row, "expect"), "%s: got %s at %s (%s): %s", id,
-			 effect_name(decision.effect), osh_stage_name(decision.stage), decision.reason,
-			 case_text(row, "why"));
+	cr_expect_str_eq(effect_name(decision.effect), case_text(row, "expect"),
+			 "%s: got %s at %s (%s): %s", id, effect_name(decision.effect),
+			 osh_stage_name(decision.stage), decision.reason, case_text(row, "why"));
 	cr_expect(osh_str_eq_c(decision.policy, matched), "%s: matched %.*s, not %s", id,
-		  (int)decision.policy.len, decision.policy.data ? decision.policy.data : "", matched);
+		  (int)decision.policy.len, decision.policy.data ? decision.policy.data : "",
+		  matched);
 	if (decision.effect == OSH_EFFECT_ALLOW)
 		return;
 	if (*stage)
-		cr_expect_str_eq(osh_stage_name(decision.stage), stage, "%s (%s)", id, decision.reason);
+		cr_expect_str_eq(osh_stage_name(decision.stage), stage, "%s (%s)", id,
+				 decision.reason);
 	if (*reason)
 		cr_expect_not_null(strstr(decision.reason, reason), "%s: \"%s\" lacks \"%s\"", id,
 				   decision.reason, reason);
@@ -411,8 +430,8 @@ Test(policy_cases, odd_rules)
 	cr_assert_not(case_loads(text, &diags));
 	cr_assert_eq(diags.errors, 3);
 	for (size_t i = 0, error = 0; i < diags.count; i++) {
-		static const char *const about[] = { "access: 'readonly'", "enforcement: 'enforced'",
-						     "tls: 'Skip-it'" };
+		static const char *const about[] = { "access: 'readonly'",
+						     "enforcement: 'enforced'", "tls: 'Skip-it'" };
 
 		if (diags.items[i].level == OSH_DIAG_ERROR)
 			cr_expect_not_null(strstr(diags.items[i].message, about[error++]), "%s",

@@ -2,6 +2,8 @@
  * is answered, what is recorded. Real TLS, policy, vault and sockets; a fake kernel-> */
 #include "proxy_world.h"
 
+#include "proxy/http1.h"
+
 static const char policy[] =
 	"version: 1\n"
 	"network_policies:\n"
@@ -204,7 +206,7 @@ static void serve(struct peer *p, uint16_t port_host)
 	ssize_t head;
 
 	(void)port_host;
-	while ((head = peer_await(p, "\r\n\r\n")) > 0) {
+	for (int nth = 1; (head = peer_await(p, "\r\n\r\n")) > 0; nth++) {
 		char *length = strcasestr(p->bytes, "\r\nContent-Length: ");
 		bool chunked = strcasestr(p->bytes, "\r\nTransfer-Encoding: chunked\r\n") != NULL;
 		bool expects = strcasestr(p->bytes, "\r\nExpect: 100-continue\r\n") != NULL;
@@ -215,6 +217,20 @@ static void serve(struct peer *p, uint16_t port_host)
 		peer_consume(p, (size_t)head);
 		if (strcmp(path, "/pub/ws") == 0) {
 			echo_websocket(p);
+			return;
+		}
+		if (strstr(path, "/first-only") && nth > 1)
+			return; /* the server's patience with a kept connection was just over */
+		if (strcmp(path, "/pub/events") == 0) {
+			struct pollfd quiet = { .fd = p->fd, .events = POLLIN };
+
+			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
+			(void)poll(&quiet, 1, 700);
+			peer_say(p, "data: 2\n\n");
+			return;
+		}
+		if (strcmp(path, "/pub/silent") == 0) {
+			(void)peer_read(p);
 			return;
 		}
 		if (strcmp(path, "/api/refused-early") == 0) {
@@ -340,7 +356,7 @@ Test(proxy_http, denied_host_is_explained)
 	ask(p, "GET / HTTP/1.1\r\nHost: no.test\r\n\r\n");
 	EXPECT_STATUS(answer, "403");
 	EXPECT_HAS(answer, "\"error\":\"policy_denied\"");
-	EXPECT_HAS(answer, "no.test:443");
+	EXPECT_HAS(answer, "\"detail\":\"CONNECT no.test:443 not permitted by policy\"");
 	EXPECT_HAS(answer, "\"binary\":\"/usr/bin/curl\"");
 	EXPECT_HAS(answer, "Connection: close\r\n");
 	cr_expect(peer_end(p) == 0, "closed cleanly");
@@ -980,5 +996,117 @@ Test(proxy_http, websocket_with_text_rules)
 	ask(p, "GET /pub/ws HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "403");
 	cr_expect(world.accepted == 0);
+	hang_up(p);
+}
+
+/* ---- Stale and slow -------------------------------------------------------------------------------------------------- */
+
+Test(proxy_http, safe_request_is_sent_again_on_a_fresh_connection)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	ask(p, "GET /pub/first-only HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(world.accepted == 2);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	expect_no_verdict();
+	/* The twin: what may have had an effect is not sent twice. */
+	ask(p, "POST /api/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi");
+	EXPECT_STATUS(answer, "502");
+	EXPECT_HAS(answer, "\"error\":\"upstream_failed\"");
+	hang_up(p);
+}
+
+static void begin_impatient(void)
+{
+	osh_http1_deadlines = (struct osh_http1_deadlines){
+		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300
+	};
+	begin();
+}
+
+TestSuite(proxy_deadlines, .init = begin_impatient, .timeout = 60);
+
+Test(proxy_deadlines, slow_head)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	ask(p, "GET /pub/a HTTP/1.1\r\nHo");
+	EXPECT_STATUS(answer, "408");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->status == 408);
+	hang_up(p);
+}
+
+Test(proxy_deadlines, slow_body)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	ask(p, "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\nhello");
+	EXPECT_STATUS(answer, "408");
+	cr_expect(peer_end(p) == 0);
+	hang_up(p);
+	/* The twin: slow but moving. */
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	peer_say(p, "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n");
+	for (int i = 0; i < 10; i++) {
+		struct pollfd wait = { .fd = p->fd, .events = POLLIN };
+
+		cr_expect(poll(&wait, 1, 100) == 0, "nothing comes yet");
+		peer_say(p, "x");
+	}
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+Test(proxy_deadlines, silent_server)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/silent HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "504");
+	EXPECT_HAS(answer, "upstream_timeout");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* A reader that stops is ended, and its flow with it. */
+Test(proxy_deadlines, reader_that_stops)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+	struct pollfd wait = { .fd = p->fd, .events = POLLHUP };
+
+	peer_say(p, "GET /pub/big HTTP/1.1\r\n" HOST "\r\n");
+	cr_expect(poll(&wait, 1, 10000) == 1 && (wait.revents & (POLLHUP | POLLERR)));
+	hang_up(p);
+}
+
+static void begin_with_patience_for_servers(void)
+{
+	osh_http1_deadlines.reader = 150;
+	osh_http1_deadlines.body = 150;
+	begin();
+}
+
+TestSuite(proxy_events, .init = begin_with_patience_for_servers, .timeout = 60);
+
+/* Each event is passed on when it comes; silence between two is the server's right. */
+Test(proxy_events, event_stream)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	struct timespec start, first;
+
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	peer_say(p, "GET /pub/events HTTP/1.1\r\n" HOST "\r\n");
+	cr_assert(peer_await(p, "data: 1\n\n") > 0);
+	clock_gettime(CLOCK_MONOTONIC, &first);
+	cr_expect((first.tv_sec - start.tv_sec) * 1000 + (first.tv_nsec - start.tv_nsec) / 1000000 < 600,
+		  "before the second is sent");
+	cr_assert(peer_await(p, "data: 2\n\n\r\n0\r\n\r\n") > 0, "%s", p->bytes);
 	hang_up(p);
 }

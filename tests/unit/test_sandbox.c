@@ -427,6 +427,36 @@ Test(sandbox, a_launch_can_be_tried_again)
 	end_world();
 }
 
+/* A Unix address holds 108 bytes: a run directory may be longer. */
+Test(sandbox, works_below_a_long_directory_and_refuses_one_too_long)
+{
+	char name[201], text[256], deeper[512];
+	struct osh_sandbox_host *short_host = world.host, *host = NULL;
+	struct osh_sandbox_host_options options = { .loop = world.loop, .state_dir = world.state,
+						    .run_dir = text, .init_path = world.init };
+	struct osh_err err = { 0 };
+
+	memset(name, 'd', sizeof(name) - 1);
+	name[200] = '\0';
+	snprintf(text, sizeof(text), "%.32s/%s", world.dir, name);
+	cr_assert(eq(int, osh_sandbox_host_open(&options, &host, &err), 0), "%s", err.message);
+	world.host = host;
+	launch_default();
+	expect_sh("echo fine", "fine");
+	cr_expect(eq(int, osh_sandbox_destroy(world.box, &err), 0), "%s", err.message);
+	world.box = NULL;
+	osh_sandbox_host_uninstall(host);
+	osh_sandbox_host_close(host);
+	world.host = short_host;
+	snprintf(deeper, sizeof(deeper), "%s/%s", text, name);
+	options.run_dir = deeper;
+	cr_expect(eq(int, osh_sandbox_host_open(&options, &host, &err), -ENAMETOOLONG));
+	cr_expect(ne(ptr, strstr(err.message, "use a shorter one"), NULL), "%s", err.message);
+	rmdir(deeper);
+	rmdir(text);
+	end_world();
+}
+
 Test(sandbox, says_where_init_is_missing)
 {
 	struct osh_sandbox_host *host = NULL;

@@ -1,0 +1,163 @@
+/* The event loop: timers in order, deferred work after the batch, and no event for what
+ * was removed meanwhile. */
+#include "base/loop.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+static struct osh_loop *loop;
+
+static void begin(void)
+{
+	loop = osh_loop_new();
+	cr_assert(loop);
+}
+
+static void end(void)
+{
+	osh_loop_free(loop);
+}
+
+TestSuite(loop, .init = begin, .fini = end, .timeout = 20);
+
+/* ---- Timers ----------------------------------------------------------------------- */
+
+#define TIMERS 200
+
+static struct timed {
+	struct osh_timer timer;
+	uint64_t in_ms;
+} timed[TIMERS];
+static uint64_t last_ms;
+static unsigned expired;
+
+static void on_expire(struct osh_timer *timer)
+{
+	struct timed *t = osh_container_of(timer, struct timed, timer);
+
+	cr_expect(t->in_ms >= last_ms, "%lu after %lu", (unsigned long)t->in_ms, (unsigned long)last_ms);
+	last_ms = t->in_ms;
+	expired++;
+}
+
+Test(loop, timers_expire_in_order)
+{
+	unsigned cancelled = 0;
+
+	srand(7);
+	for (int i = 0; i < TIMERS; i++) {
+		timed[i].timer.on_expire = on_expire;
+		timed[i].in_ms = 1 + (uint64_t)rand() % 50;
+		cr_assert(osh_loop_timer_set(loop, &timed[i].timer, timed[i].in_ms) == 0);
+	}
+	/* Moved and cancelled ones keep the order of the others. */
+	for (int i = 0; i < TIMERS; i += 3) {
+		timed[i].in_ms = 1 + (uint64_t)rand() % 80;
+		cr_assert(osh_loop_timer_set(loop, &timed[i].timer, timed[i].in_ms) == 0);
+	}
+	for (int i = 1; i < TIMERS; i += 3) {
+		osh_loop_timer_cancel(loop, &timed[i].timer);
+		osh_loop_timer_cancel(loop, &timed[i].timer);
+		cancelled++;
+	}
+	while (expired < TIMERS - cancelled)
+		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(osh_loop_run_once(loop, 0) == 0 && expired == TIMERS - cancelled);
+}
+
+/* ---- Events ------------------------------------------------------------------------- */
+
+struct counter {
+	struct osh_io io;
+	struct osh_deferred deferred;
+	struct counter *victim;
+	unsigned ready, ran;
+};
+
+static void on_deferred(struct osh_deferred *deferred)
+{
+	osh_container_of(deferred, struct counter, deferred)->ran++;
+}
+
+static void on_ready(struct osh_io *io, uint32_t events)
+{
+	struct counter *c = osh_container_of(io, struct counter, io);
+
+	cr_expect(events & EPOLLIN);
+	c->ready++;
+	if (c->victim)
+		osh_loop_remove(loop, &c->victim->io);
+	/* Asked for twice, done once, and not before this returns. */
+	osh_loop_defer(loop, &c->deferred);
+	osh_loop_defer(loop, &c->deferred);
+	cr_expect(c->ran == c->ready - 1);
+}
+
+static void watch(struct counter *c)
+{
+	c->io.fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+	c->io.on_ready = on_ready;
+	c->deferred.run = on_deferred;
+	cr_assert(osh_loop_set(loop, &c->io, EPOLLIN) == 0);
+}
+
+Test(loop, removed_in_the_same_batch)
+{
+	struct counter a = { 0 }, b = { 0 };
+
+	watch(&a);
+	watch(&b);
+	a.victim = &b;
+	b.victim = &a;
+	cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(a.ready + b.ready == 1, "each removes the other: only the first is called");
+	cr_expect(a.ran + b.ran == 1);
+	osh_loop_remove(loop, &a.io);
+	osh_loop_remove(loop, &b.io);
+	cr_expect(osh_loop_run_once(loop, 0) == 0 && a.ready + b.ready == 1);
+	close(a.io.fd);
+	close(b.io.fd);
+}
+
+Test(loop, disarmed_and_armed_again)
+{
+	struct counter a = { 0 };
+
+	watch(&a);
+	cr_assert(osh_loop_set(loop, &a.io, 0) == 0);
+	cr_assert(osh_loop_run_once(loop, 0) == 0);
+	cr_expect(a.ready == 0);
+	cr_assert(osh_loop_set(loop, &a.io, EPOLLIN) == 0);
+	cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(a.ready == 1);
+	osh_loop_remove(loop, &a.io);
+	close(a.io.fd);
+}
+
+static void on_batch_end(void *context)
+{
+	++*(unsigned *)context;
+}
+
+static void stop(struct osh_timer *timer)
+{
+	(void)timer;
+	osh_loop_stop(loop);
+}
+
+Test(loop, run_until_stopped)
+{
+	struct osh_timer timer = { .on_expire = stop };
+	unsigned batches = 0;
+
+	osh_loop_set_batch_end(loop, on_batch_end, &batches);
+	cr_assert(osh_loop_timer_set(loop, &timer, 5) == 0);
+	cr_expect(osh_loop_run(loop) == 0);
+	cr_expect(batches >= 1);
+}
