@@ -464,6 +464,20 @@ Test(message, rpc)
 	check_rows(rows, OSH_COUNT_OF(rows));
 }
 
+Test(message, denial_names_the_nearest_rule)
+{
+	struct osh_message gql = { .body = osh_str("{\"query\":\"{other}\"}") };
+	struct osh_message call = { .body = osh_str(CALL("read", "{}")) };
+	struct osh_message unknown = { .body = osh_str("{\"jsonrpc\":\"2.0\",\"method\":\"x\"}") };
+	struct case_policy p;
+
+	case_compile(osh_str(policy_text), &p);
+	cr_expect_eq(ask(&p, "gql.test", "/g", "POST", "", gql).nearest_line, 9);
+	cr_expect_eq(ask(&p, "mcp.test", "/", "POST", "", call).nearest_line, 27);
+	cr_expect_eq(ask(&p, "mcp.test", "/", "POST", "", unknown).nearest_line, 0);
+	free(p.image);
+}
+
 Test(message, has_to_be_asked_for)
 {
 	struct osh_request_query q = {
