@@ -25,7 +25,7 @@ enum osh_diag_level { OSH_DIAG_ERROR, OSH_DIAG_WARNING, OSH_DIAG_LEVEL_COUNT };
 struct osh_diag {
 	enum osh_diag_level level;
 	uint32_t line, column;
-	char message[320]; /* names the offending value and what is allowed */
+	char message[640]; /* names the offending value and what is allowed */
 };
 
 /* Filled in order of the file; what does not fit is only counted. Errors beyond

@@ -595,6 +595,61 @@ Test(default_policy, github_is_read_only)
 	free(p.image);
 }
 
+/* ---- No allocation in a question ----------------------------------------------- */
+
+#ifndef __SANITIZE_ADDRESS__
+static size_t allocations;
+
+extern void *__libc_malloc(size_t size);
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+static void count_allocations(const char *file, const char *host, const char *path, const char *body)
+{
+	struct osh_str text = case_read(file), ancestor = osh_str("/usr/bin/node");
+	struct osh_message message = { .body = osh_str(body) };
+	struct osh_request_query query = {
+		.connect = from("/usr/bin/gh", host, 443),
+		.method = osh_str(*body ? "POST" : "GET"), .path = osh_str(path),
+		.query = osh_str("tag=foo-%41"), .message = &message,
+	};
+	struct osh_decision decision;
+	struct in6_addr addr = { 0 };
+	struct case_policy p;
+	size_t before;
+
+	query.connect.subject.ancestors = &ancestor;
+	query.connect.subject.ancestor_count = 1;
+	case_compile(text, &p);
+	before = allocations;
+	cr_assert_gt(before, 0, "nothing is counted");
+	for (int i = 0; i < 3; i++) {
+		osh_policy_request(&p.policy, &query, &decision);
+		osh_policy_connect(&p.policy, &query.connect, &decision);
+		(void)osh_policy_address(&p.policy, &query.connect, &addr);
+		query.method = osh_str("PUT");
+		query.connect.host = i ? osh_str("no.test") : query.connect.host;
+	}
+	cr_expect_eq(allocations, before, "%s", file);
+	free(p.image);
+	free((char *)text.data);
+}
+
+Test(policy, questions_do_not_allocate)
+{
+	count_allocations("policies/graphql.yaml", "gql.test", "/graphql",
+			  "[{\"query\":\"{ viewer ...F } fragment F on Q { a }\"},{\"id\":\"x\"}]");
+	count_allocations("policies/mcp.yaml", "mcp.test", "/mcp",
+			  "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"x\"}}");
+	count_allocations("policies/query.yaml", "q.test", "/search", "");
+	count_allocations("policies/seed_github_push.yaml", "github.com", "/x", "");
+}
+#endif
+
 /* ---- Overlaps ------------------------------------------------------------------ */
 
 static bool star_matches(const char *p, const char *t)

@@ -201,6 +201,16 @@ Test(text, all_errors_of_a_file)
 	}
 }
 
+/* Where no known key is near, all of them are named, to the last. */
+Test(text, unknown_key_lists_the_known_ones)
+{
+	struct osh_diag diag = first_error(osh_str("version: 1\nnetwork_policies: {p: {endpoints: "
+						   "[{host: a.test, port: 1, zzzzzzzz: 1}]}}\n"));
+
+	cr_expect_not_null(strstr(diag.message, "(allowed: host, port, "), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, ", mcp, json_rpc)"), "%s", diag.message);
+}
+
 Test(text, errors_are_counted_beyond_the_bound)
 {
 	static char text[20000];
