@@ -184,6 +184,8 @@ Test(policy, pinned_binaries)
 	facts.clean = true;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "nothing is known of the binary");
+	cr_expect_not_null(strstr(decision.reason, "sha256 or clean condition of policy 'p'"), "%s",
+			   decision.reason);
 	query.subject.facts = &facts;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
@@ -194,6 +196,45 @@ Test(policy, pinned_binaries)
 	facts.digest[0] = 1;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "another digest");
+	free(p.image);
+}
+
+static void count_path(void *context, const char *path)
+{
+	size_t *seen = context;
+
+	cr_expect_str_eq(path, "/run/x.sock");
+	(*seen)++;
+}
+
+/* What the proxy and the launcher need to know beyond allow and deny. */
+Test(policy, hands_on_the_optional_keys)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
+		"    unix_sockets: [/run/x.sock]\n    endpoints:\n"
+		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
+		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
+		"      - { host: raw.test, port: 443, tls: skip, allow_uninspected_credentials: true }\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	struct osh_connect_query raw = from("/usr/bin/curl", "raw.test", 443);
+	struct osh_diags diags = { 0 };
+	struct osh_policy_doc *doc;
+	struct osh_decision d;
+	struct case_policy p;
+	size_t seen = 0;
+
+	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
+	osh_policy_doc_unix_sockets(doc, count_path, &seen);
+	cr_expect_eq(seen, 1);
+	osh_policy_doc_free(doc);
+	case_compile(osh_str(text), &p);
+	d = requests(&p, "ok.test", "GET", "/");
+	cr_expect(d.rewrite_body && !d.rewrite_text && !d.uninspected_credentials);
+	cr_expect(osh_str_eq_c(d.credential_provider, "gcp"));
+	cr_expect(d.limits.flows == 7 && d.limits.flows_per_second == 0 && d.limits.bytes_per_second == 9);
+	osh_policy_connect(&p.policy, &raw, &d);
+	cr_expect(d.uninspected_credentials && d.tls == OSH_TLS_SKIP && d.credential_provider.len == 0);
 	free(p.image);
 }
 
