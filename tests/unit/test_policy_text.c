@@ -101,6 +101,7 @@ Test(text, bombs, .timeout = 20)
 	static char text[2 << 20];
 	double start = seconds();
 	struct osh_diag diag;
+	char *at;
 
 	memset(text, '[', 100000);
 	diag = first_error(osh_str_n(text, 100000));
@@ -112,12 +113,19 @@ Test(text, bombs, .timeout = 20)
 		memcpy(text + i, ",a", 2);
 	memcpy(text + (1 << 20) - 2, "]\n", 2);
 	diag = first_error(osh_str_n(text, 1 << 20));
-	cr_expect_not_null(strstr(diag.message, "more than 262144 values"), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, "more than 131072 values"), "%s", diag.message);
 	memset(text, ' ', sizeof(text));
 	diag = first_error(osh_str_n(text, (1 << 20) + 1));
 	cr_expect_not_null(strstr(diag.message, "at most 1048576"), "%s", diag.message);
 	diag = first_error(osh_str("a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n"));
 	cr_expect_not_null(strstr(diag.message, "anchors"), "%s", diag.message);
+	strcpy(text, "version: 1\nnetwork_policies: {p: {endpoints: [{}");
+	at = text + strlen(text);
+	for (int i = 0; i < 32768; i++)
+		at = stpcpy(at, ",{}");
+	strcpy(at, "]}}\n");
+	diag = first_error(osh_str(text));
+	cr_expect_not_null(strstr(diag.message, "more than 32768 endpoints"), "%s", diag.message);
 	cr_expect_lt(seconds() - start, 5.0);
 }
 
