@@ -335,6 +335,7 @@ static void read_binary(struct osh_reader *r, const struct osh_yaml_node *node, 
 		osh_diag_error(r->diags, node->mark, "binary entry lacks path");
 }
 
+
 #define ENDPOINTS_MAX 32768 /* as RULES_MAX */
 
 static void read_endpoints(struct osh_reader *r, const struct osh_yaml_node *node, void *out)

@@ -101,7 +101,7 @@ Test(text, bombs, .timeout = 20)
 	static char text[2 << 20];
 	double start = seconds();
 	struct osh_diag diag;
-	char *at;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 
 	memset(text, '[', 100000);
 	diag = first_error(osh_str_n(text, 100000));
@@ -119,11 +119,10 @@ Test(text, bombs, .timeout = 20)
 	cr_expect_not_null(strstr(diag.message, "at most 1048576"), "%s", diag.message);
 	diag = first_error(osh_str("a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n"));
 	cr_expect_not_null(strstr(diag.message, "anchors"), "%s", diag.message);
-	strcpy(text, "version: 1\nnetwork_policies: {p: {endpoints: [{}");
-	at = text + strlen(text);
+	case_put(&w, "version: 1\nnetwork_policies: {p: {endpoints: [{}");
 	for (int i = 0; i < 32768; i++)
-		at = stpcpy(at, ",{}");
-	strcpy(at, "]}}\n");
+		case_put(&w, ",{}");
+	case_put(&w, "]}}\n");
 	diag = first_error(osh_str(text));
 	cr_expect_not_null(strstr(diag.message, "more than 32768 endpoints"), "%s", diag.message);
 	cr_expect_lt(seconds() - start, 5.0);
@@ -222,13 +221,13 @@ Test(text, unknown_key_lists_the_known_ones)
 Test(text, errors_are_counted_beyond_the_bound)
 {
 	static char text[20000];
-	char *at = text;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 	struct osh_diags diags;
 	size_t kept = 0;
 
-	at += sprintf(at, "version: 1\n");
+	case_put(&w, "version: 1\n");
 	for (int i = 0; i < 100; i++)
-		at += sprintf(at, "bad%d: 1\n", i);
+		case_put(&w, "bad%d: 1\n", i);
 	cr_assert_not(case_loads(osh_str(text), &diags));
 	cr_expect_eq(diags.errors, 100);
 	for (size_t i = 0; i < diags.count; i++)
