@@ -341,6 +341,11 @@ static void check_path_selector(const struct osh_endpoint *e, struct osh_diags *
 
 static void check_credentials(const struct osh_endpoint *e, struct osh_diags *diags)
 {
+	if (e->credential_signing.set)
+		osh_diag_warning(
+			diags, e->credential_signing.mark,
+			"credential_signing is not performed by this agent: the server will "
+			"get the request unsigned");
 	if (e->credential_signing.set && !e->signing_service.set)
 		osh_diag_error(diags, e->credential_signing.mark,
 			       "credential_signing needs signing_service");

@@ -208,6 +208,9 @@ static uint32_t endpoint_flags(const struct osh_endpoint *e)
 	flags |= !e->hostless && !e->host_is_glob ? OSH_IMAGE_HOST_EXACT : 0;
 	flags |= e->host_is_address ? OSH_IMAGE_HOST_ADDRESS : 0;
 	flags |= e->cidr_count ? OSH_IMAGE_HAS_IPS : 0;
+	flags |= e->request_body_credential_rewrite.value ? OSH_IMAGE_REWRITE_BODY : 0;
+	flags |= e->websocket_credential_rewrite.value ? OSH_IMAGE_REWRITE_TEXT : 0;
+	flags |= e->allow_uninspected_credentials.value ? OSH_IMAGE_UNINSPECTED_CREDENTIALS : 0;
 	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ?
 			 OSH_IMAGE_REGISTERED :
 			 0;
@@ -247,6 +250,7 @@ static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e
 		.body_limit = e->body_limit,
 	};
 	out->host = osh_builder_str(b, e->host_text);
+	out->provider = osh_builder_str(b, e->credential_binding.provider.text);
 	out->ports = osh_builder_list(b, e->port_list, sizeof(*e->port_list), e->port_count);
 	if (e->path.text.len) {
 		out->path_strict = osh_builder_glob(b, e->path.text, '/');
@@ -337,6 +341,11 @@ static void compile_entry(struct compiler *c, const struct osh_entry *entry, uin
 
 	out->key = osh_builder_str(&c->builder, entry->key.text);
 	out->line = entry->key.mark.line;
+	out->limits = (struct osh_policy_limits){
+		.flows = (uint32_t)entry->limits.flows.value,
+		.flows_per_second = (uint32_t)entry->limits.flows_per_second.value,
+		.bytes_per_second = (uint32_t)entry->limits.bytes_per_second.value,
+	};
 	compile_binaries(c, entry, out);
 	for (size_t i = 0; i < entry->endpoint_count && !c->builder.error; i++) {
 		c->endpoints[c->endpoint_count] = &entry->endpoints[i];

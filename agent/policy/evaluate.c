@@ -135,10 +135,17 @@ static void add_text(struct text *t, const char *format, ...)
 		t->len = t->len + (size_t)n < t->size ? t->len + (size_t)n : t->size - 1;
 }
 
-static void add_binary_reason(struct text *t, const struct osh_subject *subject, struct osh_str key)
+static void add_binary_reason(struct text *t, const struct osh_match *match,
+			      const struct osh_subject *subject, uint32_t entry)
 {
-	add_text(t, "%sbinary '%.*s' not allowed in policy '%.*s'", t->len ? "; " : "",
-		 OSH_STR_ARGS(subject->binary), OSH_STR_ARGS(key));
+	struct osh_str key =
+		osh_image_text(match->policy, osh_image_entry(match->policy, entry)->key);
+	bool pinned = osh_entry_names_path(match->policy, entry, subject);
+
+	add_text(t, "%sbinary '%.*s' %s policy '%.*s'", t->len ? "; " : "",
+		 OSH_STR_ARGS(subject->binary),
+		 pinned ? "does not meet the sha256 or clean condition of" : "not allowed in",
+		 OSH_STR_ARGS(key));
 	if (subject->ancestor_count == 0 || t->len > t->size / 2)
 		return;
 	add_text(t, " (ancestors: [");
@@ -172,9 +179,7 @@ static void explain_binaries(const struct osh_match *match, const struct osh_sub
 	decision->stage = OSH_STAGE_CONNECT;
 	decision->nearest_line = osh_image_entry(match->policy, entry)->line;
 	for (int i = 0; i < REASON_ENTRIES_MAX && entry != UINT32_MAX; i++) {
-		add_binary_reason(
-			&text, subject,
-			osh_image_text(match->policy, osh_image_entry(match->policy, entry)->key));
+		add_binary_reason(&text, match, subject, entry);
 		entry = next_entry(match, entry);
 	}
 	if (entry != UINT32_MAX)
@@ -252,16 +257,20 @@ static bool decide_connect(const struct osh_policy *policy, const struct osh_con
 /* What the granted endpoints say about the connection as a whole. */
 static void describe_connection(const struct osh_match *match, struct osh_decision *decision)
 {
+	const struct osh_image_entry *entry = osh_image_entry(match->policy, match->entry);
 	uint32_t l7_id = UINT32_MAX, line_id = UINT32_MAX;
 
-	decision->policy =
-		osh_image_text(match->policy, osh_image_entry(match->policy, match->entry)->key);
+	decision->policy = osh_image_text(match->policy, entry->key);
+	decision->entry = match->entry;
+	decision->limits = entry->limits;
 	for (size_t i = 0; i < match->granted; i++) {
 		const struct osh_image_endpoint *e =
 			osh_image_endpoint(match->policy, match->ids[i]);
 
 		if (e->flags & OSH_IMAGE_TLS_SKIP)
 			decision->tls = OSH_TLS_SKIP;
+		if (e->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS)
+			decision->uninspected_credentials = true;
 		if (match->ids[i] < line_id) {
 			line_id = match->ids[i];
 			decision->rule_line = e->line;
@@ -565,6 +574,10 @@ static void judge_selected(const struct osh_match *match, const struct osh_image
 	decision->l7 = (enum osh_l7)selected->l7;
 	decision->rule_line = selected->line;
 	decision->allow_encoded_slash = selected->flags & OSH_IMAGE_ENCODED_SLASH;
+	decision->rewrite_body = selected->flags & OSH_IMAGE_REWRITE_BODY;
+	decision->rewrite_text = selected->flags & OSH_IMAGE_REWRITE_TEXT;
+	decision->uninspected_credentials = selected->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS;
+	decision->credential_provider = osh_image_text(match->policy, selected->provider);
 	switch (decision->l7) {
 	case OSH_L7_REST:
 		judge_http(match, query, decision);

@@ -22,6 +22,10 @@ void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16
 /* Sort those whose entry names the subject to the front. */
 void osh_match_subject(struct osh_match *match, const struct osh_subject *subject);
 
+/* Does the entry name one of the subject's paths, whatever it asks of the file behind it? */
+bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
+			  const struct osh_subject *subject);
+
 void osh_decision_init(struct osh_decision *decision);
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -75,6 +75,7 @@ struct osh_image_binary {
 struct osh_image_entry {
 	struct osh_image_str key;
 	uint32_t line;
+	struct osh_policy_limits limits;
 	struct osh_image_list exact; /* osh_image_binary by hash */
 	struct osh_image_list globs; /* osh_image_binary */
 };
@@ -90,6 +91,9 @@ enum {
 	OSH_IMAGE_LOOSE_TOOLS = 1 << 7,  /* mcp.strict_tool_names: false */
 	OSH_IMAGE_MCP_PROFILE = 1 << 8,
 	OSH_IMAGE_HAS_IPS = 1 << 9,
+	OSH_IMAGE_REWRITE_BODY = 1 << 10,
+	OSH_IMAGE_REWRITE_TEXT = 1 << 11,
+	OSH_IMAGE_UNINSPECTED_CREDENTIALS = 1 << 12,
 };
 
 struct osh_image_cidr {
@@ -110,6 +114,7 @@ struct osh_image_endpoint {
 	uint32_t body_limit;
 	struct osh_image_list allows, denies; /* osh_image_rule */
 	struct osh_image_list ips;            /* osh_image_cidr */
+	struct osh_image_str provider;        /* credential_binding */
 	struct osh_image_list registry;       /* osh_image_registered */
 };
 

@@ -138,6 +138,7 @@ void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16
 
 struct hashed_subject {
 	const struct osh_subject *subject;
+	bool any_facts; /* look at paths alone */
 	size_t count;
 	struct osh_str paths[SUBJECT_MAX];
 	uint32_t hashes[SUBJECT_MAX];
@@ -146,6 +147,7 @@ struct hashed_subject {
 static void hash_subject(const struct osh_subject *subject, struct hashed_subject *hashed)
 {
 	hashed->subject = subject;
+	hashed->any_facts = false;
 	hashed->count = 0;
 	for (size_t i = 0; i <= subject->ancestor_count && i < SUBJECT_MAX; i++) {
 		struct osh_str path = i == 0 ? subject->binary : subject->ancestors[i - 1];
@@ -156,8 +158,13 @@ static void hash_subject(const struct osh_subject *subject, struct hashed_subjec
 	}
 }
 
-static bool facts_hold(const struct osh_image_binary *binary, const struct osh_exe_facts *facts)
+static bool facts_hold(const struct osh_image_binary *binary, const struct hashed_subject *s,
+		       size_t i)
 {
+	const struct osh_exe_facts *facts = s->subject->facts ? &s->subject->facts[i] : NULL;
+
+	if (s->any_facts)
+		return true;
 	if (binary->has_digest &&
 	    (!facts || !facts->has_digest ||
 	     memcmp(binary->digest, facts->digest, sizeof(facts->digest)) != 0))
@@ -170,7 +177,7 @@ static bool exact_matches(const struct osh_policy *policy, const struct osh_imag
 {
 	return binary->hash == s->hashes[i] && s->paths[i].len &&
 	       osh_str_eq(osh_image_text(policy, binary->path), s->paths[i]) &&
-	       facts_hold(binary, s->subject->facts ? &s->subject->facts[i] : NULL);
+	       facts_hold(binary, s, i);
 }
 
 /* First item whose hash is not below. */
@@ -206,11 +213,21 @@ static bool entry_names(const struct osh_policy *policy, const struct osh_image_
 		for (size_t i = 0; i < s->count; i++) {
 			if (s->paths[i].len &&
 			    osh_glob_match(osh_image_at(policy, globs[j].glob), s->paths[i]) &&
-			    facts_hold(&globs[j], s->subject->facts ? &s->subject->facts[i] : NULL))
+			    facts_hold(&globs[j], s, i))
 				return true;
 		}
 	}
 	return false;
+}
+
+bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
+			  const struct osh_subject *subject)
+{
+	struct hashed_subject hashed;
+
+	hash_subject(subject, &hashed);
+	hashed.any_facts = true;
+	return entry_names(policy, osh_image_entry(policy, entry), &hashed);
 }
 
 void osh_match_subject(struct osh_match *match, const struct osh_subject *subject)

@@ -70,6 +70,25 @@ static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
 	return NULL;
 }
 
+/* For a denial: the first rule about this type of operation. */
+static void find_nearest(const struct osh_inquiry *inquiry, const struct osh_graphql_operation *op)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+
+		for (uint32_t j = 0; j < e->allows.count; j++) {
+			if (rules[j].kind != OSH_RULE_GRAPHQL || rules[j].operation != op->type)
+				continue;
+			inquiry->decision->nearest_line = rules[j].line ? rules[j].line : e->line;
+			return;
+		}
+	}
+}
+
 /* True when the operation may pass; else the decision says why not. */
 static bool judge_operation(const struct osh_inquiry *inquiry,
 			    const struct osh_graphql_operation *op)
@@ -97,6 +116,8 @@ static bool judge_operation(const struct osh_inquiry *inquiry,
 		osh_inquiry_allow(inquiry, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
+	else if (!allowing)
+		find_nearest(inquiry, op);
 	return !denying && allowing;
 }
 

@@ -282,6 +282,25 @@ static bool profile_grants(const struct osh_policy *policy, const struct osh_ima
 	return true;
 }
 
+/* For a denial: the first rule about this method, whatever tool it names. */
+static void find_nearest(const struct osh_inquiry *inquiry, const struct frame *frame)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+
+		for (uint32_t j = 0; j < e->allows.count; j++) {
+			if (!method_matches(policy, &rules[j], frame))
+				continue;
+			inquiry->decision->nearest_line = rules[j].line;
+			return;
+		}
+	}
+}
+
 /* True when the frame may pass; else the decision says why not. */
 static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *frame)
 {
@@ -316,6 +335,8 @@ static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *f
 		osh_inquiry_allow(inquiry, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
+	else if (!granted)
+		find_nearest(inquiry, frame);
 	return granted && !denying;
 }
 

@@ -141,9 +141,16 @@ static void read_allow_rule(struct osh_reader *r, const struct osh_yaml_node *no
 	}
 }
 
+#define RULES_MAX 65536 /* a rule takes more memory than it takes to write */
+
 static void read_rule_list(struct osh_reader *r, const struct osh_yaml_node *node,
 			   struct osh_rules *rules, osh_read_fn *read)
 {
+	r->rules += node->count;
+	if (r->rules > RULES_MAX) {
+		osh_diag_error(r->diags, node->mark, "more than %d rules in one policy", RULES_MAX);
+		return;
+	}
 	rules->mark = node->mark;
 	rules->items = osh_read_list(r, node, "a list of rules", sizeof(struct osh_rule), read,
 				     &rules->count);
@@ -328,10 +335,19 @@ static void read_binary(struct osh_reader *r, const struct osh_yaml_node *node, 
 		osh_diag_error(r->diags, node->mark, "binary entry lacks path");
 }
 
+
+#define ENDPOINTS_MAX 32768 /* as RULES_MAX */
+
 static void read_endpoints(struct osh_reader *r, const struct osh_yaml_node *node, void *out)
 {
 	struct osh_entry *entry = out;
 
+	r->endpoints += node->count;
+	if (r->endpoints > ENDPOINTS_MAX) {
+		osh_diag_error(r->diags, node->mark, "more than %d endpoints in one policy",
+			       ENDPOINTS_MAX);
+		return;
+	}
 	entry->has_endpoints = true;
 	entry->endpoints =
 		osh_read_list(r, node, "a list of endpoints", sizeof(struct osh_endpoint),

@@ -43,16 +43,14 @@ void osh_read_unknown_key(struct osh_reader *r, const struct osh_yaml_node *node
 			  const struct osh_field *fields, const char *what)
 {
 	const char *names[OSH_FIELDS_MAX], *nearest;
-	char list[200] = "";
+	char list[480] = ""; /* the longest table, an endpoint's, takes 420 */
 	size_t count = 0, len = 0;
 
 	for (const struct osh_field *f = fields; f->name; f++) {
 		int n = snprintf(list + len, sizeof(list) - len, "%s%s", len ? ", " : "", f->name);
 
-		if (n > 0 && len + (size_t)n < sizeof(list))
-			len += (size_t)n;
-		else
-			list[len] = '\0';
+		if (n > 0)
+			len = len + (size_t)n < sizeof(list) ? len + (size_t)n : sizeof(list) - 1;
 		names[count++] = f->name;
 	}
 	names[count] = NULL;

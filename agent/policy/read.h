@@ -10,6 +10,7 @@ struct osh_reader {
 	struct osh_arena *arena;
 	struct osh_diags *diags;
 	bool no_memory;
+	size_t endpoints, rules; /* so far, in the whole file */
 	size_t wrong; /* values of a wrong type: what depends on them is not checked further */
 };
 

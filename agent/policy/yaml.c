@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "policy/text.h"
 
-#define NODES_MAX 262144 /* 1 MiB of text holds fewer that mean anything */
+#define NODES_MAX 131072 /* 1 MiB of text holds fewer that mean anything */
 
 struct builder {
 	yaml_parser_t parser;

@@ -66,24 +66,25 @@ static const bool binary_matches[4][4] = {
 	{ 0, 1, 0, 0 },
 };
 
-static void write_random(struct random_entry *entries, size_t count, char *text)
+static void write_random(struct random_entry *entries, size_t count, char *text, size_t size)
 {
-	text += sprintf(text, "version: 1\nnetwork_policies:\n");
+	struct case_writer w = { .buf = text, .size = size };
+
+	case_put(&w, "version: 1\nnetwork_policies:\n");
 	for (size_t i = 0; i < count; i++) {
-		text += sprintf(text, "  p%zu:\n    endpoints: [", i);
+		case_put(&w, "  p%zu:\n    endpoints: [", i);
 		for (size_t h = 0; h < 6; h++) {
 			entries[i].hosts[h] = rand() % 3 == 0;
 			if (entries[i].hosts[h])
-				text += sprintf(text, "{host: \"%s\", port: 443},",
-						host_patterns[h]);
+				case_put(&w, "{host: \"%s\", port: 443},", host_patterns[h]);
 		}
-		text += sprintf(text, "]\n    binaries: [");
+		case_put(&w, "]\n    binaries: [");
 		for (size_t b = 0; b < 4; b++) {
 			entries[i].binaries[b] = rand() % 3 == 0;
 			if (entries[i].binaries[b])
-				text += sprintf(text, "{path: \"%s\"},", binary_patterns[b]);
+				case_put(&w, "{path: \"%s\"},", binary_patterns[b]);
 		}
-		text += sprintf(text, "]\n");
+		case_put(&w, "]\n");
 	}
 }
 
@@ -113,7 +114,7 @@ Test(policy, grants_never_mix)
 		char text[4096];
 		struct case_policy p;
 
-		write_random(entries, 4, text);
+		write_random(entries, 4, text, sizeof(text));
 		case_compile(osh_str(text), &p);
 		for (size_t h = 0; h < OSH_COUNT_OF(hosts); h++) {
 			for (size_t b = 0; b < OSH_COUNT_OF(binaries); b++) {
@@ -184,6 +185,8 @@ Test(policy, pinned_binaries)
 	facts.clean = true;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "nothing is known of the binary");
+	cr_expect_not_null(strstr(decision.reason, "sha256 or clean condition of policy 'p'"), "%s",
+			   decision.reason);
 	query.subject.facts = &facts;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
@@ -194,6 +197,47 @@ Test(policy, pinned_binaries)
 	facts.digest[0] = 1;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "another digest");
+	free(p.image);
+}
+
+static void count_path(void *context, const char *path)
+{
+	size_t *seen = context;
+
+	cr_expect_str_eq(path, "/run/x.sock");
+	(*seen)++;
+}
+
+/* What the proxy and the launcher need to know beyond allow and deny. */
+Test(policy, hands_on_the_optional_keys)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
+		"    unix_sockets: [/run/x.sock]\n    endpoints:\n"
+		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
+		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
+		"      - { host: raw.test, port: 443, tls: skip, allow_uninspected_credentials: true }\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	struct osh_connect_query raw = from("/usr/bin/curl", "raw.test", 443);
+	struct osh_diags diags = { 0 };
+	struct osh_policy_doc *doc;
+	struct osh_decision d;
+	struct case_policy p;
+	size_t seen = 0;
+
+	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
+	osh_policy_doc_unix_sockets(doc, count_path, &seen);
+	cr_expect_eq(seen, 1);
+	osh_policy_doc_free(doc);
+	case_compile(osh_str(text), &p);
+	d = requests(&p, "ok.test", "GET", "/");
+	cr_expect(d.rewrite_body && !d.rewrite_text && !d.uninspected_credentials);
+	cr_expect(osh_str_eq_c(d.credential_provider, "gcp"));
+	cr_expect(d.limits.flows == 7 && d.limits.flows_per_second == 0 &&
+		  d.limits.bytes_per_second == 9);
+	osh_policy_connect(&p.policy, &raw, &d);
+	cr_expect(d.uninspected_credentials && d.tls == OSH_TLS_SKIP &&
+		  d.credential_provider.len == 0);
 	free(p.image);
 }
 
@@ -508,16 +552,17 @@ Test(policy, fail_closed_middleware_denies_its_hosts)
 
 Test(policy, many_paths_of_one_host)
 {
-	char *text = malloc(1 << 20), *at = text;
+	char *text = malloc(1 << 20);
+	struct case_writer w = { .buf = text, .size = 1 << 20 };
 	struct case_policy p;
 
 	cr_assert_not_null(text);
-	at += sprintf(
-		at,
+	case_put(
+		&w,
 		"version: 1\nnetwork_policies:\n  p:\n    binaries: [{path: /usr/bin/curl}]\n    endpoints:\n");
 	for (int i = 0; i < 2000; i++)
-		at += sprintf(
-			at,
+		case_put(
+			&w,
 			"      - {host: a.test, port: 443, path: \"/p%d/**\", protocol: rest, enforcement: enforce, access: read-only}\n",
 			i);
 	case_compile(osh_str(text), &p);
@@ -595,6 +640,65 @@ Test(default_policy, github_is_read_only)
 	free(p.image);
 }
 
+/* ---- No allocation in a question ----------------------------------------------- */
+
+#ifndef __SANITIZE_ADDRESS__
+static size_t allocations;
+
+extern void *__libc_malloc(size_t size);
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+static void count_allocations(const char *file, const char *host, const char *path,
+			      const char *body)
+{
+	struct osh_str text = case_read(file), ancestor = osh_str("/usr/bin/node");
+	struct osh_message message = { .body = osh_str(body) };
+	struct osh_request_query query = {
+		.connect = from("/usr/bin/gh", host, 443),
+		.method = osh_str(*body ? "POST" : "GET"),
+		.path = osh_str(path),
+		.query = osh_str("tag=foo-%41"),
+		.message = &message,
+	};
+	struct osh_decision decision;
+	struct in6_addr addr = { 0 };
+	struct case_policy p;
+	size_t before;
+
+	query.connect.subject.ancestors = &ancestor;
+	query.connect.subject.ancestor_count = 1;
+	case_compile(text, &p);
+	before = allocations;
+	cr_assert_gt(before, 0, "nothing is counted");
+	for (int i = 0; i < 3; i++) {
+		osh_policy_request(&p.policy, &query, &decision);
+		osh_policy_connect(&p.policy, &query.connect, &decision);
+		(void)osh_policy_address(&p.policy, &query.connect, &addr);
+		query.method = osh_str("PUT");
+		query.connect.host = i ? osh_str("no.test") : query.connect.host;
+	}
+	cr_expect_eq(allocations, before, "%s", file);
+	free(p.image);
+	free((char *)text.data);
+}
+
+Test(policy, questions_do_not_allocate)
+{
+	count_allocations("policies/graphql.yaml", "gql.test", "/graphql",
+			  "[{\"query\":\"{ viewer ...F } fragment F on Q { a }\"},{\"id\":\"x\"}]");
+	count_allocations(
+		"policies/mcp.yaml", "mcp.test", "/mcp",
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"x\"}}");
+	count_allocations("policies/query.yaml", "q.test", "/search", "");
+	count_allocations("policies/seed_github_push.yaml", "github.com", "/x", "");
+}
+#endif
+
 /* ---- Overlaps ------------------------------------------------------------------ */
 
 static bool star_matches(const char *p, const char *t)
@@ -633,8 +737,8 @@ Test(overlap, agrees_with_trying)
 			a[i] = "ab*?"[rand() % 4];
 			b[i] = "ab*?"[rand() % 4];
 		}
-		a[rand() % 4 % 4] = a[3] = '\0';
-		b[rand() % 4 % 4] = b[3] = '\0';
+		a[rand() % 4] = a[3] = '\0';
+		b[rand() % 4] = b[3] = '\0';
 		want = some_text_matches_both(a, b);
 		met += want;
 		cr_assert_eq(osh_globs_overlap(osh_str(a), osh_str(b)), want, "%s and %s", a, b);
@@ -648,17 +752,24 @@ Test(overlap, hosts)
 		const char *a, *b;
 		bool meet;
 	} rows[] = {
-		{ "a.x.test", "a.x.test", true },    { "a.x.test", "b.x.test", false },
-		{ "*.x.test", "a.x.test", true },    { "*.x.test", "a.b.x.test", false },
-		{ "**.x.test", "a.b.x.test", true }, { "**.x.test", "x.test", false },
-		{ "*.x.test", "**.x.test", true },   { "a-*.x.test", "b-*.x.test", false },
-		{ "a-*.x.test", "*-b.x.test", true }, { "*.s3.*.x.test", "a.s3.eu.x.test", true },
-		{ "*.s3.*.x.test", "a.s4.eu.x.test", false }, { "*.x.test", "*.y.test", false },
+		{ "a.x.test", "a.x.test", true },
+		{ "a.x.test", "b.x.test", false },
+		{ "*.x.test", "a.x.test", true },
+		{ "*.x.test", "a.b.x.test", false },
+		{ "**.x.test", "a.b.x.test", true },
+		{ "**.x.test", "x.test", false },
+		{ "*.x.test", "**.x.test", true },
+		{ "a-*.x.test", "b-*.x.test", false },
+		{ "a-*.x.test", "*-b.x.test", true },
+		{ "*.s3.*.x.test", "a.s3.eu.x.test", true },
+		{ "*.s3.*.x.test", "a.s4.eu.x.test", false },
+		{ "*.x.test", "*.y.test", false },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
-		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].a), osh_str(rows[i].b)), rows[i].meet,
-			     "%s and %s", rows[i].a, rows[i].b);
-		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].b), osh_str(rows[i].a)), rows[i].meet);
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].a), osh_str(rows[i].b)),
+			     rows[i].meet, "%s and %s", rows[i].a, rows[i].b);
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].b), osh_str(rows[i].a)),
+			     rows[i].meet);
 	}
 }

@@ -249,33 +249,35 @@ Test(graphql, bounds)
 {
 	static char text[200000];
 	struct osh_graphql_operation op;
-	char *at;
+	struct case_writer w;
 
 	for (int depth = 127; depth <= 129; depth++) {
-		at = text;
+		w = (struct case_writer){ .buf = text, .size = sizeof(text) };
 		for (int i = 0; i < depth; i++)
-			at += sprintf(at, "{a");
+			case_put(&w, "{a");
 		for (int i = 0; i < depth; i++)
-			*at++ = '}';
-		cr_expect_eq(!osh_graphql_read(osh_str_n(text, (size_t)(at - text)), false,
-					       osh_str(""), &op),
+			case_put(&w, "}");
+		cr_expect_eq(!osh_graphql_read(osh_str_n(text, w.len), false, osh_str(""), &op),
 			     depth <= 128, "%d", depth);
 	}
-	at = text + sprintf(text, "{a(x:[");
+	w = (struct case_writer){ .buf = text, .size = sizeof(text) };
+	case_put(&w, "{a(x:[");
 	for (int i = 0; i < 20000; i++)
-		at += sprintf(at, "1 ");
-	at += sprintf(at, "])}");
+		case_put(&w, "1 ");
+	case_put(&w, "])}");
 	cr_expect_str_eq(osh_graphql_read(osh_str(text), false, osh_str(""), &op),
 			 "more than 20000 tokens");
-	at = text + sprintf(text, "{");
+	w = (struct case_writer){ .buf = text, .size = sizeof(text) };
+	case_put(&w, "{");
 	for (int i = 0; i < 513; i++)
-		at += sprintf(at, "f%d ", i);
-	sprintf(at, "}");
+		case_put(&w, "f%d ", i);
+	case_put(&w, "}");
 	cr_expect_str_eq(osh_graphql_read(osh_str(text), false, osh_str(""), &op),
 			 "more than 512 root fields");
-	at = text + sprintf(text, "{a}");
+	w = (struct case_writer){ .buf = text, .size = sizeof(text) };
+	case_put(&w, "{a}");
 	for (int i = 0; i < 257; i++)
-		at += sprintf(at, "fragment f%d on T{a}", i);
+		case_put(&w, "fragment f%d on T{a}", i);
 	cr_expect_str_eq(osh_graphql_read(osh_str(text), false, osh_str(""), &op),
 			 "more than 256 fragments");
 }
@@ -462,6 +464,20 @@ Test(message, rpc)
 	};
 
 	check_rows(rows, OSH_COUNT_OF(rows));
+}
+
+Test(message, denial_names_the_nearest_rule)
+{
+	struct osh_message gql = { .body = osh_str("{\"query\":\"{other}\"}") };
+	struct osh_message call = { .body = osh_str(CALL("read", "{}")) };
+	struct osh_message unknown = { .body = osh_str("{\"jsonrpc\":\"2.0\",\"method\":\"x\"}") };
+	struct case_policy p;
+
+	case_compile(osh_str(policy_text), &p);
+	cr_expect_eq(ask(&p, "gql.test", "/g", "POST", "", gql).nearest_line, 9);
+	cr_expect_eq(ask(&p, "mcp.test", "/", "POST", "", call).nearest_line, 27);
+	cr_expect_eq(ask(&p, "mcp.test", "/", "POST", "", unknown).nearest_line, 0);
+	free(p.image);
 }
 
 Test(message, has_to_be_asked_for)

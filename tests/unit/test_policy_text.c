@@ -101,6 +101,7 @@ Test(text, bombs, .timeout = 20)
 	static char text[2 << 20];
 	double start = seconds();
 	struct osh_diag diag;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 
 	memset(text, '[', 100000);
 	diag = first_error(osh_str_n(text, 100000));
@@ -112,12 +113,18 @@ Test(text, bombs, .timeout = 20)
 		memcpy(text + i, ",a", 2);
 	memcpy(text + (1 << 20) - 2, "]\n", 2);
 	diag = first_error(osh_str_n(text, 1 << 20));
-	cr_expect_not_null(strstr(diag.message, "more than 262144 values"), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, "more than 131072 values"), "%s", diag.message);
 	memset(text, ' ', sizeof(text));
 	diag = first_error(osh_str_n(text, (1 << 20) + 1));
 	cr_expect_not_null(strstr(diag.message, "at most 1048576"), "%s", diag.message);
 	diag = first_error(osh_str("a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n"));
 	cr_expect_not_null(strstr(diag.message, "anchors"), "%s", diag.message);
+	case_put(&w, "version: 1\nnetwork_policies: {p: {endpoints: [{}");
+	for (int i = 0; i < 32768; i++)
+		case_put(&w, ",{}");
+	case_put(&w, "]}}\n");
+	diag = first_error(osh_str(text));
+	cr_expect_not_null(strstr(diag.message, "more than 32768 endpoints"), "%s", diag.message);
 	cr_expect_lt(seconds() - start, 5.0);
 }
 
@@ -201,16 +208,26 @@ Test(text, all_errors_of_a_file)
 	}
 }
 
+/* Where no known key is near, all of them are named, to the last. */
+Test(text, unknown_key_lists_the_known_ones)
+{
+	struct osh_diag diag = first_error(osh_str("version: 1\nnetwork_policies: {p: {endpoints: "
+						   "[{host: a.test, port: 1, zzzzzzzz: 1}]}}\n"));
+
+	cr_expect_not_null(strstr(diag.message, "(allowed: host, port, "), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, ", mcp, json_rpc)"), "%s", diag.message);
+}
+
 Test(text, errors_are_counted_beyond_the_bound)
 {
 	static char text[20000];
-	char *at = text;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 	struct osh_diags diags;
 	size_t kept = 0;
 
-	at += sprintf(at, "version: 1\n");
+	case_put(&w, "version: 1\n");
 	for (int i = 0; i < 100; i++)
-		at += sprintf(at, "bad%d: 1\n", i);
+		case_put(&w, "bad%d: 1\n", i);
 	cr_assert_not(case_loads(osh_str(text), &diags));
 	cr_expect_eq(diags.errors, 100);
 	for (size_t i = 0; i < diags.count; i++)
