@@ -97,7 +97,7 @@ status_field() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 @test "secrets and sockets of the host are not there" {
 	local path
 	for path in /etc/shadow /root /home /run/docker.sock "$AGENT_DIR" "$AGENT_SOCKET" "$WORLD_DIR" \
-		/run/openshell /var/lib/openshell /sys/fs/bpf /sys/kernel/btf/vmlinux /proc/kcore /proc/sysrq-trigger; do
+		/run/openshell/openshell.sock /var/lib/openshell /sys/fs/bpf /sys/kernel/btf/vmlinux /proc/kcore /proc/sysrq-trigger; do
 		run inside box sh -c "ls -A $path/ 2>/dev/null | head -n 1; cat $path 2>/dev/null | head -c 1"
 		expect_equal "$output" "" "$path"
 	done
