@@ -103,6 +103,7 @@ static void bound_whos(struct osh_worker *worker)
 static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32_t parent)
 {
 	struct osh_identity node;
+	const size_t lineage_room = (OSH_LINEAGE_MAX + 1) * (OSH_PATH_MAX + 4);
 	size_t lineage_len = 0;
 
 	who->ancestors = calloc(OSH_LINEAGE_MAX + 1, sizeof(*who->ancestors));
@@ -121,8 +122,8 @@ static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32
 		/* An ancestor without a path or a name grants nothing: it cannot match. */
 		if (node.flags)
 			text[0] = '\0';
-		lineage_len += (size_t)sprintf(who->lineage + lineage_len, "%s%s",
-					       lineage_len ? " <- " : "", *text ? text : "?");
+		lineage_len += (size_t)snprintf(who->lineage + lineage_len, lineage_room - lineage_len,
+						"%s%s", lineage_len ? " <- " : "", *text ? text : "?");
 		who->ancestors[who->ancestor_count++] = osh_str(text);
 		parent = node.parent;
 	}
