@@ -204,3 +204,24 @@ print(ids == sorted(set(ids)))' < <(osh logs "$BOX" -o json)
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
 }
+
+@test "a policy file torn on disk grants nothing after a restart, until it is set again" {
+	local file size cut
+	file=$(find "$AGENT_DIR/state/sandboxes/$BOX/policy" -name '*.yaml')
+	size=$(stat -c %s "$file")
+	cp "$file" "$SCRATCH/whole.yaml"
+	for cut in 0 1 $((size / 3)) $((size * 2 / 3)) $((size - 1)); do
+		agent_crash
+		head -c "$cut" "$SCRATCH/whole.yaml" >"$file"
+		restart
+		fetch "$BOX" https://ok.test/pub/torn
+		[[ $STATUS != 200 ]] || fail "cut at $cut of $size: still allowed"
+		fetch "$BOX" https://no.test/pub/torn
+		[[ $STATUS != 200 ]]
+	done
+	settle
+	refute has_request 0 /pub/torn
+	osh policy set "$BOX" --policy "$(policy probe)" --wait
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
