@@ -120,18 +120,18 @@ restart() { agent_start "$AGENT_DIR"; }
 	wait_until 5 serves_again
 }
 
-@test "programs that run inside go on when the agent is killed, under the next one too" {
-	local tasks
+@test "programs go on when the agent is killed or stopped in order, under the next one too" {
+	local how tasks count=1
 	INIT=$(pid_of_init)
 	tasks=$(cgroup_of "$INIT")/cgroup.procs
-	inside "$BOX" sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/running" 2>&1 3>&- &
-	wait_until 10 has_line "$SCRATCH/running" started
-	agent_crash
-	restart
-	expect_equal "$(wc -l <"$tasks")" 2 processes
-	agent_stop
-	restart
-	expect_equal "$(wc -l <"$tasks")" 2 processes
+	for how in agent_crash agent_stop; do
+		inside "$BOX" sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/$how" 2>&1 3>&- &
+		wait_until 10 has_line "$SCRATCH/$how" started
+		$how
+		restart
+		count=$((count + 1))
+		expect_equal "$(wc -l <"$tasks")" $count "processes after $how"
+	done
 }
 
 @test "SIGKILL of the proxy: another one is started, nothing leaves meanwhile" {
