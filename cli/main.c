@@ -21,6 +21,8 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_delete,
 	&osh_command_policy_get,
 	&osh_command_policy_set,
+	&osh_command_policy_validate,
+	&osh_command_policy_eval,
 	&osh_command_provider_create,
 	&osh_command_provider_list,
 	&osh_command_provider_delete,
