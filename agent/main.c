@@ -72,14 +72,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		}
 	}
 	if (optind < argc) {
-		fprintf(stderr, "openshelld: unexpected argument '%s'\nTry 'openshelld --help'.\n", argv[optind]);
+		fprintf(stderr, "openshelld: unexpected argument '%s'\nTry 'openshelld --help'.\n",
+			argv[optind]);
 		return EXIT_USAGE;
 	}
 	return -1;
 }
 
 /* Paths on a command line are relative to where it was typed. */
-static int set_value(struct osh_config *config, const char *key, const char *value, struct osh_err *err)
+static int set_value(struct osh_config *config, const char *key, const char *value,
+		     struct osh_err *err)
 {
 	char *path = NULL, *here;
 	int r;
@@ -109,9 +111,10 @@ static int configure(const struct arguments *arguments, struct osh_config *confi
 		return EXIT_FAILURE;
 	}
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		if (arguments->values[i] && set_value(config, keys[i], arguments->values[i], &err) < 0) {
-			fprintf(stderr, "openshelld: --%s: %s\nTry 'openshelld --help'.\n", options[i].name,
-				err.message);
+		if (arguments->values[i] &&
+		    set_value(config, keys[i], arguments->values[i], &err) < 0) {
+			fprintf(stderr, "openshelld: --%s: %s\nTry 'openshelld --help'.\n",
+				options[i].name, err.message);
 			return EXIT_USAGE;
 		}
 	}
@@ -150,7 +153,8 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	if (geteuid() != 0) {
-		fputs("openshelld: must run as root: it loads BPF programs and makes namespaces\n", stderr);
+		fputs("openshelld: must run as root: it loads BPF programs and makes namespaces\n",
+		      stderr);
 		return EXIT_FAILURE;
 	}
 	harden();

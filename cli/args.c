@@ -76,8 +76,8 @@ static bool store_value(struct parser *parser, const struct osh_option *option, 
 		return true;
 	case OSH_OPTION_TEXT:
 		if (*(const char **)target) {
-			parser->status = osh_cli_misuse(parser->command, "option --%s is given twice",
-							option->name);
+			parser->status = osh_cli_misuse(parser->command,
+							"option --%s is given twice", option->name);
 			return false;
 		}
 		*(const char **)target = value;
@@ -85,7 +85,8 @@ static bool store_value(struct parser *parser, const struct osh_option *option, 
 	case OSH_OPTION_LIST:
 		list = (struct osh_list *)target;
 		if (list->count == OSH_LIST_MAX) {
-			parser->status = osh_cli_misuse(parser->command, "option --%s is given more than %d times",
+			parser->status = osh_cli_misuse(parser->command,
+							"option --%s is given more than %d times",
 							option->name, OSH_LIST_MAX);
 			return false;
 		}
@@ -113,7 +114,8 @@ static bool parse_option(struct parser *parser, const char *word)
 {
 	bool is_long = word[1] == '-';
 	const char *name = word + (is_long ? 2 : 1), *value = NULL;
-	const struct osh_option *option = find_option(parser->command->options, name, is_long, &value);
+	const struct osh_option *option =
+		find_option(parser->command->options, name, is_long, &value);
 	bool common = !option;
 
 	if (common)
@@ -130,8 +132,9 @@ static bool parse_option(struct parser *parser, const char *word)
 	if (option->value) {
 		value = take_value(parser, value);
 		if (!value || !value[0]) {
-			parser->status = osh_cli_misuse(parser->command, "option '%s' needs a value: %s",
-							word, option->value);
+			parser->status =
+				osh_cli_misuse(parser->command, "option '%s' needs a value: %s",
+					       word, option->value);
 			return false;
 		}
 	}
@@ -167,8 +170,8 @@ bool osh_args_parse(struct osh_cli *cli, const struct osh_command *command, int 
 	return true;
 }
 
-bool osh_args_name(const struct osh_command *command, const char *option, const struct osh_args *args,
-		   const char **ret_name, int *ret_status)
+bool osh_args_name(const struct osh_command *command, const char *option,
+		   const struct osh_args *args, const char **ret_name, int *ret_status)
 {
 	int extra = option ? 0 : 1;
 
@@ -177,7 +180,8 @@ bool osh_args_name(const struct osh_command *command, const char *option, const 
 		return false;
 	}
 	if (args->count > extra) {
-		*ret_status = osh_cli_misuse(command, "unexpected argument '%s'", args->words[extra]);
+		*ret_status =
+			osh_cli_misuse(command, "unexpected argument '%s'", args->words[extra]);
 		return false;
 	}
 	if (args->rest) {
@@ -194,7 +198,8 @@ bool osh_args_env(const struct osh_command *command, const struct osh_list *env,
 		const char *equals = strchr(env->items[i], '=');
 
 		if (!equals || equals == env->items[i]) {
-			*ret_status = osh_cli_misuse(command, "--env needs KEY=VALUE, not '%s'", env->items[i]);
+			*ret_status = osh_cli_misuse(command, "--env needs KEY=VALUE, not '%s'",
+						     env->items[i]);
 			return false;
 		}
 	}

@@ -40,7 +40,8 @@ struct osh_option {
 	{ "name", 'n', "NAME", "the sandbox, in place of the first argument", OSH_OPTION_TEXT, \
 	  offsetof(type, name) }
 #define OSH_OPTION_OUTPUT(type) \
-	{ "output", 'o', "FORMAT", "text (the default) or json", OSH_OPTION_TEXT, offsetof(type, output) }
+	{ "output", 'o', "FORMAT", "text (the default) or json", OSH_OPTION_TEXT, \
+	  offsetof(type, output) }
 /* The same for a list. */
 #define OSH_OPTION_OUTPUT_LIST(type) \
 	{ "output", 'o', "FORMAT", "text (the default), json, or name: one name a line", \
@@ -60,8 +61,8 @@ bool osh_args_parse(struct osh_cli *cli, const struct osh_command *command, int 
 
 /* The sandbox that a command is about: its -n value or its only word. False: the
  * mistake was reported, *ret_status says how the command ends. */
-bool osh_args_name(const struct osh_command *command, const char *option, const struct osh_args *args,
-		   const char **ret_name, int *ret_status);
+bool osh_args_name(const struct osh_command *command, const char *option,
+		   const struct osh_args *args, const char **ret_name, int *ret_status);
 /* Every --env value is KEY=VALUE with a KEY. */
 bool osh_args_env(const struct osh_command *command, const struct osh_list *env, int *ret_status);
 /* No words, no "--". */

@@ -4,6 +4,7 @@
 #define OSH_CLI_CLI_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* As listed in openshell(1). `sandbox create` and `sandbox exec` return the
  * command's own status instead, once it runs. */
@@ -52,6 +53,8 @@ void osh_cli_note(const char *format, ...) __attribute__((format(printf, 1, 2)))
  * OSH_EXIT_USAGE. */
 int osh_cli_misuse(const struct osh_command *command, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* CLOCK_MONOTONIC. */
+int64_t osh_cli_now_ms(void);
 /* "out of memory", as a failed command. */
 int osh_cli_no_memory(void);
 

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "start.h"
@@ -45,9 +44,10 @@ static int report_absent(const struct osh_cli *cli)
 		osh_cli_error("no agent answers at %s; start one: sudo systemctl start openshelld"
 			      " (without systemd: sudo openshelld &)", cli->socket);
 	else
-		osh_cli_error("no agent answers at %s; start one: sudo openshelld --run-dir %.*s &, or give"
-			      " another --socket", cli->socket, dir_len ? dir_len : 1,
-			      dir_len ? cli->socket : ".");
+		osh_cli_error(
+			"no agent answers at %s; start one: sudo openshelld --run-dir %.*s &, or"
+			" give another --socket",
+			cli->socket, dir_len ? dir_len : 1, dir_len ? cli->socket : ".");
 	return OSH_EXIT_NO_AGENT;
 }
 
@@ -76,21 +76,13 @@ int osh_client_open(const struct osh_cli *cli, bool may_start, struct osh_client
 	return OSH_EXIT_OK;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Wait until the socket has something, or the deadline (-1: none) passed. */
 static int wait_readable(const struct osh_client *client, int64_t deadline_ms)
 {
 	struct pollfd poll_fd = { .fd = client->wire.fd, .events = POLLIN };
 
 	for (;;) {
-		int64_t left = deadline_ms < 0 ? -1 : deadline_ms - now_ms();
+		int64_t left = deadline_ms < 0 ? -1 : deadline_ms - osh_cli_now_ms();
 		int n;
 
 		if (deadline_ms >= 0 && left <= 0)
@@ -106,14 +98,16 @@ static int wait_readable(const struct osh_client *client, int64_t deadline_ms)
 static int wait_reply(struct osh_client *client, int timeout_ms, struct osh_wire_reply *ret_reply,
 		      struct osh_err *err)
 {
-	int64_t deadline_ms = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	int64_t deadline_ms = timeout_ms < 0 ? -1 : osh_cli_now_ms() + timeout_ms;
 	int r;
 
 	while ((r = osh_wire_try_next(&client->wire, ret_reply, err)) == -EAGAIN) {
 		r = wait_readable(client, deadline_ms);
 		if (r == -ETIMEDOUT)
-			return osh_err_set(err, ETIMEDOUT, "the agent has not answered for %d seconds;"
-					   " see its log", timeout_ms / 1000);
+			return osh_err_set(err, ETIMEDOUT,
+					   "the agent has not answered for %d seconds;"
+					   " see its log",
+					   timeout_ms / 1000);
 		if (r < 0)
 			return osh_err_sys(err, -r, "cannot wait for the agent");
 	}
@@ -132,12 +126,14 @@ int osh_client_send_more(struct osh_client *client, const char *method, json_t *
 {
 	int r = check_parameters(parameters, err);
 
-	return r < 0 ? r : osh_wire_send_call(&client->wire, method, parameters, true, fds, fd_count, err);
+	return r < 0 ? r :
+		       osh_wire_send_call(&client->wire, method, parameters, true, fds, fd_count,
+					  err);
 }
 
-int osh_client_ask(struct osh_client *client, const char *method, json_t *parameters, const int *fds,
-		   size_t fd_count, int timeout_ms, struct osh_wire_reply *ret_reply,
-		   struct osh_err *err)
+int osh_client_ask(struct osh_client *client, const char *method, json_t *parameters,
+		   const int *fds, size_t fd_count, int timeout_ms,
+		   struct osh_wire_reply *ret_reply, struct osh_err *err)
 {
 	int r = check_parameters(parameters, err);
 
@@ -178,7 +174,8 @@ int osh_client_call(struct osh_client *client, const char *method, json_t *param
 		    struct osh_wire_reply *ret_reply)
 {
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, method, parameters, NULL, 0, OSH_CLIENT_TIMEOUT_MS, ret_reply, &err);
+	int r = osh_client_ask(client, method, parameters, NULL, 0, OSH_CLIENT_TIMEOUT_MS,
+			       ret_reply, &err);
 
 	return osh_client_report(r, ret_reply, &err);
 }

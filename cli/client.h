@@ -34,9 +34,9 @@ int osh_client_open(const struct osh_cli *cli, bool may_start, struct osh_client
  * for ever. Returns 0; -EREMOTEIO (the agent refused: *ret_reply and err are
  * filled); -ETIMEDOUT or another -errno (only err is). *ret_reply may be passed to
  * osh_wire_reply_done in any case. */
-int osh_client_ask(struct osh_client *client, const char *method, json_t *parameters, const int *fds,
-		   size_t fd_count, int timeout_ms, struct osh_wire_reply *ret_reply,
-		   struct osh_err *err);
+int osh_client_ask(struct osh_client *client, const char *method, json_t *parameters,
+		   const int *fds, size_t fd_count, int timeout_ms,
+		   struct osh_wire_reply *ret_reply, struct osh_err *err);
 /* The same call with `more`, without waiting for a reply. */
 int osh_client_send_more(struct osh_client *client, const char *method, json_t *parameters,
 			 const int *fds, size_t fd_count, struct osh_err *err);

@@ -31,7 +31,8 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, no_keep) },
 	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
 	  offsetof(struct values, tty) },
-	{ "no-tty", 0, NULL, "never give it one", OSH_OPTION_FLAG, offsetof(struct values, no_tty) },
+	{ "no-tty", 0, NULL, "never give it one", OSH_OPTION_FLAG,
+	  offsetof(struct values, no_tty) },
 	OSH_OPTIONS_END,
 };
 
@@ -59,15 +60,17 @@ static json_t *make_list(const struct osh_list *list)
 static json_t *make_parameters(const struct creation *creation)
 {
 	const struct values *values = creation->values;
-	json_t *parameters = json_pack("{s:o, s:o, s:b}", "providers", make_list(&values->providers), "env",
-				       make_list(&values->env), "keep", !values->no_keep);
+	json_t *parameters =
+		json_pack("{s:o, s:o, s:b}", "providers", make_list(&values->providers), "env",
+			  make_list(&values->env), "keep", !values->no_keep);
 
 	if (parameters && values->name &&
 	    json_object_set_new(parameters, "name", json_string(values->name)) < 0) {
 		json_decref(parameters);
 		return NULL;
 	}
-	return creation->policy.text ? osh_policy_file_attach(&creation->policy, parameters) : parameters;
+	return creation->policy.text ? osh_policy_file_attach(&creation->policy, parameters) :
+				       parameters;
 }
 
 /* Standard output belongs to the command when there is one. */
@@ -88,7 +91,8 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 	int status = osh_client_exit(r, &reply);
 
 	if (status == OSH_EXIT_OK) {
-		osh_policy_file_report(creation->values->policy, json_object_get(reply.parameters, "warnings"));
+		osh_policy_file_report(creation->values->policy,
+				       json_object_get(reply.parameters, "warnings"));
 		snprintf(creation->name, sizeof(creation->name), "%s",
 			 osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
 		say_created(creation);
@@ -106,8 +110,8 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name), NULL, 0,
-			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	int r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name),
+			       NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
 	bool gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
 
 	if (!gone)
@@ -135,8 +139,8 @@ static int run_in_sandbox(struct osh_client *client, const struct creation *crea
 		if (!delete_sandbox(client, creation) && result.status == 0)
 			return OSH_EXIT_FAILED;
 	} else if (isatty(STDERR_FILENO)) {
-		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s", creation->name,
-			     creation->name);
+		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
+			     creation->name, creation->name);
 	}
 	return result.status;
 }
@@ -164,14 +168,17 @@ static int check(const struct osh_command *command, const struct values *values,
 	int status;
 
 	if (args->count)
-		return osh_cli_misuse(command, "unexpected argument '%s': put a command behind --, a name"
-					       " behind --name", args->words[0]);
+		return osh_cli_misuse(command,
+				      "unexpected argument '%s': put a command behind --, a name"
+				      " behind --name",
+				      args->words[0]);
 	if (args->rest && args->rest_count == 0)
 		return osh_cli_misuse(command, "no command given behind --");
 	if (values->tty && values->no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
 	if (values->no_keep && !args->rest && !osh_tty_is_interactive())
-		return osh_cli_misuse(command, "--no-keep without a terminal needs a command behind --");
+		return osh_cli_misuse(command,
+				      "--no-keep without a terminal needs a command behind --");
 	if (!osh_args_env(command, &values->env, &status))
 		return status;
 	return OSH_EXIT_OK;
@@ -197,6 +204,9 @@ static int run_create(struct osh_cli *cli, const struct osh_command *command, in
 }
 
 const struct osh_command osh_command_sandbox_create = {
-	"sandbox create", "[-- COMMAND [ARG...]]", "Make a sandbox and run a command or a shell in it", options,
+	"sandbox create",
+	"[-- COMMAND [ARG...]]",
+	"Make a sandbox and run a command or a shell in it",
+	options,
 	run_create,
 };

@@ -56,7 +56,8 @@ static void take_line(const struct history *history, struct osh_str line)
 	json_t *json = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
 	struct osh_verdict verdict;
 
-	if (json && osh_verdict_from_json(json, &verdict) == 0 && !is_known(history->feed, &verdict)) {
+	if (json && osh_verdict_from_json(json, &verdict) == 0 &&
+	    !is_known(history->feed, &verdict)) {
 		remember(history->feed, &verdict);
 		if (verdict.time_ns >= history->since_ns)
 			history->each(history->context, &verdict);
@@ -114,7 +115,8 @@ static int read_journal(const struct history *history, int fd, off_t offset)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return n < 0 ? -errno : 0; /* a last line without its end is still being written */
+			return n < 0 ? -errno :
+				       0; /* a last line without its end is still being written */
 		offset += n;
 		len += (size_t)n;
 		if (skip_line) {
@@ -154,13 +156,13 @@ static void find_offsets(const int *fds, size_t count, uint64_t bytes_max, uint6
 	}
 }
 
-static int read_history(const struct history *history, struct osh_client *client, uint64_t bytes_max,
-			struct osh_err *err)
+static int read_history(const struct history *history, struct osh_client *client,
+			uint64_t bytes_max, struct osh_err *err)
 {
 	struct osh_wire_reply reply;
 	off_t offsets[OSH_FDS_MAX];
-	int r = osh_client_ask(client, "VerdictHistory", json_object(), NULL, 0, OSH_CLIENT_TIMEOUT_MS,
-			       &reply, err);
+	int r = osh_client_ask(client, "VerdictHistory", json_object(), NULL, 0,
+			       OSH_CLIENT_TIMEOUT_MS, &reply, err);
 
 	if (r == 0)
 		find_offsets(reply.fds, reply.fd_count, bytes_max, history->since_ns, offsets);
@@ -178,15 +180,16 @@ static int read_history(const struct history *history, struct osh_client *client
 static int open_ring(struct osh_feed *feed, struct osh_client *client, struct osh_err *err)
 {
 	struct osh_wire_reply reply;
-	int r = osh_client_ask(client, "VerdictRing", json_object(), NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply,
-			       err);
+	int r = osh_client_ask(client, "VerdictRing", json_object(), NULL, 0, OSH_CLIENT_TIMEOUT_MS,
+			       &reply, err);
 
 	if (r == 0 && reply.fd_count == 0)
 		r = osh_err_set(err, EPROTO, "the agent sent no verdict ring");
 	if (r == 0) {
 		r = osh_ring_reader_open(reply.fds[0], OSH_RING_FROM_OLDEST, &feed->ring);
 		if (r < 0)
-			osh_err_sys(err, -r, "cannot read the agent's verdict ring (are agent and CLI of"
+			osh_err_sys(err, -r,
+				    "cannot read the agent's verdict ring (are agent and CLI of"
 				    " one version?)");
 	}
 	osh_wire_reply_done(&reply);
@@ -213,7 +216,8 @@ int osh_feed_open(struct osh_feed *feed, struct osh_client *client, uint64_t byt
 }
 
 /* Of the records that the ring dropped, those that the journal gave are not lost. */
-static uint64_t truly_lost(const struct osh_feed *feed, const struct osh_verdict *verdict, uint64_t lost)
+static uint64_t truly_lost(const struct osh_feed *feed, const struct osh_verdict *verdict,
+			   uint64_t lost)
 {
 	uint64_t gap = verdict->id > feed->last_id + 1 ? verdict->id - feed->last_id - 1 : 0;
 

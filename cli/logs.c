@@ -30,7 +30,8 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, tail) },
 	{ "since", 0, "AGE", "only those of the last AGE: 30s, 5m, 2h, 1d", OSH_OPTION_TEXT,
 	  offsetof(struct values, since) },
-	{ "denied", 0, NULL, "only what was refused", OSH_OPTION_FLAG, offsetof(struct values, denied) },
+	{ "denied", 0, NULL, "only what was refused", OSH_OPTION_FLAG,
+	  offsetof(struct values, denied) },
 	OSH_OPTION_OUTPUT(struct values),
 	OSH_OPTIONS_END,
 };
@@ -58,8 +59,8 @@ static bool parse_age(const char *text, uint64_t *ret_ns)
 	for (size_t i = 0; len > 1 && i < OSH_COUNT_OF(units); i++) {
 		if (text[len - 1] != units[i].unit)
 			continue;
-		if (osh_str_parse_u64(osh_str_n(text, len - 1), SINCE_SECONDS_MAX / units[i].seconds,
-				      &number) < 0)
+		if (osh_str_parse_u64(osh_str_n(text, len - 1),
+				      SINCE_SECONDS_MAX / units[i].seconds, &number) < 0)
 			return false;
 		*ret_ns = number * units[i].seconds * NS_PER_SECOND;
 		return true;
@@ -84,7 +85,8 @@ static void on_verdict(void *context, const struct osh_verdict *verdict)
 	if (!verdict->sandbox || strcmp(verdict->sandbox, logs->name) != 0)
 		return;
 	logs->seen = true;
-	if (verdict->time_ns < logs->since_ns || (logs->denied && verdict->decision != OSH_VERDICT_DENY))
+	if (verdict->time_ns < logs->since_ns ||
+	    (logs->denied && verdict->decision != OSH_VERDICT_DENY))
 		return;
 	logs->printed++;
 	if (logs->output == OSH_OUTPUT_JSON) {
@@ -102,8 +104,10 @@ static void print_live(struct logs *logs)
 
 	while (osh_feed_next(&logs->feed, &verdict, &lost) > 0) {
 		if (lost)
-			osh_cli_note("%llu verdicts of all sandboxes came too fast and are missing here;"
-				     " the journal has them", (unsigned long long)lost);
+			osh_cli_note(
+				"%llu verdicts of all sandboxes came too fast and are missing here;"
+				" the journal has them",
+				(unsigned long long)lost);
 		on_verdict(logs, &verdict);
 	}
 	(void)fflush(stdout);
@@ -113,7 +117,8 @@ static void print_live(struct logs *logs)
 static int check_exists(struct osh_client *client, const struct logs *logs)
 {
 	struct osh_wire_reply reply;
-	int status = osh_client_call(client, "SandboxGet", json_pack("{s:s}", "name", logs->name), &reply);
+	int status = osh_client_call(client, "SandboxGet", json_pack("{s:s}", "name", logs->name),
+				     &reply);
 
 	osh_wire_reply_done(&reply);
 	return status;
@@ -122,7 +127,8 @@ static int check_exists(struct osh_client *client, const struct logs *logs)
 static int print_history(struct logs *logs, struct osh_client *client)
 {
 	struct osh_err err = { 0 };
-	int r = osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs, &err);
+	int r = osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs,
+			      &err);
 
 	if (r < 0) {
 		osh_cli_error("%s", err.message);
@@ -149,7 +155,8 @@ static void reconnect(struct osh_cli *cli, struct logs *logs, struct osh_client 
 	for (;;) {
 		osh_client_close(client);
 		if (osh_client_connect(cli, client, &err) == 0 &&
-		    osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs, &err) == 0)
+		    osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs,
+				  &err) == 0)
 			break;
 		(void)poll(NULL, 0, RECONNECT_MS);
 	}
@@ -200,8 +207,10 @@ static int run_logs(struct osh_cli *cli, const struct osh_command *command, int 
 		return status;
 	if (values.since) {
 		if (!parse_age(values.since, &age_ns))
-			return osh_cli_misuse(command, "--since needs a number and s, m, h or d, such as 5m,"
-						       " not '%s'", values.since);
+			return osh_cli_misuse(command,
+					      "--since needs a number and s, m, h or d, such as 5m,"
+					      " not '%s'",
+					      values.since);
 		clock_gettime(CLOCK_REALTIME, &now);
 		now_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 		logs.since_ns = now_ns > age_ns ? now_ns - age_ns : 0;

@@ -87,7 +87,8 @@ int osh_cli_misuse(const struct osh_command *command, const char *format, ...)
 		osh_args_usage(stderr, command);
 	else
 		fputs(usage_line, stderr);
-	fprintf(stderr, "try: openshell%s%s --help\n", command ? " " : "", command ? command->name : "");
+	fprintf(stderr, "try: openshell%s%s --help\n", command ? " " : "",
+		command ? command->name : "");
 	return OSH_EXIT_USAGE;
 }
 
@@ -129,10 +130,13 @@ static int parse_global(struct osh_cli *cli, int argc, char **argv, int *ret_sta
 		} else if (strcmp(word, "--socket") == 0 && i + 1 < argc && argv[i + 1][0] != '-') {
 			cli->socket = argv[++i];
 		} else {
-			bool is_socket = strncmp(word, "--socket", 8) == 0 && (!word[8] || word[8] == '=');
+			bool is_socket =
+				strncmp(word, "--socket", 8) == 0 && (!word[8] || word[8] == '=');
 
-			*ret_status = osh_cli_misuse(NULL, is_socket ? "option '%s' needs a value: PATH" :
-								       "unknown option '%s'", word);
+			*ret_status = osh_cli_misuse(NULL,
+						     is_socket ? "option '%s' needs a value: PATH" :
+								 "unknown option '%s'",
+						     word);
 			return -1;
 		}
 		cli->socket_is_default = false;
@@ -167,7 +171,8 @@ static int run_command(struct osh_cli *cli, int argc, char **argv)
 			return command->run(cli, command, argc - 2, argv + 2);
 	}
 	if (verb && is_group(argv[0]) && (strcmp(verb, "--help") == 0 || strcmp(verb, "-h") == 0)) {
-		printf("usage: openshell %s COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n", argv[0]);
+		printf("usage: openshell %s COMMAND [OPTION...] [ARGUMENT...]\n\ncommands:\n",
+		       argv[0]);
 		print_commands(stdout, argv[0]);
 		return OSH_EXIT_OK;
 	}

@@ -41,6 +41,14 @@ void osh_cli_note(const char *format, ...)
 	va_end(args);
 }
 
+int64_t osh_cli_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 int osh_cli_no_memory(void)
 {
 	osh_cli_error("out of memory");
@@ -145,7 +153,8 @@ const char *osh_out_age(int64_t since, char buf[OSH_AGE_BYTES])
 		age = 0;
 	while (i + 1 < OSH_COUNT_OF(units) && age < units[i].seconds)
 		i++;
-	snprintf(buf, OSH_AGE_BYTES, "%" PRId64 "%c", age / units[i].seconds % 1000000, units[i].unit);
+	snprintf(buf, OSH_AGE_BYTES, "%" PRId64 "%c", age / units[i].seconds % 1000000,
+		 units[i].unit);
 	return buf;
 }
 
@@ -191,4 +200,20 @@ const char *osh_json_text(const json_t *object, const char *key)
 int64_t osh_json_int(const json_t *object, const char *key)
 {
 	return (int64_t)json_integer_value(json_object_get(object, key));
+}
+
+void osh_json_join(const json_t *array, char *buf, size_t size)
+{
+	size_t i, len = 0;
+	json_t *item;
+
+	buf[0] = '\0';
+	json_array_foreach(array, i, item) {
+		int n = snprintf(buf + len, size - len, "%s%s", i ? "," : "",
+				 json_string_value(item));
+
+		if (n < 0 || (size_t)n >= size - len)
+			return;
+		len += (size_t)n;
+	}
 }

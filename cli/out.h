@@ -46,5 +46,7 @@ int osh_out_names(const json_t *array);
 /* Fields of a reply; absent or of another type: "" and 0. */
 const char *osh_json_text(const json_t *object, const char *key);
 int64_t osh_json_int(const json_t *object, const char *key);
+/* The texts of an array, with commas; cut between two when there is no room. */
+void osh_json_join(const json_t *array, char *buf, size_t size);
 
 #endif

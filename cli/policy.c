@@ -62,7 +62,8 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 		return get_policy(cli, json_pack("{s:s}", "name", name), output);
 	if (osh_str_parse_u64(osh_str(values.revision), UINT32_MAX, &revision) < 0)
 		return osh_cli_misuse(command, "--rev needs a number, not '%s'", values.revision);
-	return get_policy(cli, json_pack("{s:s, s:I}", "name", name, "revision", (json_int_t)revision),
+	return get_policy(cli,
+			  json_pack("{s:s, s:I}", "name", name, "revision", (json_int_t)revision),
 			  output);
 }
 
@@ -120,12 +121,13 @@ static int say_set(const struct setting *setting, const json_t *answer)
 		return osh_out_json(answer);
 	printf("policy revision %lld of sandbox %s %s (sha256 %.12s)\n",
 	       (long long)osh_json_int(answer, "revision"), setting->name,
-	       setting->wait ? "is enforced" : "is on its way", osh_json_text(answer, "policy_hash"));
+	       setting->wait ? "is enforced" : "is on its way",
+	       osh_json_text(answer, "policy_hash"));
 	return OSH_EXIT_OK;
 }
 
-static int report_refusal(const struct setting *setting, int result, const struct osh_wire_reply *reply,
-			  const struct osh_err *err)
+static int report_refusal(const struct setting *setting, int result,
+			  const struct osh_wire_reply *reply, const struct osh_err *err)
 {
 	const json_t *diagnostics = json_object_get(reply->parameters, "diagnostics");
 
@@ -149,12 +151,14 @@ static int set_policy(struct osh_cli *cli, const struct setting *setting)
 	if (status != OSH_EXIT_OK)
 		return status;
 	r = osh_client_ask(&client, "PolicySet", make_parameters(setting), NULL, 0,
-			   setting->wait ? setting->timeout_ms + ANSWER_GRACE_MS : OSH_CLIENT_TIMEOUT_MS,
+			   setting->wait ? setting->timeout_ms + ANSWER_GRACE_MS :
+					   OSH_CLIENT_TIMEOUT_MS,
 			   &reply, &err);
 	if (r < 0) {
 		status = report_refusal(setting, r, &reply, &err);
 	} else {
-		osh_policy_file_report(setting->file.path, json_object_get(reply.parameters, "warnings"));
+		osh_policy_file_report(setting->file.path,
+				       json_object_get(reply.parameters, "warnings"));
 		status = say_set(setting, reply.parameters);
 	}
 	osh_wire_reply_done(&reply);
@@ -177,8 +181,9 @@ static int run_set(struct osh_cli *cli, const struct osh_command *command, int a
 		return osh_cli_misuse(command, "no policy given: --policy FILE");
 	if (values.timeout && !values.wait)
 		return osh_cli_misuse(command, "--timeout needs --wait");
-	if (values.timeout && (osh_str_parse_u64(osh_str(values.timeout), WAIT_SECONDS_MAX, &seconds) < 0 ||
-			       seconds == 0))
+	if (values.timeout &&
+	    (osh_str_parse_u64(osh_str(values.timeout), WAIT_SECONDS_MAX, &seconds) < 0 ||
+	     seconds == 0))
 		return osh_cli_misuse(command, "--timeout needs seconds from 1 to %d, not '%s'",
 				      WAIT_SECONDS_MAX, values.timeout);
 	setting.wait = values.wait;
@@ -191,5 +196,6 @@ static int run_set(struct osh_cli *cli, const struct osh_command *command, int a
 }
 
 const struct osh_command osh_command_policy_set = {
-	"policy set", "NAME --policy FILE", "Replace the policy of a running sandbox", set_options, run_set,
+	"policy set", "NAME --policy FILE", "Replace the policy of a running sandbox", set_options,
+	run_set,
 };

@@ -64,8 +64,10 @@ static int report_no_value(const struct osh_provider_type *type)
 	for (size_t i = 0, len = 0; type->variables[i] && len < sizeof(names); i++)
 		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? " or " : "",
 					type->variables[i]);
-	osh_cli_error("a %s provider takes its secret from %s, which is not set: %s=... openshell provider"
-		      " create ...", type->name, names, type->variables[0]);
+	osh_cli_error(
+		"a %s provider takes its secret from %s, which is not set: %s=... openshell"
+		" provider create ...",
+		type->name, names, type->variables[0]);
 	return OSH_EXIT_FAILED;
 }
 
@@ -112,7 +114,8 @@ static int report_type(const char *name)
 	char names[512] = "";
 
 	for (size_t i = 0, len = 0; (type = osh_provider_type_at(i)) && len < sizeof(names); i++)
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "", type->name);
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
+					type->name);
 	osh_cli_error("unknown provider type '%s'; there are: %s", name, names);
 	return OSH_EXIT_FAILED;
 }
@@ -129,8 +132,8 @@ static int send_secret(struct osh_cli *cli, const struct create_values *values, 
 	if (status != OSH_EXIT_OK)
 		return status;
 	r = osh_client_ask(&client, "ProviderCreate",
-			   json_pack("{s:s, s:s}", "name", values->name, "type", values->type), &secret_fd, 1,
-			   OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+			   json_pack("{s:s, s:s}", "name", values->name, "type", values->type),
+			   &secret_fd, 1, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
 	status = osh_client_report(r, &reply, &err);
 	osh_wire_reply_done(&reply);
 	if (status == OSH_EXIT_OK)
@@ -150,10 +153,12 @@ static int run_create(struct osh_cli *cli, const struct osh_command *command, in
 	    !osh_args_none(command, &args, &status))
 		return status;
 	if (!values.name || !values.type)
-		return osh_cli_misuse(command, "%s is missing", values.name ? "--type TYPE" : "--name NAME");
+		return osh_cli_misuse(command, "%s is missing",
+				      values.name ? "--type TYPE" : "--name NAME");
 	if (!values.from_existing)
-		return osh_cli_misuse(command, "--from-existing is missing: a secret is read from the"
-					       " environment, never from an argument");
+		return osh_cli_misuse(command,
+				      "--from-existing is missing: a secret is read from the"
+				      " environment, never from an argument");
 	type = osh_provider_type_find(values.type);
 	if (!type)
 		return report_type(values.type);
@@ -177,21 +182,6 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static void join_variables(const json_t *provider, char *buf, size_t size)
-{
-	size_t i, len = 0;
-	json_t *item;
-
-	buf[0] = '\0';
-	json_array_foreach(json_object_get(provider, "variables"), i, item) {
-		int n = snprintf(buf + len, size - len, "%s%s", i ? "," : "", json_string_value(item));
-
-		if (n < 0 || (size_t)n >= size - len)
-			return;
-		len += (size_t)n;
-	}
-}
-
 static int print_table(const json_t *providers)
 {
 	static const char *const heading[] = { "NAME", "TYPE", "AGE", "VARIABLES" };
@@ -208,7 +198,7 @@ static int print_table(const json_t *providers)
 		osh_table_add(&table, osh_json_text(provider, "name"));
 		osh_table_add(&table, osh_json_text(provider, "type"));
 		osh_table_add(&table, osh_out_age(osh_json_int(provider, "created"), age));
-		join_variables(provider, variables, sizeof(variables));
+		osh_json_join(json_object_get(provider, "variables"), variables, sizeof(variables));
 		osh_table_add(&table, variables);
 	}
 	status = osh_table_print(&table, stdout);
@@ -274,7 +264,8 @@ static int run_delete(struct osh_cli *cli, const struct osh_command *command, in
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "ProviderDelete", json_pack("{s:s}", "name", name), &reply);
+		status = osh_client_call(&client, "ProviderDelete",
+					 json_pack("{s:s}", "name", name), &reply);
 	osh_wire_reply_done(&reply);
 	if (status == OSH_EXIT_OK)
 		printf("provider %s deleted\n", name);

@@ -31,7 +31,8 @@ static char *const login_shell[] = {
 
 /* What a program on a terminal has to know about it; the rest of the user's
  * environment stays outside. */
-static const char *const terminal_variables[] = { "TERM", "COLORTERM", "LANG", "LC_ALL", "LC_CTYPE" };
+static const char *const terminal_variables[] = { "TERM", "COLORTERM", "LANG", "LC_ALL",
+						  "LC_CTYPE" };
 
 bool osh_run_wants_tty(bool tty, bool no_tty)
 {
@@ -99,8 +100,8 @@ static json_t *make_parameters(const struct osh_run *run)
 		json_decref(argv);
 		return NULL;
 	}
-	parameters = json_pack("{s:s, s:o, s:o, s:b}", "name", run->sandbox, "argv", argv, "env", env,
-			       "tty", run->tty);
+	parameters = json_pack("{s:s, s:o, s:o, s:b}", "name", run->sandbox, "argv", argv, "env",
+			       env, "tty", run->tty);
 	if (parameters && run->cwd &&
 	    json_object_set_new(parameters, "cwd", json_string(run->cwd)) < 0) {
 		json_decref(parameters);
@@ -131,12 +132,13 @@ struct relay {
 	int status;
 	char input[COPY_BYTES];  /* typed, not yet taken by the pty */
 	size_t input_start, input_len;
-	char message[512];       /* why the program was lost, printed when the terminal is ours again */
+	char message[512]; /* why the program was lost, printed when the terminal is ours again */
 };
 
 static int block_signals(struct relay *relay)
 {
-	static const int signals[] = { SIGWINCH, SIGCONT, SIGTSTP, SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGPIPE };
+	static const int signals[] = { SIGWINCH, SIGCONT, SIGTSTP, SIGINT,
+				       SIGQUIT,	 SIGTERM, SIGHUP,  SIGPIPE };
 	sigset_t mask;
 
 	sigemptyset(&mask);
@@ -288,7 +290,8 @@ static void relay_loop(struct relay *relay)
 	while (!relay->done) {
 		struct pollfd fds[COUNT] = {
 			[INPUT] = { .fd = -1, .events = POLLIN },
-			[MASTER] = { .fd = relay->is_hung_up ? -1 : relay->master, .events = POLLIN },
+			[MASTER] = { .fd = relay->is_hung_up ? -1 : relay->master,
+				     .events = POLLIN },
 			[WIRE] = { .fd = relay->wire->fd, .events = POLLIN },
 			[SIGNAL] = { .fd = relay->signal_fd, .events = POLLIN },
 		};
@@ -320,7 +323,9 @@ static void relay_loop(struct relay *relay)
 /* Takes over `master`. Returns the exit status. */
 static int relay_terminal(struct osh_wire *wire, int master)
 {
-	struct relay relay = { .wire = wire, .master = master, .signal_fd = -1, .input_open = true };
+	struct relay relay = {
+		.wire = wire, .master = master, .signal_fd = -1, .input_open = true
+	};
 	int r;
 
 	osh_tty_init(&relay.tty, STDIN_FILENO);
@@ -371,12 +376,14 @@ static int wait_end(struct osh_client *client, struct osh_pipes *pipes)
 		while ((r = osh_wire_try_next(&client->wire, &reply, &err)) == -EAGAIN) {
 			r = serve_pipes(client, pipes);
 			if (r < 0)
-				return osh_client_report(osh_err_sys(&err, -r, "cannot wait for the program"),
-							 &reply, &err);
+				return osh_client_report(
+					osh_err_sys(&err, -r, "cannot wait for the program"),
+					&reply, &err);
 		}
 	} while (r == 0 && reply.continues);
 	osh_pipes_drain(pipes);
-	status = r < 0 ? osh_client_report(r, &reply, &err) : (int)osh_json_int(reply.parameters, "status");
+	status = r < 0 ? osh_client_report(r, &reply, &err) :
+			 (int)osh_json_int(reply.parameters, "status");
 	osh_wire_reply_done(&reply);
 	return status;
 }
@@ -390,7 +397,8 @@ static int start(struct osh_client *client, const struct osh_run *run, struct os
 	int r = run->tty ? 0 : osh_pipes_open(pipes);
 
 	if (r < 0)
-		return osh_err_set(err, EINVAL, "cannot make pipes for the program: %s", strerror(-r));
+		return osh_err_set(err, EINVAL, "cannot make pipes for the program: %s",
+				   strerror(-r));
 	(void)fflush(NULL); /* what we said comes before what the program says */
 	r = osh_client_send_more(client, "SandboxExec", make_parameters(run), pipes->inside,
 				 run->tty ? 0 : OSH_PIPES_MAX, err);

@@ -19,21 +19,6 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static void join_texts(const json_t *array, char *buf, size_t size)
-{
-	size_t i, len = 0;
-	json_t *item;
-
-	buf[0] = '\0';
-	json_array_foreach(array, i, item) {
-		int n = snprintf(buf + len, size - len, "%s%s", i ? "," : "", json_string_value(item));
-
-		if (n < 0 || (size_t)n >= size - len)
-			return;
-		len += (size_t)n;
-	}
-}
-
 static int print_table(const json_t *sandboxes)
 {
 	static const char *const heading[] = { "NAME", "STATE", "AGE", "REVISION", "ALLOWED",
@@ -55,7 +40,7 @@ static int print_table(const json_t *sandboxes)
 		osh_table_add_int(&table, osh_json_int(sandbox, "allowed"));
 		osh_table_add_int(&table, osh_json_int(sandbox, "audited"));
 		osh_table_add_int(&table, osh_json_int(sandbox, "denied"));
-		join_texts(json_object_get(sandbox, "providers"), providers, sizeof(providers));
+		osh_json_join(json_object_get(sandbox, "providers"), providers, sizeof(providers));
 		osh_table_add(&table, providers);
 	}
 	status = osh_table_print(&table, stdout);
@@ -112,11 +97,12 @@ static int print_fields(const json_t *sandbox)
 	char created[OSH_TIME_BYTES], providers[512];
 	const json_t *keep = json_object_get(sandbox, "keep");
 
-	join_texts(json_object_get(sandbox, "providers"), providers, sizeof(providers));
+	osh_json_join(json_object_get(sandbox, "providers"), providers, sizeof(providers));
 	osh_out_field("name", WIDTH, osh_json_text(sandbox, "name"));
 	osh_out_field("state", WIDTH, osh_json_text(sandbox, "state"));
 	osh_out_field("created", WIDTH, osh_out_time(osh_json_int(sandbox, "created"), created));
-	osh_out_field("keep", WIDTH, json_is_true(keep) ? "yes" : "no, deleted when its creator ends");
+	osh_out_field("keep", WIDTH,
+		      json_is_true(keep) ? "yes" : "no, deleted when its creator ends");
 	osh_out_field("providers", WIDTH, providers);
 	osh_out_field_int("revision", WIDTH, osh_json_int(sandbox, "revision"));
 	osh_out_field("policy hash", WIDTH, osh_json_text(sandbox, "policy_hash"));
@@ -147,7 +133,8 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "SandboxGet", json_pack("{s:s}", "name", name), &reply);
+		status = osh_client_call(&client, "SandboxGet", json_pack("{s:s}", "name", name),
+					 &reply);
 	sandbox = json_object_get(reply.parameters, "sandbox");
 	if (status == OSH_EXIT_OK)
 		status = output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) : print_fields(sandbox);
@@ -195,7 +182,8 @@ static int run_inside(struct osh_cli *cli, const struct osh_run *run)
 	return status == OSH_EXIT_OK ? osh_run(&client, run).status : status;
 }
 
-static int run_connect(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+static int run_connect(struct osh_cli *cli, const struct osh_command *command, int argc,
+		       char **argv)
 {
 	struct exec_values values = { 0 };
 	struct osh_run run = { .tty = osh_run_wants_tty(false, false) };
@@ -205,7 +193,9 @@ static int run_connect(struct osh_cli *cli, const struct osh_command *command, i
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
 		return status;
 	if (args.rest)
-		return osh_cli_misuse(command, "connect opens a shell: for a command use 'openshell sandbox exec'");
+		return osh_cli_misuse(
+			command,
+			"connect opens a shell: for a command use 'openshell sandbox exec'");
 	if (!osh_args_name(command, values.name, &args, &run.sandbox, &status))
 		return status;
 	return run_inside(cli, &run);
@@ -225,7 +215,8 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
 		return status;
 	if (args.count > (values.name ? 0 : 1))
-		return osh_cli_misuse(command, "unexpected argument '%s': put the command behind --",
+		return osh_cli_misuse(command,
+				      "unexpected argument '%s': put the command behind --",
 				      args.words[values.name ? 0 : 1]);
 	words = args;
 	words.rest = NULL;
@@ -244,7 +235,8 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 }
 
 const struct osh_command osh_command_sandbox_exec = {
-	"sandbox exec", "NAME -- COMMAND [ARG...]", "Run a command in a sandbox", exec_options, run_exec,
+	"sandbox exec", "NAME -- COMMAND [ARG...]", "Run a command in a sandbox", exec_options,
+	run_exec,
 };
 
 /* ---- delete ---------------------------------------------------------------------------- */
@@ -262,7 +254,8 @@ static const struct osh_option delete_options[] = {
 static int delete_one(struct osh_client *client, const char *name)
 {
 	struct osh_wire_reply reply;
-	int status = osh_client_call(client, "SandboxDelete", json_pack("{s:s}", "name", name), &reply);
+	int status =
+		osh_client_call(client, "SandboxDelete", json_pack("{s:s}", "name", name), &reply);
 
 	osh_wire_reply_done(&reply);
 	if (status == OSH_EXIT_OK)
@@ -289,8 +282,9 @@ static int run_delete(struct osh_cli *cli, const struct osh_command *command, in
 		return status;
 	/* One that cannot be deleted does not keep the others. */
 	for (size_t i = 0; i < values.names.count + (size_t)args.count; i++) {
-		status = delete_one(&client, i < values.names.count ? values.names.items[i] :
-								      args.words[i - values.names.count]);
+		status = delete_one(&client, i < values.names.count ?
+						     values.names.items[i] :
+						     args.words[i - values.names.count]);
 		if (status != OSH_EXIT_OK)
 			worst = status;
 		if (status == OSH_EXIT_NO_AGENT)
@@ -300,5 +294,6 @@ static int run_delete(struct osh_cli *cli, const struct osh_command *command, in
 }
 
 const struct osh_command osh_command_sandbox_delete = {
-	"sandbox delete", "NAME...", "End sandboxes and remove all they left", delete_options, run_delete,
+	"sandbox delete", "NAME...",  "End sandboxes and remove all they left",
+	delete_options,	  run_delete,
 };

@@ -13,7 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -86,12 +85,14 @@ static bool find_in_path(char path[PATH_MAX])
 
 static int open_log(struct launch *launch)
 {
-	static const char *const places[] = { "/var/log/openshelld.log", "/run/openshell/openshelld.log" };
+	static const char *const places[] = { "/var/log/openshelld.log",
+					      "/run/openshell/openshelld.log" };
 
 	for (size_t i = 0; i < OSH_COUNT_OF(places); i++) {
 		if (i == 1)
 			(void)mkdir("/run/openshell", 0755);
-		launch->log_fd = open(places[i], O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+		launch->log_fd = open(places[i],
+				      O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 		if (launch->log_fd >= 0) {
 			snprintf(launch->log, sizeof(launch->log), "%s", places[i]);
 			return 0;
@@ -105,7 +106,8 @@ static int open_notify(struct launch *launch)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "/run/openshell-start.%d", (int)getpid());
+	snprintf(address.sun_path, sizeof(address.sun_path), "/run/openshell-start.%d",
+		 (int)getpid());
 	launch->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (launch->notify_fd < 0)
 		return -errno;
@@ -189,15 +191,8 @@ static int report_death(const struct launch *launch, struct osh_err *err)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
 		return osh_err_set(err, ENOEXEC, "cannot execute %s", launch->program);
 	read_last_line(launch, line, sizeof(line));
-	return osh_err_set(err, ECHILD, "%s ended at once; see %s: %s", launch->program, launch->log, line);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return osh_err_set(err, ECHILD, "%s ended at once; see %s: %s", launch->program,
+			   launch->log, line);
 }
 
 static bool is_ready(const struct launch *launch)
@@ -217,15 +212,16 @@ static int wait_ready(const struct launch *launch, struct osh_err *err)
 		{ .fd = launch->notify_fd, .events = POLLIN },
 		{ .fd = launch->pid_fd, .events = POLLIN },
 	};
-	int64_t deadline_ms = now_ms() + READY_TIMEOUT_MS;
+	int64_t deadline_ms = osh_cli_now_ms() + READY_TIMEOUT_MS;
 
 	for (;;) {
-		int64_t left = deadline_ms - now_ms();
+		int64_t left = deadline_ms - osh_cli_now_ms();
 
 		if (left <= 0)
-			return osh_err_set(err, ETIMEDOUT, "%s (pid %d) is not ready after %d seconds; see %s",
-					   launch->program, (int)launch->pid, READY_TIMEOUT_MS / 1000,
-					   launch->log);
+			return osh_err_set(err, ETIMEDOUT,
+					   "%s (pid %d) is not ready after %d seconds; see %s",
+					   launch->program, (int)launch->pid,
+					   READY_TIMEOUT_MS / 1000, launch->log);
 		if (poll(fds, OSH_COUNT_OF(fds), (int)left) < 0 && errno != EINTR)
 			return osh_err_sys(err, errno, "cannot wait for %s", launch->program);
 		if ((fds[0].revents & POLLIN) && is_ready(launch))
@@ -254,7 +250,8 @@ int osh_start_agent(struct osh_err *err)
 	int r;
 
 	if (!find_beside(launch.program) && !find_in_path(launch.program))
-		return osh_err_set(err, ENOENT, "no agent runs and no " AGENT " is found beside openshell,"
+		return osh_err_set(err, ENOENT,
+				   "no agent runs and no " AGENT " is found beside openshell,"
 				   " in ../sbin or in PATH: install it");
 	r = start_and_wait(&launch, err);
 	if (r == 0)

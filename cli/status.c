@@ -22,10 +22,12 @@ static void print_agent(const json_t *status)
 	char age[OSH_AGE_BYTES], text[128];
 
 	snprintf(text, sizeof(text), "%s, pid %lld, up %s", osh_json_text(status, "version"),
-		 (long long)osh_json_int(status, "pid"), osh_out_age(osh_json_int(status, "started"), age));
+		 (long long)osh_json_int(status, "pid"),
+		 osh_out_age(osh_json_int(status, "started"), age));
 	osh_out_field("openshelld", WIDTH, text);
 	snprintf(text, sizeof(text), "pid %lld, %lld workers, %lld restarts",
-		 (long long)osh_json_int(status, "proxy_pid"), (long long)osh_json_int(status, "workers"),
+		 (long long)osh_json_int(status, "proxy_pid"),
+		 (long long)osh_json_int(status, "workers"),
 		 (long long)osh_json_int(status, "proxy_restarts"));
 	osh_out_field("proxy", WIDTH, text);
 	osh_out_field("state directory", WIDTH, osh_json_text(status, "state_dir"));
@@ -117,5 +119,6 @@ static int run_status(struct osh_cli *cli, const struct osh_command *command, in
 }
 
 const struct osh_command osh_command_status = {
-	"status", "", "Show the agent, the kernel features found and the counters", options, run_status,
+	"status", "",	      "Show the agent, the kernel features found and the counters",
+	options,  run_status,
 };

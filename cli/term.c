@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -27,7 +26,7 @@
 #define BATCH_MAX 20000
 /* An agent that does not answer within this counts as gone: the screen must live. */
 #define ANSWER_MS 2000
-#define HISTORY_BYTES (8u << 20)
+#define HISTORY_BYTES (4u << 20) /* about what the model keeps */
 #define KEY_ESCAPE 27
 #define KEY_DELETE 127
 
@@ -57,14 +56,6 @@ static void catch_signals(void)
 		(void)sigaction(signals[i], &action, NULL);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- The agent -------------------------------------------------------------------------- */
 
 static void on_verdict(void *context, const struct osh_verdict *verdict)
@@ -79,7 +70,7 @@ static void disconnect(struct term *term)
 	osh_feed_close(&term->feed);
 	osh_client_close(&term->client);
 	term->screen.connected = false;
-	term->connect_due_ms = now_ms() + SANDBOXES_MS / 2;
+	term->connect_due_ms = osh_cli_now_ms() + SANDBOXES_MS / 2;
 	term->dirty = true;
 }
 
@@ -89,7 +80,8 @@ static int connect_agent(struct term *term, struct osh_err *err)
 	int r = osh_client_connect(term->cli, &term->client, err);
 
 	if (r == 0)
-		r = osh_feed_open(&term->feed, &term->client, HISTORY_BYTES, 0, on_verdict, term, err);
+		r = osh_feed_open(&term->feed, &term->client, HISTORY_BYTES, 0, on_verdict, term,
+				  err);
 	if (r < 0) {
 		disconnect(term);
 		return r;
@@ -117,8 +109,9 @@ static void refresh_sandboxes(struct term *term)
 	struct osh_wire_reply reply;
 	struct osh_err err;
 
-	term->sandboxes_due_ms = now_ms() + SANDBOXES_MS;
-	if (osh_client_ask(&term->client, "SandboxList", json_object(), NULL, 0, ANSWER_MS, &reply, &err) < 0) {
+	term->sandboxes_due_ms = osh_cli_now_ms() + SANDBOXES_MS;
+	if (osh_client_ask(&term->client, "SandboxList", json_object(), NULL, 0, ANSWER_MS, &reply,
+			   &err) < 0) {
 		osh_wire_reply_done(&reply);
 		disconnect(term);
 		return;
@@ -142,14 +135,14 @@ static void keep_up(struct term *term)
 	struct osh_err err;
 
 	if (!term->screen.connected) {
-		if (now_ms() >= term->connect_due_ms)
+		if (osh_cli_now_ms() >= term->connect_due_ms)
 			(void)connect_agent(term, &err);
 		return;
 	}
 	take_verdicts(term);
 	if (is_agent_gone(term))
 		disconnect(term);
-	else if (now_ms() >= term->sandboxes_due_ms)
+	else if (osh_cli_now_ms() >= term->sandboxes_due_ms)
 		refresh_sandboxes(term);
 }
 
@@ -342,8 +335,9 @@ static int open_screen(SCREEN **ret_screen)
 
 	*ret_screen = newterm(NULL, stdout, stdin);
 	if (!*ret_screen) {
-		osh_cli_error("terminal type '%s' is unknown: set TERM, or use openshell logs NAME --tail",
-			      type_name ? type_name : "");
+		osh_cli_error(
+			"terminal type '%s' is unknown: set TERM, or openshell logs NAME --tail",
+			type_name ? type_name : "");
 		return OSH_EXIT_FAILED;
 	}
 	(void)set_term(*ret_screen);
@@ -408,7 +402,8 @@ static int run_term(struct osh_cli *cli, const struct osh_command *command, int 
 	    !osh_args_none(command, &args, &status))
 		return status;
 	if (!osh_tty_is_interactive()) {
-		osh_cli_error("the dashboard needs a terminal; openshell logs NAME --tail does not");
+		osh_cli_error(
+			"the dashboard needs a terminal; openshell logs NAME --tail does not");
 		return OSH_EXIT_FAILED;
 	}
 	if (osh_term_model_init(&term.screen.model) < 0)

@@ -131,10 +131,12 @@ static void draw_title(const struct osh_term_screen *screen, const struct layout
 	char text[LINE_BYTES], lost[80] = "";
 
 	if (screen->model.lost)
-		snprintf(lost, sizeof(lost), "  %" PRIu64 " verdicts came too fast, see openshell logs",
+		snprintf(lost, sizeof(lost),
+			 "  %" PRIu64 " verdicts came too fast, see openshell logs",
 			 screen->model.lost);
-	snprintf(text, sizeof(text), " openshell  %zu sandbox%s  %s%s", count, count == 1 ? "" : "es",
-		 screen->connected ? "live" : "AGENT GONE, reconnecting", lost);
+	snprintf(text, sizeof(text), " openshell  %zu sandbox%s  %s%s", count,
+		 count == 1 ? "" : "es", screen->connected ? "live" : "AGENT GONE, reconnecting",
+		 lost);
 	put_line(0, layout->columns, A_REVERSE | (screen->connected ? 0 : A_BOLD), text);
 }
 
@@ -151,8 +153,10 @@ static void draw_sandbox(int y, const struct layout *layout, const json_t *sandb
 		 " denied  rev %" PRId64 "  up %s",
 		 is_chosen ? '>' : ' ', name, state, osh_json_int(sandbox, "allowed"),
 		 osh_json_int(sandbox, "audited"), osh_json_int(sandbox, "denied"),
-		 osh_json_int(sandbox, "revision"), osh_out_age(osh_json_int(sandbox, "created"), age));
-	put_line(y, layout->columns, (is_chosen ? A_BOLD : 0) | (is_running ? 0 : COLOR_PAIR(RED)), text);
+		 osh_json_int(sandbox, "revision"),
+		 osh_out_age(osh_json_int(sandbox, "created"), age));
+	put_line(y, layout->columns, (is_chosen ? A_BOLD : 0) | (is_running ? 0 : COLOR_PAIR(RED)),
+		 text);
 }
 
 static size_t chosen_sandbox(const struct osh_term_screen *screen)
@@ -217,8 +221,13 @@ static void describe(const struct osh_verdict *verdict, char *buf, size_t size)
 	else
 		add_plain(buf, size, osh_verdict_engine_name(verdict->engine));
 	add_plain(buf, size, " ");
-	if (is_set(verdict->host))
+	if (is_set(verdict->host)) {
+		bool v6 = strchr(verdict->host, ':') != NULL; /* RFC 3986 3.2.2 */
+
+		add_plain(buf, size, v6 ? "[" : "");
 		add_escaped(buf, size, verdict->host);
+		add_plain(buf, size, v6 ? "]" : "");
+	}
 	if (verdict->dst_port_host)
 		snprintf(port, sizeof(port), ":%u", verdict->dst_port_host);
 	add_plain(buf, size, port);
@@ -243,7 +252,8 @@ static int put_column(int y, int x, int width, int columns, const char *text)
 	return x + width + 1;
 }
 
-static void draw_row(int y, const struct osh_term_screen *screen, const struct layout *layout, size_t row)
+static void draw_row(int y, const struct osh_term_screen *screen, const struct layout *layout,
+		     size_t row)
 {
 	bool is_selected = row == osh_term_model_row(&screen->model);
 	struct osh_verdict verdict;
@@ -268,7 +278,8 @@ static void draw_row(int y, const struct osh_term_screen *screen, const struct l
 	x = put_column(y, x, layout->columns >= 76 ? 17 : 5, layout->columns, text);
 	attrset(is_selected ? A_REVERSE : A_NORMAL);
 	if (layout->columns >= 60 && !screen->model.sandbox[0])
-		x = put_column(y, x, layout->columns >= 100 ? 20 : 12, layout->columns, verdict.sandbox);
+		x = put_column(y, x, layout->columns >= 100 ? 20 : 12, layout->columns,
+			       verdict.sandbox);
 	if (layout->columns >= 100)
 		x = put_column(y, x, 10, layout->columns, base_name(verdict.binary));
 	describe(&verdict, text, sizeof(text));
@@ -292,8 +303,8 @@ static void describe_filters(const struct osh_term_screen *screen, char *buf, si
 		add_escaped(buf, size, model->find);
 		add_plain(buf, size, "\"");
 	}
-	snprintf(place, sizeof(place), " - %zu/%zu%s", model->shown_count ? row + 1 : 0, model->shown_count,
-		 model->follow ? ", newest" : "");
+	snprintf(place, sizeof(place), " - %zu/%zu%s", model->shown_count ? row + 1 : 0,
+		 model->shown_count, model->follow ? ", newest" : "");
 	add_plain(buf, size, place);
 }
 
@@ -322,8 +333,8 @@ struct detail {
 	attr_t decision;
 };
 
-static void detail_line(struct detail *detail, const char *label, const char *value, attr_t attributes,
-			struct osh_term_piece *ret_piece)
+static void detail_line(struct detail *detail, const char *label, const char *value,
+			attr_t attributes, struct osh_term_piece *ret_piece)
 {
 	size_t line = detail->lines++;
 	int x = detail->columns >= 2 * LABEL_COLUMNS ? LABEL_COLUMNS : (int)strlen(label);
@@ -361,7 +372,8 @@ static void detail_field(void *context, const char *name, const char *value)
 }
 
 /* Returns how many lines it would take. */
-static size_t draw_fields(const struct osh_term_screen *screen, int y, int rows, int columns, size_t skip)
+static size_t draw_fields(const struct osh_term_screen *screen, int y, int rows, int columns,
+			  size_t skip)
 {
 	struct detail detail = { .y = y, .rows = rows, .columns = columns, .skip = skip };
 	struct osh_verdict verdict;

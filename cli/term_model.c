@@ -112,7 +112,8 @@ static void filter_again(struct osh_term_model *model)
 	for (uint64_t n = model->first; n < model->end; n++) {
 		const struct osh_term_entry *entry = entry_at(model, n);
 
-		if (osh_verdict_decode(entry->bytes, entry->len, &verdict) == 0 && passes(model, &verdict))
+		if (osh_verdict_decode(entry->bytes, entry->len, &verdict) == 0 &&
+		    passes(model, &verdict))
 			show(model, n);
 	}
 	settle(model);
@@ -221,7 +222,8 @@ size_t osh_term_model_scroll(struct osh_term_model *model, size_t height)
 	return model->top;
 }
 
-int osh_term_model_get(const struct osh_term_model *model, size_t row, struct osh_verdict *ret_verdict)
+int osh_term_model_get(const struct osh_term_model *model, size_t row,
+		       struct osh_verdict *ret_verdict)
 {
 	const struct osh_term_entry *entry;
 

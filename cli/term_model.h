@@ -59,6 +59,7 @@ size_t osh_term_model_row(const struct osh_term_model *model);
 size_t osh_term_model_scroll(struct osh_term_model *model, size_t height);
 /* The verdict in a row of the list; its strings live as long as the entry. Returns
  * 0 or -ENOENT. */
-int osh_term_model_get(const struct osh_term_model *model, size_t row, struct osh_verdict *ret_verdict);
+int osh_term_model_get(const struct osh_term_model *model, size_t row,
+		       struct osh_verdict *ret_verdict);
 
 #endif

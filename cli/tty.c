@@ -14,7 +14,8 @@ void osh_tty_size(uint16_t *ret_rows, uint16_t *ret_columns)
 {
 	struct winsize size = { 0 };
 
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 &&
+	    ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
 		size.ws_row = 0;
 	*ret_rows = size.ws_row ? size.ws_row : 24;
 	*ret_columns = size.ws_col ? size.ws_col : 80;

@@ -27,7 +27,7 @@
 
 #define PIN_DIR "/sys/fs/bpf/openshell"
 
-/* ---- Start, in order --------------------------------------------------------------------- */
+/* ---- Start, in order ---------------------------------------- */
 
 static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 {
@@ -36,7 +36,8 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 
 	if (r < 0)
 		return r;
-	n = snprintf(agent->provider_dir, sizeof(agent->provider_dir), "%s/providers", config->state_dir);
+	n = snprintf(agent->provider_dir, sizeof(agent->provider_dir), "%s/providers",
+		     config->state_dir);
 	if (n < 0 || (size_t)n >= sizeof(agent->provider_dir))
 		return osh_err_sys(err, ENAMETOOLONG, "state_dir");
 	r = osh_host_dir_make(agent->provider_dir, 0700, err);
@@ -119,7 +120,8 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 
 	find_init(init_path);
 	if (access(init_path, X_OK) < 0)
-		return osh_err_sys(err, errno, "cannot run %s: build or install openshell-init", init_path);
+		return osh_err_sys(err, errno, "cannot run %s: build or install openshell-init",
+				   init_path);
 	return osh_sandbox_host_open(&options, &agent->host, err);
 }
 
@@ -193,9 +195,11 @@ static void notify_ready(void)
 	if (path[0] == '@')
 		address.sun_path[0] = '\0';
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address,
-			     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-		osh_warning("cannot tell NOTIFY_SOCKET that the agent is ready: %s", strerror(errno));
+	if (fd < 0 ||
+	    sendto(fd, message, sizeof(message) - 1, MSG_NOSIGNAL, (struct sockaddr *)&address,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+		osh_warning("cannot tell NOTIFY_SOCKET that the agent is ready: %s",
+			    strerror(errno));
 	unsetenv("NOTIFY_SOCKET");
 }
 
@@ -229,7 +233,7 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	return r;
 }
 
-/* ---- Stop -------------------------------------------------------------------------------------- */
+/* ---- Stop ---------------------------------------- */
 
 /* For a start that failed before it knew its sandboxes: none has left a directory. */
 static bool has_none_on_disk(const struct osh_agent *agent)
@@ -291,7 +295,8 @@ int osh_agent_run(const struct osh_config *config, struct osh_err *err)
 	int r = start(&agent, err);
 
 	if (r == 0) {
-		osh_info("serving in %s, %zu sandboxes adopted", config->run_dir, agent.sandbox_count);
+		osh_info("serving in %s, %zu sandboxes adopted", config->run_dir,
+			 agent.sandbox_count);
 		r = osh_loop_run(agent.loop);
 		if (r < 0)
 			osh_err_sys(err, -r, "the event loop failed");

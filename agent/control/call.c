@@ -15,7 +15,7 @@
 
 #define SERVICE_INTERFACE "org.varlink.service"
 
-/* ---- Answering ----------------------------------------------------------------------- */
+/* ---- Answering ---------------------------------------- */
 
 static void release_call(struct osh_call *call)
 {
@@ -52,22 +52,25 @@ static void finish_call(struct osh_call *call)
 
 void osh_call_reply(struct osh_call *call, json_t *parameters, const int *fds, size_t fd_count)
 {
-	send_reply(call, json_pack("{s:o}", "parameters", parameters ? parameters : json_object()), fds,
-		   fd_count);
+	send_reply(call, json_pack("{s:o}", "parameters", parameters ? parameters : json_object()),
+		   fds, fd_count);
 	finish_call(call);
 }
 
-void osh_call_reply_continues(struct osh_call *call, json_t *parameters, const int *fds, size_t fd_count)
+void osh_call_reply_continues(struct osh_call *call, json_t *parameters, const int *fds,
+			      size_t fd_count)
 {
-	send_reply(call, json_pack("{s:o, s:b}", "parameters", parameters ? parameters : json_object(),
-				   "continues", 1),
+	send_reply(call,
+		   json_pack("{s:o, s:b}", "parameters", parameters ? parameters : json_object(),
+			     "continues", 1),
 		   fds, fd_count);
 }
 
 void osh_call_error_object(struct osh_call *call, const char *name, json_t *parameters)
 {
-	send_reply(call, json_pack("{s:s, s:o}", "error", name, "parameters",
-				   parameters ? parameters : json_object()),
+	send_reply(call,
+		   json_pack("{s:s, s:o}", "error", name, "parameters",
+			     parameters ? parameters : json_object()),
 		   NULL, 0);
 	finish_call(call);
 }
@@ -111,7 +114,7 @@ void osh_call_fail(struct osh_call *call, const struct osh_err *err)
 	osh_call_error(call, name, "%s", err->message);
 }
 
-/* ---- Parameters ------------------------------------------------------------------------- */
+/* ---- Parameters ---------------------------------------- */
 
 bool osh_call_unpack_object(struct osh_call *call, const char *format, ...)
 {
@@ -134,7 +137,8 @@ const char **osh_call_strings(struct osh_call *call, const char *name, json_t *a
 	const char **list;
 
 	if ((array && !json_is_array(array)) || count > max) {
-		osh_call_error(call, "Invalid", "%s must be a list of at most %zu strings", name, max);
+		osh_call_error(call, "Invalid", "%s must be a list of at most %zu strings", name,
+			       max);
 		return NULL;
 	}
 	list = calloc(count + 1, sizeof(*list));
@@ -156,22 +160,22 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 	struct osh_agent_sandbox *sandbox = osh_lifecycle_find(call->agent, name);
 
 	if (!sandbox) {
-		osh_call_error(call, "NotFound", "no sandbox named %.64s: 'openshell sandbox list' shows them",
-			       name);
+		osh_call_error(call, "NotFound",
+			       "no sandbox named %.64s: 'openshell sandbox list' shows them", name);
 		return NULL;
 	}
 	if (running && sandbox->state != OSH_AGENT_SANDBOX_RUNNING) {
 		osh_call_error(call, "Failed",
-			       sandbox->state == OSH_AGENT_SANDBOX_DEAD ?
-				       "sandbox %s is dead: delete it and create another" :
-				       "sandbox %s is still being created",
+			       sandbox->state == OSH_AGENT_SANDBOX_DEAD
+				       ? "sandbox %s is dead: delete it and create another"
+				       : "sandbox %s is still being created",
 			       name);
 		return NULL;
 	}
 	return sandbox;
 }
 
-/* ---- Policy texts ----------------------------------------------------------------------- */
+/* ---- Policy texts ---------------------------------------- */
 
 static json_t *diagnostic_json(const struct osh_diag *diag)
 {
@@ -221,8 +225,10 @@ static bool is_whole(struct osh_call *call, struct osh_str text, const char *sha
 		return false;
 	}
 	if (strcmp(digest, sha256) != 0) {
-		osh_call_error(call, "Invalid",
-			       "the policy that arrived is not the one that was sent: its SHA-256 is %s", digest);
+		osh_call_error(
+			call, "Invalid",
+			"the policy that arrived is not the one that was sent: its SHA-256 is %s",
+			digest);
 		return false;
 	}
 	return true;
@@ -249,7 +255,7 @@ bool osh_call_policy(struct osh_call *call, const char *text, size_t len, const 
 	return true;
 }
 
-/* ---- Dispatch ------------------------------------------------------------------------------ */
+/* ---- Dispatch ---------------------------------------- */
 
 static const struct osh_method *find_in(const struct osh_method *table, const char *name)
 {
@@ -265,6 +271,7 @@ static const struct osh_method *find_method(const char *interface, const char *n
 	static const struct osh_method *const tables[] = {
 		osh_status_methods, osh_sandbox_methods,  osh_exec_methods,
 		osh_policy_methods, osh_provider_methods, osh_verdict_methods,
+		osh_revision_methods,
 	};
 	const struct osh_method *method = NULL;
 
@@ -284,7 +291,8 @@ static void dispatch(struct osh_call *call)
 	if (dot)
 		(void)osh_str_copy(osh_str_n(call->method, (size_t)(dot - call->method)), interface,
 				   sizeof(interface));
-	if (strcmp(interface, OSH_WIRE_INTERFACE) != 0 && strcmp(interface, SERVICE_INTERFACE) != 0) {
+	if (strcmp(interface, OSH_WIRE_INTERFACE) != 0 &&
+	    strcmp(interface, SERVICE_INTERFACE) != 0) {
 		osh_call_error_object(call, SERVICE_INTERFACE ".InterfaceNotFound",
 				      json_pack("{s:s}", "interface", interface));
 		return;

@@ -18,14 +18,16 @@ void osh_config_init(struct osh_config *config)
 	snprintf(config->run_dir, sizeof(config->run_dir), "/run/openshell");
 }
 
-/* ---- One value -------------------------------------------------------------------- */
+/* ---- One value ---------------------------------------- */
 
-static int set_path(char *path, size_t size, const char *key, const char *value, struct osh_err *err)
+static int set_path(char *path, size_t size, const char *key, const char *value,
+		    struct osh_err *err)
 {
 	size_t len = strlen(value);
 
 	if (value[0] != '/')
-		return osh_err_set(err, EINVAL, "%s must be an absolute path, not \"%.128s\"", key, value);
+		return osh_err_set(err, EINVAL, "%s must be an absolute path, not \"%.128s\"", key,
+				   value);
 	if (len >= size)
 		return osh_err_set(err, EINVAL, "%s is longer than %zu bytes", key, size - 1);
 	while (len > 1 && value[len - 1] == '/')
@@ -73,8 +75,9 @@ static int add_server(struct osh_config *config, const char *value, struct osh_e
 	if (at == OSH_DNS_SERVERS_MAX)
 		return osh_err_set(err, EINVAL, "dns_servers: at most %d", OSH_DNS_SERVERS_MAX);
 	if (strlen(value) >= sizeof(config->dns_servers[0]) || !is_server(value))
-		return osh_err_set(err, EINVAL,
-				   "dns_servers: \"%.128s\" is not an address, with or without a port", value);
+		return osh_err_set(
+			err, EINVAL,
+			"dns_servers: \"%.128s\" is not an address, with or without a port", value);
 	snprintf(config->dns_servers[at], sizeof(config->dns_servers[at]), "%s", value);
 	config->dns_server_count++;
 	return 0;
@@ -84,8 +87,10 @@ static int set_workers(struct osh_config *config, const char *value, struct osh_
 {
 	uint64_t workers;
 
-	if (osh_str_parse_u64(osh_str(value), UINT32_MAX, &workers) < 0 || workers > OSH_CONFIG_WORKERS_MAX)
-		return osh_err_set(err, EINVAL, "workers must be 0 (one per processor) to %d, not \"%.64s\"",
+	if (osh_str_parse_u64(osh_str(value), UINT32_MAX, &workers) < 0 ||
+	    workers > OSH_CONFIG_WORKERS_MAX)
+		return osh_err_set(err, EINVAL,
+				   "workers must be 0 (one per processor) to %d, not \"%.64s\"",
 				   OSH_CONFIG_WORKERS_MAX, value);
 	config->workers = (unsigned)workers;
 	return 0;
@@ -94,12 +99,14 @@ static int set_workers(struct osh_config *config, const char *value, struct osh_
 static int set_log_level(struct osh_config *config, const char *value, struct osh_err *err)
 {
 	if (osh_log_level_parse(value, &config->log_level) < 0)
-		return osh_err_set(err, EINVAL, "log_level must be error, warning, info or debug, not \"%.64s\"",
+		return osh_err_set(err, EINVAL,
+				   "log_level must be error, warning, info or debug, not \"%.64s\"",
 				   value);
 	return 0;
 }
 
-int osh_config_set(struct osh_config *config, const char *key, const char *value, struct osh_err *err)
+int osh_config_set(struct osh_config *config, const char *key, const char *value,
+		   struct osh_err *err)
 {
 	if (strcmp(key, "state_dir") == 0)
 		return set_path(config->state_dir, sizeof(config->state_dir), key, value, err);
@@ -116,7 +123,7 @@ int osh_config_set(struct osh_config *config, const char *key, const char *value
 	return osh_err_set(err, EINVAL, "unknown key \"%.64s\" (known: " KNOWN_KEYS ")", key);
 }
 
-/* ---- The file ------------------------------------------------------------------------ */
+/* ---- The file ---------------------------------------- */
 
 struct reading {
 	struct osh_config *config;
@@ -128,7 +135,8 @@ struct reading {
 /* Put the place in front of err's message. */
 static int fail_at(struct reading *reading, yaml_mark_t mark)
 {
-	return osh_err_wrap(reading->err, "%.200s:%zu:%zu", reading->name, mark.line + 1, mark.column + 1);
+	return osh_err_wrap(reading->err, "%.200s:%zu:%zu", reading->name, mark.line + 1,
+			    mark.column + 1);
 }
 
 /* The text of a scalar, or NULL: no scalar, or with a NUL inside. */
@@ -159,9 +167,10 @@ static int apply_servers(struct reading *reading, const char *key, const yaml_no
 		return fail_at(reading, node->start_mark);
 	}
 	reading->config->dns_server_count = 0;
-	for (yaml_node_item_t *item = node->data.sequence.items.start; item < node->data.sequence.items.top;
-	     item++) {
-		int r = apply_scalar(reading, key, yaml_document_get_node(reading->document, *item));
+	for (yaml_node_item_t *item = node->data.sequence.items.start;
+	     item < node->data.sequence.items.top; item++) {
+		int r = apply_scalar(reading, key,
+				     yaml_document_get_node(reading->document, *item));
 
 		if (r < 0)
 			return r;
@@ -169,7 +178,8 @@ static int apply_servers(struct reading *reading, const char *key, const yaml_no
 	return 0;
 }
 
-static bool is_repeated(struct reading *reading, const yaml_node_t *map, const yaml_node_pair_t *pair)
+static bool is_repeated(struct reading *reading, const yaml_node_t *map,
+			const yaml_node_pair_t *pair)
 {
 	const char *key = scalar_text(yaml_document_get_node(reading->document, pair->key));
 
@@ -189,7 +199,8 @@ static int apply_pair(struct reading *reading, const yaml_node_t *map, const yam
 	const char *key = scalar_text(key_node);
 
 	if (!key || is_repeated(reading, map, pair)) {
-		osh_err_set(reading->err, EINVAL, key ? "key \"%.64s\" is repeated" : "not a key", key);
+		osh_err_set(reading->err, EINVAL, key ? "key \"%.64s\" is repeated" : "not a key",
+			    key);
 		return fail_at(reading, key_node->start_mark);
 	}
 	if (strcmp(key, "dns_servers") == 0)
@@ -207,8 +218,8 @@ static int apply_document(struct reading *reading)
 		osh_err_set(reading->err, EINVAL, "expected \"key: value\" lines (" KNOWN_KEYS ")");
 		return fail_at(reading, root->start_mark);
 	}
-	for (yaml_node_pair_t *pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top;
-	     pair++) {
+	for (yaml_node_pair_t *pair = root->data.mapping.pairs.start;
+	     pair < root->data.mapping.pairs.top; pair++) {
 		int r = apply_pair(reading, root, pair);
 
 		if (r < 0)

@@ -29,13 +29,15 @@ void osh_config_init(struct osh_config *config);
 
 /* Set one value by its key in the file. Returns 0 or -EINVAL (unknown key, or a
  * value that cannot be) with a message without a place. */
-int osh_config_set(struct osh_config *config, const char *key, const char *value, struct osh_err *err);
+int osh_config_set(struct osh_config *config, const char *key, const char *value,
+		   struct osh_err *err);
 
 /* Apply a file's text; `name` is shown in errors ("name:line:column: ..."). On
  * failure *config may be changed in part. Returns 0, -EINVAL or -ENOMEM. */
 int osh_config_parse(struct osh_config *config, struct osh_str text, const char *name,
 		     struct osh_err *err);
 /* Read and apply a file. With `optional` an absent file is no error. */
-int osh_config_load(struct osh_config *config, const char *path, bool optional, struct osh_err *err);
+int osh_config_load(struct osh_config *config, const char *path, bool optional,
+		    struct osh_err *err);
 
 #endif

@@ -43,7 +43,7 @@ int osh_environment_add(struct osh_environment *environment, const char *key, co
 	return 0;
 }
 
-/* ---- Placeholders ----------------------------------------------------------------------- */
+/* ---- Placeholders ---------------------------------------- */
 
 static bool is_listed(const struct osh_credentials *credentials, const char *provider)
 {
@@ -54,24 +54,26 @@ static bool is_listed(const struct osh_credentials *credentials, const char *pro
 	return false;
 }
 
-static int load_provider(struct osh_agent *agent, const char *name, struct osh_provider *ret_provider,
-			 struct osh_err *err)
+static int load_provider(struct osh_agent *agent, const char *name,
+			 struct osh_provider *ret_provider, struct osh_err *err)
 {
 	int r;
 
 	/* Before a path is built from it. */
 	if (!osh_sandbox_name_is_valid(name))
-		return osh_err_set(err, EINVAL, "\"%.64s\" is not a provider's name ([a-z0-9][a-z0-9-]*)", name);
+		return osh_err_set(err, EINVAL,
+				   "\"%.64s\" is not a provider's name ([a-z0-9][a-z0-9-]*)", name);
 	r = osh_provider_load(agent->provider_dir, name, ret_provider, err);
 	if (r == -ENOENT)
-		return osh_err_set(err, ENOENT,
-				   "no provider %s: make it with 'openshell provider create --name %s'", name,
-				   name);
+		return osh_err_set(
+			err, ENOENT,
+			"no provider %s: make it with 'openshell provider create --name %s'", name,
+			name);
 	return r;
 }
 
-static int add_credential(struct osh_agent *agent, const char *name, struct osh_credentials *credentials,
-			  struct osh_err *err)
+static int add_credential(struct osh_agent *agent, const char *name,
+			  struct osh_credentials *credentials, struct osh_err *err)
 {
 	struct osh_credential *credential = &credentials->items[credentials->count];
 	struct osh_provider provider = { 0 };
@@ -80,7 +82,8 @@ static int add_credential(struct osh_agent *agent, const char *name, struct osh_
 	if (is_listed(credentials, name))
 		return osh_err_set(err, EINVAL, "provider %.64s is named twice", name);
 	if (credentials->count == OSH_CREDENTIALS_MAX)
-		return osh_err_set(err, E2BIG, "at most %d providers per sandbox", OSH_CREDENTIALS_MAX);
+		return osh_err_set(err, E2BIG, "at most %d providers per sandbox",
+				   OSH_CREDENTIALS_MAX);
 	r = load_provider(agent, name, &provider, err);
 	if (r < 0)
 		return r;
@@ -109,7 +112,7 @@ int osh_credentials_new(struct osh_agent *agent, const char *const *providers,
 	return 0;
 }
 
-/* ---- Inside -------------------------------------------------------------------------------- */
+/* ---- Inside ---------------------------------------- */
 
 struct gathering {
 	struct osh_environment *environment;
@@ -137,8 +140,8 @@ int osh_credentials_environment(struct osh_agent *agent, const struct osh_creden
 
 		if (r < 0)
 			return r;
-		osh_provider_environment(provider.type, credentials->items[i].placeholder, &git_configs,
-					 gather, &gathering);
+		osh_provider_environment(provider.type, credentials->items[i].placeholder,
+					 &git_configs, gather, &gathering);
 		osh_provider_done(&provider);
 	}
 	snprintf(number, sizeof(number), "%u", git_configs);
@@ -149,7 +152,7 @@ int osh_credentials_environment(struct osh_agent *agent, const struct osh_creden
 	return 0;
 }
 
-/* ---- The proxy -------------------------------------------------------------------------------- */
+/* ---- The proxy ---------------------------------------- */
 
 static int add_to_vault(struct osh_agent_sandbox *sandbox, const struct osh_credential *credential,
 			struct osh_vault *vault)
@@ -159,8 +162,8 @@ static int add_to_vault(struct osh_agent_sandbox *sandbox, const struct osh_cred
 	int r = load_provider(sandbox->agent, credential->provider, &provider, &err);
 
 	if (r < 0) {
-		osh_warning("%s: without the credentials of %s: %s", sandbox->name, credential->provider,
-			    err.message);
+		osh_warning("%s: without the credentials of %s: %s", sandbox->name,
+			    credential->provider, err.message);
 		return 0;
 	}
 	r = osh_vault_add(vault, credential->provider, credential->placeholder, &provider.secret,

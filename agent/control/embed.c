@@ -2,13 +2,13 @@
 
 /* .incbin takes the files as they are, relative to the top of the project, where make
  * runs; the Makefile names them as this object's dependencies. */
-#define EMBED(symbol, path)                                  \
-	__asm__(".pushsection .rodata\n"                     \
-		".global " #symbol "\n" #symbol ":\n"        \
-		".incbin \"" path "\"\n"                     \
+#define EMBED(symbol, path) \
+	__asm__(".pushsection .rodata\n" \
+		".global " #symbol "\n" #symbol ":\n" \
+		".incbin \"" path "\"\n" \
 		".global " #symbol "_end\n" #symbol "_end:\n" \
-		".byte 0\n"                                  \
-		".popsection\n");                            \
+		".byte 0\n" \
+		".popsection\n"); \
 	extern const char symbol[] __attribute__((visibility("hidden"))); \
 	extern const char symbol##_end[] __attribute__((visibility("hidden")))
 
@@ -22,5 +22,6 @@ const char *osh_embed_interface(void)
 
 struct osh_str osh_embed_default_policy(void)
 {
-	return osh_str_n(osh_embedded_policy, (size_t)(osh_embedded_policy_end - osh_embedded_policy));
+	return osh_str_n(osh_embedded_policy,
+			 (size_t)(osh_embedded_policy_end - osh_embedded_policy));
 }

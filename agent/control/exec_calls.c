@@ -59,7 +59,8 @@ static void on_started(void *context, const struct osh_err *err, pid_t pid, int 
 		return;
 	}
 	session->is_started = true;
-	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), &pty_fd, pty_fd >= 0);
+	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), &pty_fd,
+				 pty_fd >= 0);
 	osh_close(pty_fd);
 }
 
@@ -105,9 +106,9 @@ static void start(struct osh_call *call, struct osh_agent_sandbox *sandbox,
 		  const struct osh_sandbox_command *command)
 {
 	struct osh_session *session = calloc(1, sizeof(*session));
-	struct osh_sandbox_command_events events = {
-		.on_started = on_started, .on_exit = on_exit_status, .context = session
-	};
+	struct osh_sandbox_command_events events = { .on_started = on_started,
+						     .on_exit = on_exit_status,
+						     .context = session };
 	struct osh_err err = { 0 };
 
 	if (!session) {
@@ -134,8 +135,8 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 		return false;
 	}
 	if (call->fd_count != wanted) {
-		osh_call_error(call, "Invalid", "SandboxExec takes %zu descriptors here, not %zu", wanted,
-			       call->fd_count);
+		osh_call_error(call, "Invalid", "SandboxExec takes %zu descriptors here, not %zu",
+			       wanted, call->fd_count);
 		return false;
 	}
 	if (rows < 0 || rows > UINT16_MAX || columns < 0 || columns > UINT16_MAX) {
@@ -160,9 +161,9 @@ static void exec_in_sandbox(struct osh_call *call)
 	const char *name;
 	int tty;
 
-	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I", "name", &name, "argv", &argv_json,
-			     "env", &env_json, "cwd", &command.cwd, "tty", &tty, "rows", &rows, "columns",
-			     &columns))
+	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I", "name", &name, "argv",
+			     &argv_json, "env", &env_json, "cwd", &command.cwd, "tty", &tty, "rows",
+			     &rows, "columns", &columns))
 		return;
 	sandbox = osh_call_sandbox(call, name, true);
 	if (!sandbox)

@@ -46,7 +46,8 @@ static int check_dir(const char *path, struct osh_err *err)
 		return osh_err_set(err, ENOTDIR, "%s is not a directory", path);
 	if (st.st_uid != geteuid() || (st.st_mode & (S_IWGRP | S_IWOTH)))
 		return osh_err_set(err, EPERM,
-				   "%s belongs to or can be written by others: chown it to root, chmod go-w it",
+				   "%s belongs to or can be written by others: chown it to root, "
+				   "chmod go-w it",
 				   path);
 	return 0;
 }
@@ -64,7 +65,7 @@ int osh_host_dir_make(const char *path, mode_t mode, struct osh_err *err)
 	return check_dir(path, err);
 }
 
-/* ---- The lock -------------------------------------------------------------------------- */
+/* ---- The lock ---------------------------------------- */
 
 static int say_busy(int fd, const char *dir, struct osh_err *err)
 {
@@ -72,9 +73,10 @@ static int say_busy(int fd, const char *dir, struct osh_err *err)
 	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
 
 	pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
-	return osh_err_set(err, EBUSY,
-			   "another openshelld (pid %s) works in %s: stop it, or choose other directories", pid,
-			   dir);
+	return osh_err_set(
+		err, EBUSY,
+		"another openshelld (pid %s) works in %s: stop it, or choose other directories",
+		pid, dir);
 }
 
 /* An owner that stops removes the file: what we locked may not be what is there now. */
@@ -82,8 +84,8 @@ static bool is_the_file(int fd, const char *path)
 {
 	struct stat opened, present;
 
-	return fstat(fd, &opened) == 0 && stat(path, &present) == 0 && opened.st_dev == present.st_dev &&
-	       opened.st_ino == present.st_ino;
+	return fstat(fd, &opened) == 0 && stat(path, &present) == 0 &&
+	       opened.st_dev == present.st_dev && opened.st_ino == present.st_ino;
 }
 
 static int write_pid(int fd)
@@ -109,8 +111,9 @@ int osh_host_dir_lock(const char *dir, struct osh_err *err)
 		if (fd < 0)
 			return osh_err_sys(err, errno, "cannot open %s", path);
 		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-			return errno == EWOULDBLOCK ? say_busy(fd, dir, err) :
-						      osh_err_sys(err, errno, "cannot lock %s", path);
+			return errno == EWOULDBLOCK
+				       ? say_busy(fd, dir, err)
+				       : osh_err_sys(err, errno, "cannot lock %s", path);
 		if (!is_the_file(fd, path))
 			continue;
 		n = write_pid(fd);

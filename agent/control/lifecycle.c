@@ -26,7 +26,7 @@
 
 static void run_later(struct osh_deferred *deferred);
 
-/* ---- Finding -------------------------------------------------------------------------- */
+/* ---- Finding ---------------------------------------- */
 
 struct osh_agent_sandbox *osh_lifecycle_find_id(const struct osh_agent *agent, uint64_t id)
 {
@@ -65,20 +65,22 @@ json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 	};
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
 
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:I, s:I, s:I}", "name",
-			 sandbox->name, "state", states[sandbox->state], "created",
-			 (json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
-			 "uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
-			 (json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,
-			 "providers", provider_names(sandbox), "revision",
-			 (json_int_t)sandbox->revisions.current, "policy_hash",
-			 revision ? revision->sha256 : "", "allowed", (json_int_t)sandbox->allowed,
-			 "audited", (json_int_t)sandbox->audited, "denied", (json_int_t)sandbox->denied);
+	return json_pack(
+		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:I, s:I, s:I}", "name",
+		sandbox->name, "state", states[sandbox->state], "created",
+		(json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
+		"uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
+		(json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,
+		"providers", provider_names(sandbox), "revision",
+		(json_int_t)sandbox->revisions.current, "policy_hash",
+		revision ? revision->sha256 : "", "allowed", (json_int_t)sandbox->allowed,
+		"audited", (json_int_t)sandbox->audited, "denied", (json_int_t)sandbox->denied);
 }
 
-/* ---- Pieces of a sandbox ------------------------------------------------------------------ */
+/* ---- Pieces of a sandbox ---------------------------------------- */
 
-static struct osh_agent_sandbox *enlist(struct osh_agent *agent, struct osh_sandbox_instance *instance)
+static struct osh_agent_sandbox *enlist(struct osh_agent *agent,
+					struct osh_sandbox_instance *instance)
 {
 	struct osh_agent_sandbox *sandbox = calloc(1, sizeof(*sandbox));
 
@@ -116,8 +118,8 @@ static void close_sockets(struct osh_sandbox_sockets *sockets)
 
 /* The proxy gets the sandbox's listeners, its CA and its secrets. Without a policy it
  * refuses everything. */
-static int enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem, const char *ca_key_pem,
-		       struct osh_err *err)
+static int enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,
+		       const char *ca_key_pem, struct osh_err *err)
 {
 	struct osh_supervised_sandbox supervised = {
 		.id = sandbox->id,
@@ -183,7 +185,7 @@ static int unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	return r;
 }
 
-/* ---- Creating ------------------------------------------------------------------------------- */
+/* ---- Creating ---------------------------------------- */
 
 static void finish_creation(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 {
@@ -231,7 +233,8 @@ static void on_death(void *context, struct osh_sandbox_instance *instance)
 	osh_loop_defer(sandbox->agent->loop, &sandbox->later);
 }
 
-static int make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key, struct osh_err *err)
+static int make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
+		   struct osh_err *err)
 {
 	int r = osh_ca_new(sandbox->name, ret_cert, ret_key);
 
@@ -267,7 +270,8 @@ static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *
 		.keep = creation->keep,
 		.providers = providers,
 	};
-	int r = osh_credentials_environment(sandbox->agent, &sandbox->credentials, &environment, err);
+	int r = osh_credentials_environment(sandbox->agent, &sandbox->credentials, &environment,
+					    err);
 
 	list_providers(&sandbox->credentials, providers);
 	for (const char *const *item = creation->env; r == 0 && item && *item; item++) {
@@ -332,15 +336,18 @@ static int choose_name(struct osh_agent *agent, const char *wanted, char name[st
 {
 	if (!wanted) {
 		if (osh_name_make(is_taken, agent, name) < 0)
-			return osh_err_set(err, EEXIST, "no free name was found: give one with --name");
+			return osh_err_set(err, EEXIST,
+					   "no free name was found: give one with --name");
 		return 0;
 	}
 	if (!osh_sandbox_name_is_valid(wanted))
-		return osh_err_set(err, EINVAL,
-				   "\"%.64s\" is not a sandbox's name: use [a-z0-9][a-z0-9-]*, at most 63",
-				   wanted);
+		return osh_err_set(
+			err, EINVAL,
+			"\"%.64s\" is not a sandbox's name: use [a-z0-9][a-z0-9-]*, at most 63",
+			wanted);
 	if (is_taken(agent, wanted))
-		return osh_err_set(err, EEXIST, "a sandbox named %s exists: delete it or choose another name",
+		return osh_err_set(err, EEXIST,
+				   "a sandbox named %s exists: delete it or choose another name",
 				   wanted);
 	snprintf(name, OSH_NAME_MAX, "%s", wanted);
 	return 0;
@@ -375,7 +382,8 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 	if (r < 0)
 		return r;
 	if (agent->sandbox_count >= OSH_SANDBOXES_MAX)
-		return osh_err_set(err, ENOSPC, "%d sandboxes exist already: delete one", OSH_SANDBOXES_MAX);
+		return osh_err_set(err, ENOSPC, "%d sandboxes exist already: delete one",
+				   OSH_SANDBOXES_MAX);
 	r = osh_credentials_new(agent, creation->providers, &credentials, err);
 	if (r == 0)
 		r = begin(agent, name, &sandbox, err);
@@ -409,7 +417,7 @@ void osh_lifecycle_abandon(struct osh_agent *agent, void *context)
 	}
 }
 
-/* ---- Ending ------------------------------------------------------------------------------------ */
+/* ---- Ending ---------------------------------------- */
 
 int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
@@ -470,7 +478,8 @@ static void bury(struct osh_agent_sandbox *sandbox)
 
 static void run_later(struct osh_deferred *deferred)
 {
-	struct osh_agent_sandbox *sandbox = osh_container_of(deferred, struct osh_agent_sandbox, later);
+	struct osh_agent_sandbox *sandbox =
+		osh_container_of(deferred, struct osh_agent_sandbox, later);
 
 	if (!sandbox->instance)
 		free(sandbox);
@@ -478,7 +487,7 @@ static void run_later(struct osh_deferred *deferred)
 		bury(sandbox);
 }
 
-/* ---- Adopting ---------------------------------------------------------------------------------- */
+/* ---- Adopting ---------------------------------------- */
 
 static int adopt_into_proxy(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
@@ -495,7 +504,8 @@ static int adopt_into_proxy(struct osh_agent_sandbox *sandbox, struct osh_err *e
 /* Fenced: it runs on, and everything it tries to reach is refused. */
 static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 {
-	osh_error("%s: adopted, but everything it tries is refused: %s", sandbox->name, err->message);
+	osh_error("%s: adopted, but everything it tries is refused: %s", sandbox->name,
+		  err->message);
 	osh_recorder_event(sandbox->agent->recorder, sandbox,
 			   "sandbox adopted, everything it tries is refused: %s", err->message);
 }

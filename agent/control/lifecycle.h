@@ -35,7 +35,8 @@ enum osh_agent_sandbox_state {
 
 /* The outcome of a creation. `err` NULL: it runs. Else everything was undone and
  * `sandbox` is about to go. */
-typedef void osh_created_fn(void *context, struct osh_agent_sandbox *sandbox, const struct osh_err *err);
+typedef void osh_created_fn(void *context, struct osh_agent_sandbox *sandbox,
+			    const struct osh_err *err);
 
 struct osh_agent_sandbox {
 	UT_hash_handle hh; /* by id, in order of creation */

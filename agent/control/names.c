@@ -10,19 +10,21 @@
 #define TRIES 64
 
 static const char *const manners[] = {
-	"agile", "amber", "bold",  "brave", "brisk", "calm",  "clear", "cool",	"crisp", "deft",  "eager",
-	"early", "fair",  "fine",  "fleet", "fresh", "frank", "glad",  "grand", "happy", "hardy", "honest",
-	"jolly", "keen",  "kind",  "light", "lively", "loyal", "lucid", "merry", "mild", "neat",  "noble",
-	"plain", "proud", "quick", "quiet", "rapid", "ready", "sharp", "silent", "sober", "solid", "spry",
-	"stout", "sunny", "swift", "tidy",  "vivid", "warm",  "wise",  "witty",
+	"agile", "amber", "bold",  "brave",  "brisk",  "calm",	"clear", "cool",  "crisp",
+	"deft",	 "eager", "early", "fair",   "fine",   "fleet", "fresh", "frank", "glad",
+	"grand", "happy", "hardy", "honest", "jolly",  "keen",	"kind",	 "light", "lively",
+	"loyal", "lucid", "merry", "mild",   "neat",   "noble", "plain", "proud", "quick",
+	"quiet", "rapid", "ready", "sharp",  "silent", "sober", "solid", "spry",  "stout",
+	"sunny", "swift", "tidy",  "vivid",  "warm",   "wise",	"witty",
 };
 
 static const char *const animals[] = {
-	"badger", "beaver", "bison", "crane",  "deer",	 "dove",   "eagle",  "egret", "falcon", "finch", "fox",
-	"gecko",  "goat",   "goose", "hare",   "hawk",	 "heron",  "ibex",   "jay",   "koala",	"lark",	 "lemur",
-	"lion",	  "llama",  "lynx",  "magpie", "marten", "mole",   "moose",  "newt",  "orca",	"otter", "owl",
-	"panda",  "plover", "puma",  "quail",  "raven",	 "robin",  "salmon", "seal",  "sparrow", "stork", "swan",
-	"tapir",  "tern",   "toad",  "trout",  "turtle", "walrus", "whale",  "wren",
+	"badger", "beaver", "bison", "crane",  "deer",	 "dove",    "eagle", "egret",  "falcon",
+	"finch",  "fox",    "gecko", "goat",   "goose",	 "hare",    "hawk",  "heron",  "ibex",
+	"jay",	  "koala",  "lark",  "lemur",  "lion",	 "llama",   "lynx",  "magpie", "marten",
+	"mole",	  "moose",  "newt",  "orca",   "otter",	 "owl",	    "panda", "plover", "puma",
+	"quail",  "raven",  "robin", "salmon", "seal",	 "sparrow", "stork", "swan",   "tapir",
+	"tern",	  "toad",   "trout", "turtle", "walrus", "whale",   "wren",
 };
 
 /* Which name matters to nobody, so a short read of randomness is no failure. */
@@ -46,7 +48,8 @@ int osh_name_make(bool (*is_taken)(void *context, const char *name), void *conte
 		if (i < TRIES / 2)
 			snprintf(ret_name, OSH_NAME_MAX, "%s-%s", manner, animal);
 		else
-			snprintf(ret_name, OSH_NAME_MAX, "%s-%s-%u", manner, animal, number % 100000);
+			snprintf(ret_name, OSH_NAME_MAX, "%s-%s-%u", manner, animal,
+				 number % 100000);
 		if (!is_taken(context, ret_name))
 			return 0;
 	}

@@ -104,7 +104,8 @@ static bool is_still_alive(int sock)
 	return alive;
 }
 
-int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer, struct osh_err *err)
+int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer,
+		   struct osh_err *err)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);

@@ -14,6 +14,7 @@ struct osh_peer {
 /* Identify the peer of a connected Unix socket and refuse one that lives in a sandbox:
  * below `sandbox_cgroup` (absolute path on cgroup2), or with a sandbox's uid. What cannot
  * be told is refused. Returns 0 or -EPERM with a reason. */
-int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer, struct osh_err *err);
+int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer,
+		   struct osh_err *err);
 
 #endif

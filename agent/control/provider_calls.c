@@ -19,7 +19,7 @@
 #define SECRET_PATIENCE_MS 10000
 #define PROVIDERS_MAX 256
 
-/* ---- What is stored --------------------------------------------------------------------- */
+/* ---- What is stored ---------------------------------------- */
 
 struct lookup {
 	const char *name;
@@ -50,11 +50,13 @@ static bool is_free(struct osh_call *call, const char *name)
 	}
 	if (lookup.found) {
 		osh_call_error(call, "Exists",
-			       "a provider named %s exists: delete it or choose another name", name);
+			       "a provider named %s exists: delete it or choose another name",
+			       name);
 		return false;
 	}
 	if (lookup.count >= PROVIDERS_MAX) {
-		osh_call_error(call, "Failed", "%d providers exist already: delete one", PROVIDERS_MAX);
+		osh_call_error(call, "Failed", "%d providers exist already: delete one",
+			       PROVIDERS_MAX);
 		return false;
 	}
 	return true;
@@ -65,12 +67,13 @@ static bool is_name(struct osh_call *call, const char *name)
 {
 	if (osh_sandbox_name_is_valid(name))
 		return true;
-	osh_call_error(call, "Invalid", "\"%.64s\" is not a provider's name: use [a-z0-9][a-z0-9-]*, at most 63",
+	osh_call_error(call, "Invalid",
+		       "\"%.64s\" is not a provider's name: use [a-z0-9][a-z0-9-]*, at most 63",
 		       name);
 	return false;
 }
 
-/* ---- ProviderCreate ----------------------------------------------------------------------- */
+/* ---- ProviderCreate ---------------------------------------- */
 
 /* A secret on its way in: its writer may be slow, so the loop waits for it. */
 struct intake {
@@ -139,7 +142,8 @@ static void read_secret(struct intake *intake)
 	ssize_t n;
 
 	do {
-		n = read(intake->io.fd, intake->bytes + intake->len, sizeof(intake->bytes) - intake->len);
+		n = read(intake->io.fd, intake->bytes + intake->len,
+			 sizeof(intake->bytes) - intake->len);
 		if (n > 0)
 			intake->len += (size_t)n;
 		if (intake->len > SECRET_BYTES_MAX) {
@@ -235,13 +239,14 @@ static void create_provider(struct osh_call *call)
 	take_secret(call, type);
 }
 
-/* ---- The others -------------------------------------------------------------------------- */
+/* ---- The others ---------------------------------------- */
 
 static json_t *variables_json(const struct osh_provider_type *type)
 {
 	json_t *list = json_array();
 
-	for (const char *const *variable = type ? type->variables : NULL; variable && *variable; variable++)
+	for (const char *const *variable = type ? type->variables : NULL; variable && *variable;
+	     variable++)
 		json_array_append_new(list, json_string(*variable));
 	return list;
 }
@@ -295,8 +300,8 @@ static void delete_provider(struct osh_call *call)
 		return;
 	r = osh_provider_delete(call->agent->provider_dir, name, &err);
 	if (r == -ENOENT) {
-		osh_call_error(call, "NotFound", "no provider named %s: 'openshell provider list' shows them",
-			       name);
+		osh_call_error(call, "NotFound",
+			       "no provider named %s: 'openshell provider list' shows them", name);
 		return;
 	}
 	if (r < 0) {

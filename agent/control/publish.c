@@ -50,8 +50,8 @@ static void on_done(void *context, int result)
 	if (result == 0) {
 		osh_revisions_loaded(&sandbox->revisions, publication->revision);
 		if (!publication->is_adopted)
-			osh_recorder_event(sandbox->agent->recorder, sandbox, "policy revision %u in force",
-					   publication->revision);
+			osh_recorder_event(sandbox->agent->recorder, sandbox,
+					   "policy revision %u in force", publication->revision);
 	}
 	LL_DELETE(sandbox->publications, publication);
 	answer(publication, result);
@@ -80,7 +80,8 @@ static int compile(struct osh_agent_sandbox *sandbox, const struct osh_policy_do
 	int r = osh_policy_compile(policy, &options, ret_image, ret_len);
 
 	if (r == -E2BIG)
-		return osh_err_set(err, E2BIG, "the policy is too large to be compiled: name fewer endpoints");
+		return osh_err_set(err, E2BIG,
+				   "the policy is too large to be compiled: name fewer endpoints");
 	return r < 0 ? osh_err_sys(err, -r, "cannot compile the policy") : 0;
 }
 
@@ -95,9 +96,10 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 	int r = osh_kernel_generation_bump(agent->kernel, sandbox->id, &generation);
 
 	if (r < 0)
-		return osh_err_sys(err, -r, "the kernel half does not take the policy of %s", sandbox->name);
-	return osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len, on_done,
-					 publication, err);
+		return osh_err_sys(err, -r, "the kernel half does not take the policy of %s",
+				   sandbox->name);
+	return osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len,
+					 on_done, publication, err);
 }
 
 static struct osh_publication *new_publication(struct osh_agent_sandbox *sandbox, uint32_t revision)
@@ -153,12 +155,13 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 	if (r < 0)
 		return r;
 	publication = new_publication(sandbox, revision);
-	r = publication ? publish(publication, image, len, timeout_ms, err) :
-			  osh_err_sys(err, ENOMEM, "cannot publish the policy");
+	r = publication ? publish(publication, image, len, timeout_ms, err)
+			: osh_err_sys(err, ENOMEM, "cannot publish the policy");
 	if (r < 0) {
 		struct osh_err ignored = { 0 };
 
-		if (osh_state_policy_failed(dir, &sandbox->revisions, revision, previous, &ignored) < 0)
+		if (osh_state_policy_failed(dir, &sandbox->revisions, revision, previous,
+					    &ignored) < 0)
 			osh_error("%s: %s", sandbox->name, ignored.message);
 		return r;
 	}

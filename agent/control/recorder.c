@@ -34,7 +34,8 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder, struct osh_err *err)
+int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder,
+		      struct osh_err *err)
 {
 	struct osh_recorder *recorder = calloc(1, sizeof(*recorder));
 	char dir[PATH_MAX + 16];
@@ -71,7 +72,8 @@ void osh_recorder_close(struct osh_recorder *recorder)
 	free(recorder);
 }
 
-static void count(struct osh_agent_sandbox *sandbox, enum osh_verdict_decision decision, uint64_t by)
+static void count(struct osh_agent_sandbox *sandbox, enum osh_verdict_decision decision,
+		  uint64_t by)
 {
 	switch (decision) {
 	case OSH_VERDICT_ALLOW:
@@ -107,7 +109,8 @@ static void publish(struct osh_recorder *recorder, struct osh_agent_sandbox *san
 void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdict *verdict,
 			  uint64_t how_many)
 {
-	struct osh_agent_sandbox *sandbox = osh_lifecycle_find_id(recorder->agent, verdict->sandbox_id);
+	struct osh_agent_sandbox *sandbox =
+		osh_lifecycle_find_id(recorder->agent, verdict->sandbox_id);
 	struct osh_verdict copy = *verdict;
 
 	if (sandbox)

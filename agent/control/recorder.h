@@ -13,7 +13,8 @@ struct osh_agent;
 struct osh_agent_sandbox;
 struct osh_recorder;
 
-int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder, struct osh_err *err);
+int osh_recorder_open(struct osh_agent *agent, struct osh_recorder **ret_recorder,
+		      struct osh_err *err);
 void osh_recorder_close(struct osh_recorder *recorder);
 
 /* A decision about traffic. id, sandbox (the name) and time when it is 0 are filled in

@@ -58,7 +58,7 @@ struct osh_refusals {
 	struct osh_timer window;
 };
 
-/* ---- Words ----------------------------------------------------------------------------- */
+/* ---- Words ---------------------------------------- */
 
 static uint32_t low_word_host(const struct osh_addr *addr)
 {
@@ -72,9 +72,11 @@ static bool is_ipv4(const struct osh_addr *addr)
 
 static bool is_synthetic(const struct osh_addr *addr)
 {
-	bool is_twin = addr->word_be[0] == htonl(OSH_SYNTH6_WORD0) && !addr->word_be[1] && !addr->word_be[2];
+	bool is_twin = addr->word_be[0] == htonl(OSH_SYNTH6_WORD0) && !addr->word_be[1] &&
+		       !addr->word_be[2];
 
-	return (is_ipv4(addr) || is_twin) && (low_word_host(addr) & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX;
+	return (is_ipv4(addr) || is_twin) &&
+	       (low_word_host(addr) & OSH_SYNTH_MASK) == OSH_SYNTH_PREFIX;
 }
 
 static void address_text(const struct osh_addr *addr, char text[static INET6_ADDRSTRLEN])
@@ -89,7 +91,8 @@ static void address_text(const struct osh_addr *addr, char text[static INET6_ADD
 static void host_text(const struct osh_maps *maps, const struct osh_event *event,
 		      char text[static OSH_HOST_MAX])
 {
-	struct osh_lease_key key = { .sandbox = event->sandbox, .addr_host = low_word_host(&event->dst) };
+	struct osh_lease_key key = { .sandbox = event->sandbox,
+				     .addr_host = low_word_host(&event->dst) };
 	struct osh_lease lease;
 
 	if (is_synthetic(&event->dst) && osh_maps_lease_get(maps, &key, &lease) == 0) {
@@ -99,7 +102,8 @@ static void host_text(const struct osh_maps *maps, const struct osh_event *event
 	address_text(&event->dst, text);
 }
 
-static const char *identity_path(const struct osh_identity *identity, char path[static OSH_PATH_MAX + 16])
+static const char *identity_path(const struct osh_identity *identity,
+				 char path[static OSH_PATH_MAX + 16])
 {
 	if (identity->flags & OSH_EXE_NO_PATH)
 		return "(path too long)";
@@ -167,14 +171,15 @@ static void tell_reason(const struct osh_event *event, uint64_t more, struct wor
 	size_t used;
 
 	if (event->reason == OSH_KERNEL_SOCKET_TYPE)
-		snprintf(words->reason, sizeof(words->reason), "%s (family %u, type %u, protocol %u)", text,
-			 event->family, event->sock_type, event->ip_protocol);
+		snprintf(words->reason, sizeof(words->reason),
+			 "%s (family %u, type %u, protocol %u)", text, event->family,
+			 event->sock_type, event->ip_protocol);
 	else
 		snprintf(words->reason, sizeof(words->reason), "%s", text);
 	used = strlen(words->reason);
 	if (more)
-		snprintf(words->reason + used, sizeof(words->reason) - used, " (%llu more within a second)",
-			 (unsigned long long)more);
+		snprintf(words->reason + used, sizeof(words->reason) - used,
+			 " (%llu more within a second)", (unsigned long long)more);
 }
 
 /* The kernel's clock is CLOCK_BOOTTIME; people's is CLOCK_REALTIME. */
@@ -188,7 +193,8 @@ static uint64_t wall_time_ns(uint64_t boot_ns)
 	now_boot_ns = (uint64_t)boot.tv_sec * 1000000000u + (uint64_t)boot.tv_nsec;
 	if (boot_ns > now_boot_ns)
 		boot_ns = now_boot_ns;
-	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec - (now_boot_ns - boot_ns);
+	return (uint64_t)wall.tv_sec * 1000000000u + (uint64_t)wall.tv_nsec -
+	       (now_boot_ns - boot_ns);
 }
 
 static void record(struct osh_refusals *refusals, const struct osh_event *event, uint64_t more)
@@ -199,7 +205,8 @@ static void record(struct osh_refusals *refusals, const struct osh_event *event,
 		.time_ns = wall_time_ns(event->time_ns),
 		.sandbox_id = event->sandbox,
 		.decision = OSH_VERDICT_DENY,
-		.engine = event->reason == OSH_KERNEL_AGENT_ADDRESS ? OSH_ENGINE_BYPASS : OSH_ENGINE_KERNEL,
+		.engine = event->reason == OSH_KERNEL_AGENT_ADDRESS ? OSH_ENGINE_BYPASS
+								    : OSH_ENGINE_KERNEL,
 		.pid = event->pid,
 		.dst_port_host = event->dst_port_host,
 		.binary = words.binary,
@@ -229,12 +236,13 @@ static void record_beyond(struct osh_refusals *refusals, const struct tally *tal
 		.reason = reason,
 	};
 
-	snprintf(reason, sizeof(reason), "%llu more refusals by the kernel within a second, of too many kinds",
+	snprintf(reason, sizeof(reason),
+		 "%llu more refusals by the kernel within a second, of too many kinds",
 		 (unsigned long long)tally->beyond);
 	osh_recorder_verdict(refusals->agent->recorder, &verdict, tally->beyond);
 }
 
-/* ---- Holding back ------------------------------------------------------------------------ */
+/* ---- Holding back ---------------------------------------- */
 
 static struct tally *get_tally(struct osh_refusals *refusals, uint64_t sandbox)
 {
@@ -322,7 +330,8 @@ static void on_window_end(struct osh_timer *timer)
 	osh_refusals_flush(osh_container_of(timer, struct osh_refusals, window));
 }
 
-int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusals, struct osh_err *err)
+int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusals,
+		      struct osh_err *err)
 {
 	struct osh_refusals *refusals = calloc(1, sizeof(*refusals));
 	int r;

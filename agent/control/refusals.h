@@ -9,7 +9,8 @@
 struct osh_agent;
 struct osh_refusals;
 
-int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusals, struct osh_err *err);
+int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusals,
+		      struct osh_err *err);
 /* Record now what was held back (before a sandbox's entries go, for one). */
 void osh_refusals_flush(struct osh_refusals *refusals);
 /* Flushes first. */

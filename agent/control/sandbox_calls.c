@@ -11,7 +11,7 @@
 
 #define ENVIRONMENT_MAX 256
 
-/* ---- SandboxCreate ---------------------------------------------------------------------- */
+/* ---- SandboxCreate ---------------------------------------- */
 
 struct create_parameters {
 	const char *name, *policy, *sha256;
@@ -32,7 +32,9 @@ static void on_created(void *context, struct osh_agent_sandbox *sandbox, const s
 		osh_call_fail(call, err);
 		return;
 	}
-	osh_call_reply(call, json_pack("{s:o, s:o}", "sandbox", osh_lifecycle_json(sandbox), "warnings", warnings),
+	osh_call_reply(call,
+		       json_pack("{s:o, s:o}", "sandbox", osh_lifecycle_json(sandbox), "warnings",
+				 warnings),
 		       NULL, 0);
 }
 
@@ -79,7 +81,8 @@ static void add_warning_lines(json_t *warnings, char *lines)
 	}
 }
 
-static void begin_creation(struct osh_call *call, const struct osh_creation *creation, json_t *warnings)
+static void begin_creation(struct osh_call *call, const struct osh_creation *creation,
+			   json_t *warnings)
 {
 	_cleanup_free_ char *lines = NULL;
 	struct osh_agent_sandbox *sandbox = NULL;
@@ -131,10 +134,10 @@ static void create_sandbox(struct osh_call *call)
 	_cleanup_free_ const char **providers = NULL;
 	_cleanup_free_ const char **env = NULL;
 
-	if (!osh_call_unpack(call, "s?s, s?s%, s?s, s?o, s?o, s:b", "name", &parameters.name, "policy",
-			     &parameters.policy, &parameters.policy_len, "policy_sha256", &parameters.sha256,
-			     "providers", &parameters.providers, "env", &parameters.env, "keep",
-			     &parameters.keep))
+	if (!osh_call_unpack(call, "s?s, s?s%, s?s, s?o, s?o, s:b", "name", &parameters.name,
+			     "policy", &parameters.policy, &parameters.policy_len, "policy_sha256",
+			     &parameters.sha256, "providers", &parameters.providers, "env",
+			     &parameters.env, "keep", &parameters.keep))
 		return;
 	providers = osh_call_strings(call, "providers", parameters.providers, OSH_CREDENTIALS_MAX);
 	if (!providers)
@@ -144,7 +147,7 @@ static void create_sandbox(struct osh_call *call)
 		create_with(call, &parameters, providers, env);
 }
 
-/* ---- The others --------------------------------------------------------------------------- */
+/* ---- The others ---------------------------------------- */
 
 static void list_sandboxes(struct osh_call *call)
 {
@@ -168,7 +171,8 @@ static void get_sandbox(struct osh_call *call)
 		return;
 	sandbox = osh_call_sandbox(call, name, false);
 	if (sandbox)
-		osh_call_reply(call, json_pack("{s:o}", "sandbox", osh_lifecycle_json(sandbox)), NULL, 0);
+		osh_call_reply(call, json_pack("{s:o}", "sandbox", osh_lifecycle_json(sandbox)),
+			       NULL, 0);
 }
 
 static void delete_sandbox(struct osh_call *call)

@@ -34,7 +34,7 @@ struct osh_server {
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
-/* ---- Connections --------------------------------------------------------------------- */
+/* ---- Connections ---------------------------------------- */
 
 static void close_client(struct osh_client *client)
 {
@@ -145,7 +145,8 @@ static void on_client_ready(struct osh_io *io, uint32_t events)
 	else if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
 		r = -ECONNRESET;
 	if (r == 0 && input_bytes(client->server) > INPUT_BYTES_MAX) {
-		osh_warning("control connection closed: too many unread bytes over all connections");
+		osh_warning(
+			"control connection closed: too many unread bytes over all connections");
 		r = -ENOBUFS;
 	}
 	if (r < 0 && r != -EAGAIN) {
@@ -189,7 +190,7 @@ void osh_client_answered(struct osh_client *client)
 		osh_loop_defer(client->server->agent->loop, &client->later);
 }
 
-/* ---- Admitting -------------------------------------------------------------------------- */
+/* ---- Admitting ---------------------------------------- */
 
 /* One try: whoever does not read it learns less. */
 static void say_refused(int fd, const char *reason)
@@ -248,7 +249,8 @@ static void on_accept(struct osh_io *io, uint32_t events)
 			/* Out of descriptors or memory: level triggering would spin on it. */
 			osh_warning("control connections wait: %s", strerror(errno));
 			(void)osh_loop_set(server->agent->loop, io, 0);
-			(void)osh_loop_timer_set(server->agent->loop, &server->pause, ACCEPT_PAUSE_MS);
+			(void)osh_loop_timer_set(server->agent->loop, &server->pause,
+						 ACCEPT_PAUSE_MS);
 			return;
 		}
 		if (fd < 0)
@@ -265,7 +267,7 @@ static void on_pause_end(struct osh_timer *timer)
 	(void)osh_loop_set(server->agent->loop, &server->io, EPOLLIN);
 }
 
-/* ---- Listening ---------------------------------------------------------------------------- */
+/* ---- Listening ---------------------------------------- */
 
 /* Bound as 0600, opened for the group afterwards: nobody can be early. */
 static int bind_socket(struct osh_server *server, struct osh_err *err)
@@ -282,7 +284,8 @@ static int bind_socket(struct osh_server *server, struct osh_err *err)
 	umask(mask);
 	if (r < 0)
 		return osh_err_sys(err, errno, "cannot bind %s", server->path);
-	if (group && (chown(server->path, (uid_t)-1, group->gr_gid) < 0 || chmod(server->path, 0660) < 0))
+	if (group &&
+	    (chown(server->path, (uid_t)-1, group->gr_gid) < 0 || chmod(server->path, 0660) < 0))
 		return osh_err_sys(err, errno, "cannot give %s to group openshell", server->path);
 	if (listen(server->io.fd, SOMAXCONN) < 0)
 		return osh_err_sys(err, errno, "cannot listen on %s", server->path);
@@ -299,16 +302,19 @@ int osh_server_open(struct osh_agent *agent, struct osh_server **ret_server, str
 	server->agent = agent;
 	server->pause.on_expire = on_pause_end;
 	server->io = (struct osh_io){ .fd = -1, .on_ready = on_accept };
-	n = snprintf(server->path, sizeof(server->path), "%s/" OSH_WIRE_SOCKET, agent->config->run_dir);
-	r = n < 0 || (size_t)n >= sizeof(server->path) ?
-		    osh_err_set(err, ENAMETOOLONG, "run_dir is too long for a socket in it: choose a shorter one") :
-		    0;
+	n = snprintf(server->path, sizeof(server->path), "%s/" OSH_WIRE_SOCKET,
+		     agent->config->run_dir);
+	r = n < 0 || (size_t)n >= sizeof(server->path)
+		    ? osh_err_set(err, ENAMETOOLONG,
+				  "run_dir is too long for a socket in it: choose a shorter one")
+		    : 0;
 	if (r < 0) {
 		free(server);
 		return r;
 	}
 	server->io.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	r = server->io.fd < 0 ? osh_err_sys(err, errno, "cannot make a socket") : bind_socket(server, err);
+	r = server->io.fd < 0 ? osh_err_sys(err, errno, "cannot make a socket")
+			      : bind_socket(server, err);
 	if (r == 0 && (r = osh_loop_set(agent->loop, &server->io, EPOLLIN)) < 0)
 		osh_err_sys(err, -r, "cannot serve");
 	if (r < 0) {

@@ -29,7 +29,7 @@ int osh_state_sha256(struct osh_str bytes, char ret_hex[static OSH_SHA256_HEX])
 	return 0;
 }
 
-/* ---- Files ------------------------------------------------------------------------- */
+/* ---- Files ---------------------------------------- */
 
 static int join(char path[static PATH_MAX], const char *dir, const char *name, struct osh_err *err)
 {
@@ -51,7 +51,8 @@ static int save(const char *dir, const char *name, struct osh_str bytes, struct 
 	return r < 0 ? osh_err_sys(err, -r, "cannot write %s", path) : 0;
 }
 
-static int load(const char *dir, const char *name, char **ret_text, size_t *ret_len, struct osh_err *err)
+static int load(const char *dir, const char *name, char **ret_text, size_t *ret_len,
+		struct osh_err *err)
 {
 	char path[PATH_MAX];
 	int r = join(path, dir, name, err);
@@ -84,7 +85,7 @@ static int load_json(const char *dir, const char *name, json_t **ret_json, struc
 	return *ret_json ? 0 : osh_err_set(err, EBADMSG, "%s/%s is damaged: not JSON", dir, name);
 }
 
-/* ---- Static sections ------------------------------------------------------------------ */
+/* ---- Static sections ---------------------------------------- */
 
 const char *osh_section_name(enum osh_section section)
 {
@@ -149,7 +150,7 @@ int osh_state_digest_static(const struct osh_policy_static *policy,
 	return r;
 }
 
-/* ---- Policy revisions -------------------------------------------------------------------- */
+/* ---- Policy revisions ---------------------------------------- */
 
 static const char *const status_names[OSH_REVISION_STATUS_COUNT] = {
 	[OSH_REVISION_PENDING] = "pending",
@@ -158,7 +159,13 @@ static const char *const status_names[OSH_REVISION_STATUS_COUNT] = {
 	[OSH_REVISION_SUPERSEDED] = "superseded",
 };
 
-const struct osh_revision *osh_revisions_find(const struct osh_revisions *revisions, uint32_t number)
+const char *osh_revision_status_name(enum osh_revision_status status)
+{
+	return status < OSH_REVISION_STATUS_COUNT ? status_names[status] : "unknown";
+}
+
+const struct osh_revision *osh_revisions_find(const struct osh_revisions *revisions,
+					      uint32_t number)
 {
 	for (size_t i = 0; i < revisions->count; i++) {
 		if (revisions->items[i].number == number)
@@ -172,7 +179,8 @@ const struct osh_revision *osh_revisions_current(const struct osh_revisions *rev
 	return revisions->current ? osh_revisions_find(revisions, revisions->current) : NULL;
 }
 
-static void set_status(struct osh_revisions *revisions, uint32_t number, enum osh_revision_status status)
+static void set_status(struct osh_revisions *revisions, uint32_t number,
+		       enum osh_revision_status status)
 {
 	for (size_t i = 0; i < revisions->count; i++) {
 		if (revisions->items[i].number == number)
@@ -316,8 +324,8 @@ static bool read_revision(json_t *json, struct osh_revision *ret_revision)
 	json_int_t number, time;
 	const char *sha256, *status;
 
-	if (json_unpack(json, "{s:I, s:s, s:I, s:s}", "revision", &number, "sha256", &sha256, "time",
-			&time, "status", &status) < 0)
+	if (json_unpack(json, "{s:I, s:s, s:I, s:s}", "revision", &number, "sha256", &sha256,
+			"time", &time, "status", &status) < 0)
 		return false;
 	if (number < 1 || number > UINT32_MAX || !copy_hash(sha256, ret_revision->sha256))
 		return false;
@@ -345,8 +353,8 @@ static bool read_index(json_t *json, struct osh_revisions *revisions)
 			return false;
 	}
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
-		const char *hash =
-			json_string_value(json_object_get(created, osh_section_name((enum osh_section)i)));
+		const char *hash = json_string_value(
+			json_object_get(created, osh_section_name((enum osh_section)i)));
 
 		if (!hash || !copy_hash(hash, revisions->created_with[i]))
 			return false;
@@ -357,7 +365,8 @@ static bool read_index(json_t *json, struct osh_revisions *revisions)
 	return current == 0 || osh_revisions_current(revisions);
 }
 
-int osh_state_policy_index(const char *dir, struct osh_revisions *ret_revisions, struct osh_err *err)
+int osh_state_policy_index(const char *dir, struct osh_revisions *ret_revisions,
+			   struct osh_err *err)
 {
 	struct osh_revisions revisions = { 0 };
 	json_t *json = NULL;
@@ -389,21 +398,24 @@ int osh_state_policy_read(const char *dir, const struct osh_revision *revision, 
 	if (osh_state_sha256(osh_str_n(text, len), sha256) < 0)
 		return osh_err_set(err, EIO, "cannot hash the policy");
 	if (strcmp(sha256, revision->sha256) != 0)
-		return osh_err_set(err, EBADMSG,
-				   "%s/%s is not what was stored (its SHA-256 differs): set a policy again", dir,
-				   name);
+		return osh_err_set(
+			err, EBADMSG,
+			"%s/%s is not what was stored (its SHA-256 differs): set a policy again",
+			dir, name);
 	*ret_text = osh_take(text);
 	*ret_len = len;
 	return 0;
 }
 
-/* ---- CA ------------------------------------------------------------------------------------ */
+/* ---- CA ---------------------------------------- */
 
-int osh_state_ca_save(const char *dir, const char *cert_pem, const char *key_pem, struct osh_err *err)
+int osh_state_ca_save(const char *dir, const char *cert_pem, const char *key_pem,
+		      struct osh_err *err)
 {
 	json_t *json = json_pack("{s:s, s:s}", "certificate", cert_pem, "key", key_pem);
 	char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-	int r = text ? save(dir, "ca.json", osh_str(text), err) : osh_err_sys(err, ENOMEM, "ca.json");
+	int r = text ? save(dir, "ca.json", osh_str(text), err)
+		     : osh_err_sys(err, ENOMEM, "ca.json");
 
 	json_decref(json);
 	if (text)
@@ -438,7 +450,7 @@ int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, 
 	return 0;
 }
 
-/* ---- Placeholders --------------------------------------------------------------------------- */
+/* ---- Placeholders ---------------------------------------- */
 
 void osh_credentials_done(struct osh_credentials *credentials)
 {
@@ -490,7 +502,8 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 		return r;
 	good = json_is_array(json) && json_array_size(json) <= OSH_CREDENTIALS_MAX;
 	for (size_t i = 0; good && i < json_array_size(json); i++) {
-		good = read_credential(json_array_get(json, i), &credentials.items[credentials.count]);
+		good = read_credential(json_array_get(json, i),
+				       &credentials.items[credentials.count]);
 		credentials.count += good;
 	}
 	json_decref(json);

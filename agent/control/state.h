@@ -21,7 +21,7 @@
 /* The SHA-256 of these bytes in lower-case hex. Returns 0 or -EIO. */
 int osh_state_sha256(struct osh_str bytes, char ret_hex[static OSH_SHA256_HEX]);
 
-/* ---- Policy revisions ----------------------------------------------------------- */
+/* ---- Policy revisions ---------------------------------------- */
 
 /* The oldest goes when one more comes. */
 #define OSH_REVISIONS_MAX 64
@@ -33,6 +33,7 @@ enum osh_revision_status {
 	OSH_REVISION_SUPERSEDED,
 	OSH_REVISION_STATUS_COUNT,
 };
+const char *osh_revision_status_name(enum osh_revision_status status);
 
 struct osh_revision {
 	uint32_t number;
@@ -43,7 +44,12 @@ struct osh_revision {
 
 /* The static sections of the policy that a sandbox was created with, each as a
  * digest: they apply at creation only, and a later difference is worth a warning. */
-enum osh_section { OSH_SECTION_FILESYSTEM, OSH_SECTION_LANDLOCK, OSH_SECTION_PROCESS, OSH_SECTION_COUNT };
+enum osh_section {
+	OSH_SECTION_FILESYSTEM,
+	OSH_SECTION_LANDLOCK,
+	OSH_SECTION_PROCESS,
+	OSH_SECTION_COUNT
+};
 const char *osh_section_name(enum osh_section section); /* its key in a policy file */
 
 struct osh_revisions {
@@ -58,7 +64,8 @@ int osh_state_digest_static(const struct osh_policy_static *policy,
 			    char ret_digests[static OSH_SECTION_COUNT][OSH_SHA256_HEX]);
 
 /* NULL when it is not kept (any more). */
-const struct osh_revision *osh_revisions_find(const struct osh_revisions *revisions, uint32_t number);
+const struct osh_revision *osh_revisions_find(const struct osh_revisions *revisions,
+					      uint32_t number);
 const struct osh_revision *osh_revisions_current(const struct osh_revisions *revisions);
 
 /* Store a text as the next revision and make it the one in force, on disk before
@@ -71,19 +78,22 @@ void osh_revisions_loaded(struct osh_revisions *revisions, uint32_t number);
 int osh_state_policy_failed(const char *dir, struct osh_revisions *revisions, uint32_t number,
 			    uint32_t previous, struct osh_err *err);
 /* Read the index. -ENOENT: none. */
-int osh_state_policy_index(const char *dir, struct osh_revisions *ret_revisions, struct osh_err *err);
+int osh_state_policy_index(const char *dir, struct osh_revisions *ret_revisions,
+			   struct osh_err *err);
 /* Read one revision's text and check its digest: a torn or changed file is -EBADMSG.
  * The caller frees *ret_text. */
 int osh_state_policy_read(const char *dir, const struct osh_revision *revision, char **ret_text,
 			  size_t *ret_len, struct osh_err *err);
 
-/* ---- CA ----------------------------------------------------------------------------- */
+/* ---- CA ---------------------------------------- */
 
-int osh_state_ca_save(const char *dir, const char *cert_pem, const char *key_pem, struct osh_err *err);
+int osh_state_ca_save(const char *dir, const char *cert_pem, const char *key_pem,
+		      struct osh_err *err);
 /* Both are malloc'ed; the caller wipes and frees the key. */
-int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, struct osh_err *err);
+int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem,
+		      struct osh_err *err);
 
-/* ---- Placeholders -------------------------------------------------------------------- */
+/* ---- Placeholders ---------------------------------------- */
 
 #define OSH_CREDENTIALS_MAX 16
 

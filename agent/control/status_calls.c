@@ -10,7 +10,8 @@
 
 static json_t *feature_json(const char *name, bool present, const char *fallback)
 {
-	return json_pack("{s:s, s:b, s:s?}", "name", name, "present", present, "fallback", fallback);
+	return json_pack("{s:s, s:b, s:s?}", "name", name, "present", present, "fallback",
+			 fallback);
 }
 
 static json_t *features_json(struct osh_agent *agent)
@@ -33,8 +34,8 @@ static json_t *counters_json(struct osh_agent *agent)
 
 	for (int i = 0; i < OSH_COUNTER_COUNT; i++)
 		json_object_set_new(object, osh_counter_name((enum osh_counter)i),
-				    json_integer((json_int_t)osh_kernel_counter(agent->kernel,
-										(enum osh_counter)i)));
+				    json_integer((json_int_t)osh_kernel_counter(
+					    agent->kernel, (enum osh_counter)i)));
 	return object;
 }
 
@@ -46,14 +47,15 @@ static void get_status(struct osh_call *call)
 		return;
 	osh_call_reply(
 		call,
-		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:I, s:I}", "version",
-			  OSH_VERSION, "pid", (int)getpid(), "started", (json_int_t)agent->started,
-			  "state_dir", agent->config->state_dir, "run_dir", agent->config->run_dir,
-			  "proxy_pid", (int)osh_supervisor_pid(agent->supervisor), "proxy_restarts",
+		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:I, s:I}",
+			  "version", OSH_VERSION, "pid", (int)getpid(), "started",
+			  (json_int_t)agent->started, "state_dir", agent->config->state_dir,
+			  "run_dir", agent->config->run_dir, "proxy_pid",
+			  (int)osh_supervisor_pid(agent->supervisor), "proxy_restarts",
 			  (int)osh_supervisor_restarts(agent->supervisor), "workers",
 			  (int)osh_supervisor_workers(agent->supervisor), "sandboxes",
-			  (json_int_t)agent->sandbox_count, "features", features_json(agent), "counters",
-			  counters_json(agent), "verdicts_lost",
+			  (json_int_t)agent->sandbox_count, "features", features_json(agent),
+			  "counters", counters_json(agent), "verdicts_lost",
 			  (json_int_t)osh_recorder_lost_count(agent->recorder), "journal_dropped",
 			  (json_int_t)osh_recorder_journal_dropped(agent->recorder)),
 		NULL, 0);

@@ -58,7 +58,7 @@ static void shrink(struct osh_buf *buf)
 		osh_buf_trim(buf);
 }
 
-/* ---- In --------------------------------------------------------------------------- */
+/* ---- In ---------------------------------------- */
 
 int osh_wire_fill(struct osh_wire *wire)
 {
@@ -185,10 +185,11 @@ json_t *osh_wire_parse(const char *text, size_t len)
 	return json;
 }
 
-/* ---- Out ---------------------------------------------------------------------------- */
+/* ---- Out ---------------------------------------- */
 
 /* Duplicate all or none. */
-static int duplicate_fds(struct osh_wire *wire, const int *fds, size_t count, uint64_t from, uint64_t to)
+static int duplicate_fds(struct osh_wire *wire, const int *fds, size_t count, uint64_t from,
+			 uint64_t to)
 {
 	struct osh_wire_fd *tail = wire->out_fds + wire->out_fd_count;
 
@@ -278,7 +279,8 @@ int osh_wire_flush(struct osh_wire *wire)
 	while (wire->out.len) {
 		size_t fd_count, sent = 0;
 		size_t len = next_piece(wire, &fd_count);
-		ssize_t n = send_piece(wire->fd, osh_buf_bytes(&wire->out), len, wire->out_fds, fd_count);
+		ssize_t n = send_piece(wire->fd, osh_buf_bytes(&wire->out), len, wire->out_fds,
+				       fd_count);
 
 		if (n < 0)
 			return (int)n;
@@ -299,7 +301,7 @@ bool osh_wire_is_flushed(const struct osh_wire *wire)
 	return wire->out.len == 0;
 }
 
-/* ---- The caller's end ------------------------------------------------------------------ */
+/* ---- The caller's end ---------------------------------------- */
 
 int osh_wire_connect(const char *path, struct osh_wire *ret_wire, struct osh_err *err)
 {
@@ -307,15 +309,16 @@ int osh_wire_connect(const char *path, struct osh_wire *ret_wire, struct osh_err
 	_cleanup_fd_ int fd = -1;
 
 	if (strlen(path) >= sizeof(address.sun_path))
-		return osh_err_set(err, ENAMETOOLONG, "socket path %s is longer than %zu bytes", path,
-				   sizeof(address.sun_path) - 1);
+		return osh_err_set(err, ENAMETOOLONG, "socket path %s is longer than %zu bytes",
+				   path, sizeof(address.sun_path) - 1);
 	memcpy(address.sun_path, path, strlen(path) + 1);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return osh_err_sys(err, errno, "cannot make a socket");
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno == EACCES || errno == EPERM)
-			return osh_err_set(err, errno, "not allowed to use %s: be root or in group openshell",
+			return osh_err_set(err, errno,
+					   "not allowed to use %s: be root or in group openshell",
 					   path);
 		return osh_err_sys(err, errno, "no agent answers at %s", path);
 	}
@@ -344,8 +347,8 @@ static int wait_for(const struct osh_wire *wire, short events)
 
 static json_t *make_call(const char *method, json_t *parameters, bool more)
 {
-	json_t *call = json_pack("{s:s++, s:o}", "method", OSH_WIRE_INTERFACE, ".", method, "parameters",
-				 parameters ? parameters : json_object());
+	json_t *call = json_pack("{s:s++, s:o}", "method", OSH_WIRE_INTERFACE, ".", method,
+				 "parameters", parameters ? parameters : json_object());
 
 	if (call && more && json_object_set_new(call, "more", json_true()) < 0) {
 		json_decref(call);
@@ -378,7 +381,8 @@ static void set_error(struct osh_wire_reply *reply, const char *error, struct os
 }
 
 /* Sort a message into a reply, taking its descriptors over. */
-static int read_reply(struct osh_wire_message *message, struct osh_wire_reply *reply, struct osh_err *err)
+static int read_reply(struct osh_wire_message *message, struct osh_wire_reply *reply,
+		      struct osh_err *err)
 {
 	const char *error = json_string_value(json_object_get(message->json, "error"));
 	json_t *parameters = json_object_get(message->json, "parameters");

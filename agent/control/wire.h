@@ -55,7 +55,7 @@ struct osh_wire_message {
 };
 void osh_wire_message_done(struct osh_wire_message *message);
 
-/* ---- Both ends ---------------------------------------------------------------- */
+/* ---- Both ends ---------------------------------------- */
 
 /* Takes over `fd` and makes it non-blocking. */
 void osh_wire_init(struct osh_wire *wire, int fd);
@@ -84,7 +84,7 @@ bool osh_wire_is_flushed(const struct osh_wire *wire);
 /* Parse and check one message's text, without the NUL. NULL when it is none. */
 json_t *osh_wire_parse(const char *text, size_t len);
 
-/* ---- The caller's end (CLI) ------------------------------------------------------ */
+/* ---- The caller's end (CLI) ---------------------------------------- */
 
 /* Connect to the agent's socket. Returns 0 or -errno (-ENOENT, -ECONNREFUSED: no
  * agent; -EACCES: not allowed). */

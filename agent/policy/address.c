@@ -11,15 +11,18 @@ struct range {
 	unsigned bits;
 };
 
-#define V4(a, b, c, d) { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d }
+#define V4(a, b, c, d) \
+	{ \
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d \
+	}
 
 /* Never, whatever the policy says. */
 static const struct range blocked[] = {
 	{ V4(127, 0, 0, 0), 96 + 8 },
 	{ V4(169, 254, 0, 0), 96 + 16 },
 	{ V4(0, 0, 0, 0), 96 + 32 },
-	{ { [15] = 1 }, 128 },       /* ::1 */
-	{ { 0 }, 128 },              /* :: */
+	{ { [15] = 1 }, 128 }, /* ::1 */
+	{ { 0 }, 128 },        /* :: */
 	{ { 0xfe, 0x80 }, 10 },
 };
 
@@ -103,7 +106,8 @@ static bool is_control_plane(uint16_t port_host)
 	return false;
 }
 
-static bool is_listed(const struct osh_policy *policy, struct osh_image_list list, const struct in6_addr *addr)
+static bool is_listed(const struct osh_policy *policy, struct osh_image_list list,
+		      const struct in6_addr *addr)
 {
 	const struct osh_image_cidr *ips = osh_image_at(policy, list.offset);
 
@@ -123,7 +127,8 @@ static const struct osh_image_endpoint *find_listed_endpoint(const struct osh_ma
 	const struct osh_image_endpoint *first = NULL;
 
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 
 		if ((e->flags & OSH_IMAGE_HAS_IPS) && (!first || e < first))
 			first = e;
@@ -157,15 +162,19 @@ enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 	if (listed) {
 		if (!is_listed(policy, listed->ips, addr))
 			return OSH_ADDRESS_DENY_ALLOWED_IPS;
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT : OSH_ADDRESS_ALLOW;
+		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
+							    OSH_ADDRESS_ALLOW;
 	}
 	if (osh_host_parse(query->host, &host) == 0 && host.kind != OSH_HOST_NAME) {
-		if (memcmp(&host.addr, addr, sizeof(*addr)) != 0 || (match.granted == 0 && is_internal(addr)))
+		if (memcmp(&host.addr, addr, sizeof(*addr)) != 0 ||
+		    (match.granted == 0 && is_internal(addr)))
 			return OSH_ADDRESS_DENY_INTERNAL;
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT : OSH_ADDRESS_ALLOW;
+		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
+							    OSH_ADDRESS_ALLOW;
 	}
 	if (is_declared_exactly(&match))
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT : OSH_ADDRESS_ALLOW;
+		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
+							    OSH_ADDRESS_ALLOW;
 	return is_internal(addr) ? OSH_ADDRESS_DENY_INTERNAL : OSH_ADDRESS_ALLOW;
 }
 

@@ -18,14 +18,16 @@ struct osh_builder {
 /* Append zeroed or given bytes at an alignment of 8; the offset, 0 on failure. */
 uint32_t osh_builder_put(struct osh_builder *b, const void *data, size_t len);
 struct osh_image_str osh_builder_str(struct osh_builder *b, struct osh_str text);
-struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size, size_t count);
+struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size,
+				       size_t count);
 /* A compiled glob; 0 when the pattern cannot be read or memory is out (then error is set). */
 uint32_t osh_builder_glob(struct osh_builder *b, struct osh_str pattern, char delimiter);
 
 /* Rules of one endpoint, presets expanded (compile_rules.c). */
-void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out);
+void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e,
+		       struct osh_image_endpoint *out);
 /* The trie over all endpoints, `count` of them in image order (compile_hosts.c). */
-void osh_compile_hosts(struct osh_builder *b, const struct osh_endpoint *const *endpoints, size_t count,
-		       struct osh_image_header *header);
+void osh_compile_hosts(struct osh_builder *b, const struct osh_endpoint *const *endpoints,
+		       size_t count, struct osh_image_header *header);
 
 #endif

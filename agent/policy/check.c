@@ -1,5 +1,5 @@
-/* network_policies: what the values of an entry and its endpoints mean, alone. Rules are
- * check_rules.c's, endpoints against each other overlap.c's. */
+/* What the values of one endpoint mean, alone. Its rules are check_rules.c's, endpoints
+ * against each other overlap.c's. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,18 +11,8 @@
 
 #define BODY_LIMIT_DEFAULT 65536
 #define BODY_LIMIT_MAX (1u << 20)
-#define KEY_MAX 256
 
-static bool is_blank(struct osh_str s)
-{
-	for (size_t i = 0; i < s.len; i++) {
-		if (s.data[i] != ' ' && s.data[i] != '\t')
-			return false;
-	}
-	return true;
-}
-
-/* ---- Words with a closed set of values --------------------------------------------- */
+/* ---- Words with a closed set of values ----------------------------------- */
 
 /* Index of the word in `words` (NULL-terminated), or -1 with an error. */
 static int choose(const struct osh_text *text, const char *key, const char *const *words,
@@ -35,20 +25,21 @@ static int choose(const struct osh_text *text, const char *key, const char *cons
 	for (int i = 0; words[i]; i++) {
 		if (osh_str_eq_c(text->text, words[i]))
 			return i;
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "", words[i]);
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "",
+					words[i]);
 	}
 	nearest = osh_nearest_name(text->text, words);
 	osh_diag_error(diags, text->mark, "%s: '%.*s' is unknown%s%s%s (allowed: %s)", key,
-		       OSH_DIAG_VALUE(text->text), nearest ? ", did you mean " : "", nearest ? nearest : "",
-		       nearest ? "?" : "", list);
+		       OSH_DIAG_VALUE(text->text), nearest ? ", did you mean " : "",
+		       nearest ? nearest : "", nearest ? "?" : "", list);
 	return -1;
 }
 
 static void check_protocol(struct osh_endpoint *e, struct osh_diags *diags)
 {
-	static const char *const words[] = { "tcp",	"rest",	    "websocket", "graphql",
-					     "json-rpc", "mcp", NULL };
-	static const enum osh_l7 l7[] = { OSH_L7_NONE,	  OSH_L7_REST,	   OSH_L7_WEBSOCKET,
+	static const char *const words[] = { "tcp",      "rest", "websocket", "graphql",
+					     "json-rpc", "mcp",  NULL };
+	static const enum osh_l7 l7[] = { OSH_L7_NONE,    OSH_L7_REST,     OSH_L7_WEBSOCKET,
 					  OSH_L7_GRAPHQL, OSH_L7_JSON_RPC, OSH_L7_MCP };
 	int i;
 
@@ -56,7 +47,8 @@ static void check_protocol(struct osh_endpoint *e, struct osh_diags *diags)
 	if (!e->protocol.set)
 		return;
 	if (osh_str_eq_c(e->protocol.text, "sql")) {
-		osh_diag_error(diags, e->protocol.mark, "protocol sql needs access or rules and SQL can only be "
+		osh_diag_error(diags, e->protocol.mark,
+			       "protocol sql needs access or rules and SQL can only be "
 			       "audited in the reference; here it is not supported: use tcp");
 		e->broken = true;
 		return;
@@ -77,7 +69,8 @@ static void check_tls(struct osh_endpoint *e, struct osh_diags *diags)
 	if (!e->tls.set)
 		return;
 	if (osh_str_eq_c(e->tls.text, "terminate") || osh_str_eq_c(e->tls.text, "passthrough")) {
-		osh_diag_warning(diags, e->tls.mark, "tls: %.*s is deprecated and does nothing: leave it out",
+		osh_diag_warning(diags, e->tls.mark,
+				 "tls: %.*s is deprecated and does nothing: leave it out",
 				 OSH_DIAG_VALUE(e->tls.text));
 		return;
 	}
@@ -103,155 +96,7 @@ static void check_words(struct osh_endpoint *e, struct osh_diags *diags)
 		(void)choose(&e->credential_signing, "credential_signing", signing, diags);
 }
 
-/* ---- Host ------------------------------------------------------------------------------ */
-
-static struct osh_str last_label(struct osh_str host)
-{
-	size_t i = host.len;
-
-	while (i > 0 && host.data[i - 1] != '.')
-		i--;
-	return osh_str_n(host.data + i, host.len - i);
-}
-
-static size_t count_labels(struct osh_str host)
-{
-	size_t labels = 1;
-
-	for (size_t i = 0; i < host.len; i++)
-		labels += host.data[i] == '.';
-	return labels;
-}
-
-static bool has_star(struct osh_str s)
-{
-	return s.len && memchr(s.data, '*', s.len);
-}
-
-/* Stars may stand for a whole label anywhere, for a part only in the first one, and `**`
- * only as the whole first one. */
-static const char *find_wildcard_fault(struct osh_str host)
-{
-	size_t start = 0;
-
-	if (osh_str_eq_c(host, "*") || osh_str_eq_c(host, "**"))
-		return "matches every host";
-	if (count_labels(host) <= 2)
-		return has_star(last_label(host)) || osh_str_has_prefix(host, "*.") ||
-				       osh_str_has_prefix(host, "**.") ?
-			       "is a wildcard directly under a TLD" :
-			       "is an intra-label wildcard in a two-label name";
-	for (size_t i = 0; i <= host.len; i++) {
-		struct osh_str label;
-
-		if (i < host.len && host.data[i] != '.')
-			continue;
-		label = osh_str_n(host.data + start, i - start);
-		if (label.len == 0)
-			return "holds empty labels";
-		if (label.len >= 2 && memmem(label.data, label.len, "**", 2)) {
-			if (start > 0)
-				return "has ** outside the first label";
-			if (label.len > 2)
-				return "has text beside **: it must be the whole first label";
-		} else if (start > 0 && has_star(label) && label.len > 1) {
-			return "has a partial wildcard outside the first label";
-		}
-		start = i + 1;
-	}
-	return NULL;
-}
-
-static bool host_glob_is_broken(struct osh_str host)
-{
-	unsigned char *code = NULL;
-	size_t len;
-	bool broken;
-
-	/* A '.' inside brackets or braces would hide a label's end. */
-	if (memchr(host.data, '{', host.len) || memchr(host.data, '\\', host.len))
-		return true;
-	broken = osh_glob_compile(host, '.', &code, &len) != OSH_GLOB_OK;
-	free(code);
-	for (size_t i = 0, depth = 0; i < host.len && !broken; i++) {
-		depth += host.data[i] == '[';
-		depth -= depth && host.data[i] == ']';
-		broken = depth && host.data[i] == '.';
-	}
-	return broken;
-}
-
-static void check_host_text(struct osh_endpoint *e, struct osh_diags *diags)
-{
-	struct osh_str host = e->host_text;
-	struct osh_host parsed;
-
-	if (host.len >= OSH_HOST_MAX) {
-		osh_diag_error(diags, e->host.mark, "host is longer than 255 bytes");
-		return;
-	}
-	if (has_star(host)) {
-		const char *fault = find_wildcard_fault(host);
-
-		e->host_is_glob = true;
-		if (fault)
-			osh_diag_error(diags, e->host.mark, "host '%.*s' %s", OSH_DIAG_VALUE(host), fault);
-		else if (host_glob_is_broken(host))
-			osh_diag_error(diags, e->host.mark, "malformed host pattern '%.*s' (use * and ** and ? "
-				       "and [..] only)", OSH_DIAG_VALUE(host));
-		return;
-	}
-	if (host.data[host.len - 1] == '.') {
-		if (!e->is_tcp)
-			osh_diag_warning(diags, e->host.mark, "host '%.*s' ends in a dot: it matches nothing, "
-					 "because names are compared without it", OSH_DIAG_VALUE(host));
-		return;
-	}
-	if (osh_host_parse(host, &parsed) < 0) {
-		if (!e->is_tcp)
-			osh_diag_warning(diags, e->host.mark, "host '%.*s' is not a valid name or address: it "
-					 "matches nothing", OSH_DIAG_VALUE(host));
-		return;
-	}
-	e->host_is_address = parsed.kind != OSH_HOST_NAME;
-	e->host_addr = parsed.addr;
-}
-
-static int check_host(struct osh_policy_doc *doc, struct osh_endpoint *e, struct osh_diags *diags)
-{
-	struct osh_host parsed;
-	char *lower;
-
-	e->hostless = is_blank(e->host.text);
-	if (e->hostless) {
-		if (e->is_tcp)
-			osh_diag_error(diags, e->mark, "protocol tcp needs a hostname and a port");
-		else if (e->l7 == OSH_L7_MCP || e->l7 == OSH_L7_JSON_RPC)
-			osh_diag_error(diags, e->mark, "host is required with protocol %s",
-				       osh_l7_name(e->l7));
-		else if (!e->allowed_ips.set || e->allowed_ips.count == 0)
-			osh_diag_error(diags, e->host.set ? e->host.mark : e->mark,
-				       "host is %s and there are no allowed_ips: name a host, or the addresses",
-				       !e->host.set ? "absent" : e->host.text.len ? "blank" : "empty");
-		return 0;
-	}
-	lower = osh_arena_copy(&doc->arena, e->host.text);
-	if (!lower)
-		return -ENOMEM;
-	for (size_t i = 0; i < e->host.text.len; i++)
-		lower[i] = osh_ascii_lower(lower[i]);
-	e->host_text = osh_str_n(lower, e->host.text.len);
-	check_host_text(e, diags);
-	if (e->host_is_address && osh_host_parse(e->host_text, &parsed) == 0) {
-		lower = osh_arena_copy(&doc->arena, osh_str(parsed.text));
-		if (!lower)
-			return -ENOMEM;
-		e->host_text = osh_str(lower);
-	}
-	return 0;
-}
-
-/* ---- Ports -------------------------------------------------------------------------------- */
+/* ---- Ports --------------------------------------------------------------- */
 
 static int check_ports(struct osh_policy_doc *doc, struct osh_endpoint *e, struct osh_diags *diags)
 {
@@ -261,7 +106,8 @@ static int check_ports(struct osh_policy_doc *doc, struct osh_endpoint *e, struc
 	if (!e->port_list)
 		return -ENOMEM;
 	if (e->port.set && e->ports.set)
-		osh_diag_warning(diags, e->port.mark, "port is ignored because ports is given, too");
+		osh_diag_warning(diags, e->port.mark,
+				 "port is ignored because ports is given, too");
 	if (e->port.set && (e->port.value == 0 || e->port.value > 65535))
 		osh_diag_error(diags, e->port.mark, "port %llu is out of range (1 to 65535)",
 			       (unsigned long long)e->port.value);
@@ -274,7 +120,8 @@ static int check_ports(struct osh_policy_doc *doc, struct osh_endpoint *e, struc
 		if (!text->set)
 			continue;
 		if (text->text.data[0] == '0' || osh_str_parse_u64(text->text, 65535, &port) < 0)
-			osh_diag_error(diags, text->mark, "ports list contains %.*s (allowed: 1 to 65535)",
+			osh_diag_error(diags, text->mark,
+				       "ports list contains %.*s (allowed: 1 to 65535)",
 				       OSH_DIAG_VALUE(text->text));
 		else
 			e->port_list[e->port_count++] = (uint16_t)port;
@@ -286,7 +133,7 @@ static int check_ports(struct osh_policy_doc *doc, struct osh_endpoint *e, struc
 	return 0;
 }
 
-/* ---- Addresses ---------------------------------------------------------------------------- */
+/* ---- Addresses ----------------------------------------------------------- */
 
 static bool prefixes_overlap(const struct osh_cidr *a, const struct osh_cidr *b)
 {
@@ -298,15 +145,16 @@ static const char *find_blocked_kind(const struct osh_cidr *cidr)
 	static const struct {
 		const char *prefix, *kind;
 	} blocked[] = {
-		{ "127.0.0.0/8", "loopback" }, { "169.254.0.0/16", "link-local" },
+		{ "127.0.0.0/8", "loopback" },   { "169.254.0.0/16", "link-local" },
 		{ "0.0.0.0/32", "unspecified" }, { "::1/128", "IPv6 loopback" },
-		{ "::/128", "unspecified" }, { "fe80::/10", "IPv6 link-local" },
+		{ "::/128", "unspecified" },     { "fe80::/10", "IPv6 link-local" },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(blocked); i++) {
 		struct osh_cidr other;
 
-		if (osh_cidr_parse(osh_str(blocked[i].prefix), &other) == 0 && prefixes_overlap(cidr, &other))
+		if (osh_cidr_parse(osh_str(blocked[i].prefix), &other) == 0 &&
+		    prefixes_overlap(cidr, &other))
 			return blocked[i].kind;
 	}
 	return NULL;
@@ -318,20 +166,24 @@ static void check_cidr(const struct osh_text *text, struct osh_cidr *cidr, struc
 	bool v4 = !memchr(text->text.data, ':', text->text.len);
 
 	if (osh_cidr_parse(text->text, cidr) < 0) {
-		osh_diag_error(diags, text->mark, "allowed_ips: '%.*s' is not an address or prefix%s",
-			       OSH_DIAG_VALUE(text->text), slash ? " (or its prefix length is out of range)" : "");
+		osh_diag_error(diags, text->mark,
+			       "allowed_ips: '%.*s' is not an address or prefix%s",
+			       OSH_DIAG_VALUE(text->text),
+			       slash ? " (or its prefix length is out of range)" : "");
 		return;
 	}
 	kind = find_blocked_kind(cidr);
 	if (kind)
-		osh_diag_error(diags, text->mark, "allowed_ips: %s %s can never be allowed: %.*s", kind,
-			       slash ? "range" : "address", OSH_DIAG_VALUE(text->text));
+		osh_diag_error(diags, text->mark, "allowed_ips: %s %s can never be allowed: %.*s",
+			       kind, slash ? "range" : "address", OSH_DIAG_VALUE(text->text));
 	else if (v4 && cidr->bits < 96 + 16)
-		osh_diag_warning(diags, text->mark, "allowed_ips: '%.*s' is wide: fewer than 16 bits of prefix",
+		osh_diag_warning(diags, text->mark,
+				 "allowed_ips: '%.*s' is wide: fewer than 16 bits of prefix",
 				 OSH_DIAG_VALUE(text->text));
 }
 
-static int check_allowed_ips(struct osh_policy_doc *doc, struct osh_endpoint *e, struct osh_diags *diags)
+static int check_allowed_ips(struct osh_policy_doc *doc, struct osh_endpoint *e,
+			     struct osh_diags *diags)
 {
 	if (!e->allowed_ips.set || e->allowed_ips.count == 0)
 		return 0;
@@ -345,13 +197,14 @@ static int check_allowed_ips(struct osh_policy_doc *doc, struct osh_endpoint *e,
 	return 0;
 }
 
-/* ---- What a protocol allows and needs ------------------------------------------------------- */
+/* ---- What a protocol allows and needs ------------------------------------ */
 
-static void refuse_with(const struct osh_endpoint *e, bool set, struct osh_mark mark, const char *key,
-			struct osh_diags *diags)
+static void refuse_with(const struct osh_endpoint *e, bool set, struct osh_mark mark,
+			const char *key, struct osh_diags *diags)
 {
 	if (set)
-		osh_diag_error(diags, mark, "protocol %.*s refuses %s", OSH_DIAG_VALUE(e->protocol.text), key);
+		osh_diag_error(diags, mark, "protocol %.*s refuses %s",
+			       OSH_DIAG_VALUE(e->protocol.text), key);
 }
 
 static void check_tcp(const struct osh_endpoint *e, struct osh_diags *diags)
@@ -361,25 +214,32 @@ static void check_tcp(const struct osh_endpoint *e, struct osh_diags *diags)
 	refuse_with(e, e->deny_rules.set, e->deny_rules.mark, "deny_rules", diags);
 	refuse_with(e, e->enforcement.set, e->enforcement.mark, "enforcement", diags);
 	refuse_with(e, e->path.set, e->path.mark, "path", diags);
-	refuse_with(e, e->allow_encoded_slash.set, e->allow_encoded_slash.mark, "allow_encoded_slash", diags);
+	refuse_with(e, e->allow_encoded_slash.set, e->allow_encoded_slash.mark,
+		    "allow_encoded_slash", diags);
 	refuse_with(e, e->websocket_credential_rewrite.set, e->websocket_credential_rewrite.mark,
 		    "websocket_credential_rewrite", diags);
-	refuse_with(e, e->request_body_credential_rewrite.set, e->request_body_credential_rewrite.mark,
-		    "request_body_credential_rewrite", diags);
-	refuse_with(e, e->persisted_queries.set, e->persisted_queries.mark, "persisted_queries", diags);
-	refuse_with(e, e->registry.set, e->registry.mark, "graphql_persisted_queries", diags);
-	refuse_with(e, e->graphql_max_body_bytes.set, e->graphql_max_body_bytes.mark, "graphql_max_body_bytes",
+	refuse_with(e, e->request_body_credential_rewrite.set,
+		    e->request_body_credential_rewrite.mark, "request_body_credential_rewrite",
 		    diags);
-	refuse_with(e, e->credential_signing.set, e->credential_signing.mark, "credential signing", diags);
-	refuse_with(e, e->credential_binding.set, e->credential_binding.mark, "credential_binding", diags);
+	refuse_with(e, e->persisted_queries.set, e->persisted_queries.mark, "persisted_queries",
+		    diags);
+	refuse_with(e, e->registry.set, e->registry.mark, "graphql_persisted_queries", diags);
+	refuse_with(e, e->graphql_max_body_bytes.set, e->graphql_max_body_bytes.mark,
+		    "graphql_max_body_bytes", diags);
+	refuse_with(e, e->credential_signing.set, e->credential_signing.mark, "credential signing",
+		    diags);
+	refuse_with(e, e->credential_binding.set, e->credential_binding.mark, "credential_binding",
+		    diags);
 	refuse_with(e, e->mcp.set, e->mcp.mark, "mcp options", diags);
 	refuse_with(e, e->json_rpc.set, e->json_rpc.mark, "json_rpc options", diags);
 	if (e->host_is_address)
-		osh_diag_error(diags, e->host.mark, "protocol tcp refuses IPv%s literals: '%.*s' (name the host)",
+		osh_diag_error(diags, e->host.mark,
+			       "protocol tcp refuses IPv%s literals: '%.*s' (name the host)",
 			       memchr(e->host_text.data, ':', e->host_text.len) ? "6" : "4",
 			       OSH_DIAG_VALUE(e->host_text));
 	else if (!e->hostless && e->host_text.data[e->host_text.len - 1] == '.')
-		osh_diag_error(diags, e->host.mark, "protocol tcp refuses a trailing root dot: '%.*s'",
+		osh_diag_error(diags, e->host.mark,
+			       "protocol tcp refuses a trailing root dot: '%.*s'",
 			       OSH_DIAG_VALUE(e->host_text));
 	else if (!e->hostless && memmem(e->host_text.data, e->host_text.len, "..", 2))
 		osh_diag_error(diags, e->host.mark, "protocol tcp refuses empty labels: '%.*s'",
@@ -394,29 +254,39 @@ static void check_grants(const struct osh_endpoint *e, struct osh_diags *diags)
 
 	if (e->l7 == OSH_L7_NONE) {
 		if (e->deny_rules.set)
-			osh_diag_error(diags, e->deny_rules.mark, "deny_rules need a protocol to inspect "
+			osh_diag_error(diags, e->deny_rules.mark,
+				       "deny_rules need a protocol to inspect "
 				       "(rest, websocket, graphql, json-rpc, mcp)");
 		else if (e->rules.set && !e->is_tcp)
-			osh_diag_warning(diags, e->rules.mark, "rules without a protocol are not enforced: all "
+			osh_diag_warning(diags, e->rules.mark,
+					 "rules without a protocol are not enforced: all "
 					 "traffic to this endpoint passes");
 		else if (e->access.set)
-			osh_diag_warning(diags, e->access.mark, "access without a protocol is not enforced: all "
+			osh_diag_warning(diags, e->access.mark,
+					 "access without a protocol is not enforced: all "
 					 "traffic to this endpoint passes");
 		return;
 	}
 	if (rpc && e->access.set)
-		osh_diag_error(diags, e->access.mark, "protocol %s: access presets are refused; write rules",
+		osh_diag_error(diags, e->access.mark,
+			       "protocol %s: access presets are refused; write rules",
 			       osh_l7_name(e->l7));
 	else if (e->access.set && e->rules.set)
-		osh_diag_error(diags, e->rules.mark, "access and rules exclude each other: keep one");
+		osh_diag_error(diags, e->rules.mark,
+			       "access and rules exclude each other: keep one");
 	else if (rpc && !e->rules.set && !profile)
-		osh_diag_error(diags, e->protocol.mark, "protocol %s: rules are required%s", osh_l7_name(e->l7),
-			       e->l7 == OSH_L7_MCP ? " unless mcp.allow_all_known_mcp_methods (the method "
-						     "profile) is on" : "");
+		osh_diag_error(diags, e->protocol.mark, "protocol %s: rules are required%s",
+			       osh_l7_name(e->l7),
+			       e->l7 == OSH_L7_MCP ?
+				       " unless mcp.allow_all_known_mcp_methods (the method "
+				       "profile) is on" :
+				       "");
 	else if (!rpc && !e->rules.set && !e->access.set)
-		osh_diag_error(diags, e->protocol.mark, "protocol %s needs access or rules", osh_l7_name(e->l7));
+		osh_diag_error(diags, e->protocol.mark, "protocol %s needs access or rules",
+			       osh_l7_name(e->l7));
 	if (!e->enforcement.set)
-		osh_diag_warning(diags, e->protocol.mark, "no enforcement given: this endpoint is only audited; "
+		osh_diag_warning(diags, e->protocol.mark,
+				 "no enforcement given: this endpoint is only audited; "
 				 "write enforcement: enforce to deny");
 }
 
@@ -426,15 +296,19 @@ static void check_options(const struct osh_endpoint *e, struct osh_diags *diags)
 	const char *name = e->protocol.set ? osh_l7_name(e->l7) : "none";
 
 	if (e->mcp.set && e->l7 != OSH_L7_MCP)
-		osh_diag_error(diags, e->mcp.mark, "mcp options are refused with protocol %s", name);
+		osh_diag_error(diags, e->mcp.mark, "mcp options are refused with protocol %s",
+			       name);
 	if (e->json_rpc.set && e->l7 != OSH_L7_JSON_RPC)
-		osh_diag_error(diags, e->json_rpc.mark, "json_rpc options are refused with protocol %s", name);
+		osh_diag_error(diags, e->json_rpc.mark,
+			       "json_rpc options are refused with protocol %s", name);
 	if (graphql)
 		return;
 	if (e->persisted_queries.set)
-		osh_diag_error(diags, e->persisted_queries.mark, "persisted_queries needs protocol graphql");
+		osh_diag_error(diags, e->persisted_queries.mark,
+			       "persisted_queries needs protocol graphql");
 	if (e->registry.set)
-		osh_diag_error(diags, e->registry.mark, "graphql_persisted_queries needs protocol graphql");
+		osh_diag_error(diags, e->registry.mark,
+			       "graphql_persisted_queries needs protocol graphql");
 	if (e->graphql_max_body_bytes.set)
 		osh_diag_error(diags, e->graphql_max_body_bytes.mark,
 			       "graphql_max_body_bytes needs protocol graphql");
@@ -449,7 +323,8 @@ static void check_path_selector(const struct osh_endpoint *e, struct osh_diags *
 	if (!e->path.set || e->is_tcp)
 		return;
 	if (e->path.text.len && e->path.text.data[0] != '/' && !osh_str_eq_c(e->path.text, "**")) {
-		osh_diag_error(diags, e->path.mark, "endpoint path must start with / or be **: '%.*s'",
+		osh_diag_error(diags, e->path.mark,
+			       "endpoint path must start with / or be **: '%.*s'",
 			       OSH_DIAG_VALUE(e->path.text));
 		return;
 	}
@@ -459,24 +334,32 @@ static void check_path_selector(const struct osh_endpoint *e, struct osh_diags *
 		osh_diag_error(diags, e->path.mark, "endpoint path: glob syntax: %s in '%.*s'",
 			       osh_glob_error_text(error), OSH_DIAG_VALUE(e->path.text));
 	if (e->l7 == OSH_L7_NONE)
-		osh_diag_warning(diags, e->path.mark, "path without a protocol has no effect: the endpoint is "
+		osh_diag_warning(diags, e->path.mark,
+				 "path without a protocol has no effect: the endpoint is "
 				 "not inspected");
 }
 
 static void check_credentials(const struct osh_endpoint *e, struct osh_diags *diags)
 {
+	if (e->credential_signing.set)
+		osh_diag_warning(
+			diags, e->credential_signing.mark,
+			"credential_signing is not performed by this agent: the server will "
+			"get the request unsigned");
 	if (e->credential_signing.set && !e->signing_service.set)
-		osh_diag_error(diags, e->credential_signing.mark, "credential_signing needs signing_service");
+		osh_diag_error(diags, e->credential_signing.mark,
+			       "credential_signing needs signing_service");
 	if (e->credential_signing.set && e->request_body_credential_rewrite.value)
 		osh_diag_error(diags, e->credential_signing.mark,
 			       "credential_signing excludes request_body_credential_rewrite");
 	if (e->credential_binding.set && !e->credential_binding.provider.text.len)
-		osh_diag_error(diags, e->credential_binding.mark, "credential_binding needs provider");
+		osh_diag_error(diags, e->credential_binding.mark,
+			       "credential_binding needs provider");
 }
 
 static void check_body_limit(struct osh_endpoint *e, struct osh_diags *diags)
 {
-	const struct osh_number *limit = e->l7 == OSH_L7_MCP	  ? &e->mcp.max_body_bytes :
+	const struct osh_number *limit = e->l7 == OSH_L7_MCP      ? &e->mcp.max_body_bytes :
 					 e->l7 == OSH_L7_JSON_RPC ? &e->json_rpc.max_body_bytes :
 								    &e->graphql_max_body_bytes;
 
@@ -484,7 +367,8 @@ static void check_body_limit(struct osh_endpoint *e, struct osh_diags *diags)
 	if (!limit->set)
 		return;
 	if (limit->value == 0 || limit->value > BODY_LIMIT_MAX)
-		osh_diag_error(diags, limit->mark, "body limit %llu is out of range (1 to %u bytes)",
+		osh_diag_error(diags, limit->mark,
+			       "body limit %llu is out of range (1 to %u bytes)",
 			       (unsigned long long)limit->value, BODY_LIMIT_MAX);
 	else
 		e->body_limit = (uint32_t)limit->value;
@@ -496,21 +380,22 @@ static void check_skip(const struct osh_endpoint *e, struct osh_diags *diags)
 		return;
 	for (size_t i = 0; i < e->port_count; i++) {
 		if (e->port_list[i] == 443) {
-			osh_diag_warning(diags, e->tls.mark, "tls: skip with L7 rules on port 443: encrypted "
+			osh_diag_warning(diags, e->tls.mark,
+					 "tls: skip with L7 rules on port 443: encrypted "
 					 "requests cannot be inspected");
 			return;
 		}
 	}
 }
 
-static int check_endpoint(struct osh_policy_doc *doc, struct osh_endpoint *e, struct osh_diags *diags)
+int osh_check_endpoint(struct osh_policy_doc *doc, struct osh_endpoint *e, struct osh_diags *diags)
 {
 	int r;
 
 	if (e->broken)
 		return 0;
 	check_words(e, diags);
-	r = check_host(doc, e, diags);
+	r = osh_check_host(doc, e, diags);
 	if (r == 0)
 		r = check_ports(doc, e, diags);
 	if (r == 0)
@@ -529,141 +414,4 @@ static int check_endpoint(struct osh_policy_doc *doc, struct osh_endpoint *e, st
 	check_skip(e, diags);
 	osh_check_rules(e, diags);
 	return 0;
-}
-
-/* ---- Binaries ------------------------------------------------------------------------------- */
-
-static void check_digest(const struct osh_binary *binary, struct osh_diags *diags)
-{
-	struct osh_str text = binary->sha256.text;
-	bool good = text.len == 64;
-
-	for (size_t i = 0; good && i < text.len; i++) {
-		char c = osh_ascii_lower(text.data[i]);
-
-		good = osh_ascii_is_digit(c) || (c >= 'a' && c <= 'f');
-	}
-	if (binary->sha256.set && !good)
-		osh_diag_error(diags, binary->sha256.mark, "binary entry: sha256 must be 64 hexadecimal digits, "
-			       "not '%.*s'", OSH_DIAG_VALUE(text));
-	if (binary->sha256.set && has_star(binary->path.text))
-		osh_diag_error(diags, binary->sha256.mark, "binary entry: sha256 needs a path without wildcard");
-}
-
-/* Names of the dynamic loader: whoever runs it runs anything. */
-static bool is_loader(struct osh_str path)
-{
-	size_t i = path.len;
-
-	while (i > 0 && path.data[i - 1] != '/')
-		i--;
-	path = osh_str_n(path.data + i, path.len - i);
-	return osh_str_has_prefix(path, "ld-linux") || osh_str_has_prefix(path, "ld-musl") ||
-	       osh_str_has_prefix(path, "ld.so");
-}
-
-static bool is_normal_path(struct osh_str path)
-{
-	for (size_t i = 0, start = 1; i <= path.len; i++) {
-		struct osh_str part;
-
-		if (i == 0 || (i < path.len && path.data[i] != '/'))
-			continue;
-		part = osh_str_n(path.data + start, i - start);
-		if (part.len == 0 || osh_str_eq_c(part, ".") || osh_str_eq_c(part, ".."))
-			return false;
-		start = i + 1;
-	}
-	return true;
-}
-
-static void check_binary(const struct osh_binary *binary, struct osh_diags *diags)
-{
-	struct osh_str path = binary->path.text;
-	unsigned char *code = NULL;
-	size_t len;
-	enum osh_glob_error error;
-
-	if (!binary->path.set)
-		return;
-	check_digest(binary, diags);
-	if (binary->harness.set)
-		osh_diag_warning(diags, binary->harness.mark, "harness is deprecated and does nothing");
-	if (path.len == 0 || path.data[0] != '/') {
-		osh_diag_warning(diags, binary->path.mark, "binary path '%.*s' does not start with /: it matches "
-				 "nothing", OSH_DIAG_VALUE(path));
-		return;
-	}
-	if (!has_star(path)) {
-		if (!is_normal_path(path))
-			osh_diag_warning(diags, binary->path.mark, "binary path '%.*s' holds an empty, '.' or "
-					 "'..' component: it matches nothing", OSH_DIAG_VALUE(path));
-		if (path.len >= OSH_PATH_MAX)
-			osh_diag_warning(diags, binary->path.mark, "binary path is longer than %d bytes: such a "
-					 "program has no identity", OSH_PATH_MAX - 1);
-		if (is_loader(path))
-			osh_diag_warning(diags, binary->path.mark, "'%.*s' is a dynamic loader: whoever may run "
-					 "it runs any program under its name", OSH_DIAG_VALUE(path));
-		return;
-	}
-	error = osh_glob_compile(path, '/', &code, &len);
-	free(code);
-	if (error)
-		osh_diag_warning(diags, binary->path.mark, "binary path: glob syntax: %s in '%.*s': it matches "
-				 "nothing", osh_glob_error_text(error), OSH_DIAG_VALUE(path));
-}
-
-/* ---- Entries ---------------------------------------------------------------------------------- */
-
-static void check_limit(const struct osh_number *number, const char *key, struct osh_diags *diags)
-{
-	if (number->set && (number->value == 0 || number->value > UINT32_MAX))
-		osh_diag_error(diags, number->mark, "limits: %s must be from 1 to 4294967295", key);
-}
-
-static void check_extras(const struct osh_entry *entry, struct osh_diags *diags)
-{
-	check_limit(&entry->limits.flows, "flows", diags);
-	check_limit(&entry->limits.flows_per_second, "flows_per_second", diags);
-	check_limit(&entry->limits.bytes_per_second, "bytes_per_second", diags);
-	for (size_t i = 0; i < entry->unix_sockets.count; i++) {
-		const struct osh_text *path = &entry->unix_sockets.items[i];
-
-		if (path->set && (path->text.len == 0 || path->text.data[0] != '/' || path->text.len > 107 ||
-				  !is_normal_path(path->text)))
-			osh_diag_error(diags, path->mark, "unix_sockets: '%.*s' must be an absolute, normalised "
-				       "path of at most 107 bytes", OSH_DIAG_VALUE(path->text));
-	}
-}
-
-static int check_entry(struct osh_policy_doc *doc, struct osh_entry *entry, struct osh_diags *diags)
-{
-	int r = 0;
-
-	if (entry->key.text.len == 0 || entry->key.text.len > KEY_MAX)
-		osh_diag_error(diags, entry->key.mark, "a policy's name must have 1 to %d bytes", KEY_MAX);
-	if (entry->endpoint_count == 0 && entry->unix_sockets.count == 0)
-		osh_diag_warning(diags, entry->key.mark, "policy '%.*s' has no endpoints: it grants nothing",
-				 OSH_DIAG_VALUE(entry->key.text));
-	if (entry->binary_count == 0)
-		osh_diag_warning(diags, entry->key.mark, "policy '%.*s' has no binaries: it matches nobody",
-				 OSH_DIAG_VALUE(entry->key.text));
-	for (size_t i = 0; i < entry->endpoint_count && r == 0; i++)
-		r = check_endpoint(doc, &entry->endpoints[i], diags);
-	for (size_t i = 0; i < entry->binary_count; i++)
-		check_binary(&entry->binaries[i], diags);
-	check_extras(entry, diags);
-	return r;
-}
-
-int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
-{
-	int r = 0;
-
-	if (doc->entry_count > OSH_POLICY_ENTRIES_MAX)
-		osh_diag_error(diags, doc->entries[OSH_POLICY_ENTRIES_MAX].key.mark,
-			       "more than %d network policies", OSH_POLICY_ENTRIES_MAX);
-	for (size_t i = 0; i < doc->entry_count && r == 0; i++)
-		r = check_entry(doc, &doc->entries[i], diags);
-	return r;
 }

@@ -9,7 +9,7 @@
 #define FS_PATH_MAX 4096
 
 /* The reference's restrictive defaults, for a section that is absent. */
-static const char *const default_read_only[] = { "/usr", "/lib",  "/proc",   "/dev/urandom",
+static const char *const default_read_only[] = { "/usr", "/lib", "/proc",   "/dev/urandom",
 						 "/app", "/etc", "/var/log" };
 static const char *const default_read_write[] = { "/tmp", "/dev/null" };
 
@@ -62,12 +62,13 @@ static void check_path(const struct osh_text *text, const char *list, bool writa
 		return;
 	}
 	if (text->text.len > FS_PATH_MAX) {
-		osh_diag_error(diags, text->mark, "path longer than %d characters in %s (%zu)", FS_PATH_MAX, list,
-			       text->text.len);
+		osh_diag_error(diags, text->mark, "path longer than %d characters in %s (%zu)",
+			       FS_PATH_MAX, list, text->text.len);
 		return;
 	}
 	if (text->text.data[0] != '/') {
-		osh_diag_error(diags, text->mark, "relative path in %s: '%.*s' (paths start with /)", list,
+		osh_diag_error(diags, text->mark,
+			       "relative path in %s: '%.*s' (paths start with /)", list,
 			       OSH_DIAG_VALUE(text->text));
 		return;
 	}
@@ -78,8 +79,10 @@ static void check_path(const struct osh_text *text, const char *list, bool writa
 		return;
 	}
 	if (writable && strcmp(normal, "/") == 0)
-		osh_diag_error(diags, text->mark, "%s \"%.*s\" is too broad: the whole file system must not be "
-			       "writable", list, OSH_DIAG_VALUE(text->text));
+		osh_diag_error(diags, text->mark,
+			       "%s \"%.*s\" is too broad: the whole file system must not be "
+			       "writable",
+			       list, OSH_DIAG_VALUE(text->text));
 }
 
 static int check_paths(struct osh_policy_doc *doc, const struct osh_texts *texts, const char *list,
@@ -114,8 +117,9 @@ static int check_filesystem(struct osh_policy_doc *doc, struct osh_diags *diags)
 	s->has_filesystem = doc->filesystem.set;
 	if (!doc->filesystem.set) {
 		s->include_workdir = true;
-		r = set_default_paths(&doc->arena, default_read_only, OSH_COUNT_OF(default_read_only),
-				      &s->read_only, &s->read_only_count);
+		r = set_default_paths(&doc->arena, default_read_only,
+				      OSH_COUNT_OF(default_read_only), &s->read_only,
+				      &s->read_only_count);
 		if (r == 0)
 			r = set_default_paths(&doc->arena, default_read_write,
 					      OSH_COUNT_OF(default_read_write), &s->read_write,
@@ -124,15 +128,16 @@ static int check_filesystem(struct osh_policy_doc *doc, struct osh_diags *diags)
 	}
 	s->include_workdir = doc->filesystem.include_workdir.value;
 	if (total > FS_PATHS_MAX)
-		osh_diag_error(diags, doc->filesystem.read_only.set ? doc->filesystem.read_only.mark :
-								      doc->filesystem.read_write.mark,
-			       "more than %d paths in total in read_only and read_write (%zu)", FS_PATHS_MAX,
-			       total);
+		osh_diag_error(diags,
+			       doc->filesystem.read_only.set ? doc->filesystem.read_only.mark :
+							       doc->filesystem.read_write.mark,
+			       "more than %d paths in total in read_only and read_write (%zu)",
+			       FS_PATHS_MAX, total);
 	r = check_paths(doc, &doc->filesystem.read_only, "read_only", false, diags, &s->read_only,
 			&s->read_only_count);
 	if (r == 0)
-		r = check_paths(doc, &doc->filesystem.read_write, "read_write", true, diags, &s->read_write,
-				&s->read_write_count);
+		r = check_paths(doc, &doc->filesystem.read_write, "read_write", true, diags,
+				&s->read_write, &s->read_write_count);
 	return r;
 }
 
@@ -144,12 +149,15 @@ static void check_landlock(struct osh_policy_doc *doc, struct osh_diags *diags)
 	if (osh_str_eq_c(doc->landlock.text, "hard_requirement"))
 		doc->statics.landlock = OSH_LANDLOCK_HARD_REQUIREMENT;
 	else
-		osh_diag_error(diags, doc->landlock.mark, "landlock.compatibility: '%.*s' is unknown (allowed: "
-			       "best_effort, hard_requirement)", OSH_DIAG_VALUE(doc->landlock.text));
+		osh_diag_error(diags, doc->landlock.mark,
+			       "landlock.compatibility: '%.*s' is unknown (allowed: "
+			       "best_effort, hard_requirement)",
+			       OSH_DIAG_VALUE(doc->landlock.text));
 }
 
 /* "sandbox" is the sandbox's own id; else a number, but never root's. */
-static void check_id(const struct osh_text *text, const char *key, struct osh_diags *diags, uint32_t *ret_id)
+static void check_id(const struct osh_text *text, const char *key, struct osh_diags *diags,
+		     uint32_t *ret_id)
 {
 	bool digits = text->text.len > 0;
 	uint64_t id;
@@ -159,22 +167,29 @@ static void check_id(const struct osh_text *text, const char *key, struct osh_di
 	for (size_t i = 0; i < text->text.len; i++)
 		digits &= osh_ascii_is_digit(text->text.data[i]);
 	if (osh_str_eq_c(text->text, "root"))
-		osh_diag_error(diags, text->mark, "%s: root is refused (allowed: sandbox, or an id from 1 to "
-			       "4294967294 in quotes)", key);
+		osh_diag_error(diags, text->mark,
+			       "%s: root is refused (allowed: sandbox, or an id from 1 to "
+			       "4294967294 in quotes)",
+			       key);
 	else if (osh_str_caseeq_c(text->text, "sandbox"))
-		osh_diag_error(diags, text->mark, "%s: name is case-sensitive: write sandbox, not '%.*s'", key,
+		osh_diag_error(diags, text->mark,
+			       "%s: name is case-sensitive: write sandbox, not '%.*s'", key,
 			       OSH_DIAG_VALUE(text->text));
 	else if (!digits && text->text.len && osh_ascii_is_digit(text->text.data[0]))
 		osh_diag_error(diags, text->mark, "%s: trailing text after the number: '%.*s'", key,
 			       OSH_DIAG_VALUE(text->text));
 	else if (!digits)
-		osh_diag_error(diags, text->mark, "%s: unknown name '%.*s' (allowed: sandbox, or an id from 1 to "
-			       "4294967294 in quotes)", key, OSH_DIAG_VALUE(text->text));
+		osh_diag_error(diags, text->mark,
+			       "%s: unknown name '%.*s' (allowed: sandbox, or an id from 1 to "
+			       "4294967294 in quotes)",
+			       key, OSH_DIAG_VALUE(text->text));
 	else if (osh_str_parse_u64(text->text, UINT32_MAX - 1, &id) < 0)
-		osh_diag_error(diags, text->mark, "%s: '%.*s' is out of 32-bit range (1 to 4294967294)", key,
+		osh_diag_error(diags, text->mark,
+			       "%s: '%.*s' is out of 32-bit range (1 to 4294967294)", key,
 			       OSH_DIAG_VALUE(text->text));
 	else if (id == 0)
-		osh_diag_error(diags, text->mark, "%s: uid/gid 0 is refused: a sandbox never runs as root", key);
+		osh_diag_error(diags, text->mark,
+			       "%s: uid/gid 0 is refused: a sandbox never runs as root", key);
 	else
 		*ret_id = (uint32_t)id;
 }

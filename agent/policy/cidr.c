@@ -34,7 +34,8 @@ int osh_cidr_parse(struct osh_str text, struct osh_cidr *ret_cidr)
 	if (parse_address(host, &cidr.addr, &max) < 0)
 		return -EINVAL;
 	bits = max;
-	if (slash && osh_str_parse_u64(osh_str_n(slash + 1, text.len - host.len - 1), max, &bits) < 0)
+	if (slash &&
+	    osh_str_parse_u64(osh_str_n(slash + 1, text.len - host.len - 1), max, &bits) < 0)
 		return -EINVAL;
 	cidr.bits = (unsigned)bits + 128 - max;
 	*ret_cidr = cidr;

@@ -16,7 +16,7 @@ uint32_t osh_image_hash(struct osh_str s)
 	return hash;
 }
 
-/* ---- Builder -------------------------------------------------------------------------- */
+/* ---- Builder ------------------------------------------------------------- */
 
 static bool grow(struct osh_builder *b, size_t want)
 {
@@ -65,7 +65,8 @@ struct osh_image_str osh_builder_str(struct osh_builder *b, struct osh_str text)
 	return s;
 }
 
-struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size, size_t count)
+struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size,
+				       size_t count)
 {
 	struct osh_image_list list = { 0 };
 
@@ -87,7 +88,7 @@ uint32_t osh_builder_glob(struct osh_builder *b, struct osh_str pattern, char de
 	return error ? 0 : osh_builder_put(b, code, len);
 }
 
-/* ---- Binaries ---------------------------------------------------------------------------- */
+/* ---- Binaries ------------------------------------------------------------ */
 
 struct compiler {
 	struct osh_builder builder;
@@ -133,11 +134,14 @@ static int compare_binaries(const void *a, const void *b)
 	return x->hash < y->hash ? -1 : x->hash > y->hash;
 }
 
-static void compile_binaries(struct compiler *c, const struct osh_entry *entry, struct osh_image_entry *out)
+static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
+			     struct osh_image_entry *out)
 {
 	/* Each literal path may bring its link's target along. */
-	_cleanup_free_ struct osh_image_binary *exact = calloc(2 * entry->binary_count + 1, sizeof(*exact));
-	_cleanup_free_ struct osh_image_binary *globs = calloc(entry->binary_count + 1, sizeof(*globs));
+	_cleanup_free_ struct osh_image_binary *exact =
+		calloc(2 * entry->binary_count + 1, sizeof(*exact));
+	_cleanup_free_ struct osh_image_binary *globs =
+		calloc(entry->binary_count + 1, sizeof(*globs));
 	size_t exact_count = 0, glob_count = 0;
 
 	if (!exact || !globs) {
@@ -157,7 +161,8 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry, 
 		}
 		exact[exact_count++] = compile_binary(c, binary, path);
 		if (c->options->resolve_binary &&
-		    c->options->resolve_binary(c->options->context, path.data, target, sizeof(target)) == 0 &&
+		    c->options->resolve_binary(c->options->context, path.data, target,
+					       sizeof(target)) == 0 &&
 		    !osh_str_eq_c(path, target))
 			exact[exact_count++] = compile_binary(c, binary, osh_str(target));
 	}
@@ -166,7 +171,7 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry, 
 	out->globs = osh_builder_list(&c->builder, globs, sizeof(*globs), glob_count);
 }
 
-/* ---- Endpoints ------------------------------------------------------------------------------ */
+/* ---- Endpoints ----------------------------------------------------------- */
 
 /* The route is chosen by a looser reading of the selector: a star crosses slashes there,
  * and "/x" with two stars behind it picks "/x", too. A delimiter that no path holds gives
@@ -203,14 +208,20 @@ static uint32_t endpoint_flags(const struct osh_endpoint *e)
 	flags |= !e->hostless && !e->host_is_glob ? OSH_IMAGE_HOST_EXACT : 0;
 	flags |= e->host_is_address ? OSH_IMAGE_HOST_ADDRESS : 0;
 	flags |= e->cidr_count ? OSH_IMAGE_HAS_IPS : 0;
-	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ? OSH_IMAGE_REGISTERED : 0;
+	flags |= e->request_body_credential_rewrite.value ? OSH_IMAGE_REWRITE_BODY : 0;
+	flags |= e->websocket_credential_rewrite.value ? OSH_IMAGE_REWRITE_TEXT : 0;
+	flags |= e->allow_uninspected_credentials.value ? OSH_IMAGE_UNINSPECTED_CREDENTIALS : 0;
+	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ?
+			 OSH_IMAGE_REGISTERED :
+			 0;
 	if (e->mcp.strict_tool_names.set && !e->mcp.strict_tool_names.value)
 		flags |= OSH_IMAGE_LOOSE_TOOLS;
 	flags |= e->mcp.allow_all_known_mcp_methods.value ? OSH_IMAGE_MCP_PROFILE : 0;
 	return flags;
 }
 
-static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e,
+			struct osh_image_endpoint *out)
 {
 	_cleanup_free_ struct osh_image_cidr *ips = NULL;
 
@@ -222,7 +233,8 @@ static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e, str
 		return;
 	}
 	for (size_t i = 0; i < e->cidr_count; i++)
-		ips[i] = (struct osh_image_cidr){ .addr = e->cidrs[i].addr, .bits = e->cidrs[i].bits };
+		ips[i] = (struct osh_image_cidr){ .addr = e->cidrs[i].addr,
+						  .bits = e->cidrs[i].bits };
 	out->ips = osh_builder_list(b, ips, sizeof(*ips), e->cidr_count);
 }
 
@@ -238,6 +250,7 @@ static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e
 		.body_limit = e->body_limit,
 	};
 	out->host = osh_builder_str(b, e->host_text);
+	out->provider = osh_builder_str(b, e->credential_binding.provider.text);
 	out->ports = osh_builder_list(b, e->port_list, sizeof(*e->port_list), e->port_count);
 	if (e->path.text.len) {
 		out->path_strict = osh_builder_glob(b, e->path.text, '/');
@@ -247,7 +260,7 @@ static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e
 	osh_compile_rules(b, e, out);
 }
 
-/* ---- Middlewares -------------------------------------------------------------------------------- */
+/* ---- Middlewares --------------------------------------------------------- */
 
 static struct osh_image_list compile_patterns(struct osh_builder *b, const struct osh_texts *texts)
 {
@@ -265,7 +278,8 @@ static struct osh_image_list compile_patterns(struct osh_builder *b, const struc
 static void compile_middlewares(struct osh_builder *b, const struct osh_policy_doc *doc,
 				struct osh_image_header *header)
 {
-	_cleanup_free_ struct osh_image_middleware *out = calloc(doc->middleware_count + 1, sizeof(*out));
+	_cleanup_free_ struct osh_image_middleware *out =
+		calloc(doc->middleware_count + 1, sizeof(*out));
 	size_t count = 0;
 
 	if (!out) {
@@ -284,7 +298,7 @@ static void compile_middlewares(struct osh_builder *b, const struct osh_policy_d
 	header->middlewares = osh_builder_list(b, out, sizeof(*out), count);
 }
 
-/* ---- All -------------------------------------------------------------------------------------------- */
+/* ---- All ----------------------------------------------------------------- */
 
 static int compare_entries(const void *a, const void *b)
 {
@@ -327,6 +341,11 @@ static void compile_entry(struct compiler *c, const struct osh_entry *entry, uin
 
 	out->key = osh_builder_str(&c->builder, entry->key.text);
 	out->line = entry->key.mark.line;
+	out->limits = (struct osh_policy_limits){
+		.flows = (uint32_t)entry->limits.flows.value,
+		.flows_per_second = (uint32_t)entry->limits.flows_per_second.value,
+		.bytes_per_second = (uint32_t)entry->limits.bytes_per_second.value,
+	};
 	compile_binaries(c, entry, out);
 	for (size_t i = 0; i < entry->endpoint_count && !c->builder.error; i++) {
 		c->endpoints[c->endpoint_count] = &entry->endpoints[i];
@@ -351,8 +370,8 @@ static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
 		compile_entry(c, c->entries[i], (uint32_t)i);
 	header.entries = osh_builder_list(&c->builder, c->image_entries, sizeof(*c->image_entries),
 					  doc->entry_count);
-	header.endpoints = osh_builder_list(&c->builder, c->image_endpoints, sizeof(*c->image_endpoints),
-					    c->endpoint_count);
+	header.endpoints = osh_builder_list(&c->builder, c->image_endpoints,
+					    sizeof(*c->image_endpoints), c->endpoint_count);
 	osh_compile_hosts(&c->builder, c->endpoints, c->endpoint_count, &header);
 	compile_middlewares(&c->builder, doc, &header);
 	osh_builder_put(&c->builder, NULL, 8); /* nothing before it ends at the very end */
@@ -363,8 +382,9 @@ static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
 	return 0;
 }
 
-int osh_policy_compile(const struct osh_policy_doc *doc, const struct osh_policy_compile_options *options,
-		       void **ret_image, size_t *ret_len)
+int osh_policy_compile(const struct osh_policy_doc *doc,
+		       const struct osh_policy_compile_options *options, void **ret_image,
+		       size_t *ret_len)
 {
 	static const struct osh_policy_compile_options no_options = { 0 };
 	struct compiler c = { .options = options ? options : &no_options };

@@ -139,7 +139,7 @@ static int prepare(struct trie *t, const struct osh_endpoint *const *endpoints, 
 	return 0;
 }
 
-/* ---- Writing out ------------------------------------------------------------------------- */
+/* ---- Writing out --------------------------------------------------------- */
 
 static size_t list_length(const struct trie *t, uint32_t list)
 {
@@ -160,19 +160,22 @@ static struct osh_image_list put_numbers(struct trie *t, uint32_t list, uint32_t
 	return osh_builder_list(t->builder, scratch, sizeof(*scratch), count);
 }
 
-static struct osh_image_list put_globs(struct trie *t, uint32_t list, struct osh_image_glob_child *scratch)
+static struct osh_image_list put_globs(struct trie *t, uint32_t list,
+				       struct osh_image_glob_child *scratch)
 {
 	size_t count = list_length(t, list), at = count;
 
 	for (uint32_t i = list; i != NONE; i = t->links[i].next)
-		scratch[--at] = (struct osh_image_glob_child){ t->links[i].value, t->links[i].extra };
+		scratch[--at] =
+			(struct osh_image_glob_child){ t->links[i].value, t->links[i].extra };
 	return osh_builder_list(t->builder, scratch, sizeof(*scratch), count);
 }
 
 static void write_out(struct trie *t, struct osh_image_header *header)
 {
 	_cleanup_free_ struct osh_image_node *nodes = calloc(t->node_count, sizeof(*nodes));
-	_cleanup_free_ struct osh_image_glob_child *scratch = calloc(t->link_count + 1, sizeof(*scratch));
+	_cleanup_free_ struct osh_image_glob_child *scratch =
+		calloc(t->link_count + 1, sizeof(*scratch));
 
 	if (!nodes || !scratch) {
 		t->builder->error = -ENOMEM;
@@ -188,8 +191,8 @@ static void write_out(struct trie *t, struct osh_image_header *header)
 	header->slots = osh_builder_list(t->builder, t->slots, sizeof(*t->slots), t->slot_mask + 1);
 }
 
-void osh_compile_hosts(struct osh_builder *b, const struct osh_endpoint *const *endpoints, size_t count,
-		       struct osh_image_header *header)
+void osh_compile_hosts(struct osh_builder *b, const struct osh_endpoint *const *endpoints,
+		       size_t count, struct osh_image_header *header)
 {
 	struct trie t = { .builder = b };
 	_cleanup_free_ uint32_t *hostless = calloc(count + 1, sizeof(*hostless));

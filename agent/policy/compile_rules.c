@@ -30,7 +30,8 @@ static struct osh_image_list compile_globs(struct reading *r, const struct osh_t
 }
 
 /* In a deny rule a broken matcher is left out. */
-static struct osh_image_list compile_matchers(struct reading *r, const struct osh_matchers *matchers, bool deny)
+static struct osh_image_list compile_matchers(struct reading *r,
+					      const struct osh_matchers *matchers, bool deny)
 {
 	_cleanup_free_ struct osh_image_matcher *out = calloc(matchers->count + 1, sizeof(*out));
 	size_t count = 0;
@@ -61,7 +62,8 @@ static struct osh_image_str upper_str(struct osh_builder *b, struct osh_str text
 	return s;
 }
 
-static void compile_http(struct reading *r, const struct osh_rule *rule, bool deny, struct osh_image_rule *out)
+static void compile_http(struct reading *r, const struct osh_rule *rule, bool deny,
+			 struct osh_image_rule *out)
 {
 	struct osh_builder *b = r->builder;
 
@@ -97,7 +99,8 @@ static void compile_graphql(struct reading *r, const struct osh_rule *rule, bool
 	r->broken |= names.broken || fields.broken;
 }
 
-static struct osh_image_list compile_tool_names(struct osh_builder *b, const struct osh_texts *texts)
+static struct osh_image_list compile_tool_names(struct osh_builder *b,
+						const struct osh_texts *texts)
 {
 	_cleanup_free_ struct osh_image_str *out = calloc(texts->count + 1, sizeof(*out));
 
@@ -110,8 +113,8 @@ static struct osh_image_list compile_tool_names(struct osh_builder *b, const str
 	return osh_builder_list(b, out, sizeof(*out), texts->count);
 }
 
-static void compile_tools(struct reading *r, const struct osh_endpoint *e, const struct osh_rule *rule,
-			  bool deny, struct osh_image_rule *out)
+static void compile_tools(struct reading *r, const struct osh_endpoint *e,
+			  const struct osh_rule *rule, bool deny, struct osh_image_rule *out)
 {
 	struct reading tools = { .builder = r->builder };
 
@@ -127,8 +130,8 @@ static void compile_tools(struct reading *r, const struct osh_endpoint *e, const
 		out->flags |= OSH_RULE_HAS_TOOL;
 }
 
-static void compile_rpc(struct reading *r, const struct osh_endpoint *e, const struct osh_rule *rule, bool deny,
-			struct osh_image_rule *out)
+static void compile_rpc(struct reading *r, const struct osh_endpoint *e,
+			const struct osh_rule *rule, bool deny, struct osh_image_rule *out)
 {
 	bool about_tool = rule->tool.key.set || rule->arguments.set;
 	struct osh_str method = rule->method.text;
@@ -155,8 +158,8 @@ static bool is_graphql_rule(const struct osh_endpoint *e, const struct osh_rule 
 	return e->l7 == OSH_L7_GRAPHQL || (e->l7 == OSH_L7_WEBSOCKET && rule->operation_type.set);
 }
 
-static void compile_rule(struct osh_builder *b, const struct osh_endpoint *e, const struct osh_rule *rule,
-			 bool deny, struct osh_image_rule *out)
+static void compile_rule(struct osh_builder *b, const struct osh_endpoint *e,
+			 const struct osh_rule *rule, bool deny, struct osh_image_rule *out)
 {
 	struct reading r = { .builder = b };
 
@@ -171,7 +174,7 @@ static void compile_rule(struct osh_builder *b, const struct osh_endpoint *e, co
 		out->flags |= OSH_RULE_NEVER;
 }
 
-/* ---- Presets --------------------------------------------------------------------------- */
+/* ---- Presets ------------------------------------------------------------- */
 
 struct preset {
 	enum osh_l7 l7;
@@ -205,7 +208,8 @@ static struct osh_text text_of(const char *word)
 	return (struct osh_text){ .set = true, .text = osh_str(word) };
 }
 
-static size_t expand_preset(const struct osh_endpoint *e, const struct preset *preset, struct osh_rule *rules)
+static size_t expand_preset(const struct osh_endpoint *e, const struct preset *preset,
+			    struct osh_rule *rules)
 {
 	size_t count = 0;
 
@@ -222,8 +226,9 @@ static size_t expand_preset(const struct osh_endpoint *e, const struct preset *p
 	return count;
 }
 
-static void compile_list(struct osh_builder *b, const struct osh_endpoint *e, const struct osh_rule *rules,
-			 size_t count, bool deny, struct osh_image_list *ret_list)
+static void compile_list(struct osh_builder *b, const struct osh_endpoint *e,
+			 const struct osh_rule *rules, size_t count, bool deny,
+			 struct osh_image_list *ret_list)
 {
 	_cleanup_free_ struct osh_image_rule *out = count ? calloc(count, sizeof(*out)) : NULL;
 
@@ -238,7 +243,7 @@ static void compile_list(struct osh_builder *b, const struct osh_endpoint *e, co
 	*ret_list = osh_builder_list(b, out, sizeof(*out), count);
 }
 
-/* ---- The rest of an endpoint's rules ------------------------------------------------------ */
+/* ---- The rest of an endpoint's rules ------------------------------------- */
 
 static void compile_registry(struct osh_builder *b, const struct osh_endpoint *e,
 			     struct osh_image_endpoint *out)
@@ -266,7 +271,8 @@ static void compile_registry(struct osh_builder *b, const struct osh_endpoint *e
 /* The method profile of MCP: every method, but tools/call only as far as tool rules say,
  * when there are any. Its rules then name tools/call; the rest of the methods are granted
  * by the profile itself (evaluate). */
-static void compile_profile(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+static void compile_profile(struct osh_builder *b, const struct osh_endpoint *e,
+			    struct osh_image_endpoint *out)
 {
 	struct osh_rule any = { .mark = e->mcp.mark, .method = text_of("*") };
 
@@ -274,7 +280,8 @@ static void compile_profile(struct osh_builder *b, const struct osh_endpoint *e,
 		compile_list(b, e, &any, 1, false, &out->allows);
 }
 
-static void compile_preset(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+static void compile_preset(struct osh_builder *b, const struct osh_endpoint *e,
+			   struct osh_image_endpoint *out)
 {
 	struct osh_rule expanded[8];
 
@@ -288,7 +295,8 @@ static void compile_preset(struct osh_builder *b, const struct osh_endpoint *e, 
 	}
 }
 
-void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e, struct osh_image_endpoint *out)
+void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e,
+		       struct osh_image_endpoint *out)
 {
 	if (e->l7 == OSH_L7_NONE)
 		return;
@@ -305,5 +313,6 @@ void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e, stru
 	for (size_t i = 0; i < e->rules.count; i++)
 		out->flags |= e->rules.items[i].operation_type.set ? OSH_IMAGE_GRAPHQL_TEXT : 0;
 	for (size_t i = 0; i < e->deny_rules.count; i++)
-		out->flags |= e->deny_rules.items[i].operation_type.set ? OSH_IMAGE_GRAPHQL_TEXT : 0;
+		out->flags |=
+			e->deny_rules.items[i].operation_type.set ? OSH_IMAGE_GRAPHQL_TEXT : 0;
 }

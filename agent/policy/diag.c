@@ -61,7 +61,8 @@ size_t osh_diag_format(const struct osh_diag *diag, const char *file, char *buf,
 
 	osh_str_escape(osh_str(file), escaped_file, sizeof(escaped_file));
 	osh_str_escape(osh_str(diag->message), message, sizeof(message));
-	len = snprintf(buf, size, "%s:%u:%u: %s%s", escaped_file, diag->line, diag->column, level, message);
+	len = snprintf(buf, size, "%s:%u:%u: %s%s", escaped_file, diag->line, diag->column, level,
+		       message);
 	if (len < 0)
 		return 0;
 	return (size_t)len < size ? (size_t)len : size - 1;
@@ -104,7 +105,8 @@ const char *osh_nearest_name(struct osh_str word, const char *const *names)
 
 		/* A forgotten or added word ("filesystem" for "filesystem_policy") is near, too. */
 		if (distance > 2 && word.len >= 4 &&
-		    (osh_str_has_prefix(name, "") && memmem(name.data, name.len, word.data, word.len)))
+		    (osh_str_has_prefix(name, "") &&
+		     memmem(name.data, name.len, word.data, word.len)))
 			distance = 2;
 		if (distance < best) {
 			best = distance;

@@ -21,7 +21,8 @@ void osh_diag_sort(struct osh_diags *diags);
 /* For "%.*s": a value cut to a readable length. */
 #define OSH_DIAG_VALUE_MAX 80
 #define OSH_DIAG_VALUE(s) \
-	(int)((s).len > OSH_DIAG_VALUE_MAX ? OSH_DIAG_VALUE_MAX : (s).len), ((s).data ? (s).data : "")
+	(int)((s).len > OSH_DIAG_VALUE_MAX ? OSH_DIAG_VALUE_MAX : (s).len), \
+		((s).data ? (s).data : "")
 
 /* The name in `names` (NULL-terminated) nearest to `word`, NULL when none is near. */
 const char *osh_nearest_name(struct osh_str word, const char *const *names);

@@ -13,10 +13,12 @@ static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 		return;
 	doc->permissive = osh_str_eq_c(doc->mode.text, "permissive");
 	if (doc->permissive)
-		osh_diag_warning(diags, doc->mode.mark, "mode: permissive turns every denial into a recorded "
+		osh_diag_warning(diags, doc->mode.mark,
+				 "mode: permissive turns every denial into a recorded "
 				 "audit: nothing is enforced");
 	else if (!osh_str_eq_c(doc->mode.text, "enforcing"))
-		osh_diag_error(diags, doc->mode.mark, "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
+		osh_diag_error(diags, doc->mode.mark,
+			       "mode: '%.*s' is unknown (allowed: enforcing, permissive)",
 			       OSH_DIAG_VALUE(doc->mode.text));
 }
 
@@ -67,6 +69,17 @@ void osh_policy_doc_free(struct osh_policy_doc *doc)
 		return;
 	osh_arena_done(&doc->arena);
 	free(doc);
+}
+
+void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
+				 void (*each)(void *context, const char *path), void *context)
+{
+	for (size_t i = 0; i < doc->entry_count; i++) {
+		const struct osh_texts *paths = &doc->entries[i].unix_sockets;
+
+		for (size_t j = 0; j < paths->count; j++)
+			each(context, paths->items[j].text.data);
+	}
 }
 
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc)

@@ -118,7 +118,7 @@ struct osh_endpoint {
 
 	/* Worked out from the above. */
 	bool hostless;
-	struct osh_str host_text;   /* lower case; literals in canonical form */
+	struct osh_str host_text; /* lower case; literals in canonical form */
 	bool host_is_glob, host_is_address;
 	struct in6_addr host_addr;
 	uint16_t *port_list;
@@ -185,8 +185,14 @@ struct osh_policy_doc {
 /* Tree to document: shapes and types (parse.c). Errors are in diags; returns 0, -EINVAL
  * when nothing further can be checked, -ENOMEM. */
 struct osh_yaml_node;
-int osh_policy_read(const struct osh_yaml_node *root, struct osh_policy_doc *doc, struct osh_diags *diags);
-/* Meaning of network_policies; fills what is worked out (check.c). 0 or -ENOMEM. */
+int osh_policy_read(const struct osh_yaml_node *root, struct osh_policy_doc *doc,
+		    struct osh_diags *diags);
+/* Meaning of network_policies; fills what is worked out (check_entry.c, check.c,
+ * check_host.c). 0 or -ENOMEM. */
+int osh_check_host(struct osh_policy_doc *doc, struct osh_endpoint *endpoint,
+		   struct osh_diags *diags);
+int osh_check_endpoint(struct osh_policy_doc *doc, struct osh_endpoint *endpoint,
+		       struct osh_diags *diags);
 int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags);
 /* Rules of one endpoint (check_rules.c). */
 void osh_check_rules(const struct osh_endpoint *endpoint, struct osh_diags *diags);

@@ -8,7 +8,7 @@
 #include "policy/glob.h"
 #include "policy/path.h"
 
-/* ---- Opening an image ------------------------------------------------------------------ */
+/* ---- Opening an image ---------------------------------------------------- */
 
 int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy)
 {
@@ -16,7 +16,8 @@ int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy
 
 	if (!image || len < sizeof(*header) || (uintptr_t)image % 8)
 		return -EBADMSG;
-	if (header->magic != OSH_IMAGE_MAGIC || header->version != OSH_IMAGE_VERSION || header->len != len)
+	if (header->magic != OSH_IMAGE_MAGIC || header->version != OSH_IMAGE_VERSION ||
+	    header->len != len)
 		return -EBADMSG;
 	if (header->nodes.count == 0 || header->slots.count == 0)
 		return -EBADMSG;
@@ -78,7 +79,7 @@ const char *osh_l7_name(enum osh_l7 l7)
 	return "unknown";
 }
 
-/* ---- Decisions --------------------------------------------------------------------------- */
+/* ---- Decisions ----------------------------------------------------------- */
 
 void osh_decision_init(struct osh_decision *decision)
 {
@@ -107,14 +108,14 @@ static void allow(struct osh_decision *decision)
 /* Only what the rules refused can be softened, never what could not be understood. */
 static void soften(const struct osh_policy *policy, struct osh_decision *decision)
 {
-	bool by_policy = decision->stage == OSH_STAGE_CONNECT || decision->stage == OSH_STAGE_ROUTE ||
-			 decision->stage == OSH_STAGE_RULES;
+	bool by_policy = decision->stage == OSH_STAGE_CONNECT ||
+			 decision->stage == OSH_STAGE_ROUTE || decision->stage == OSH_STAGE_RULES;
 
 	if (decision->effect == OSH_EFFECT_DENY && by_policy && osh_policy_is_permissive(policy))
 		decision->effect = OSH_EFFECT_AUDIT;
 }
 
-/* ---- Connecting ----------------------------------------------------------------------------- */
+/* ---- Connecting ---------------------------------------------------------- */
 
 struct text {
 	char *buf;
@@ -134,10 +135,17 @@ static void add_text(struct text *t, const char *format, ...)
 		t->len = t->len + (size_t)n < t->size ? t->len + (size_t)n : t->size - 1;
 }
 
-static void add_binary_reason(struct text *t, const struct osh_subject *subject, struct osh_str key)
+static void add_binary_reason(struct text *t, const struct osh_match *match,
+			      const struct osh_subject *subject, uint32_t entry)
 {
-	add_text(t, "%sbinary '%.*s' not allowed in policy '%.*s'", t->len ? "; " : "",
-		 OSH_STR_ARGS(subject->binary), OSH_STR_ARGS(key));
+	struct osh_str key =
+		osh_image_text(match->policy, osh_image_entry(match->policy, entry)->key);
+	bool pinned = osh_entry_names_path(match->policy, entry, subject);
+
+	add_text(t, "%sbinary '%.*s' %s policy '%.*s'", t->len ? "; " : "",
+		 OSH_STR_ARGS(subject->binary),
+		 pinned ? "does not meet the sha256 or clean condition of" : "not allowed in",
+		 OSH_STR_ARGS(key));
 	if (subject->ancestor_count == 0 || t->len > t->size / 2)
 		return;
 	add_text(t, " (ancestors: [");
@@ -171,8 +179,7 @@ static void explain_binaries(const struct osh_match *match, const struct osh_sub
 	decision->stage = OSH_STAGE_CONNECT;
 	decision->nearest_line = osh_image_entry(match->policy, entry)->line;
 	for (int i = 0; i < REASON_ENTRIES_MAX && entry != UINT32_MAX; i++) {
-		add_binary_reason(&text, subject, osh_image_text(match->policy,
-								 osh_image_entry(match->policy, entry)->key));
+		add_binary_reason(&text, match, subject, entry);
 		entry = next_entry(match, entry);
 	}
 	if (entry != UINT32_MAX)
@@ -213,8 +220,10 @@ static bool refuse_for_middleware(const struct osh_policy *policy, struct osh_st
 
 		if (!is_covered(policy, &items[i], osh_str_n(lower, host.len)))
 			continue;
-		osh_decision_deny(decision, OSH_STAGE_CONNECT, "middleware '%.*s' is required for this host, but "
-				  "this agent runs none", OSH_STR_ARGS(key));
+		osh_decision_deny(decision, OSH_STAGE_CONNECT,
+				  "middleware '%.*s' is required for this host, but "
+				  "this agent runs none",
+				  OSH_STR_ARGS(key));
 		return true;
 	}
 	return false;
@@ -228,12 +237,15 @@ static bool decide_connect(const struct osh_policy *policy, const struct osh_con
 	osh_match_host(policy, query->host, query->port_host, match);
 	osh_match_subject(match, &query->subject);
 	if (osh_image_header(policy)->entries.count == 0)
-		osh_decision_deny(decision, OSH_STAGE_CONNECT, "network connections not allowed by policy");
+		osh_decision_deny(decision, OSH_STAGE_CONNECT,
+				  "network connections not allowed by policy");
 	else if (match->overflow)
-		osh_decision_deny(decision, OSH_STAGE_CONNECT, "more than %d endpoints match %.*s:%u",
-				  OSH_MATCH_MAX, OSH_STR_ARGS(query->host), query->port_host);
+		osh_decision_deny(decision, OSH_STAGE_CONNECT,
+				  "more than %d endpoints match %.*s:%u", OSH_MATCH_MAX,
+				  OSH_STR_ARGS(query->host), query->port_host);
 	else if (match->count == 0)
-		osh_decision_deny(decision, OSH_STAGE_CONNECT, "endpoint %.*s:%u is not allowed by any policy",
+		osh_decision_deny(decision, OSH_STAGE_CONNECT,
+				  "endpoint %.*s:%u is not allowed by any policy",
 				  OSH_STR_ARGS(query->host), query->port_host);
 	else if (match->granted == 0)
 		explain_binaries(match, &query->subject, decision);
@@ -245,14 +257,20 @@ static bool decide_connect(const struct osh_policy *policy, const struct osh_con
 /* What the granted endpoints say about the connection as a whole. */
 static void describe_connection(const struct osh_match *match, struct osh_decision *decision)
 {
+	const struct osh_image_entry *entry = osh_image_entry(match->policy, match->entry);
 	uint32_t l7_id = UINT32_MAX, line_id = UINT32_MAX;
 
-	decision->policy = osh_image_text(match->policy, osh_image_entry(match->policy, match->entry)->key);
+	decision->policy = osh_image_text(match->policy, entry->key);
+	decision->entry = match->entry;
+	decision->limits = entry->limits;
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 
 		if (e->flags & OSH_IMAGE_TLS_SKIP)
 			decision->tls = OSH_TLS_SKIP;
+		if (e->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS)
+			decision->uninspected_credentials = true;
 		if (match->ids[i] < line_id) {
 			line_id = match->ids[i];
 			decision->rule_line = e->line;
@@ -276,9 +294,10 @@ void osh_policy_connect(const struct osh_policy *policy, const struct osh_connec
 	soften(policy, ret_decision);
 }
 
-/* ---- HTTP rules --------------------------------------------------------------------------------- */
+/* ---- HTTP rules ---------------------------------------------------------- */
 
-static bool any_glob_matches(const struct osh_policy *policy, struct osh_image_list list, struct osh_str text)
+bool osh_globs_match_any(const struct osh_policy *policy, struct osh_image_list list,
+			 struct osh_str text)
 {
 	const uint32_t *globs = osh_image_at(policy, list.offset);
 
@@ -303,7 +322,7 @@ static bool matcher_holds(const struct osh_policy *policy, const struct osh_imag
 		if (!osh_str_eq(key, wanted))
 			continue;
 		present = true;
-		matches = any_glob_matches(policy, matcher->globs, value);
+		matches = osh_globs_match_any(policy, matcher->globs, value);
 		if (deny && matches)
 			return true;
 		if (!deny && !matches)
@@ -320,11 +339,13 @@ static bool method_matches(const struct osh_policy *policy, const struct osh_ima
 
 	if (rule->flags & OSH_RULE_ANY_METHOD)
 		return true;
-	return osh_str_eq(wanted, method) || (osh_str_eq_c(method, "HEAD") && osh_str_eq_c(wanted, "GET"));
+	return osh_str_eq(wanted, method) ||
+	       (osh_str_eq_c(method, "HEAD") && osh_str_eq_c(wanted, "GET"));
 }
 
 bool osh_http_rule_matches(const struct osh_policy *policy, const struct osh_image_rule *rule,
-			   struct osh_str method, struct osh_str path, struct osh_str query, bool deny)
+			   struct osh_str method, struct osh_str path, struct osh_str query,
+			   bool deny)
 {
 	const struct osh_image_matcher *matchers = osh_image_at(policy, rule->query.offset);
 
@@ -349,13 +370,15 @@ bool osh_path_selected(const struct osh_policy *policy, const struct osh_image_e
 }
 
 /* Rules of a preset have no line of their own: then `line` is reported. */
-static bool list_matches(const struct osh_match *match, struct osh_image_list list, struct osh_str method,
-			 const struct osh_request_query *query, bool deny, uint32_t line, uint32_t *ret_line)
+static bool list_matches(const struct osh_match *match, struct osh_image_list list,
+			 struct osh_str method, const struct osh_request_query *query, bool deny,
+			 uint32_t line, uint32_t *ret_line)
 {
 	const struct osh_image_rule *rules = osh_image_at(match->policy, list.offset);
 
 	for (uint32_t i = 0; i < list.count; i++) {
-		if (osh_http_rule_matches(match->policy, &rules[i], method, query->path, query->query, deny)) {
+		if (osh_http_rule_matches(match->policy, &rules[i], method, query->path,
+					  query->query, deny)) {
 			*ret_line = rules[i].line ? rules[i].line : line;
 			return true;
 		}
@@ -364,12 +387,14 @@ static bool list_matches(const struct osh_match *match, struct osh_image_list li
 }
 
 enum osh_answer osh_answer_http(const struct osh_match *match, struct osh_str method,
-				const struct osh_request_query *query, bool with_allows, uint32_t *ret_line)
+				const struct osh_request_query *query, bool with_allows,
+				uint32_t *ret_line)
 {
 	enum osh_answer answer = OSH_ANSWER_NONE;
 
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 		bool plain = e->l7 == OSH_L7_REST || e->l7 == OSH_L7_WEBSOCKET;
 
 		if (!plain || !osh_path_selected(match->policy, e, query->path))
@@ -383,7 +408,7 @@ enum osh_answer osh_answer_http(const struct osh_match *match, struct osh_str me
 	return answer;
 }
 
-/* ---- The nearest rule ------------------------------------------------------------------------------ */
+/* ---- The nearest rule ---------------------------------------------------- */
 
 /* How close an allow rule comes: both path and method right but not the query, then the
  * path, then the method. */
@@ -405,7 +430,8 @@ static void find_nearest(const struct osh_match *match, struct osh_str method,
 	int best = 0;
 
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 		const struct osh_image_rule *rules = osh_image_at(match->policy, e->allows.offset);
 
 		for (uint32_t j = 0; j < e->allows.count; j++) {
@@ -420,25 +446,27 @@ static void find_nearest(const struct osh_match *match, struct osh_str method,
 	}
 }
 
-/* ---- Requests --------------------------------------------------------------------------------------- */
+/* ---- Requests ------------------------------------------------------------ */
 
 /* Which endpoint picks parser and enforcement: the most specific whose selector matches,
  * the first of equals. A lone inspected endpoint is always it. */
-static const struct osh_image_endpoint *select_endpoint(const struct osh_match *match, struct osh_str path,
-							size_t *ret_inspected)
+static const struct osh_image_endpoint *select_endpoint(const struct osh_match *match,
+							struct osh_str path, size_t *ret_inspected)
 {
 	const struct osh_image_endpoint *best = NULL, *lone = NULL;
 	uint32_t best_id = 0;
 	size_t inspected = 0;
 
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 
 		if (e->l7 == OSH_L7_NONE)
 			continue;
 		inspected++;
 		lone = e;
-		if (e->path_loose && !osh_glob_match(osh_image_at(match->policy, e->path_loose), path))
+		if (e->path_loose &&
+		    !osh_glob_match(osh_image_at(match->policy, e->path_loose), path))
 			continue;
 		if (!best || e->specificity > best->specificity ||
 		    (e->specificity == best->specificity && match->ids[i] < best_id)) {
@@ -452,13 +480,15 @@ static const struct osh_image_endpoint *select_endpoint(const struct osh_match *
 
 static bool holds_encoded_slash(struct osh_str path)
 {
-	return path.len && memchr(path.data, '%', path.len) && memmem(path.data, path.len, "%2F", 3);
+	return path.len && memchr(path.data, '%', path.len) &&
+	       memmem(path.data, path.len, "%2F", 3);
 }
 
 static bool any_allows_encoded_slash(const struct osh_match *match)
 {
 	for (size_t i = 0; i < match->granted; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 
 		if (e->l7 != OSH_L7_NONE && (e->flags & OSH_IMAGE_ENCODED_SLASH))
 			return true;
@@ -472,7 +502,8 @@ static bool check_shape(const struct osh_match *match, const struct osh_request_
 	const char *fault = inspected ? osh_query_check(query->query) : NULL;
 
 	if (holds_encoded_slash(query->path) && !any_allows_encoded_slash(match)) {
-		osh_decision_deny(decision, OSH_STAGE_PARSE, "%s", osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+		osh_decision_deny(decision, OSH_STAGE_PARSE, "%s",
+				  osh_path_error_text(OSH_PATH_ENCODED_SLASH));
 		return false;
 	}
 	if (fault)
@@ -480,45 +511,46 @@ static bool check_shape(const struct osh_match *match, const struct osh_request_
 	return !fault;
 }
 
-/* A method's letters do not matter to rules. Longer than any known one: as it is. */
-static struct osh_str upper_method(struct osh_str method, char *buf, size_t size)
+struct osh_str osh_upper_method(struct osh_str method, char *buf)
 {
-	if (method.len > size)
+	if (method.len > OSH_METHOD_MAX)
 		return method;
 	for (size_t i = 0; i < method.len; i++)
-		buf[i] = osh_ascii_is_alpha(method.data[i]) ? (char)(method.data[i] & 0xdf) : method.data[i];
+		buf[i] = osh_ascii_is_alpha(method.data[i]) ? (char)(method.data[i] & 0xdf) :
+							      method.data[i];
 	return osh_str_n(buf, method.len);
 }
 
-static void finish_http(const struct osh_match *match, enum osh_answer answer, struct osh_str method,
-			struct osh_str shown, const struct osh_request_query *query,
-			struct osh_decision *decision)
+static void finish_http(const struct osh_match *match, enum osh_answer answer,
+			struct osh_str method, struct osh_str shown,
+			const struct osh_request_query *query, struct osh_decision *decision)
 {
 	if (answer == OSH_ANSWER_ALLOWED) {
 		allow(decision);
 		return;
 	}
 	if (answer == OSH_ANSWER_BLOCKED) {
-		osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule", OSH_STR_ARGS(shown),
-				  OSH_STR_ARGS(query->path));
+		osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule",
+				  OSH_STR_ARGS(shown), OSH_STR_ARGS(query->path));
 		return;
 	}
-	osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy", OSH_STR_ARGS(shown),
-			  OSH_STR_ARGS(query->path));
+	osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy",
+			  OSH_STR_ARGS(shown), OSH_STR_ARGS(query->path));
 	find_nearest(match, method, query, decision);
 }
 
 static void judge_http(const struct osh_match *match, const struct osh_request_query *query,
 		       struct osh_decision *decision)
 {
-	char buf[32];
-	struct osh_str method = upper_method(query->method, buf, sizeof(buf));
+	char buf[OSH_METHOD_MAX];
+	struct osh_str method = osh_upper_method(query->method, buf);
 	enum osh_answer answer = osh_answer_http(match, method, query, true, &decision->rule_line);
 
 	finish_http(match, answer, method, query->method, query, decision);
 }
 
-static void judge_websocket(const struct osh_match *match, const struct osh_image_endpoint *selected,
+static void judge_websocket(const struct osh_match *match,
+			    const struct osh_image_endpoint *selected,
 			    const struct osh_request_query *query, struct osh_decision *decision)
 {
 	if (!query->websocket_upgrade) {
@@ -542,6 +574,10 @@ static void judge_selected(const struct osh_match *match, const struct osh_image
 	decision->l7 = (enum osh_l7)selected->l7;
 	decision->rule_line = selected->line;
 	decision->allow_encoded_slash = selected->flags & OSH_IMAGE_ENCODED_SLASH;
+	decision->rewrite_body = selected->flags & OSH_IMAGE_REWRITE_BODY;
+	decision->rewrite_text = selected->flags & OSH_IMAGE_REWRITE_TEXT;
+	decision->uninspected_credentials = selected->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS;
+	decision->credential_provider = osh_image_text(match->policy, selected->provider);
 	switch (decision->l7) {
 	case OSH_L7_REST:
 		judge_http(match, query, decision);
@@ -580,7 +616,8 @@ static void judge_request(const struct osh_match *match, const struct osh_reques
 		return;
 	}
 	if (holds_encoded_slash(query->path) && !(selected->flags & OSH_IMAGE_ENCODED_SLASH)) {
-		osh_decision_deny(decision, OSH_STAGE_ROUTE, "%s", osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+		osh_decision_deny(decision, OSH_STAGE_ROUTE, "%s",
+				  osh_path_error_text(OSH_PATH_ENCODED_SLASH));
 		return;
 	}
 	judge_selected(match, selected, query, decision);

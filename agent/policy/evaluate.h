@@ -22,6 +22,10 @@ void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16
 /* Sort those whose entry names the subject to the front. */
 void osh_match_subject(struct osh_match *match, const struct osh_subject *subject);
 
+/* Does the entry name one of the subject's paths, whatever it asks of the file behind it? */
+bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
+			  const struct osh_subject *subject);
+
 void osh_decision_init(struct osh_decision *decision);
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -30,17 +34,25 @@ void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, cons
 
 /* How the rules of the matching endpoints answer one question. */
 enum osh_answer {
-	OSH_ANSWER_NONE,    /* no rule speaks for it */
+	OSH_ANSWER_NONE, /* no rule speaks for it */
 	OSH_ANSWER_ALLOWED,
 	OSH_ANSWER_BLOCKED, /* a deny rule speaks against it */
 };
 
+bool osh_globs_match_any(const struct osh_policy *policy, struct osh_image_list globs,
+			 struct osh_str text);
+/* The method in upper case, in a buffer of OSH_METHOD_MAX bytes; a longer one is known to no
+ * rule and stays as it is. */
+#define OSH_METHOD_MAX 32
+struct osh_str osh_upper_method(struct osh_str method, char *buf);
 /* Does a rule match method, path and query? `method` is upper case. */
 bool osh_http_rule_matches(const struct osh_policy *policy, const struct osh_image_rule *rule,
-			   struct osh_str method, struct osh_str path, struct osh_str query, bool deny);
+			   struct osh_str method, struct osh_str path, struct osh_str query,
+			   bool deny);
 /* The answer of all granted endpoints of HTTP shape, to a method on this path. */
 enum osh_answer osh_answer_http(const struct osh_match *match, struct osh_str method,
-				const struct osh_request_query *query, bool with_allows, uint32_t *ret_line);
+				const struct osh_request_query *query, bool with_allows,
+				uint32_t *ret_line);
 bool osh_path_selected(const struct osh_policy *policy, const struct osh_image_endpoint *endpoint,
 		       struct osh_str path);
 
@@ -56,6 +68,5 @@ const char *osh_query_check(struct osh_str query);
 /* Step through the pairs: false at the end. Buffers of OSH_QUERY_MAX bytes. */
 bool osh_query_next(struct osh_str *rest, char *key_buf, char *value_buf, struct osh_str *ret_key,
 		    struct osh_str *ret_value);
-bool osh_is_utf8(struct osh_str text);
 
 #endif

@@ -53,7 +53,7 @@ bool osh_glob_is_literal(struct osh_str pattern)
 	return true;
 }
 
-/* ---- Braces: multiplied out into plain patterns ------------------------------ */
+/* ---- Braces: multiplied out into plain patterns -------------------------- */
 
 /* Index behind an escape or class that starts at i; i + 1 for any other byte. */
 static enum osh_glob_error skip_atom(struct osh_str p, size_t i, size_t *ret_next)
@@ -139,8 +139,8 @@ static enum osh_glob_error compile_plain(struct output *out, struct osh_str p);
 static enum osh_glob_error expand(struct output *out, struct osh_str p);
 
 /* `prefix` + one member of the group + `suffix`, as a pattern of its own. */
-static enum osh_glob_error expand_member(struct output *out, struct osh_str p, size_t open, size_t close,
-					 struct osh_str member)
+static enum osh_glob_error expand_member(struct output *out, struct osh_str p, size_t open,
+					 size_t close, struct osh_str member)
 {
 	size_t tail = p.len - close - 1;
 	_cleanup_free_ char *text = malloc(open + member.len + tail + 1);
@@ -169,7 +169,8 @@ static enum osh_glob_error expand(struct output *out, struct osh_str p)
 
 		error = skip_atom(p, i, &next);
 		if (!error && end) {
-			error = expand_member(out, p, open, close, osh_str_n(p.data + start, i - start));
+			error = expand_member(out, p, open, close,
+					      osh_str_n(p.data + start, i - start));
 			start = i + 1;
 		}
 		if (error)
@@ -181,7 +182,7 @@ static enum osh_glob_error expand(struct output *out, struct osh_str p)
 	return OSH_GLOB_OK;
 }
 
-/* ---- One plain pattern to operations ------------------------------------------- */
+/* ---- One plain pattern to operations ------------------------------------- */
 
 /* The run of literal bytes being gathered: `at` is where its length byte lies. */
 struct literal {
@@ -246,7 +247,8 @@ static size_t emit_stars(struct output *out, struct osh_str p, size_t i, size_t 
 	return end + 1; /* its delimiter belongs to it */
 }
 
-static enum osh_glob_error emit_atom(struct output *out, struct osh_str p, size_t *i, struct literal *run)
+static enum osh_glob_error emit_atom(struct output *out, struct osh_str p, size_t *i,
+				     struct literal *run)
 {
 	size_t next, stars = *i;
 	enum osh_glob_error error = skip_atom(p, *i, &next);
@@ -304,8 +306,8 @@ static enum osh_glob_error compile_plain(struct output *out, struct osh_str p)
 	return OSH_GLOB_OK;
 }
 
-enum osh_glob_error osh_glob_compile(struct osh_str pattern, char delimiter, unsigned char **ret_code,
-				     size_t *ret_len)
+enum osh_glob_error osh_glob_compile(struct osh_str pattern, char delimiter,
+				     unsigned char **ret_code, size_t *ret_len)
 {
 	struct output out = { .delimiter = delimiter };
 	enum osh_glob_error error;
@@ -325,7 +327,7 @@ enum osh_glob_error osh_glob_compile(struct osh_str pattern, char delimiter, uns
 	return OSH_GLOB_OK;
 }
 
-/* ---- Matching --------------------------------------------------------------------- */
+/* ---- Matching ------------------------------------------------------------ */
 
 static bool class_holds(const unsigned char *op, unsigned char c)
 {

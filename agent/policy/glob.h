@@ -25,21 +25,21 @@
 
 enum osh_glob_error {
 	OSH_GLOB_OK = 0,
-	OSH_GLOB_OPEN_CLASS,    /* '[' without ']' */
-	OSH_GLOB_OPEN_BRACE,    /* '{' without '}' */
-	OSH_GLOB_STRAY_BRACE,   /* '}' without '{' */
-	OSH_GLOB_BAD_RANGE,     /* [z-a] */
-	OSH_GLOB_BAD_ESCAPE,    /* '\' at the end */
+	OSH_GLOB_OPEN_CLASS,  /* '[' without ']' */
+	OSH_GLOB_OPEN_BRACE,  /* '{' without '}' */
+	OSH_GLOB_STRAY_BRACE, /* '}' without '{' */
+	OSH_GLOB_BAD_RANGE,   /* [z-a] */
+	OSH_GLOB_BAD_ESCAPE,  /* '\' at the end */
 	OSH_GLOB_TOO_LONG,
-	OSH_GLOB_TOO_MANY,      /* alternatives */
+	OSH_GLOB_TOO_MANY, /* alternatives */
 	OSH_GLOB_NO_MEMORY,
 	OSH_GLOB_ERROR_COUNT,
 };
 const char *osh_glob_error_text(enum osh_glob_error error);
 
 /* Compile into malloc'ed memory that the caller frees. */
-enum osh_glob_error osh_glob_compile(struct osh_str pattern, char delimiter, unsigned char **ret_code,
-				     size_t *ret_len);
+enum osh_glob_error osh_glob_compile(struct osh_str pattern, char delimiter,
+				     unsigned char **ret_code, size_t *ret_len);
 
 /* `code` is what osh_glob_compile made. */
 bool osh_glob_match(const unsigned char *code, struct osh_str text);

@@ -7,7 +7,7 @@
 #define HOST_NAME_MAX 253 /* RFC 1035 3.1, in text form */
 #define HOST_LABEL_MAX 63
 
-/* ---- Punycode (RFC 3492): an "xn--" label must decode ---------------------- */
+/* ---- Punycode (RFC 3492): an "xn--" label must decode -------------------- */
 
 enum { PUNY_BASE = 36, PUNY_TMIN = 1, PUNY_TMAX = 26, PUNY_SKEW = 38, PUNY_DAMP = 700 };
 
@@ -91,7 +91,7 @@ static bool is_punycode(struct osh_str text)
 	return true;
 }
 
-/* ---- Names ------------------------------------------------------------------ */
+/* ---- Names --------------------------------------------------------------- */
 
 static bool is_label(struct osh_str label)
 {
@@ -152,7 +152,7 @@ static int parse_name(struct osh_str text, struct osh_host *ret_host)
 	return 0;
 }
 
-/* ---- Literals ----------------------------------------------------------------- */
+/* ---- Literals ------------------------------------------------------------ */
 
 static int parse_ipv6(struct osh_str text, struct osh_host *ret_host)
 {

@@ -42,10 +42,10 @@ struct osh_image_header {
 /* The label trie: hosts read from the right. Literal children of all nodes share one
  * open-addressing table, so a step costs the same however many siblings there are. */
 struct osh_image_node {
-	struct osh_image_list exact;    /* u32 endpoints whose host ends here */
-	struct osh_image_list deep;     /* u32 endpoints whose `**` begins here: one label or more */
-	struct osh_image_list globs;    /* osh_image_glob_child */
-	uint32_t star;                  /* child for any one label, 0 none */
+	struct osh_image_list exact; /* u32 endpoints whose host ends here */
+	struct osh_image_list deep;  /* u32 endpoints whose `**` begins here: one label or more */
+	struct osh_image_list globs; /* osh_image_glob_child */
+	uint32_t star;               /* child for any one label, 0 none */
 	uint32_t pad;
 };
 
@@ -75,6 +75,7 @@ struct osh_image_binary {
 struct osh_image_entry {
 	struct osh_image_str key;
 	uint32_t line;
+	struct osh_policy_limits limits;
 	struct osh_image_list exact; /* osh_image_binary by hash */
 	struct osh_image_list globs; /* osh_image_binary */
 };
@@ -83,13 +84,16 @@ enum {
 	OSH_IMAGE_TLS_SKIP = 1 << 0,
 	OSH_IMAGE_ENFORCE = 1 << 1,
 	OSH_IMAGE_ENCODED_SLASH = 1 << 2,
-	OSH_IMAGE_HOST_EXACT = 1 << 3,   /* the host is written out: internal addresses may be meant */
+	OSH_IMAGE_HOST_EXACT = 1 << 3,   /* written out: internal addresses may be meant */
 	OSH_IMAGE_HOST_ADDRESS = 1 << 4, /* the host is an address literal */
 	OSH_IMAGE_GRAPHQL_TEXT = 1 << 5, /* websocket with GraphQL rules or registry */
 	OSH_IMAGE_REGISTERED = 1 << 6,   /* persisted_queries: allow_registered */
 	OSH_IMAGE_LOOSE_TOOLS = 1 << 7,  /* mcp.strict_tool_names: false */
 	OSH_IMAGE_MCP_PROFILE = 1 << 8,
 	OSH_IMAGE_HAS_IPS = 1 << 9,
+	OSH_IMAGE_REWRITE_BODY = 1 << 10,
+	OSH_IMAGE_REWRITE_TEXT = 1 << 11,
+	OSH_IMAGE_UNINSPECTED_CREDENTIALS = 1 << 12,
 };
 
 struct osh_image_cidr {
@@ -103,13 +107,14 @@ struct osh_image_endpoint {
 	uint32_t flags;
 	uint32_t l7;
 	struct osh_image_str host;
-	struct osh_image_list ports;   /* u16 */
-	uint32_t path_strict;          /* glob, 0: any path */
-	uint32_t path_loose;           /* glob by which the route is chosen, 0: any path */
+	struct osh_image_list ports; /* u16 */
+	uint32_t path_strict;        /* glob, 0: any path */
+	uint32_t path_loose;         /* glob by which the route is chosen, 0: any path */
 	uint32_t specificity;
 	uint32_t body_limit;
 	struct osh_image_list allows, denies; /* osh_image_rule */
 	struct osh_image_list ips;            /* osh_image_cidr */
+	struct osh_image_str provider;        /* credential_binding */
 	struct osh_image_list registry;       /* osh_image_registered */
 };
 
@@ -121,13 +126,12 @@ enum osh_image_rule_kind {
 };
 
 enum {
-	OSH_RULE_NEVER = 1 << 0,      /* lacks a part: matches nothing */
+	OSH_RULE_NEVER = 1 << 0, /* lacks a part: matches nothing */
 	OSH_RULE_ANY_METHOD = 1 << 1,
-	OSH_RULE_ANY_TYPE = 1 << 2,   /* operation_type: "*" */
-	OSH_RULE_ALWAYS = 1 << 3,     /* a deny whose glob cannot be read: matches everything */
-	OSH_RULE_HAS_NAME = 1 << 4,
-	OSH_RULE_HAS_FIELDS = 1 << 5,
-	OSH_RULE_HAS_TOOL = 1 << 6,
+	OSH_RULE_ANY_TYPE = 1 << 2, /* operation_type: "*" */
+	OSH_RULE_HAS_NAME = 1 << 3,
+	OSH_RULE_HAS_FIELDS = 1 << 4,
+	OSH_RULE_HAS_TOOL = 1 << 5,
 };
 
 struct osh_image_rule {
@@ -180,15 +184,22 @@ static inline struct osh_str osh_image_text(const struct osh_policy *policy, str
 	return (struct osh_str){ .data = (const char *)policy->image + s.offset, .len = s.len };
 }
 
-static inline const struct osh_image_endpoint *osh_image_endpoint(const struct osh_policy *policy, uint32_t i)
+static inline const struct osh_image_endpoint *osh_image_endpoint(const struct osh_policy *policy,
+								  uint32_t i)
 {
-	return (const struct osh_image_endpoint *)osh_image_at(policy,
-							       osh_image_header(policy)->endpoints.offset) + i;
+	const struct osh_image_endpoint *endpoints =
+		osh_image_at(policy, osh_image_header(policy)->endpoints.offset);
+
+	return endpoints + i;
 }
 
-static inline const struct osh_image_entry *osh_image_entry(const struct osh_policy *policy, uint32_t i)
+static inline const struct osh_image_entry *osh_image_entry(const struct osh_policy *policy,
+							    uint32_t i)
 {
-	return (const struct osh_image_entry *)osh_image_at(policy, osh_image_header(policy)->entries.offset) + i;
+	const struct osh_image_entry *entries =
+		osh_image_at(policy, osh_image_header(policy)->entries.offset);
+
+	return entries + i;
 }
 
 #endif

@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-#include "policy/evaluate.h"
+#include "policy/text.h"
 
-/* ---- Checking ------------------------------------------------------------------------ */
+/* ---- Checking ------------------------------------------------------------ */
 
 struct cursor {
 	const char *at, *end;
@@ -24,12 +24,6 @@ static void skip_blanks(struct cursor *c)
 		c->at++;
 }
 
-static bool is_hex(char c)
-{
-	c = osh_ascii_lower(c);
-	return osh_ascii_is_digit(c) || (c >= 'a' && c <= 'f');
-}
-
 static bool check_escape(struct cursor *c)
 {
 	if (c->end - c->at < 2 || !c->at[1] || !strchr("\"\\/bfnrtu", c->at[1]))
@@ -39,7 +33,7 @@ static bool check_escape(struct cursor *c)
 		return true;
 	}
 	for (int i = 2; i < 6; i++) {
-		if (c->end - c->at <= i || !is_hex(c->at[i]))
+		if (c->end - c->at <= i || osh_hex_value(c->at[i]) < 0)
 			return fail(c, "a malformed \\u escape");
 	}
 	c->at += 6;
@@ -213,7 +207,7 @@ const char *osh_json_check(struct osh_str text)
 	return c.error ? c.error : c.at < c.end ? "text follows its end" : NULL;
 }
 
-/* ---- Reading what was checked ------------------------------------------------------------ */
+/* ---- Reading what was checked -------------------------------------------- */
 
 static void skip_string(struct cursor *c)
 {
@@ -245,6 +239,13 @@ static struct osh_str take_value(struct cursor *c)
 			c->at++;
 	} while (depth);
 	return osh_str_n(start, (size_t)(c->at - start));
+}
+
+struct osh_str osh_json_root(struct osh_str text)
+{
+	struct cursor c = { .at = text.data, .end = text.data + text.len };
+
+	return take_value(&c);
 }
 
 enum osh_json_type osh_json_type(struct osh_str value)
@@ -327,17 +328,14 @@ struct osh_str osh_json_raw(struct osh_str value)
 	return osh_str_n(value.data + 1, value.len - 2);
 }
 
-/* ---- Escapes ---------------------------------------------------------------------------------- */
+/* ---- Escapes ------------------------------------------------------------- */
 
 static unsigned hex4(const char *p)
 {
 	unsigned value = 0;
 
-	for (int i = 0; i < 4; i++) {
-		char c = osh_ascii_lower(p[i]);
-
-		value = value << 4 | (unsigned)(osh_ascii_is_digit(c) ? c - '0' : c - 'a' + 10);
-	}
+	for (int i = 0; i < 4; i++)
+		value = value << 4 | (unsigned)osh_hex_value(p[i]);
 	return value;
 }
 

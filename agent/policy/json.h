@@ -17,6 +17,9 @@
  * that passed. */
 const char *osh_json_check(struct osh_str text);
 
+/* The value itself, without the blanks around it. */
+struct osh_str osh_json_root(struct osh_str text);
+
 enum osh_json_type {
 	OSH_JSON_NONE, /* no value: absent */
 	OSH_JSON_NULL,

@@ -4,18 +4,19 @@
 #include "policy/evaluate.h"
 #include "policy/glob.h"
 
-/* ---- Host and port ------------------------------------------------------------------- */
+/* ---- Host and port ------------------------------------------------------- */
 
 #define LABELS_MAX 129
 
 struct walk {
 	struct osh_match *match;
-	uint32_t port_host; /* 0: any */
+	uint32_t port_host;                /* 0: any */
 	struct osh_str labels[LABELS_MAX]; /* from the right */
 	size_t label_count;
 };
 
-static bool has_port(const struct osh_policy *policy, const struct osh_image_endpoint *e, uint32_t port_host)
+static bool has_port(const struct osh_policy *policy, const struct osh_image_endpoint *e,
+		     uint32_t port_host)
 {
 	const uint16_t *ports = osh_image_at(policy, e->ports.offset);
 
@@ -61,7 +62,8 @@ static uint32_t find_child(const struct osh_policy *policy, uint32_t parent, str
 static void walk_node(struct walk *walk, uint32_t number, size_t depth)
 {
 	const struct osh_policy *policy = walk->match->policy;
-	const struct osh_image_node *nodes = osh_image_at(policy, osh_image_header(policy)->nodes.offset);
+	const struct osh_image_node *nodes =
+		osh_image_at(policy, osh_image_header(policy)->nodes.offset);
 	const struct osh_image_node *node = &nodes[number];
 	const struct osh_image_glob_child *globs = osh_image_at(policy, node->globs.offset);
 	struct osh_str label;
@@ -130,12 +132,13 @@ void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16
 		add_list(&walk, osh_image_header(policy)->hostless);
 }
 
-/* ---- Subject ------------------------------------------------------------------------------ */
+/* ---- Subject ------------------------------------------------------------- */
 
 #define SUBJECT_MAX (1 + OSH_LINEAGE_MAX)
 
 struct hashed_subject {
 	const struct osh_subject *subject;
+	bool any_facts; /* look at paths alone */
 	size_t count;
 	struct osh_str paths[SUBJECT_MAX];
 	uint32_t hashes[SUBJECT_MAX];
@@ -144,6 +147,7 @@ struct hashed_subject {
 static void hash_subject(const struct osh_subject *subject, struct hashed_subject *hashed)
 {
 	hashed->subject = subject;
+	hashed->any_facts = false;
 	hashed->count = 0;
 	for (size_t i = 0; i <= subject->ancestor_count && i < SUBJECT_MAX; i++) {
 		struct osh_str path = i == 0 ? subject->binary : subject->ancestors[i - 1];
@@ -154,10 +158,16 @@ static void hash_subject(const struct osh_subject *subject, struct hashed_subjec
 	}
 }
 
-static bool facts_hold(const struct osh_image_binary *binary, const struct osh_exe_facts *facts)
+static bool facts_hold(const struct osh_image_binary *binary, const struct hashed_subject *s,
+		       size_t i)
 {
+	const struct osh_exe_facts *facts = s->subject->facts ? &s->subject->facts[i] : NULL;
+
+	if (s->any_facts)
+		return true;
 	if (binary->has_digest &&
-	    (!facts || !facts->has_digest || memcmp(binary->digest, facts->digest, sizeof(facts->digest)) != 0))
+	    (!facts || !facts->has_digest ||
+	     memcmp(binary->digest, facts->digest, sizeof(facts->digest)) != 0))
 		return false;
 	return !binary->clean || (facts && facts->clean);
 }
@@ -167,7 +177,7 @@ static bool exact_matches(const struct osh_policy *policy, const struct osh_imag
 {
 	return binary->hash == s->hashes[i] && s->paths[i].len &&
 	       osh_str_eq(osh_image_text(policy, binary->path), s->paths[i]) &&
-	       facts_hold(binary, s->subject->facts ? &s->subject->facts[i] : NULL);
+	       facts_hold(binary, s, i);
 }
 
 /* First item whose hash is not below. */
@@ -201,12 +211,23 @@ static bool entry_names(const struct osh_policy *policy, const struct osh_image_
 	}
 	for (uint32_t j = 0; j < entry->globs.count; j++) {
 		for (size_t i = 0; i < s->count; i++) {
-			if (s->paths[i].len && osh_glob_match(osh_image_at(policy, globs[j].glob), s->paths[i]) &&
-			    facts_hold(&globs[j], s->subject->facts ? &s->subject->facts[i] : NULL))
+			if (s->paths[i].len &&
+			    osh_glob_match(osh_image_at(policy, globs[j].glob), s->paths[i]) &&
+			    facts_hold(&globs[j], s, i))
 				return true;
 		}
 	}
 	return false;
+}
+
+bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
+			  const struct osh_subject *subject)
+{
+	struct hashed_subject hashed;
+
+	hash_subject(subject, &hashed);
+	hashed.any_facts = true;
+	return entry_names(policy, osh_image_entry(policy, entry), &hashed);
 }
 
 void osh_match_subject(struct osh_match *match, const struct osh_subject *subject)
@@ -222,7 +243,8 @@ void osh_match_subject(struct osh_match *match, const struct osh_subject *subjec
 
 		if (entry != last) {
 			last = entry;
-			last_named = entry_names(match->policy, osh_image_entry(match->policy, entry), &hashed);
+			last_named = entry_names(match->policy,
+						 osh_image_entry(match->policy, entry), &hashed);
 		}
 		if (!last_named)
 			continue;
@@ -233,15 +255,16 @@ void osh_match_subject(struct osh_match *match, const struct osh_subject *subjec
 	}
 }
 
-/* ---- Which ports and literals there are ------------------------------------------------------ */
+/* ---- Which ports and literals there are ---------------------------------- */
 
-static void report_ports(const struct osh_match *match, void (*each)(void *context, uint16_t port_host),
-			 void *context)
+static void report_ports(const struct osh_match *match,
+			 void (*each)(void *context, uint16_t port_host), void *context)
 {
 	uint64_t seen[65536 / 64] = { 0 };
 
 	for (size_t i = 0; i < match->count; i++) {
-		const struct osh_image_endpoint *e = osh_image_endpoint(match->policy, match->ids[i]);
+		const struct osh_image_endpoint *e =
+			osh_image_endpoint(match->policy, match->ids[i]);
 		const uint16_t *ports = osh_image_at(match->policy, e->ports.offset);
 
 		for (uint32_t j = 0; j < e->ports.count; j++) {

@@ -18,8 +18,6 @@ void osh_inquiry_allow(const struct osh_inquiry *inquiry, uint32_t line);
  * NULL at the end. */
 const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inquiry, size_t *i);
 
-bool osh_globs_match_any(const struct osh_policy *policy, struct osh_image_list globs, struct osh_str text);
-
 /* GraphQL over HTTP (message_graphql.c). */
 void osh_judge_graphql(const struct osh_inquiry *inquiry);
 /* One GraphQL operation of a WebSocket: the payload object. */

@@ -20,11 +20,12 @@ struct request {
 
 static bool reject(const struct osh_inquiry *inquiry, const char *why)
 {
-	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "GraphQL request rejected: %s", why);
+	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "GraphQL request rejected: %s",
+			  why);
 	return false;
 }
 
-/* ---- Rules ---------------------------------------------------------------------------- */
+/* ---- Rules --------------------------------------------------------------- */
 
 /* Deny: one field is enough. Allow: every field must be covered. */
 static bool fields_match(const struct osh_policy *policy, const struct osh_image_rule *rule,
@@ -50,12 +51,14 @@ static bool rule_matches(const struct osh_policy *policy, const struct osh_image
 		return false;
 	if (!(rule->flags & OSH_RULE_ANY_TYPE) && rule->operation != op->type)
 		return false;
-	if ((rule->flags & OSH_RULE_HAS_NAME) && !osh_globs_match_any(policy, rule->names, op->name))
+	if ((rule->flags & OSH_RULE_HAS_NAME) &&
+	    !osh_globs_match_any(policy, rule->names, op->name))
 		return false;
 	return fields_match(policy, rule, op, deny);
 }
 
-static const struct osh_image_rule *find_rule(const struct osh_policy *policy, struct osh_image_list list,
+static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
+					      struct osh_image_list list,
 					      const struct osh_graphql_operation *op, bool deny)
 {
 	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
@@ -67,8 +70,28 @@ static const struct osh_image_rule *find_rule(const struct osh_policy *policy, s
 	return NULL;
 }
 
+/* For a denial: the first rule about this type of operation. */
+static void find_nearest(const struct osh_inquiry *inquiry, const struct osh_graphql_operation *op)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+
+		for (uint32_t j = 0; j < e->allows.count; j++) {
+			if (rules[j].kind != OSH_RULE_GRAPHQL || rules[j].operation != op->type)
+				continue;
+			inquiry->decision->nearest_line = rules[j].line ? rules[j].line : e->line;
+			return;
+		}
+	}
+}
+
 /* True when the operation may pass; else the decision says why not. */
-static bool judge_operation(const struct osh_inquiry *inquiry, const struct osh_graphql_operation *op)
+static bool judge_operation(const struct osh_inquiry *inquiry,
+			    const struct osh_graphql_operation *op)
 {
 	const struct osh_policy *policy = inquiry->match->policy;
 	const struct osh_image_rule *allowing = NULL, *denying = NULL;
@@ -84,19 +107,24 @@ static bool judge_operation(const struct osh_inquiry *inquiry, const struct osh_
 		line = allowing && allowing->line ? allowing->line : e->line;
 	}
 	if (denying)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "GraphQL operation blocked by endpoint policy");
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+				  "GraphQL operation blocked by endpoint policy");
 	else if (!allowing)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "GraphQL operation not permitted by policy");
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+				  "GraphQL operation not permitted by policy");
 	else
 		osh_inquiry_allow(inquiry, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
+	else if (!allowing)
+		find_nearest(inquiry, op);
 	return !denying && allowing;
 }
 
-/* ---- Persisted queries ---------------------------------------------------------------------- */
+/* ---- Persisted queries --------------------------------------------------- */
 
-static const struct osh_image_registered *find_registered(const struct osh_inquiry *inquiry, struct osh_str key)
+static const struct osh_image_registered *find_registered(const struct osh_inquiry *inquiry,
+							  struct osh_str key)
 {
 	const struct osh_policy *policy = inquiry->match->policy;
 	const struct osh_image_endpoint *e;
@@ -105,7 +133,8 @@ static const struct osh_image_registered *find_registered(const struct osh_inqui
 	while ((e = osh_inquiry_next(inquiry, &i))) {
 		const struct osh_image_registered *items = osh_image_at(policy, e->registry.offset);
 
-		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < e->registry.count; j++) {
+		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < e->registry.count;
+		     j++) {
 			if (osh_str_eq(osh_image_text(policy, items[j].key), key))
 				return &items[j];
 		}
@@ -118,12 +147,13 @@ static bool load_registered(const struct osh_inquiry *inquiry, const struct requ
 			    struct osh_graphql_operation *op)
 {
 	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_registered *item = find_registered(inquiry, request->hash.len ? request->hash :
-											       request->id);
+	const struct osh_image_registered *item =
+		find_registered(inquiry, request->hash.len ? request->hash : request->id);
 	const struct osh_image_str *fields;
 
 	if (!item) {
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "GraphQL persisted query is not registered");
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+				  "GraphQL persisted query is not registered");
 		return false;
 	}
 	fields = osh_image_at(policy, item->fields.offset);
@@ -149,10 +179,11 @@ static bool judge_request(const struct osh_inquiry *inquiry, const struct reques
 	return fault ? reject(inquiry, fault) : judge_operation(inquiry, &op);
 }
 
-/* ---- Reading a JSON request -------------------------------------------------------------------- */
+/* ---- Reading a JSON request ---------------------------------------------- */
 
 /* A string member, decoded; absent and null leave *ret empty. */
-static const char *read_string(struct osh_str object, const char *key, char *buf, struct osh_str *ret)
+static const char *read_string(struct osh_str object, const char *key, char *buf,
+			       struct osh_str *ret)
 {
 	struct osh_str value;
 
@@ -171,7 +202,8 @@ static const char *read_hash(struct osh_str extensions, struct request *request)
 {
 	struct osh_str persisted;
 
-	if (osh_json_type(extensions) == OSH_JSON_NONE || osh_json_type(extensions) == OSH_JSON_NULL)
+	if (osh_json_type(extensions) == OSH_JSON_NONE ||
+	    osh_json_type(extensions) == OSH_JSON_NULL)
 		return NULL;
 	if (osh_json_type(extensions) != OSH_JSON_OBJECT)
 		return "extensions must be an object";
@@ -220,7 +252,8 @@ static const char *read_object(struct osh_str object, struct request *request)
 		/* An empty text is no document: clients send it beside a hash. */
 		request->document = osh_json_raw(document);
 		request->has_document = request->document.len > 0;
-	} else if (osh_json_type(document) != OSH_JSON_NONE && osh_json_type(document) != OSH_JSON_NULL) {
+	} else if (osh_json_type(document) != OSH_JSON_NONE &&
+		   osh_json_type(document) != OSH_JSON_NULL) {
 		return "query must be a string";
 	}
 	fault = read_string(object, "operationName", request->name_buf, &request->operation_name);
@@ -246,7 +279,7 @@ void osh_judge_graphql_payload(const struct osh_inquiry *inquiry, struct osh_str
 	(void)judge_object(inquiry, payload);
 }
 
-/* ---- POST ------------------------------------------------------------------------------------------ */
+/* ---- POST ---------------------------------------------------------------- */
 
 static bool is_readable(struct osh_str object)
 {
@@ -284,20 +317,14 @@ static void judge_batch(const struct osh_inquiry *inquiry, struct osh_str array)
 
 static bool is_multipart(struct osh_str content_type)
 {
-	return content_type.len >= 10 && osh_str_caseeq_c(osh_str_n(content_type.data, 10), "multipart/");
-}
-
-static struct osh_str trim(struct osh_str text)
-{
-	while (text.len && strchr(" \t\r\n", text.data[0]))
-		text = osh_str_n(text.data + 1, text.len - 1);
-	return text;
+	return content_type.len >= 10 &&
+	       osh_str_caseeq_c(osh_str_n(content_type.data, 10), "multipart/");
 }
 
 static void judge_post(const struct osh_inquiry *inquiry)
 {
 	const struct osh_message *message = inquiry->query->message;
-	struct osh_str body = trim(message->body);
+	struct osh_str body;
 	const char *fault;
 
 	if (is_multipart(message->content_type)) {
@@ -305,15 +332,18 @@ static void judge_post(const struct osh_inquiry *inquiry)
 		return;
 	}
 	fault = osh_json_check(message->body);
-	if (fault)
+	if (fault) {
 		(void)reject(inquiry, fault);
-	else if (osh_json_type(body) == OSH_JSON_ARRAY)
+		return;
+	}
+	body = osh_json_root(message->body);
+	if (osh_json_type(body) == OSH_JSON_ARRAY)
 		judge_batch(inquiry, body);
 	else
 		(void)judge_object(inquiry, body);
 }
 
-/* ---- GET ---------------------------------------------------------------------------------------------- */
+/* ---- GET ----------------------------------------------------------------- */
 
 /* Parameters of a GET: each at most once, so that no server can read another one. */
 struct parameters {
@@ -343,7 +373,7 @@ static void keep_extensions(struct parameters *p, struct osh_str value)
 	if (p->extensions++)
 		fault = "a parameter is given twice";
 	if (!fault && value.len)
-		fault = read_hash(trim(value), &p->request);
+		fault = read_hash(osh_json_root(value), &p->request);
 	if (fault)
 		p->fault = fault;
 }
@@ -353,13 +383,15 @@ static void read_parameter(struct parameters *p, struct osh_str key, struct osh_
 	struct request *r = &p->request;
 
 	if (osh_str_eq_c(key, "query")) {
-		keep(p, &p->documents, value, p->document_buf, sizeof(p->document_buf), &r->document);
+		keep(p, &p->documents, value, p->document_buf, sizeof(p->document_buf),
+		     &r->document);
 		r->has_document = r->document.len > 0;
 	} else if (osh_str_eq_c(key, "operationName")) {
 		keep(p, &p->names, value, r->name_buf, sizeof(r->name_buf), &r->operation_name);
 	} else if (osh_str_eq_c(key, "extensions")) {
 		keep_extensions(p, value);
-	} else if (osh_str_eq_c(key, "id") || osh_str_eq_c(key, "documentId") || osh_str_eq_c(key, "queryId")) {
+	} else if (osh_str_eq_c(key, "id") || osh_str_eq_c(key, "documentId") ||
+		   osh_str_eq_c(key, "queryId")) {
 		keep(p, &p->ids, value, r->id_buf, sizeof(r->id_buf), &r->id);
 	}
 }

@@ -17,17 +17,18 @@ static bool is_mcp(const struct osh_inquiry *inquiry)
 
 static bool reject(const struct osh_inquiry *inquiry, const char *why)
 {
-	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "JSON-RPC request rejected: %s", why);
+	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "JSON-RPC request rejected: %s",
+			  why);
 	return false;
 }
 
-/* ---- Frames -------------------------------------------------------------------------------- */
+/* ---- Frames -------------------------------------------------------------- */
 
 struct frame {
 	bool is_response;
 	struct osh_str method; /* points into method_buf */
 	struct osh_str params;
-	struct osh_str tool;   /* points into tool_buf; for tools/call */
+	struct osh_str tool; /* points into tool_buf; for tools/call */
 	struct osh_str arguments;
 	char method_buf[METHOD_MAX], tool_buf[METHOD_MAX];
 };
@@ -47,11 +48,14 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 	if (osh_json_type(object) != OSH_JSON_OBJECT)
 		return "a frame is not an object";
 	if (!osh_json_get(object, osh_str("jsonrpc"), &version) ||
-	    !osh_json_get(object, osh_str("method"), &method) || !osh_json_get(object, osh_str("id"), &id) ||
+	    !osh_json_get(object, osh_str("method"), &method) ||
+	    !osh_json_get(object, osh_str("id"), &id) ||
 	    !osh_json_get(object, osh_str("params"), &frame->params) ||
-	    !osh_json_get(object, osh_str("result"), &result) || !osh_json_get(object, osh_str("error"), &error))
+	    !osh_json_get(object, osh_str("result"), &result) ||
+	    !osh_json_get(object, osh_str("error"), &error))
 		return "a key is given twice";
-	if (osh_json_type(version) != OSH_JSON_STRING || !osh_json_raw_eq(osh_json_raw(version), osh_str("2.0")))
+	if (osh_json_type(version) != OSH_JSON_STRING ||
+	    !osh_json_raw_eq(osh_json_raw(version), osh_str("2.0")))
 		return "jsonrpc must be \"2.0\"";
 	if (id.len && !is_id(id))
 		return "id must be a string or a number";
@@ -59,7 +63,9 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 		return "a frame holds result and error";
 	frame->is_response = result.len || error.len;
 	if (frame->is_response)
-		return method.len ? "a frame holds method and result" : id.len ? NULL : "a response lacks its id";
+		return method.len ? "a frame holds method and result" :
+		       id.len     ? NULL :
+				    "a response lacks its id";
 	if (osh_json_type(method) != OSH_JSON_STRING)
 		return "method must be a string";
 	if (!osh_json_decode(osh_json_raw(method), frame->method_buf, METHOD_MAX, &frame->method) ||
@@ -68,7 +74,7 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 	return NULL;
 }
 
-/* ---- What MCP says about params ------------------------------------------------------------------ */
+/* ---- What MCP says about params ------------------------------------------ */
 
 enum shape { SHAPE_STRING, SHAPE_OBJECT };
 
@@ -137,7 +143,8 @@ static bool is_strict_name(struct osh_str name)
 	for (size_t i = 0; i < name.len; i++) {
 		char c = name.data[i];
 
-		if (!osh_ascii_is_alpha(c) && !osh_ascii_is_digit(c) && c != '_' && c != '.' && c != '-')
+		if (!osh_ascii_is_alpha(c) && !osh_ascii_is_digit(c) && c != '_' && c != '.' &&
+		    c != '-')
 			return false;
 	}
 	return true;
@@ -159,7 +166,8 @@ static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *fr
 	return NULL;
 }
 
-static const char *read_frame(const struct osh_inquiry *inquiry, struct osh_str object, struct frame *frame)
+static const char *read_frame(const struct osh_inquiry *inquiry, struct osh_str object,
+			      struct frame *frame)
 {
 	const char *fault;
 
@@ -173,7 +181,7 @@ static const char *read_frame(const struct osh_inquiry *inquiry, struct osh_str 
 	return fault;
 }
 
-/* ---- Rules ---------------------------------------------------------------------------------------------- */
+/* ---- Rules --------------------------------------------------------------- */
 
 static bool method_matches(const struct osh_policy *policy, const struct osh_image_rule *rule,
 			   const struct frame *frame)
@@ -232,7 +240,8 @@ static bool rule_matches(const struct osh_policy *policy, const struct osh_image
 {
 	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->arguments.offset);
 
-	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) || !method_matches(policy, rule, frame))
+	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) ||
+	    !method_matches(policy, rule, frame))
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_TOOL) && !tool_matches(policy, e, rule, frame))
 		return false;
@@ -244,8 +253,9 @@ static bool rule_matches(const struct osh_policy *policy, const struct osh_image
 }
 
 static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
-					      const struct osh_image_endpoint *e, struct osh_image_list list,
-					      const struct frame *frame, bool deny)
+					      const struct osh_image_endpoint *e,
+					      struct osh_image_list list, const struct frame *frame,
+					      bool deny)
 {
 	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
 
@@ -264,11 +274,31 @@ static bool profile_grants(const struct osh_policy *policy, const struct osh_ima
 
 	if (!(e->flags & OSH_IMAGE_MCP_PROFILE))
 		return false;
-	for (uint32_t i = 0; osh_str_eq_c(frame->method, "tools/call") && i < e->allows.count; i++) {
+	for (uint32_t i = 0; osh_str_eq_c(frame->method, "tools/call") && i < e->allows.count;
+	     i++) {
 		if ((rules[i].flags & OSH_RULE_HAS_TOOL) || rules[i].arguments.count)
 			return false;
 	}
 	return true;
+}
+
+/* For a denial: the first rule about this method, whatever tool it names. */
+static void find_nearest(const struct osh_inquiry *inquiry, const struct frame *frame)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+
+		for (uint32_t j = 0; j < e->allows.count; j++) {
+			if (!method_matches(policy, &rules[j], frame))
+				continue;
+			inquiry->decision->nearest_line = rules[j].line;
+			return;
+		}
+	}
 }
 
 /* True when the frame may pass; else the decision says why not. */
@@ -286,15 +316,18 @@ static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *f
 		denying = frame->is_response ? NULL : find_rule(policy, e, e->denies, frame, true);
 		if (granted)
 			continue;
-		allowing = frame->is_response ? NULL : find_rule(policy, e, e->allows, frame, false);
+		allowing =
+			frame->is_response ? NULL : find_rule(policy, e, e->allows, frame, false);
 		granted = allowing || frame->is_response || profile_grants(policy, e, frame);
 		line = allowing ? allowing->line : e->line;
 	}
 	if (denying)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule",
-				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path));
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+				  "%.*s %.*s blocked by deny rule", OSH_STR_ARGS(query->method),
+				  OSH_STR_ARGS(query->path));
 	else if (!granted)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy (%.*s%s%.*s)",
+		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+				  "%.*s %.*s not permitted by policy (%.*s%s%.*s)",
 				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path),
 				  OSH_STR_ARGS(frame->method), frame->tool.len ? " " : "",
 				  OSH_STR_ARGS(frame->tool));
@@ -302,10 +335,12 @@ static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *f
 		osh_inquiry_allow(inquiry, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
+	else if (!granted)
+		find_nearest(inquiry, frame);
 	return granted && !denying;
 }
 
-/* ---- Bodies ------------------------------------------------------------------------------------------------ */
+/* ---- Bodies -------------------------------------------------------------- */
 
 /* What cannot be read is refused before any rule is asked, also where rules only audit. */
 static bool check_frame(const struct osh_inquiry *inquiry, struct osh_str object)
@@ -358,8 +393,7 @@ static void judge_post(const struct osh_inquiry *inquiry)
 		(void)reject(inquiry, fault);
 		return;
 	}
-	while (strchr(" \t\r\n", body.data[0]))
-		body = osh_str_n(body.data + 1, body.len - 1);
+	body = osh_json_root(body);
 	if (osh_json_type(body) == OSH_JSON_ARRAY)
 		judge_batch(inquiry, body);
 	else if (check_frame(inquiry, body))
@@ -376,7 +410,8 @@ static bool accepts_events(struct osh_str accept)
 		size_t end = i + sizeof(wanted) - 1;
 		bool ends = end == accept.len || strchr(",; ", accept.data[end]);
 
-		if (starts && ends && osh_str_caseeq_c(osh_str_n(accept.data + i, sizeof(wanted) - 1), wanted))
+		if (starts && ends &&
+		    osh_str_caseeq_c(osh_str_n(accept.data + i, sizeof(wanted) - 1), wanted))
 			return true;
 	}
 	return false;
@@ -393,8 +428,9 @@ static void judge_stream(const struct osh_inquiry *inquiry)
 	if (e)
 		osh_inquiry_allow(inquiry, e->line);
 	else
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy",
-				  OSH_STR_ARGS(inquiry->query->method), OSH_STR_ARGS(inquiry->query->path));
+		osh_decision_deny(
+			inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy",
+			OSH_STR_ARGS(inquiry->query->method), OSH_STR_ARGS(inquiry->query->path));
 }
 
 void osh_judge_rpc(const struct osh_inquiry *inquiry)

@@ -17,7 +17,7 @@ size_t osh_path_specificity(struct osh_str path)
 	return count;
 }
 
-/* ---- Could two patterns meet? -------------------------------------------------------- */
+/* ---- Could two patterns meet? -------------------------------------------- */
 
 #define OVERLAP_MAX 256
 
@@ -94,7 +94,7 @@ static bool paths_overlap(struct osh_str a, struct osh_str b)
 	return osh_globs_overlap(a, b);
 }
 
-/* ---- Two endpoints ----------------------------------------------------------------------- */
+/* ---- Two endpoints ------------------------------------------------------- */
 
 /* The first setting in which they differ, NULL when they agree. */
 static const char *find_difference(const struct osh_endpoint *a, const struct osh_endpoint *b)
@@ -177,7 +177,7 @@ static int share_port(const struct osh_endpoint *a, const struct osh_endpoint *b
 	return 0;
 }
 
-/* ---- Which pairs to look at ---------------------------------------------------------------- */
+/* ---- Which pairs to look at ---------------------------------------------- */
 
 /* Endpoints are found by what their host surely ends in: an exact host by itself, a
  * pattern by the labels behind its last wildcard label. Two hosts can only meet when one
@@ -263,9 +263,11 @@ static void report(const struct index *index, const struct item *a, const struct
 	if (!what || !(a->endpoint->hostless || b->endpoint->hostless ||
 		       osh_hosts_overlap(a->endpoint->host_text, b->endpoint->host_text)))
 		return;
-	osh_diag_error(index->diags, second->endpoint->mark, "endpoint %.*s:%d and the one at line %u (%.*s) "
-		       "overlap with different %s: both must say the same", OSH_DIAG_VALUE(shown_host(second)),
-		       port, first->endpoint->mark.line, OSH_DIAG_VALUE(shown_host(first)), what);
+	osh_diag_error(index->diags, second->endpoint->mark,
+		       "endpoint %.*s:%d and the one at line %u (%.*s) "
+		       "overlap with different %s: both must say the same",
+		       OSH_DIAG_VALUE(shown_host(second)), port, first->endpoint->mark.line,
+		       OSH_DIAG_VALUE(shown_host(first)), what);
 }
 
 /* Compare `item` with all of this suffix that come before it in the file, so that no
@@ -330,7 +332,9 @@ static size_t fill(const struct osh_policy_doc *doc, struct item *items)
 
 			if (e->broken || e->port_count == 0)
 				continue;
-			items[count] = (struct item){ .suffix = sure_suffix(e), .endpoint = e, .order = count };
+			items[count] = (struct item){ .suffix = sure_suffix(e),
+						      .endpoint = e,
+						      .order = count };
 			count++;
 		}
 	}

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "policy/text.h"
+
 const char *osh_path_error_text(enum osh_path_error error)
 {
 	switch (error) {
@@ -10,9 +12,11 @@ const char *osh_path_error_text(enum osh_path_error error)
 	case OSH_PATH_BAD_BYTE:
 		return "the request target holds a control byte, a non-ASCII byte or '#'";
 	case OSH_PATH_BAD_ESCAPE:
-		return "the request target holds a malformed percent escape or an escaped control byte";
+		return "the request target holds a malformed percent escape or an escaped control "
+		       "byte";
 	case OSH_PATH_ENCODED_SLASH:
-		return "the request target holds an encoded slash (%2F) and the endpoint does not set "
+		return "the request target holds an encoded slash (%2F) and the endpoint does not "
+		       "set "
 		       "allow_encoded_slash";
 	case OSH_PATH_ABOVE_ROOT:
 		return "the request target climbs above the root with '..'";
@@ -31,14 +35,6 @@ const char *osh_path_error_text(enum osh_path_error error)
 static bool is_control(unsigned char c)
 {
 	return c < 0x20 || c == 0x7f;
-}
-
-static int hex_value(char c)
-{
-	c = osh_ascii_lower(c);
-	if (osh_ascii_is_digit(c))
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Kept as they are; all else is written as %HH (step 7). */
@@ -106,14 +102,14 @@ static void put_escaped(struct canon *out, unsigned char c)
 /* A segment under decoding. A kept %2F splits it into parts, of which none may be a dot
  * segment: a server that decodes again would climb. */
 struct segment {
-	size_t start;       /* where it begins in the output, at its slash */
-	size_t part;        /* length of the running part, decoded */
-	size_t part_dots;   /* how many of it are dots */
-	bool has_slash;     /* a %2F was kept */
-	bool dotted_part;   /* a finished part was "." or ".." */
-	bool cut;           /* behind the first ';': parameters, dropped */
-	size_t len;         /* decoded length, %2F counted */
-	size_t dots;        /* dots in it */
+	size_t start;     /* where it begins in the output, at its slash */
+	size_t part;      /* length of the running part, decoded */
+	size_t part_dots; /* how many of it are dots */
+	bool has_slash;   /* a %2F was kept */
+	bool dotted_part; /* a finished part was "." or ".." */
+	bool cut;         /* behind the first ';': parameters, dropped */
+	size_t len;       /* decoded length, %2F counted */
+	size_t dots;      /* dots in it */
 };
 
 static bool is_dots(size_t len, size_t dots)
@@ -173,8 +169,8 @@ static void add_byte(struct canon *out, struct segment *seg, unsigned char c)
 static enum osh_path_error add_escape(struct canon *out, struct segment *seg, struct osh_str path,
 				      size_t at, bool allow_encoded_slash)
 {
-	int high = at + 2 < path.len ? hex_value(path.data[at + 1]) : -1;
-	int low = at + 2 < path.len ? hex_value(path.data[at + 2]) : -1;
+	int high = at + 2 < path.len ? osh_hex_value(path.data[at + 1]) : -1;
+	int low = at + 2 < path.len ? osh_hex_value(path.data[at + 2]) : -1;
 	unsigned char c;
 
 	if (high < 0 || low < 0)
@@ -226,8 +222,8 @@ static enum osh_path_error canonicalise(struct osh_str path, bool allow_encoded_
 	return error;
 }
 
-enum osh_path_error osh_path_canonicalise(struct osh_str target, bool allow_encoded_slash, char *buf,
-					  size_t size, struct osh_path *ret_path)
+enum osh_path_error osh_path_canonicalise(struct osh_str target, bool allow_encoded_slash,
+					  char *buf, size_t size, struct osh_path *ret_path)
 {
 	struct canon out = { .buf = buf, .size = size };
 	struct osh_path result = { 0 };

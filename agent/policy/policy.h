@@ -25,7 +25,7 @@ enum osh_diag_level { OSH_DIAG_ERROR, OSH_DIAG_WARNING, OSH_DIAG_LEVEL_COUNT };
 struct osh_diag {
 	enum osh_diag_level level;
 	uint32_t line, column;
-	char message[320]; /* names the offending value and what is allowed */
+	char message[640]; /* names the offending value and what is allowed */
 };
 
 /* Filled in order of the file; what does not fit is only counted. Errors beyond
@@ -69,6 +69,10 @@ void osh_policy_doc_free(struct osh_policy_doc *doc);
 /* Borrowed; lives as long as the document. Absent sections give the restrictive
  * defaults of the reference. */
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
+
+/* Unix sockets that the policy's entries name (our `unix_sockets`): absolute paths. */
+void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
+				 void (*each)(void *context, const char *path), void *context);
 
 /* ---- 2. Document to snapshot -------------------------------------------- */
 
@@ -160,6 +164,11 @@ struct osh_connect_query {
 	uint16_t port_host;
 };
 
+/* Our `limits` of a network policy; 0: no limit. */
+struct osh_policy_limits {
+	uint32_t flows, flows_per_second, bytes_per_second;
+};
+
 /* Strings point into the image, or into the decision itself. */
 struct osh_decision {
 	enum osh_effect effect;
@@ -168,11 +177,17 @@ struct osh_decision {
 	enum osh_tls_mode tls;
 	struct osh_str policy;     /* matched entry's key, empty when none */
 	uint32_t rule_line;        /* line of the deciding rule or endpoint, 0 none */
-	uint32_t nearest_line;     /* denied: line of the rule that came closest to allowing it, 0 none */
+	uint32_t nearest_line;     /* denied: line of the rule that came closest, 0 none */
 	struct osh_str nearest;    /* that rule's path as written, if it has one */
 	bool allow_encoded_slash;  /* of the selected endpoint */
 	uint32_t body_limit;       /* bytes of body to inspect; 0: none (osh_message) */
-	bool text_inspected;       /* an allowed WebSocket: each client text has to be asked about */
+	bool rewrite_body;         /* request_body_credential_rewrite */
+	bool rewrite_text;         /* websocket_credential_rewrite */
+	bool uninspected_credentials; /* allow_uninspected_credentials */
+	struct osh_str credential_provider; /* credential_binding.provider, empty when none */
+	uint32_t entry;            /* number of the matched policy in this image: key for counters */
+	struct osh_policy_limits limits; /* of the matched policy */
+	bool text_inspected;       /* WebSocket: every client text has to be asked about */
 	char reason[512];          /* empty when allowed */
 };
 

@@ -6,8 +6,9 @@
 #include <yaml.h>
 
 #include "base/mem.h"
+#include "policy/text.h"
 
-#define NODES_MAX 262144 /* 1 MiB of text holds fewer that mean anything */
+#define NODES_MAX 131072 /* 1 MiB of text holds fewer that mean anything */
 
 struct builder {
 	yaml_parser_t parser;
@@ -21,26 +22,7 @@ static struct osh_mark mark_of(yaml_mark_t mark)
 	return (struct osh_mark){ (uint32_t)mark.line + 1, (uint32_t)mark.column + 1 };
 }
 
-/* ---- Bytes ------------------------------------------------------------------- */
-
-/* Length of the UTF-8 character at p (RFC 3629), 0 when it is none. */
-static size_t utf8_length(const unsigned char *p, size_t left)
-{
-	size_t len = p[0] < 0x80 ? 1 : (p[0] & 0xe0) == 0xc0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : 4;
-
-	if (p[0] >= 0x80 && (p[0] < 0xc2 || p[0] > 0xf4))
-		return 0;
-	if (len > left)
-		return 0;
-	for (size_t i = 1; i < len; i++) {
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-		return 0;
-	return len;
-}
+/* ---- Bytes --------------------------------------------------------------- */
 
 static int check_bytes(struct osh_str text, struct osh_diags *diags)
 {
@@ -48,13 +30,13 @@ static int check_bytes(struct osh_str text, struct osh_diags *diags)
 	size_t i = 0;
 
 	if (text.len > OSH_POLICY_BYTES_MAX) {
-		osh_diag_error(diags, mark, "the policy is %zu bytes long; at most %u are allowed", text.len,
-			       OSH_POLICY_BYTES_MAX);
+		osh_diag_error(diags, mark, "the policy is %zu bytes long; at most %u are allowed",
+			       text.len, OSH_POLICY_BYTES_MAX);
 		return -EINVAL;
 	}
 	while (i < text.len) {
 		const unsigned char *p = (const unsigned char *)text.data + i;
-		size_t len = utf8_length(p, text.len - i);
+		size_t len = osh_utf8_length(p, text.len - i);
 
 		if (len == 0) {
 			osh_diag_error(diags, mark, "byte 0x%02x is not valid UTF-8", *p);
@@ -72,7 +54,7 @@ static int check_bytes(struct osh_str text, struct osh_diags *diags)
 	return 0;
 }
 
-/* ---- Scalars -------------------------------------------------------------------- */
+/* ---- Scalars ------------------------------------------------------------- */
 
 static bool is_one_of(struct osh_str text, const char *const *words)
 {
@@ -91,7 +73,8 @@ static enum osh_yaml_type number_type(struct osh_str text)
 
 	if (i < text.len && (text.data[i] == '-' || text.data[i] == '+'))
 		i++;
-	if (text.len - i > 2 && text.data[i] == '0' && strchr("xob", osh_ascii_lower(text.data[i + 1]))) {
+	if (text.len - i > 2 && text.data[i] == '0' &&
+	    strchr("xob", osh_ascii_lower(text.data[i + 1]))) {
 		for (i += 2; i < text.len; i++) {
 			if (!strchr("0123456789abcdef", osh_ascii_lower(text.data[i])))
 				return OSH_YAML_STRING;
@@ -123,9 +106,11 @@ static enum osh_yaml_type number_type(struct osh_str text)
 enum osh_yaml_type osh_yaml_type(const struct osh_yaml_node *node)
 {
 	static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
-	static const char *const bools[] = { "true", "True", "TRUE", "false", "False", "FALSE", NULL };
-	static const char *const floats[] = { ".inf",  ".Inf",  ".INF", "-.inf", "-.Inf", "-.INF",
-					      "+.inf", ".nan",  ".NaN", ".NAN",  NULL };
+	static const char *const bools[] = {
+		"true", "True", "TRUE", "false", "False", "FALSE", NULL
+	};
+	static const char *const floats[] = { ".inf",  ".Inf", ".INF", "-.inf", "-.Inf", "-.INF",
+					      "+.inf", ".nan", ".NaN", ".NAN",  NULL };
 
 	if (node->kind != OSH_YAML_SCALAR || !node->plain)
 		return OSH_YAML_STRING;
@@ -138,7 +123,7 @@ enum osh_yaml_type osh_yaml_type(const struct osh_yaml_node *node)
 	return number_type(node->text);
 }
 
-/* ---- Events ---------------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------- */
 
 static int report_syntax(struct builder *b)
 {
@@ -148,8 +133,9 @@ static int report_syntax(struct builder *b)
 	if (p->error == YAML_MEMORY_ERROR)
 		return -ENOMEM;
 	if (p->context && p->context[0])
-		osh_diag_error(b->diags, mark_of(p->problem_mark), "YAML syntax: %s (%s that starts at line %zu)",
-			       problem, p->context, p->context_mark.line + 1);
+		osh_diag_error(b->diags, mark_of(p->problem_mark),
+			       "YAML syntax: %s (%s that starts at line %zu)", problem, p->context,
+			       p->context_mark.line + 1);
 	else
 		osh_diag_error(b->diags, mark_of(p->problem_mark), "YAML syntax: %s", problem);
 	return -EINVAL;
@@ -160,7 +146,8 @@ static int next_event(struct builder *b, yaml_event_t *event)
 	return yaml_parser_parse(&b->parser, event) ? 0 : report_syntax(b);
 }
 
-static struct osh_yaml_node *new_node(struct builder *b, const yaml_event_t *event, enum osh_yaml_kind kind)
+static struct osh_yaml_node *new_node(struct builder *b, const yaml_event_t *event,
+				      enum osh_yaml_kind kind)
 {
 	struct osh_yaml_node *node = osh_arena_alloc(b->arena, sizeof(*node));
 
@@ -173,8 +160,10 @@ static struct osh_yaml_node *new_node(struct builder *b, const yaml_event_t *eve
 
 static int refuse(struct builder *b, const yaml_event_t *event, const char *what)
 {
-	osh_diag_error(b->diags, mark_of(event->start_mark), "YAML %s are not allowed in a policy: write the "
-		       "value out", what);
+	osh_diag_error(b->diags, mark_of(event->start_mark),
+		       "YAML %s are not allowed in a policy: write the "
+		       "value out",
+		       what);
 	return -EINVAL;
 }
 
@@ -202,10 +191,12 @@ static int check_decorations(struct builder *b, const yaml_event_t *event)
 
 static int copy_scalar(struct builder *b, const yaml_event_t *event, struct osh_str *ret_text)
 {
-	struct osh_str text = osh_str_n((const char *)event->data.scalar.value, event->data.scalar.length);
+	struct osh_str text =
+		osh_str_n((const char *)event->data.scalar.value, event->data.scalar.length);
 
 	if (text.len && memchr(text.data, '\0', text.len)) {
-		osh_diag_error(b->diags, mark_of(event->start_mark), "a value must not hold a NUL byte");
+		osh_diag_error(b->diags, mark_of(event->start_mark),
+			       "a value must not hold a NUL byte");
 		return -EINVAL;
 	}
 	text.data = osh_arena_copy(b->arena, text);
@@ -223,8 +214,9 @@ static int compare_keys(const void *a, const void *b)
 
 	if (order)
 		return order;
-	return x->key_mark.line != y->key_mark.line ? (x->key_mark.line < y->key_mark.line ? -1 : 1) :
-						      (int)x->key_mark.column - (int)y->key_mark.column;
+	return x->key_mark.line != y->key_mark.line ?
+		       (x->key_mark.line < y->key_mark.line ? -1 : 1) :
+		       (int)x->key_mark.column - (int)y->key_mark.column;
 }
 
 static int check_duplicates(struct builder *b, const struct osh_yaml_node *map)
@@ -242,8 +234,10 @@ static int check_duplicates(struct builder *b, const struct osh_yaml_node *map)
 	qsort(sorted, count, sizeof(struct osh_yaml_node *), compare_keys);
 	for (size_t i = 1; i < count; i++) {
 		if (osh_str_eq(sorted[i]->key, sorted[i - 1]->key))
-			osh_diag_error(b->diags, sorted[i]->key_mark, "duplicate key '%.*s' (first at line %u)",
-				       OSH_DIAG_VALUE(sorted[i]->key), sorted[i - 1]->key_mark.line);
+			osh_diag_error(b->diags, sorted[i]->key_mark,
+				       "duplicate key '%.*s' (first at line %u)",
+				       OSH_DIAG_VALUE(sorted[i]->key),
+				       sorted[i - 1]->key_mark.line);
 	}
 	return 0;
 }
@@ -270,7 +264,8 @@ static int build_key(struct builder *b, const yaml_event_t *event, struct osh_st
 	if (r < 0)
 		return r;
 	if (event->type != YAML_SCALAR_EVENT) {
-		osh_diag_error(b->diags, mark_of(event->start_mark), "a key must be a plain word or string");
+		osh_diag_error(b->diags, mark_of(event->start_mark),
+			       "a key must be a plain word or string");
 		return -EINVAL;
 	}
 	return copy_scalar(b, event, ret_key);
@@ -327,10 +322,14 @@ static int build_node(struct builder *b, const yaml_event_t *event, unsigned dep
 		return -EINVAL;
 	}
 	if (++b->nodes > NODES_MAX) {
-		osh_diag_error(b->diags, mark_of(event->start_mark), "more than %d values", NODES_MAX);
+		osh_diag_error(b->diags, mark_of(event->start_mark), "more than %d values",
+			       NODES_MAX);
 		return -EINVAL;
 	}
-	node = new_node(b, event, scalar ? OSH_YAML_SCALAR : sequence ? OSH_YAML_SEQUENCE : OSH_YAML_MAPPING);
+	node = new_node(b, event,
+			scalar   ? OSH_YAML_SCALAR :
+			sequence ? OSH_YAML_SEQUENCE :
+				   OSH_YAML_MAPPING);
 	if (!node)
 		return -ENOMEM;
 	if (scalar) {
@@ -358,8 +357,10 @@ static int skip_event(struct builder *b, yaml_event_type_t want, const char *oth
 		r = -EINVAL;
 	} else if (want == YAML_DOCUMENT_START_EVENT &&
 		   (event.data.document_start.version_directive ||
-		    event.data.document_start.tag_directives.start != event.data.document_start.tag_directives.end)) {
-		osh_diag_error(b->diags, mark_of(event.start_mark), "YAML directives are not allowed in a policy");
+		    event.data.document_start.tag_directives.start !=
+			    event.data.document_start.tag_directives.end)) {
+		osh_diag_error(b->diags, mark_of(event.start_mark),
+			       "YAML directives are not allowed in a policy");
 		r = -EINVAL;
 	}
 	yaml_event_delete(&event);
@@ -379,7 +380,8 @@ static int build_document(struct builder *b, struct osh_yaml_node **ret_root)
 	if (r == 0)
 		r = skip_event(b, YAML_DOCUMENT_END_EVENT, "unexpected text behind the document");
 	if (r == 0)
-		r = skip_event(b, YAML_STREAM_END_EVENT, "a policy is one YAML document: a second one is not "
+		r = skip_event(b, YAML_STREAM_END_EVENT,
+			       "a policy is one YAML document: a second one is not "
 			       "allowed");
 	if (r == 0)
 		*ret_root = root;
@@ -397,7 +399,8 @@ int osh_yaml_parse(struct osh_str text, struct osh_arena *arena, struct osh_diag
 	if (!yaml_parser_initialize(&b.parser))
 		return -ENOMEM;
 	yaml_parser_set_encoding(&b.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.data ? text.data : ""), text.len);
+	yaml_parser_set_input_string(&b.parser, (const unsigned char *)(text.data ? text.data : ""),
+				     text.len);
 	r = build_document(&b, ret_root);
 	yaml_parser_delete(&b.parser);
 	return r;

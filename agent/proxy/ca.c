@@ -49,10 +49,10 @@ static int add_extension(X509 *cert, X509 *issuer, int nid, const char *value)
 	return ok;
 }
 
-static int set_name(X509_NAME *name, const char *common_name)
+static int set_name(X509_NAME *name, const char *organisation, const char *common_name)
 {
 	return X509_NAME_add_entry_by_txt(name, "O", MBSTRING_ASC,
-					  (const unsigned char *)"openshell", -1, -1, 0) &&
+					  (const unsigned char *)organisation, -1, -1, 0) &&
 	       X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
 					  (const unsigned char *)common_name, -1, -1, 0);
 }
@@ -74,10 +74,10 @@ static X509 *new_cert(EVP_PKEY *key, long days)
 static X509 *make_ca_cert(EVP_PKEY *key, const char *sandbox_name)
 {
 	X509 *cert = new_cert(key, CA_DAYS);
-	char common_name[128];
 
-	snprintf(common_name, sizeof(common_name), "openshell sandbox %.60s", sandbox_name);
-	if (cert && set_name(X509_get_subject_name(cert), common_name) &&
+	/* A sandbox's name fits the 64 characters of a common name (RFC 5280 A.1); the
+	 * organisation keeps it apart from a leaf for a host of that name. */
+	if (cert && set_name(X509_get_subject_name(cert), "openshell sandbox CA", sandbox_name) &&
 	    X509_set_issuer_name(cert, X509_get_subject_name(cert)) &&
 	    add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
 	    add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") &&
@@ -190,7 +190,7 @@ X509 *osh_ca_mint(const struct osh_ca *ca, EVP_PKEY *leaf_key, const char *host)
 	/* RFC 5280 limits a common name to 64 characters; the name that counts is the SAN. */
 	const char *common_name = strlen(host) <= 64 ? host : "openshell leaf";
 
-	if (cert && set_name(X509_get_subject_name(cert), common_name) &&
+	if (cert && set_name(X509_get_subject_name(cert), "openshell", common_name) &&
 	    X509_set_issuer_name(cert, X509_get_subject_name(ca->cert)) &&
 	    add_extension(cert, ca->cert, NID_basic_constraints, "critical,CA:FALSE") &&
 	    add_extension(cert, ca->cert, NID_key_usage, "critical,digitalSignature") &&

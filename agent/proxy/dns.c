@@ -366,13 +366,16 @@ struct osh_dns *osh_dns_new(struct osh_view *view)
 
 void osh_dns_free(struct osh_dns *dns)
 {
-	struct dns_socket *const sockets[] = { &dns->udp4, &dns->udp6, &dns->tcp4, &dns->tcp6 };
 	struct dns_stream *stream, *next;
+	struct osh_loop *loop;
 
 	if (!dns)
 		return;
-	for (size_t i = 0; i < OSH_COUNT_OF(sockets); i++)
-		osh_loop_remove(dns->view->worker->loop, &sockets[i]->io);
+	loop = dns->view->worker->loop;
+	osh_loop_remove(loop, &dns->udp4.io);
+	osh_loop_remove(loop, &dns->udp6.io);
+	osh_loop_remove(loop, &dns->tcp4.io);
+	osh_loop_remove(loop, &dns->tcp6.io);
 	DL_FOREACH_SAFE(dns->streams, stream, next)
 		end_stream(stream);
 	osh_leases_free(dns->leases);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "proxy/dns.h"
@@ -100,32 +101,53 @@ static void bound_whos(struct osh_worker *worker)
 	}
 }
 
-static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32_t parent)
+/* The paths of `parent` and its ancestors, nearest first. One without a path or a name
+ * stays "": it grants nothing, because it cannot match. */
+static int collect_ancestors(struct osh_worker *worker, uint32_t parent,
+			     char paths[OSH_LINEAGE_MAX + 1][OSH_PATH_MAX], size_t *ret_count)
 {
 	struct osh_identity node;
-	size_t lineage_len = 0;
+	size_t count = 0;
 
-	who->ancestors = calloc(OSH_LINEAGE_MAX + 1, sizeof(*who->ancestors));
-	who->ancestor_text = calloc(OSH_LINEAGE_MAX + 1, OSH_PATH_MAX);
-	who->lineage = calloc(OSH_LINEAGE_MAX + 1, OSH_PATH_MAX + 4);
-	if (!who->ancestors || !who->ancestor_text || !who->lineage)
-		return -ENOMEM;
-	while (parent && who->ancestor_count <= OSH_LINEAGE_MAX) {
-		char *text = who->ancestor_text + who->ancestor_count * OSH_PATH_MAX;
+	for (; parent && count <= OSH_LINEAGE_MAX; parent = node.parent) {
 		int r = osh_maps_identity(&worker->proxy->maps, parent, &node);
 
 		if (r < 0)
 			return r;
-		memcpy(text, node.path, OSH_PATH_MAX);
-		text[OSH_PATH_MAX - 1] = '\0';
-		/* An ancestor without a path or a name grants nothing: it cannot match. */
-		if (node.flags)
-			text[0] = '\0';
-		lineage_len += (size_t)sprintf(who->lineage + lineage_len, "%s%s",
-					       lineage_len ? " <- " : "", *text ? text : "?");
-		who->ancestors[who->ancestor_count++] = osh_str(text);
-		parent = node.parent;
+		memcpy(paths[count], node.path, OSH_PATH_MAX);
+		paths[count][node.flags ? 0 : OSH_PATH_MAX - 1] = '\0';
+		count++;
 	}
+	*ret_count = count;
+	return 0;
+}
+
+/* Both texts in memory of just their size: thousands of them are kept. */
+static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32_t parent)
+{
+	char paths[OSH_LINEAGE_MAX + 1][OSH_PATH_MAX];
+	struct osh_buf text, lineage;
+	size_t count = 0;
+	int r = collect_ancestors(worker, parent, paths, &count);
+
+	if (r < 0)
+		return r;
+	osh_buf_init(&text, sizeof(paths));
+	osh_buf_init(&lineage, sizeof(paths) + 4 * (OSH_LINEAGE_MAX + 1) + 1);
+	for (size_t i = 0; i < count && r == 0; i++) {
+		r = osh_buf_append(&text, paths[i], strlen(paths[i]) + 1);
+		if (r == 0)
+			r = osh_buf_printf(&lineage, "%s%s", i ? " <- " : "", *paths[i] ? paths[i] : "?");
+	}
+	if (r == 0)
+		r = osh_buf_append(&lineage, "", 1);
+	who->ancestor_text = text.data; /* taken over, whatever comes */
+	who->lineage = lineage.data;
+	who->ancestors = calloc(count ? count : 1, sizeof(*who->ancestors));
+	if (r < 0 || !who->ancestors)
+		return -ENOMEM;
+	for (const char *at = who->ancestor_text; who->ancestor_count < count; at += strlen(at) + 1)
+		who->ancestors[who->ancestor_count++] = osh_str(at);
 	return 0;
 }
 

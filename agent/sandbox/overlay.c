@@ -130,6 +130,19 @@ static int mask(struct launch *launch, const char *path)
 		      place);
 }
 
+/* Mask a directory of the host unless the sandbox has one of its own there (/run, /tmp). */
+static int mask_if_shown(struct launch *launch, const char *path)
+{
+	_cleanup_fd_ int place = mount_open_inside(launch->root_fd, path, O_PATH | O_NOFOLLOW);
+	struct stat here, inside;
+
+	if (place < 0 || fstat(place, &inside) < 0 || stat(path, &here) < 0)
+		return place == -ENOENT || place == -ENOTDIR ? 0 : place < 0 ? place : -errno;
+	if (here.st_dev != inside.st_dev || here.st_ino != inside.st_ino)
+		return 0;
+	return mask(launch, path);
+}
+
 /* Patterns are expanded on the host: what is shown is a part of it. */
 static int mask_pattern(struct launch *launch, const char *pattern)
 {
@@ -163,8 +176,8 @@ int root_mask_secrets(struct launch *launch)
 	}
 	/* In case they lie in a directory that is shown, /opt for instance. */
 	if (r == 0)
-		r = mask(launch, host->state_dir);
+		r = mask_if_shown(launch, host->state_dir);
 	if (r == 0)
-		r = mask(launch, host->run_dir);
+		r = mask_if_shown(launch, host->run_dir);
 	return r;
 }

@@ -36,12 +36,14 @@ agent_start() {
 	wait_until 20 agent_answers || true
 	if is_gone "$AGENT_PID" || ! agent_answers; then
 		echo "the agent did not start:" >&2
-		cat "$AGENT_DIR/agent.log" >&2
+		tail -n 20 "$AGENT_DIR/agent.log" >&2
 		return 1
 	fi
 }
 
+# By the file: a test may have started another one meanwhile, in another shell.
 agent_end() {
+	AGENT_PID=$(<"$AGENT_DIR/agent.pid")
 	is_gone "$AGENT_PID" && return 0
 	kill "-$1" "$AGENT_PID" 2>/dev/null
 	wait_until 10 is_gone "$AGENT_PID"

@@ -16,15 +16,19 @@ list_leftovers() {
 	pgrep -a 'openshell' | sed -E 's/^/process /'
 }
 
+# Sorted, and of one agent only when LEFTOVERS (an extended regular expression) says which: others
+# may work on the same machine.
+leftovers() { list_leftovers | grep -E -- "${LEFTOVERS:-.}" | sort; }
+
 same_leftovers() {
-	[[ $(list_leftovers | sort) == "$(sort "$1")" ]]
+	[[ $(leftovers) == "$(<"$1")" ]]
 }
 
-# expect_same_leftovers FILE: as it was when FILE was written by list_leftovers, after at most 10 s
+# expect_same_leftovers FILE: as it was when FILE was written by leftovers, after at most 10 s
 # (the kernel frees links and programs a little after the last reference).
 expect_same_leftovers() {
 	wait_until 10 same_leftovers "$1" && return
 	echo "left behind (+) or missing (-):"
-	diff <(sort "$1") <(list_leftovers | sort) | sed -nE 's/^> /+ /p; s/^< /- /p'
+	diff "$1" <(leftovers) | sed -nE 's/^> /+ /p; s/^< /- /p'
 	return 1
 }

@@ -52,7 +52,7 @@ pid_of_init() {
 }
 
 # Rounds that the prober has begun. The agent may be dead: look through its init's root.
-rounds() { tail -n 1 "/proc/$INIT/root/sandbox/probes" 2>/dev/null | awk '{ print $1 + 0 }'; }
+rounds() { awk '{ n = $1 } END { print n + 0 }' "/proc/$INIT/root/sandbox/probes" 2>/dev/null || echo 0; }
 probed() { (($(rounds) >= $1)); }
 allowed_is() { grep ' allowed ' "/proc/$INIT/root/sandbox/probes" | tail -n 1 | grep -q " allowed $1"; }
 probe_more() { wait_until 20 probed $(($(rounds) + $1)); }

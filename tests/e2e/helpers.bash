@@ -38,8 +38,8 @@ stop_all() {
 	local file name
 	for file in "${SCRATCH:-/nonexistent}"/*/agent.pid; do
 		[[ -s $file ]] || continue
-		AGENT_PID=$(<"$file")
-		OPENSHELL_SOCKET=${file%/agent.pid}/run/openshell.sock
+		AGENT_DIR=${file%/agent.pid}
+		OPENSHELL_SOCKET=$AGENT_DIR/run/openshell.sock
 		for name in $(osh sandbox list -o name 2>/dev/null); do
 			osh sandbox delete "$name" || true
 		done
@@ -47,6 +47,12 @@ stop_all() {
 	done
 	[[ ! ${WORLD_NAME:-} ]] || "$REPO/scripts/world" down "$WORLD_NAME"
 	[[ ! ${SCRATCH:-} ]] || rm -rf "$SCRATCH"
+}
+
+cgroup_of() {
+	local mount
+	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
+	echo "$mount$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
 }
 
 in_px() { nsenter --net="$WORLD_PX" "$@"; }
@@ -59,13 +65,10 @@ policy() { echo "$E2E/policies/$1.yaml"; }
 
 # make_sandbox NAME POLICY [OPTION...]: POLICY is a name in policies/, or "default".
 make_sandbox() {
-	local name=$1 file=$2
+	local name=$1 file=$2 said
 	shift 2
-	if [[ $file == default ]]; then
-		osh sandbox create --name "$name" "$@" </dev/null
-	else
-		osh sandbox create --name "$name" --policy "$(policy "$file")" "$@" </dev/null
-	fi
+	[[ $file == default ]] || set -- --policy "$(policy "$file")" "$@"
+	said=$(osh sandbox create --name "$name" "$@" </dev/null 2>&1) || fail "$said"
 }
 
 # inside NAME COMMAND...

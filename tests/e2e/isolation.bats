@@ -122,12 +122,6 @@ s.connect(sys.argv[1])' "$AGENT_SOCKET"
 	expect_contains "$output" box
 }
 
-cgroup_of() {
-	local mount
-	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-	echo "$mount$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
-}
-
 @test "the environment holds what is named, nothing of the caller's" {
 	SSH_AUTH_SOCK=/tmp/agent AWS_SECRET_ACCESS_KEY=secret LD_PRELOAD='' DOCKER_HOST=x \
 		run inside box env

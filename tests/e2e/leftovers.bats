@@ -6,13 +6,24 @@ load helpers
 . "$REPO/scripts/lib/leftovers.bash"
 
 setup_file() {
-	start_world
-	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
-	chmod 0711 "$SCRATCH"
-	export SCRATCH
+	start_all
+	make_sandbox once probe
+	local cgroup
+	BODY=$(osh sandbox get once -o json)
+	cgroup=$(dirname "$(cgroup_of "$(json 'b["pid"]')")")
+	# Cgroups and pins carry the agent's key, files and processes its directory.
+	LEFTOVERS=${cgroup##*openshell-}|$SCRATCH/agent
+	export LEFTOVERS
+	[[ $cgroup == *openshell-?* ]]
+	osh sandbox delete once
+	agent_stop
 }
 
 teardown_file() { stop_all; }
+
+teardown() {
+	[[ ! -s $AGENT_DIR/agent.pid ]] || agent_stop
+}
 
 # Everything under the agent's directories but what grows by design.
 list_files() {
@@ -24,7 +35,7 @@ list_files() {
 	# One round first: directories that the agent makes once.
 	make_sandbox once probe
 	osh sandbox delete once
-	list_leftovers >"$SCRATCH/before"
+	leftovers >"$SCRATCH/before"
 	list_files >"$SCRATCH/files"
 	make_sandbox gone probe
 	fetch gone https://ok.test/pub/x
@@ -47,7 +58,7 @@ list_files() {
 @test "a caller that is killed takes its --no-keep sandbox along" {
 	local pid
 	agent_start "$SCRATCH/agent"
-	list_leftovers >"$SCRATCH/before"
+	leftovers >"$SCRATCH/before"
 	"$BUILD/openshell" sandbox create --name orphan --policy "$(policy probe)" --no-keep -- \
 		sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/orphan" 2>&1 3>&- &
 	pid=$!
@@ -62,7 +73,7 @@ list_files() {
 @test "thirty sandboxes, made and deleted, leave what one leaves" {
 	local i
 	agent_start "$SCRATCH/agent"
-	list_leftovers >"$SCRATCH/before"
+	leftovers >"$SCRATCH/before"
 	local descriptors
 	descriptors=$(find "/proc/$AGENT_PID/fd" -mindepth 1 | wc -l)
 	for i in {1..30}; do
@@ -75,7 +86,7 @@ list_files() {
 
 @test "an agent that is stopped with no sandbox left leaves nothing in the kernel" {
 	rm -rf "$SCRATCH/agent"
-	list_leftovers >"$SCRATCH/before"
+	leftovers >"$SCRATCH/before"
 	agent_start "$SCRATCH/agent"
 	make_sandbox brief probe
 	osh sandbox delete brief
@@ -83,11 +94,12 @@ list_files() {
 	agent_stop
 	rm -rf "$SCRATCH/agent"
 	expect_same_leftovers "$SCRATCH/before"
+	expect_equal "$(leftovers)" "" "what is left"
 }
 
 @test "a launch step that fails leaves nothing, and the command never runs" {
 	agent_start "$SCRATCH/agent"
-	list_leftovers >"$SCRATCH/before"
+	leftovers >"$SCRATCH/before"
 	local call pid canary
 	canary=$(new_canary)
 	for call in clone3 pivot_root mount sethostname landlock_restrict_self setresuid seccomp; do

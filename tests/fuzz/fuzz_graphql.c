@@ -8,10 +8,12 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 static void check_name(struct osh_str name, struct osh_str document)
 {
-	if (name.len == 0 || name.data < document.data || name.data + name.len > document.data + document.len)
+	if (name.len == 0 || name.data < document.data ||
+	    name.data + name.len > document.data + document.len)
 		abort();
 	for (size_t i = 0; i < name.len; i++) {
-		if (!osh_ascii_is_alpha(name.data[i]) && !osh_ascii_is_digit(name.data[i]) && name.data[i] != '_')
+		if (!osh_ascii_is_alpha(name.data[i]) && !osh_ascii_is_digit(name.data[i]) &&
+		    name.data[i] != '_')
 			abort();
 	}
 }
@@ -34,8 +36,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 
 	check(text, false);
 	/* Read through escapes only what is a checked JSON string. */
-	if (size >= 2 && data[0] == '"' && !osh_json_check(text) && osh_json_type(text) == OSH_JSON_STRING &&
-	    data[size - 1] == '"')
+	if (size >= 2 && data[0] == '"' && !osh_json_check(text) &&
+	    osh_json_type(text) == OSH_JSON_STRING && data[size - 1] == '"')
 		check(osh_json_raw(text), true);
 	return 0;
 }

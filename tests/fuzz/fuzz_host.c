@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	uint16_t port;
 
 	if (osh_host_parse(text, &host) == 0) {
-		if (osh_host_parse(osh_str(host.text), &again) || strcmp(host.text, again.text) != 0)
+		if (osh_host_parse(osh_str(host.text), &again) ||
+		    strcmp(host.text, again.text) != 0)
 			abort();
 		if (strpbrk(host.text, " \t\r\n@#?/\\%*,\"'") || !host.text[0])
 			abort();

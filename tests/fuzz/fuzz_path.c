@@ -12,11 +12,13 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	struct osh_path path, again;
 	bool slash = size && (data[0] & 1);
 
-	if (size == 0 || osh_path_canonicalise(osh_str_n((const char *)data + 1, size - 1), slash, first,
-					       sizeof(first), &path))
+	if (size == 0 || osh_path_canonicalise(osh_str_n((const char *)data + 1, size - 1), slash,
+					       first, sizeof(first), &path))
 		return 0;
-	if (path.path.len == 0 || path.path.data[0] != '/' || memmem(path.path.data, path.path.len, "/../", 4) ||
-	    memmem(path.path.data, path.path.len, "//", 2) || memchr(path.path.data, ';', path.path.len))
+	if (path.path.len == 0 || path.path.data[0] != '/' ||
+	    memmem(path.path.data, path.path.len, "/../", 4) ||
+	    memmem(path.path.data, path.path.len, "//", 2) ||
+	    memchr(path.path.data, ';', path.path.len))
 		abort();
 	if (!slash && memmem(path.path.data, path.path.len, "%2F", 3))
 		abort();

@@ -19,10 +19,14 @@ static void ask(const struct osh_policy *policy, struct osh_str host, struct osh
 	struct osh_str ancestor = osh_str("/usr/bin/git");
 	struct osh_message message = { .body = body };
 	struct osh_request_query query = {
-		.connect = { .subject = { .binary = osh_str("/usr/bin/curl"), .ancestors = &ancestor,
+		.connect = { .subject = { .binary = osh_str("/usr/bin/curl"),
+					  .ancestors = &ancestor,
 					  .ancestor_count = 1 },
-			     .host = host, .port_host = 443 },
-		.path = osh_str("/graphql"), .query = body, .websocket_upgrade = true,
+			     .host = host,
+			     .port_host = 443 },
+		.path = osh_str("/graphql"),
+		.query = body,
+		.websocket_upgrade = true,
 	};
 	struct in6_addr addr = { .s6_addr = { [10] = 0xff, [11] = 0xff, [12] = 10, 0, 0, 1 } };
 	struct osh_decision decision;
@@ -55,9 +59,11 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 			abort();
 		return 0;
 	}
-	if (osh_policy_compile(doc, NULL, &image, &image_len) || osh_policy_open(image, image_len, &policy))
+	if (osh_policy_compile(doc, NULL, &image, &image_len) ||
+	    osh_policy_open(image, image_len, &policy))
 		abort();
-	ask(&policy, osh_str("a.test"), split ? osh_str_n((const char *)split + 1, size - len - 1) : osh_str(""));
+	ask(&policy, osh_str("a.test"),
+	    split ? osh_str_n((const char *)split + 1, size - len - 1) : osh_str(""));
 	ask(&policy, osh_str("gql.test"), osh_str("{\"query\":\"{a}\"}"));
 	free(image);
 	osh_policy_doc_free(doc);

@@ -33,7 +33,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t at = 0; at < size; at += piece) {
 		size_t len = size - at < piece ? size - at : piece;
 
-		if (osh_send_fds(pair[1], data + at, len, &zero, with_fd) < 0 || osh_wire_fill(&wire) < 0)
+		if (osh_send_fds(pair[1], data + at, len, &zero, with_fd) < 0 ||
+		    osh_wire_fill(&wire) < 0)
 			break;
 		take_all(&wire);
 	}

@@ -4,6 +4,7 @@
 
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,26 @@
 #include "policy/host.h"
 #include "policy/path.h"
 #include "policy/policy.h"
+
+/* Text that grows in a fixed buffer; the test fails when it is full. */
+struct case_writer {
+	char *buf;
+	size_t size, len;
+};
+
+static inline void case_put(struct case_writer *w, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+static inline void case_put(struct case_writer *w, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(w->buf + w->len, w->size - w->len, format, args);
+	va_end(args);
+	cr_assert(n >= 0 && w->len + (size_t)n < w->size, "the buffer is full");
+	w->len += (size_t)n;
+}
 
 static inline void case_path(const char *name, char *buf, size_t size)
 {

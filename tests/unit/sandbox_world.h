@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -65,7 +67,7 @@ static inline void make_world(void)
 
 	if (geteuid() != 0)
 		cr_skip_test("sandboxes need root");
-	strcpy(world.dir, "/tmp/oshs-XXXXXX");
+	snprintf(world.dir, sizeof(world.dir), "/tmp/oshs-XXXXXX");
 	cr_assert(mkdtemp(world.dir) != NULL);
 	snprintf(world.state, sizeof(world.state), "%s/state", world.dir);
 	snprintf(world.run, sizeof(world.run), "%s/run", world.dir);
@@ -149,6 +151,18 @@ static inline void launch_default(void)
 	struct osh_policy_static policy = default_static();
 
 	launch_policy(&policy);
+}
+
+/* A shell line on the host; its exit status, -1 when it ended otherwise. */
+static inline int outside(const char *line)
+{
+	char *const argv[] = { "sh", "-c", (char *)line, NULL };
+	int status;
+	pid_t pid;
+
+	cr_assert(eq(int, posix_spawn(&pid, "/bin/sh", NULL, NULL, argv, environ), 0));
+	cr_assert(eq(int, waitpid(pid, &status, 0), pid));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 /* ---- One command, from start to end ---- */

@@ -87,7 +87,7 @@ static void tear_down(void)
 	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-/* ---- Running it --------------------------------------------------------------------------- */
+/* ---- Running it -------------------------------------------------------------------------- */
 
 static void read_all(const char *path, char *text)
 {
@@ -169,7 +169,8 @@ static void run_with(const char *input, ...)
 
 static void expect(int status, const char *out, const char *err)
 {
-	cr_expect_eq(result.status, status, "status %d, not %d; stderr: %s", result.status, status, result.err);
+	cr_expect_eq(result.status, status, "status %d, not %d; stderr: %s", result.status, status,
+		     result.err);
 	if (out)
 		cr_expect(strstr(result.out, out), "no '%s' in: %s", out, result.out);
 	if (err)
@@ -206,7 +207,7 @@ static void wait_call(const char *text)
 
 TestSuite(cli, .init = set_up, .fini = tear_down, .timeout = 120);
 
-/* ---- Arguments ------------------------------------------------------------------------------ */
+/* ---- Arguments --------------------------------------------------------------------------- */
 
 Test(cli, usage_errors)
 {
@@ -244,14 +245,16 @@ Test(cli, usage_errors)
 		{ "--timeout needs --wait", "policy", "set", "demo", "--policy=x", "--timeout=3" },
 		{ "--rev needs a number", "policy", "get", "demo", "--rev", "x" },
 		{ "--type TYPE is missing", "provider", "create", "--name", "x", NULL },
-		{ "--from-existing is missing", "provider", "create", "--name=x", "--type=github", NULL },
+		{ "--from-existing is missing", "provider", "create", "--name=x", "--type=github",
+		  NULL },
 		{ "--since needs", "logs", "demo", "--since", "5", NULL },
 		{ "--since needs", "logs", "demo", "--since", "m", NULL },
 		{ "unexpected argument 'x'", "term", "x", NULL },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(cases); i++) {
-		run(cases[i][1], cases[i][1] ? cases[i][2] : NULL, cases[i][3], cases[i][4], cases[i][5]);
+		run(cases[i][1], cases[i][1] ? cases[i][2] : NULL, cases[i][3], cases[i][4],
+		    cases[i][5]);
 		expect(2, NULL, cases[i][0]);
 		cr_expect(strstr(result.err, "usage: openshell"), "no usage in: %s", result.err);
 		cr_expect_str_eq(result.out, "");
@@ -276,7 +279,8 @@ Test(cli, help_and_version)
 /* The words of every command and option are in the manual page and the completion. */
 Test(cli, documented)
 {
-	static char page[OUTPUT_BYTES], completion[OUTPUT_BYTES], plain[OUTPUT_BYTES], help[OUTPUT_BYTES];
+	static char page[OUTPUT_BYTES], completion[OUTPUT_BYTES], plain[OUTPUT_BYTES],
+		help[OUTPUT_BYTES];
 	size_t used = 0;
 	int commands = 0, options = 0;
 
@@ -301,7 +305,8 @@ Test(cli, documented)
 		cr_assert_geq(sscanf(line, " %31s %31s", group, verb), 1);
 		commands++;
 		cr_expect(strstr(plain, line + 2), "openshell(1) lacks the command '%s'", line + 2);
-		cr_expect(strstr(completion, group) && strstr(completion, verb), "completion lacks '%s'", line + 2);
+		cr_expect(strstr(completion, group) && strstr(completion, verb),
+			  "completion lacks '%s'", line + 2);
 		if (verb[0])
 			run(group, verb, "--help");
 		else
@@ -312,8 +317,10 @@ Test(cli, documented)
 			if (sscanf(p, "--%31[a-z-]", name) != 1)
 				continue;
 			options++;
-			cr_expect(strstr(plain, name), "openshell(1) lacks --%s of '%s'", name, line + 2);
-			cr_expect(strstr(completion, name), "completion lacks --%s of '%s'", name, line + 2);
+			cr_expect(strstr(plain, name), "openshell(1) lacks --%s of '%s'", name,
+				  line + 2);
+			cr_expect(strstr(completion, name), "completion lacks --%s of '%s'", name,
+				  line + 2);
 		}
 	}
 	cr_expect_geq(commands, 14);
@@ -335,7 +342,7 @@ Test(cli, no_agent)
 	expect(3, NULL, NULL);
 }
 
-/* ---- Sandboxes ------------------------------------------------------------------------------- */
+/* ---- Sandboxes --------------------------------------------------------------------------- */
 
 Test(cli, list_and_get)
 {
@@ -373,7 +380,8 @@ Test(cli, error_text_is_escaped)
 
 Test(cli, exec_passes_everything_through)
 {
-	run_input("typed\n", "sandbox", "exec", "demo", "--", "sh", "-c", "cat; echo oops >&2; exit 7");
+	run_input("typed\n", "sandbox", "exec", "demo", "--", "sh", "-c",
+		  "cat; echo oops >&2; exit 7");
 	expect(7, "typed\n", "oops\n");
 	run("sandbox", "exec", "-n", "demo", "--env", "A=b c", "--", "sh", "-c", "echo $A");
 	expect(0, "b c\n", NULL);
@@ -390,8 +398,9 @@ Test(cli, exec_passes_everything_through)
 
 Test(cli, exec_that_is_killed_hangs_up)
 {
-	pid_t pid = spawn((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo", (char *)"--",
-				      (char *)"cat", NULL }, NULL);
+	pid_t pid = spawn((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
+				      (char *)"--", (char *)"cat", NULL },
+			  NULL);
 
 	wait_call("SandboxExec");
 	kill(pid, SIGTERM);
@@ -415,14 +424,18 @@ Test(cli, create_says_the_name_where_it_does_not_disturb)
 
 Test(cli, create_sends_what_was_asked)
 {
-	run("sandbox", "create", "--name", "a", "--provider", "p", "--provider=q", "--env", "A=1", "--env", "B=2");
+	run("sandbox", "create", "--name", "a", "--provider", "p", "--provider=q", "--env", "A=1",
+	    "--env", "B=2");
 	expect(0, NULL, NULL);
-	cr_expect(strstr(calls(), "SandboxCreate {\"env\":[\"A=1\",\"B=2\"],\"keep\":true,\"name\":\"a\","
-				  "\"providers\":[\"p\",\"q\"]}"), "%s", calls_text);
+	cr_expect(strstr(calls(),
+			 "SandboxCreate {\"env\":[\"A=1\",\"B=2\"],\"keep\":true,\"name\":\"a\","
+			 "\"providers\":[\"p\",\"q\"]}"),
+		  "%s", calls_text);
 	run_input("version: 1\n", "sandbox", "create", "--name", "b", "--policy", "-");
 	expect(0, NULL, NULL);
-	cr_expect(strstr(calls(), "\"policy\":\"version: 1\\n\",\"policy_sha256\":"
-				  "\"09bfcc6a14b83e2192b8673677725c84883ee9cd0c70e45c9ec09daa8f2b2847\""),
+	cr_expect(strstr(calls(),
+			 "\"policy\":\"version: 1\\n\",\"policy_sha256\":"
+			 "\"09bfcc6a14b83e2192b8673677725c84883ee9cd0c70e45c9ec09daa8f2b2847\""),
 		  "%s", calls_text);
 }
 
@@ -442,9 +455,10 @@ Test(cli, no_keep_deletes)
 
 Test(cli, no_keep_ends_with_the_connection)
 {
-	pid_t pid = spawn((char *[]){ program, (char *)"sandbox", (char *)"create", (char *)"--name",
-				      (char *)"brief", (char *)"--no-keep", (char *)"--", (char *)"sleep",
-				      (char *)"60", NULL }, NULL);
+	pid_t pid = spawn((char *[]){ program, (char *)"sandbox", (char *)"create",
+				      (char *)"--name", (char *)"brief", (char *)"--no-keep",
+				      (char *)"--", (char *)"sleep", (char *)"60", NULL },
+			  NULL);
 
 	wait_call("SandboxExec");
 	kill(pid, SIGKILL);
@@ -469,7 +483,7 @@ Test(cli, delete_several)
 	cr_expect_str_eq(result.out, "demo\n");
 }
 
-/* ---- Policies ---------------------------------------------------------------------------------- */
+/* ---- Policies ---------------------------------------------------------------------------- */
 
 static const char *write_policy(const char *text, size_t len)
 {
@@ -564,14 +578,15 @@ Test(cli, policy_get)
 	expect(1, NULL, "does not exist");
 }
 
-/* ---- Providers --------------------------------------------------------------------------------- */
+/* ---- Providers --------------------------------------------------------------------------- */
 
 Test(cli, provider_secret_travels_in_a_descriptor)
 {
 	setenv("GITHUB_TOKEN", "ghp_canary", 1);
 	run("provider", "create", "--name", "g", "--type", "github", "--from-existing");
 	expect(0, "provider g created", NULL);
-	cr_expect(strstr(calls(), "ProviderCreate {\"name\":\"g\",\"type\":\"github\"}"), "%s", calls_text);
+	cr_expect(strstr(calls(), "ProviderCreate {\"name\":\"g\",\"type\":\"github\"}"), "%s",
+		  calls_text);
 	cr_expect(strstr(calls(), "secret 10 ghp_canary"), "%s", calls_text);
 	cr_expect_null(strstr(result.out, "canary"));
 	cr_expect_null(strstr(result.err, "canary"));
@@ -628,7 +643,7 @@ Test(cli, provider_list_and_delete)
 	expect(1, NULL, "provider 'x' does not exist");
 }
 
-/* ---- Status, logs ------------------------------------------------------------------------------ */
+/* ---- Status, logs ------------------------------------------------------------------------ */
 
 Test(cli, status)
 {
@@ -643,7 +658,8 @@ Test(cli, logs)
 {
 	run("logs", "demo");
 	expect(0, "DENIED PUT https://api.github.com/repos/acme/widgets", NULL);
-	cr_expect_eq(count_lines(result.out), 3, "each verdict once, those of others not: %s", result.out);
+	cr_expect_eq(count_lines(result.out), 3, "each verdict once, those of others not: %s",
+		     result.out);
 	cr_expect(strstr(result.out, "/evil\\x1b\\x5d0;title\\x07/\\xe2\\x80\\xae/"));
 	run("logs", "demo", "--denied");
 	cr_expect_eq(count_lines(result.out), 1);
@@ -660,7 +676,9 @@ Test(cli, logs)
 Test(cli, logs_tail_goes_on_over_a_restart)
 {
 	char path[128];
-	pid_t pid = spawn((char *[]){ program, (char *)"logs", (char *)"demo", (char *)"--tail", NULL }, NULL);
+	pid_t pid =
+		spawn((char *[]){ program, (char *)"logs", (char *)"demo", (char *)"--tail", NULL },
+		      NULL);
 
 	snprintf(path, sizeof(path), "%s/out", dir);
 	for (int i = 0; read_all(path, result.out), count_lines(result.out) < 3; i++) {
@@ -679,7 +697,7 @@ Test(cli, logs_tail_goes_on_over_a_restart)
 	expect(128 + SIGINT, NULL, "the agent is back");
 }
 
-/* ---- On a terminal ------------------------------------------------------------------------------- */
+/* ---- On a terminal ----------------------------------------------------------------------- */
 
 static int terminal;
 
@@ -707,7 +725,8 @@ static void wait_screen(const char *text)
 		struct pollfd poll_fd = { .fd = terminal, .events = POLLIN };
 		ssize_t n;
 
-		cr_assert_gt(poll(&poll_fd, 1, DEADLINE_MS), 0, "no '%s' in: %.*s", text, (int)len, screen);
+		cr_assert_gt(poll(&poll_fd, 1, DEADLINE_MS), 0, "no '%s' in: %.*s", text, (int)len,
+			     screen);
 		if (len > sizeof(screen) / 2) { /* a screen that is drawn again and again */
 			memmove(screen, screen + len - 1024, 1024);
 			len = 1024;
@@ -741,8 +760,10 @@ Test(cli, terminal_is_passed_through)
 {
 	struct winsize size = { .ws_row = 31, .ws_col = 97 };
 	int status;
-	pid_t pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
-						  (char *)"--", (char *)"sh", NULL }, 25, 81);
+	pid_t pid =
+		spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec",
+					      (char *)"demo", (char *)"--", (char *)"sh", NULL },
+				  25, 81);
 
 	type("stty size; echo term=$TERM\n");
 	wait_screen("25 81");
@@ -800,7 +821,8 @@ Test(cli, terminal_for_a_pipe_ends_with_the_input)
 {
 	run_input("one\ntwo\n", "sandbox", "exec", "demo", "--tty", "--", "cat");
 	expect(0, "one", NULL);
-	run_input("one\n", "sandbox", "exec", "demo", "--no-tty", "--", "sh", "-c", "tty || exit 6");
+	run_input("one\n", "sandbox", "exec", "demo", "--no-tty", "--", "sh", "-c",
+		  "tty || exit 6");
 	expect(6, "not a tty", NULL);
 }
 
@@ -810,9 +832,11 @@ Test(cli, no_terminal_enters_without_a_pty)
 	static const char script[] = "for fd in 0 1 2; do test -t $fd && exit 99; done; read line;"
 				     " echo \"got $line\"; echo error >&2; cat; echo eof; exit 5";
 	int status;
-	pid_t pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
-						  (char *)"--no-tty", (char *)"--", (char *)"sh", (char *)"-c",
-						  (char *)script, NULL }, 25, 81);
+	pid_t pid =
+		spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec",
+					      (char *)"demo", (char *)"--no-tty", (char *)"--",
+					      (char *)"sh", (char *)"-c", (char *)script, NULL },
+				  25, 81);
 
 	type("typed\n");
 	wait_screen("typed"); /* the terminal's own echo: it is not raw */
@@ -824,10 +848,13 @@ Test(cli, no_terminal_enters_without_a_pty)
 	drain_terminal(pid, &status);
 	cr_expect_eq(status, 5);
 	/* Typing to a program that does not read is no harm. */
-	pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec", (char *)"demo",
-					    (char *)"--no-tty", (char *)"--", (char *)"sh", (char *)"-c",
+	pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"exec",
+					    (char *)"demo", (char *)"--no-tty", (char *)"--",
+					    (char *)"sh", (char *)"-c",
 					    (char *)"exec <&-; echo closed; head -c 200000"
-						    " /dev/zero | tr '\\0' x; echo; echo done", NULL }, 25, 81);
+						    " /dev/zero | tr '\\0' x; echo; echo done",
+					    NULL },
+				25, 81);
 	wait_screen("closed");
 	type("nobody reads this\n");
 	wait_screen("xxxxxxxxx\r\ndone");
@@ -835,7 +862,7 @@ Test(cli, no_terminal_enters_without_a_pty)
 	cr_expect_eq(status, 0);
 }
 
-/* ---- The dashboard ------------------------------------------------------------------------------- */
+/* ---- The dashboard ----------------------------------------------------------------------- */
 
 static pid_t open_dashboard(unsigned short rows, unsigned short columns)
 {
@@ -867,9 +894,12 @@ Test(cli, dashboard_shows_and_quits)
 
 Test(cli, dashboard_lives_at_any_size)
 {
-	static const unsigned short sizes[][2] = { { 5, 20 }, { 1, 1 },	 { 2, 3 },    { 3, 10 },
-						   { 10, 40 }, { 24, 80 }, { 100, 400 }, { 1, 200 } };
-	static const char *const keys[] = { "d", "s", "\r", "\x1b[A", "\x1b[6~", "/x", "\r", "a", "\x1b[5~", "" };
+	static const unsigned short sizes[][2] = {
+		{ 5, 20 },  { 1, 1 },	{ 2, 3 },     { 3, 10 },
+		{ 10, 40 }, { 24, 80 }, { 100, 400 }, { 1, 200 }
+	};
+	static const char *const keys[] = { "d",  "s",	"\r", "\x1b[A",	 "\x1b[6~",
+					    "/x", "\r", "a",  "\x1b[5~", "" };
 
 	for (size_t i = 0; i < OSH_COUNT_OF(sizes); i++) {
 		pid_t pid = open_dashboard(sizes[i][0], sizes[i][1]);

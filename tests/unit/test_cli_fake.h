@@ -98,8 +98,10 @@ static inline struct osh_verdict fake_verdict(struct fake *fake, const char *san
 		.method = decision == OSH_VERDICT_DENY ? "PUT" : "GET",
 		.target = "/repos/acme/widgets/contents/hello_world.py",
 		.policy = "github_rest_api",
-		.reason = decision == OSH_VERDICT_DENY ?
-			"PUT /repos/acme/widgets/contents/hello_world.py not permitted by policy" : NULL,
+		.reason =
+			decision == OSH_VERDICT_DENY ?
+				"PUT /repos/acme/widgets/contents/hello_world.py not permitted by policy" :
+				NULL,
 	};
 }
 
@@ -130,8 +132,8 @@ static inline void fake_fill(struct fake *fake)
 
 /* ---- Answers ---------------------------------------------------------------------------- */
 
-static inline void fake_reply(struct fake_client *client, json_t *parameters, bool continues, const int *fds,
-			      size_t fd_count)
+static inline void fake_reply(struct fake_client *client, json_t *parameters, bool continues,
+			      const int *fds, size_t fd_count)
 {
 	json_t *reply = json_pack("{s:o}", "parameters", parameters ? parameters : json_object());
 
@@ -144,8 +146,8 @@ static inline void fake_reply(struct fake_client *client, json_t *parameters, bo
 
 static inline void fake_error(struct fake_client *client, const char *error, json_t *parameters)
 {
-	json_t *reply = json_pack("{s:s++, s:o}", "error", OSH_WIRE_INTERFACE, ".", error, "parameters",
-				  parameters);
+	json_t *reply = json_pack("{s:s++, s:o}", "error", OSH_WIRE_INTERFACE, ".", error,
+				  "parameters", parameters);
 
 	osh_wire_queue(&client->wire, reply, NULL, 0);
 	osh_wire_flush(&client->wire);
@@ -159,10 +161,11 @@ static inline void fake_refuse(struct fake_client *client, const char *error, co
 
 static inline json_t *fake_sandbox(const char *name)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:b, s:[s], s:i, s:s, s:i, s:i, s:i}", "name", name,
-			 "state", "running", "created", (json_int_t)time(NULL) - 125, "id", 77, "uid",
-			 2013265997, "pid", 4000, "keep", 1, "providers", "my-github", "revision", 1,
-			 "policy_hash", "0123456789abcdef", "allowed", 12, "audited", 0, "denied", 3);
+	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:b, s:[s], s:i, s:s, s:i, s:i, s:i}",
+			 "name", name, "state", "running", "created", (json_int_t)time(NULL) - 125,
+			 "id", 77, "uid", 2013265997, "pid", 4000, "keep", 1, "providers",
+			 "my-github", "revision", 1, "policy_hash", "0123456789abcdef", "allowed",
+			 12, "audited", 0, "denied", 3);
 }
 
 static inline json_t *fake_list(struct fake *fake)
@@ -179,8 +182,8 @@ static inline json_t *fake_list(struct fake *fake)
 static inline void fake_create(struct fake *fake, struct fake_client *client, json_t *parameters)
 {
 	const char *name = json_string_value(json_object_get(parameters, "name"));
-	json_t *warning = json_pack("{s:s, s:i, s:i, s:s}", "level", "warning", "line", 0, "column", 0,
-				    "message", "landlock: /nonexistent is left out");
+	json_t *warning = json_pack("{s:s, s:i, s:i, s:s}", "level", "warning", "line", 0, "column",
+				    0, "message", "landlock: /nonexistent is left out");
 
 	if (!name)
 		name = "calm-otter";
@@ -192,20 +195,22 @@ static inline void fake_create(struct fake *fake, struct fake_client *client, js
 	fake_add_name(fake, name);
 	if (!json_is_true(json_object_get(parameters, "keep")))
 		snprintf(client->temporary, sizeof(client->temporary), "%s", name);
-	fake_reply(client, json_pack("{s:o, s:[o]}", "sandbox", fake_sandbox(name), "warnings", warning),
+	fake_reply(client,
+		   json_pack("{s:o, s:[o]}", "sandbox", fake_sandbox(name), "warnings", warning),
 		   false, NULL, 0);
 }
 
-static inline void fake_policy_set(struct fake *fake, struct fake_client *client, json_t *parameters)
+static inline void fake_policy_set(struct fake *fake, struct fake_client *client,
+				   json_t *parameters)
 {
 	const char *text = json_string_value(json_object_get(parameters, "policy"));
 
 	(void)fake;
 	if (strstr(text, "bad"))
 		fake_error(client, "PolicyInvalid",
-			   json_pack("{s:s, s:[{s:s, s:i, s:i, s:s}]}", "message", "the policy has 1 error",
-				     "diagnostics", "level", "error", "line", 3, "column", 5, "message",
-				     "unknown key 'bad\x1b'"));
+			   json_pack("{s:s, s:[{s:s, s:i, s:i, s:s}]}", "message",
+				     "the policy has 1 error", "diagnostics", "level", "error",
+				     "line", 3, "column", 5, "message", "unknown key 'bad\x1b'"));
 	else if (strstr(text, "slow"))
 		fake_refuse(client, "Timeout", "not every worker has the policy after 1 s");
 	else if (!strstr(text, "mute"))
@@ -231,7 +236,7 @@ static inline void fake_ring(struct fake *fake, struct fake_client *client)
 	osh_close(fd);
 }
 
-/* ---- Programs ------------------------------------------------------------------------------ */
+/* ---- Programs ---------------------------------------------------------------------------- */
 
 static inline void fake_exec_child(json_t *parameters, const int *fds, const char *dir)
 {
@@ -254,11 +259,13 @@ static inline void fake_exec_child(json_t *parameters, const int *fds, const cha
 static inline void fake_exec(struct fake *fake, struct fake_client *client,
 			     const struct osh_wire_message *message, json_t *parameters)
 {
-	const char *program = json_string_value(json_array_get(json_object_get(parameters, "argv"), 0));
+	const char *program =
+		json_string_value(json_array_get(json_object_get(parameters, "argv"), 0));
 	bool tty = json_is_true(json_object_get(parameters, "tty"));
 	struct winsize size = {
 		.ws_row = (unsigned short)json_integer_value(json_object_get(parameters, "rows")),
-		.ws_col = (unsigned short)json_integer_value(json_object_get(parameters, "columns")),
+		.ws_col =
+			(unsigned short)json_integer_value(json_object_get(parameters, "columns")),
 	};
 	int master = -1;
 	sigset_t none;
@@ -277,7 +284,8 @@ static inline void fake_exec(struct fake *fake, struct fake_client *client,
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		fake_exec_child(parameters, tty ? NULL : message->fds, fake->dir);
 	}
-	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true, &master, tty ? 1 : 0);
+	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true, &master,
+		   tty ? 1 : 0);
 	osh_close(master);
 }
 
@@ -295,13 +303,14 @@ static inline void fake_reap(struct fake *fake)
 		for (int i = 0; i < FAKE_CLIENTS; i++) {
 			if (fake->clients[i].used && fake->clients[i].program == pid) {
 				fake->clients[i].program = 0;
-				fake_reply(&fake->clients[i], json_pack("{s:i}", "status", code), false, NULL, 0);
+				fake_reply(&fake->clients[i], json_pack("{s:i}", "status", code),
+					   false, NULL, 0);
 			}
 		}
 	}
 }
 
-/* ---- Calls ---------------------------------------------------------------------------------- */
+/* ---- Calls ------------------------------------------------------------------------------- */
 
 static inline void fake_note(struct fake *fake, const char *method, json_t *parameters)
 {
@@ -325,8 +334,8 @@ static inline void fake_provider(struct fake *fake, struct fake_client *client,
 
 static inline bool fake_needs_sandbox(const char *method)
 {
-	static const char *const methods[] = { "SandboxGet", "SandboxDelete", "SandboxExec", "PolicySet",
-					       "PolicyGet" };
+	static const char *const methods[] = { "SandboxGet", "SandboxDelete", "SandboxExec",
+					       "PolicySet", "PolicyGet" };
 
 	for (size_t i = 0; i < OSH_COUNT_OF(methods); i++) {
 		if (strcmp(method, methods[i]) == 0)
@@ -335,7 +344,8 @@ static inline bool fake_needs_sandbox(const char *method)
 	return false;
 }
 
-static inline void fake_call(struct fake *fake, struct fake_client *client, struct osh_wire_message *message)
+static inline void fake_call(struct fake *fake, struct fake_client *client,
+			     struct osh_wire_message *message)
 {
 	const char *method = json_string_value(json_object_get(message->json, "method"));
 	json_t *parameters = json_object_get(message->json, "parameters");
@@ -350,7 +360,8 @@ static inline void fake_call(struct fake *fake, struct fake_client *client, stru
 	} else if (strcmp(method, "SandboxList") == 0) {
 		fake_reply(client, fake_list(fake), false, NULL, 0);
 	} else if (strcmp(method, "SandboxGet") == 0) {
-		fake_reply(client, json_pack("{s:o}", "sandbox", fake_sandbox(name)), false, NULL, 0);
+		fake_reply(client, json_pack("{s:o}", "sandbox", fake_sandbox(name)), false, NULL,
+			   0);
 	} else if (strcmp(method, "SandboxCreate") == 0) {
 		fake_create(fake, client, parameters);
 	} else if (strcmp(method, "SandboxDelete") == 0) {
@@ -361,26 +372,32 @@ static inline void fake_call(struct fake *fake, struct fake_client *client, stru
 	} else if (strcmp(method, "PolicySet") == 0) {
 		fake_policy_set(fake, client, parameters);
 	} else if (strcmp(method, "PolicyGet") == 0) {
-		fake_reply(client, json_pack("{s:s, s:i, s:s}", "policy", "version: 1\n# caf\xc3\xa9\n",
-					     "revision", 1, "policy_hash", "0123"), false, NULL, 0);
+		fake_reply(client,
+			   json_pack("{s:s, s:i, s:s}", "policy", "version: 1\n# caf\xc3\xa9\n",
+				     "revision", 1, "policy_hash", "0123"),
+			   false, NULL, 0);
 	} else if (strcmp(method, "ProviderCreate") == 0) {
 		fake_provider(fake, client, message);
 	} else if (strcmp(method, "ProviderList") == 0) {
-		fake_reply(client, json_pack("{s:[{s:s, s:s, s:i, s:[s,s]}]}", "providers", "name", "my-github",
-					     "type", "github", "created", 1700000000, "variables",
-					     "GITHUB_TOKEN", "GH_TOKEN"), false, NULL, 0);
+		fake_reply(client,
+			   json_pack("{s:[{s:s, s:s, s:i, s:[s,s]}]}", "providers", "name",
+				     "my-github", "type", "github", "created", 1700000000,
+				     "variables", "GITHUB_TOKEN", "GH_TOKEN"),
+			   false, NULL, 0);
 	} else if (strcmp(method, "ProviderDelete") == 0) {
 		fake_refuse(client, "NotFound", "provider 'x' does not exist");
 	} else if (strcmp(method, "Status") == 0) {
-		fake_reply(client, json_pack("{s:s, s:i, s:i, s:s, s:s, s:i, s:i, s:i, s:i,"
-					     " s:[{s:s, s:b, s:s}, {s:s, s:b, s:n}], s:{s:i}, s:i, s:i}",
-					     "version", "0.1.0", "pid", 100, "started", 1700000000, "state_dir",
-					     "/var/lib/openshell", "run_dir", "/run/openshell", "proxy_pid", 101,
-					     "proxy_restarts", 0, "workers", 2, "sandboxes", 2, "features",
-					     "name", "connect_unix hooks", "present", 0, "fallback",
-					     "hidden by the mount namespace", "name", "ring buffer", "present", 1,
-					     "fallback", "counters", "exec", 5, "verdicts_lost", 0,
-					     "journal_dropped", 0), false, NULL, 0);
+		fake_reply(client,
+			   json_pack("{s:s, s:i, s:i, s:s, s:s, s:i, s:i, s:i, s:i,"
+				     " s:[{s:s, s:b, s:s}, {s:s, s:b, s:n}], s:{s:i}, s:i, s:i}",
+				     "version", "0.1.0", "pid", 100, "started", 1700000000,
+				     "state_dir", "/var/lib/openshell", "run_dir", "/run/openshell",
+				     "proxy_pid", 101, "proxy_restarts", 0, "workers", 2,
+				     "sandboxes", 2, "features", "name", "connect_unix hooks",
+				     "present", 0, "fallback", "hidden by the mount namespace",
+				     "name", "ring buffer", "present", 1, "fallback", "counters",
+				     "exec", 5, "verdicts_lost", 0, "journal_dropped", 0),
+			   false, NULL, 0);
 	} else if (strcmp(method, "VerdictRing") == 0) {
 		fake_ring(fake, client);
 	} else if (strcmp(method, "VerdictHistory") == 0) {
@@ -443,7 +460,8 @@ static inline void fake_step(struct fake *fake, int timeout_ms)
 	};
 
 	for (int i = 0; i < FAKE_CLIENTS; i++)
-		fds[i] = (struct pollfd){ .fd = fake->clients[i].used ? fake->clients[i].wire.fd : -1,
+		fds[i] = (struct pollfd){ .fd = fake->clients[i].used ? fake->clients[i].wire.fd :
+									-1,
 					  .events = POLLIN };
 	if (poll(fds, FAKE_CLIENTS + 2, timeout_ms) <= 0)
 		return;
@@ -501,13 +519,15 @@ int main(int argc, char **argv)
 	for (unsigned n = 0;; n++) {
 		fake_step(&fake, rate ? (int)(1000 / rate) : -1);
 		if (rate) {
-			struct osh_verdict verdict = fake_verdict(&fake, n % 3 ? "demo" : "other",
-								  n % 4 ? OSH_VERDICT_ALLOW : OSH_VERDICT_DENY);
+			struct osh_verdict verdict =
+				fake_verdict(&fake, n % 3 ? "demo" : "other",
+					     n % 4 ? OSH_VERDICT_ALLOW : OSH_VERDICT_DENY);
 
 			if (n % 7 == 5)
-				verdict.target = "/evil\x1b]0;title\x07/\xe2\x80\xae/\xe4\xb8\xad\xe6\x96\x87/"
-						 "\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87/a-rather-long-path"
-						 "/that/goes/on/and/on/and/on/until/it/has/to/be/cut/or/wrapped";
+				verdict.target =
+					"/evil\x1b]0;title\x07/\xe2\x80\xae/\xe4\xb8\xad\xe6\x96\x87/"
+					"\xe4\xb8\xad\xe6\x96\x87\xe4\xb8\xad\xe6\x96\x87/a-rather-long-path"
+					"/that/goes/on/and/on/and/on/until/it/has/to/be/cut/or/wrapped";
 
 			osh_journal_append(fake.journal, &verdict);
 			osh_journal_flush(fake.journal);

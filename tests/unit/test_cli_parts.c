@@ -24,7 +24,8 @@ Test(cli_sha256, vectors)
 		  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
 		{ "a", 55, "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318" },
 		{ "a", 64, "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb" },
-		{ "a", 1000000, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" },
+		{ "a", 1000000,
+		  "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -39,9 +40,10 @@ Test(cli_sha256, vectors)
 	}
 }
 
-/* ---- Text ---------------------------------------------------------------------------------- */
+/* ---- Text -------------------------------------------------------------------------------- */
 
-static void expect_piece(const char *text, int columns, const wchar_t *want, int want_columns, size_t bytes)
+static void expect_piece(const char *text, int columns, const wchar_t *want, int want_columns,
+			 size_t bytes)
 {
 	struct osh_term_piece piece;
 
@@ -75,7 +77,7 @@ Test(cli_text, spells_bytes_where_the_locale_has_no_characters)
 	expect_piece("caf\xc3\xa9", 20, L"caf\\xc3\\xa9", 11, 5);
 }
 
-/* ---- Model ----------------------------------------------------------------------------------- */
+/* ---- Model ------------------------------------------------------------------------------- */
 
 static struct osh_term_model model;
 

@@ -15,7 +15,7 @@
 
 static char out[OUTPUT_BYTES], err[OUTPUT_BYTES];
 
-/* ---- As openshelld ------------------------------------------------------------------------ */
+/* ---- As openshelld ----------------------------------------------------------------------- */
 
 static void write_text(const char *path, const char *text)
 {
@@ -51,8 +51,9 @@ static void describe_self(void)
 	}
 	while (environ[variables])
 		variables++;
-	snprintf(text, sizeof(text), "pid %d leader %d variables %d token %d fds%s\n", (int)getpid(),
-		 getsid(0) == getpid(), variables, getenv("GITHUB_TOKEN") != NULL, fds);
+	snprintf(text, sizeof(text), "pid %d leader %d variables %d token %d fds%s\n",
+		 (int)getpid(), getsid(0) == getpid(), variables, getenv("GITHUB_TOKEN") != NULL,
+		 fds);
 	write_text(HOME "/daemon", text);
 }
 
@@ -75,7 +76,7 @@ __attribute__((constructor)) static void be_openshelld(void)
 		fake_step(&fake, -1);
 }
 
-/* ---- As test ---------------------------------------------------------------------------------- */
+/* ---- As test ----------------------------------------------------------------------------- */
 
 static void copy_program(const char *from, const char *to)
 {
@@ -101,6 +102,8 @@ static void set_up(void)
 	const char *build = getenv("OSH_BUILD_DIR");
 	char path[PATH_MAX];
 
+	if (geteuid() != 0)
+		cr_skip_test("needs root: only root may start an agent, and mount a /run for it");
 	snprintf(path, sizeof(path), "%s/openshell", build ? build : "build");
 	unsetenv("OPENSHELL_SOCKET");
 	cr_assert_eq(unshare(CLONE_NEWNS), 0);
@@ -142,8 +145,9 @@ static int run(char *const *argv)
 	return run_as(0, argv);
 }
 
-static char *const create[] = { (char *)"openshell", (char *)"sandbox", (char *)"create", (char *)"--name",
-				(char *)"x", (char *)"--", (char *)"echo", (char *)"hello", NULL };
+static char *const create[] = { (char *)"openshell", (char *)"sandbox", (char *)"create",
+				(char *)"--name",    (char *)"x",	(char *)"--",
+				(char *)"echo",	     (char *)"hello",	NULL };
 
 static pid_t daemon_pid(void)
 {
@@ -168,7 +172,8 @@ Test(cli_start, sandbox_create_starts_an_agent)
 	cr_expect_eq(status, 0, "%s", err);
 	pid = daemon_pid();
 	cr_expect_str_eq(out, "hello\n");
-	cr_expect(strstr(err, "no agent was running: started " HOME "/openshelld (pid "), "%s", err);
+	cr_expect(strstr(err, "no agent was running: started " HOME "/openshelld (pid "), "%s",
+		  err);
 	cr_expect(strstr(err, "log /var/log/openshelld.log)"), "%s", err);
 	read_all(HOME "/daemon", text);
 	cr_expect(strstr(text, " leader 1 variables 2 token 0 fds\n"), "%s", text);
@@ -184,8 +189,11 @@ Test(cli_start, an_agent_that_cannot_start_says_why)
 {
 	write_text(HOME "/fail", "");
 	cr_expect_eq(run(create), 3);
-	cr_expect(strstr(err, "openshelld ended at once; see /var/log/openshelld.log: openshelld: no BTF:"
-			      " mount it\\x1b\n"), "%s", err);
+	cr_expect(
+		strstr(err,
+		       "openshelld ended at once; see /var/log/openshelld.log: openshelld: no BTF:"
+		       " mount it\\x1b\n"),
+		"%s", err);
 	cr_expect_str_eq(out, "");
 	/* Its twin. */
 	unlink(HOME "/fail");
@@ -195,9 +203,11 @@ Test(cli_start, an_agent_that_cannot_start_says_why)
 
 Test(cli_start, only_for_create_and_the_default_socket)
 {
-	static char *const list[] = { (char *)"openshell", (char *)"sandbox", (char *)"list", NULL };
-	static char *const elsewhere[] = { (char *)"openshell", (char *)"--socket", (char *)"/run/x.sock",
-					   (char *)"sandbox", (char *)"create", NULL };
+	static char *const list[] = { (char *)"openshell", (char *)"sandbox", (char *)"list",
+				      NULL };
+	static char *const elsewhere[] = { (char *)"openshell",	  (char *)"--socket",
+					   (char *)"/run/x.sock", (char *)"sandbox",
+					   (char *)"create",	  NULL };
 
 	cr_expect_eq(run(list), 3);
 	cr_expect(strstr(err, "start one: sudo systemctl start openshelld"), "%s", err);

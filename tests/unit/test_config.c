@@ -34,14 +34,16 @@ Test(config, every_key)
 	struct osh_config config;
 	struct osh_err err = { 0 };
 
-	cr_assert(eq(int, parse("# all of it\n"
-				"state_dir: /srv/state/\n"
-				"run_dir: \"/run/other\"\n"
-				"upstream_ca: /etc/ca.pem\n"
-				"dns_servers: [192.0.2.1, \"192.0.2.2:5353\", '2001:db8::1', '[2001:db8::2]:53']\n"
-				"workers: 2\n"
-				"log_level: debug\n",
-				&config, &err),
+	cr_assert(eq(int,
+		     parse("# all of it\n"
+			   "state_dir: /srv/state/\n"
+			   "run_dir: \"/run/other\"\n"
+			   "upstream_ca: /etc/ca.pem\n"
+			   "dns_servers: [192.0.2.1, \"192.0.2.2:5353\", '2001:db8::1', "
+			   "'[2001:db8::2]:53']\n"
+			   "workers: 2\n"
+			   "log_level: debug\n",
+			   &config, &err),
 		     0),
 		  "%s", err.message);
 	cr_expect_str_eq(config.state_dir, "/srv/state");
@@ -68,7 +70,8 @@ Test(config, mistakes_are_told_with_their_place)
 		{ "workers: [2]\n", "f.yaml:1:10: workers takes one plain value" },
 		{ "log_level: loud\n", "f.yaml:1:12: log_level must be" },
 		{ "dns_servers: 192.0.2.1\n", "f.yaml:1:14: dns_servers takes a list" },
-		{ "dns_servers: [dns.example]\n", "f.yaml:1:15: dns_servers: \"dns.example\" is not an address" },
+		{ "dns_servers: [dns.example]\n",
+		  "f.yaml:1:15: dns_servers: \"dns.example\" is not an address" },
 		{ "dns_servers: ['192.0.2.1:0']\n", "is not an address" },
 		{ "dns_servers: ['192.0.2.1:65536']\n", "is not an address" },
 		{ "dns_servers: ['[192.0.2.1]']\n", "is not an address" },
@@ -83,8 +86,10 @@ Test(config, mistakes_are_told_with_their_place)
 		struct osh_config config;
 		struct osh_err err = { 0 };
 
-		cr_expect(eq(int, parse(cases[i].text, &config, &err), -EINVAL), "%s", cases[i].text);
-		cr_expect(strstr(err.message, cases[i].message) != NULL, "%s: %s", cases[i].text, err.message);
+		cr_expect(eq(int, parse(cases[i].text, &config, &err), -EINVAL), "%s",
+			  cases[i].text);
+		cr_expect(strstr(err.message, cases[i].message) != NULL, "%s: %s", cases[i].text,
+			  err.message);
 	}
 }
 

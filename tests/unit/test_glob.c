@@ -1,5 +1,6 @@
 /* Globs: a table of what they mean, and a slow model that they are compared with. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,8 +68,8 @@ Test(glob, table)
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
-		cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].yes), 1, "%s must match %s",
-			     rows[i].pattern, rows[i].yes);
+		cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].yes), 1,
+			     "%s must match %s", rows[i].pattern, rows[i].yes);
 		if (rows[i].no)
 			cr_expect_eq(match(rows[i].pattern, rows[i].delimiter, rows[i].no), 0,
 				     "%s must not match %s", rows[i].pattern, rows[i].no);
@@ -81,10 +82,14 @@ Test(glob, broken)
 		const char *pattern;
 		enum osh_glob_error error;
 	} rows[] = {
-		{ "/[a", OSH_GLOB_OPEN_CLASS },	 { "/[]", OSH_GLOB_OPEN_CLASS },
-		{ "/[!]", OSH_GLOB_OPEN_CLASS }, { "/{a", OSH_GLOB_OPEN_BRACE },
-		{ "/{a,{b}", OSH_GLOB_OPEN_BRACE }, { "/a}", OSH_GLOB_STRAY_BRACE },
-		{ "/[z-a]", OSH_GLOB_BAD_RANGE }, { "/a\\", OSH_GLOB_BAD_ESCAPE },
+		{ "/[a", OSH_GLOB_OPEN_CLASS },
+		{ "/[]", OSH_GLOB_OPEN_CLASS },
+		{ "/[!]", OSH_GLOB_OPEN_CLASS },
+		{ "/{a", OSH_GLOB_OPEN_BRACE },
+		{ "/{a,{b}", OSH_GLOB_OPEN_BRACE },
+		{ "/a}", OSH_GLOB_STRAY_BRACE },
+		{ "/[z-a]", OSH_GLOB_BAD_RANGE },
+		{ "/a\\", OSH_GLOB_BAD_ESCAPE },
 		{ "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", OSH_GLOB_TOO_MANY },
 	};
 
@@ -92,14 +97,15 @@ Test(glob, broken)
 		unsigned char *code = NULL;
 		size_t len;
 
-		cr_expect_eq(osh_glob_compile(osh_str(rows[i].pattern), '/', &code, &len), rows[i].error, "%s",
-			     rows[i].pattern);
+		cr_expect_eq(osh_glob_compile(osh_str(rows[i].pattern), '/', &code, &len),
+			     rows[i].error, "%s", rows[i].pattern);
 		cr_expect_null(code);
 	}
-	cr_expect_eq(match("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", '/', "ababab"), 1, "64 alternatives are allowed");
+	cr_expect_eq(match("{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}", '/', "ababab"), 1,
+		     "64 alternatives are allowed");
 }
 
-/* ---- The model: the meaning, tried every way --------------------------------------------- */
+/* ---- The model: the meaning, tried every way ----------------------------- */
 
 static bool model(const char *p, const char *start, const char *t, const char *begin)
 {
@@ -111,7 +117,8 @@ static bool model(const char *p, const char *start, const char *t, const char *b
 
 		while (*end == '*')
 			end++;
-		component = end - p == 2 && (p == start || p[-1] == '/') && (*end == '/' || *end == '\0');
+		component = end - p == 2 && (p == start || p[-1] == '/') &&
+			    (*end == '/' || *end == '\0');
 		if (component && *end == '\0')
 			return true;
 		if (component) {
@@ -169,15 +176,16 @@ Test(glob, agrees_with_the_model)
 Test(glob, stays_fast, .timeout = 10)
 {
 	static char text[4097];
-	char pattern[256] = "/";
+	char pattern[256];
+	int len = snprintf(pattern, sizeof(pattern), "/");
 
 	memset(text, 'a', sizeof(text) - 1);
 	text[0] = '/';
 	for (size_t i = 2; i < sizeof(text) - 1; i += 2)
 		text[i] = '/';
 	for (int i = 0; i < 30; i++)
-		strcat(pattern, "**/a/*a");
-	strcat(pattern, "/b");
+		len += snprintf(pattern + len, sizeof(pattern) - (size_t)len, "**/a/*a");
+	snprintf(pattern + len, sizeof(pattern) - (size_t)len, "/b");
 	for (int i = 0; i < 100; i++)
 		cr_assert_eq(match(pattern, '/', text), 0);
 	memset(text + 1, 'a', sizeof(text) - 2);

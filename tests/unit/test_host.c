@@ -31,16 +31,64 @@ static const struct good good[] = {
 };
 
 static const char *const bad[] = {
-	"", ".", "..", "ok.test..", ".ok.test", "ok..test", "-ok.test", "ok-.test",
+	"",
+	".",
+	"..",
+	"ok.test..",
+	".ok.test",
+	"ok..test",
+	"-ok.test",
+	"ok-.test",
 	/* old resolvers' addresses and other spellings of one */
-	"127.1", "0x7f.1", "2130706433", "0x7f000001", "127.0.0.01", "127.0.0.1.", "1.2.3.4.5", "256.1.1.1",
-	"1.2.3.0x4", "ok.1", "ok.0x1", "ok.0x", "[::ffff:7f00:1]", "::ffff:127.0.0.1", "[fe80::1%eth0]",
-	"fe80::1%1", "[::1", "::1]", "[]", "[ok.test]", "[1.2.3.4]", ":::", "1:2:3:4:5:6:7:8:9",
+	"127.1",
+	"0x7f.1",
+	"2130706433",
+	"0x7f000001",
+	"127.0.0.01",
+	"127.0.0.1.",
+	"1.2.3.4.5",
+	"256.1.1.1",
+	"1.2.3.0x4",
+	"ok.1",
+	"ok.0x1",
+	"ok.0x",
+	"[::ffff:7f00:1]",
+	"::ffff:127.0.0.1",
+	"[fe80::1%eth0]",
+	"fe80::1%1",
+	"[::1",
+	"::1]",
+	"[]",
+	"[ok.test]",
+	"[1.2.3.4]",
+	":::",
+	"1:2:3:4:5:6:7:8:9",
 	/* bytes that belong to something else */
-	"ok test", "ok\ttest", "ok@test", "x@ok.test", "ok#test", "ok?test", "ok/test", "ok\\test", "ok%00.test",
-	"ok%2etest", "ok.test:443", "*.ok.test", "ok,test", "m\xc3\xbcnchen.de", "ok\xe3\x80\x82test", "\xff.test",
+	"ok test",
+	"ok\ttest",
+	"ok@test",
+	"x@ok.test",
+	"ok#test",
+	"ok?test",
+	"ok/test",
+	"ok\\test",
+	"ok%00.test",
+	"ok%2etest",
+	"ok.test:443",
+	"*.ok.test",
+	"ok,test",
+	"m\xc3\xbcnchen.de",
+	"ok\xe3\x80\x82test",
+	"\xff.test",
 	/* bad punycode */
-	"xn--", "xn--.test", "xn--a", "xn---", "xn--ok-.test", "xn--99999999", "xn--a-b-", "xn--\x7f",
+	"xn--",
+	"xn--.test",
+	"xn--a",
+	"xn---",
+	"xn--ok-.test",
+	"xn--99999999",
+	"xn--a-b-",
+	"xn--\x7f",
 };
 
 Test(host, accepts)
@@ -89,7 +137,8 @@ Test(host, lengths)
 	cr_expect_eq(strlen(host.text), 253);
 	cr_expect_eq(osh_host_parse(osh_str_n(text, 254), &host), -EINVAL);
 	text[253] = '.';
-	cr_expect_eq(osh_host_parse(osh_str_n(text, 254), &host), 0, "a trailing dot does not count");
+	cr_expect_eq(osh_host_parse(osh_str_n(text, 254), &host), 0,
+		     "a trailing dot does not count");
 }
 
 /* What was parsed once parses again, to itself. */
@@ -106,7 +155,9 @@ Test(host, is_idempotent)
 
 Test(host, ipv4_is_mapped)
 {
-	static const unsigned char mapped[16] = { [10] = 0xff, [11] = 0xff, [12] = 203, 0, 113, 10 };
+	static const unsigned char mapped[16] = {
+		[10] = 0xff, [11] = 0xff, [12] = 203, 0, 113, 10
+	};
 	struct osh_host host;
 
 	cr_assert_eq(osh_host_parse(osh_str("203.0.113.10"), &host), 0);
@@ -119,16 +170,20 @@ Test(authority, accepts)
 		const char *in, *host;
 		uint16_t port;
 	} rows[] = {
-		{ "ok.test", "ok.test", 443 },	       { "ok.test:443", "ok.test", 443 },
-		{ "OK.test.:8443", "ok.test", 8443 },  { "[2001:db8::10]", "2001:db8::10", 443 },
-		{ "[2001:db8::10]:1", "2001:db8::10", 1 }, { "203.0.113.1:65535", "203.0.113.1", 65535 },
+		{ "ok.test", "ok.test", 443 },
+		{ "ok.test:443", "ok.test", 443 },
+		{ "OK.test.:8443", "ok.test", 8443 },
+		{ "[2001:db8::10]", "2001:db8::10", 443 },
+		{ "[2001:db8::10]:1", "2001:db8::10", 1 },
+		{ "203.0.113.1:65535", "203.0.113.1", 65535 },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_host host;
 		uint16_t port;
 
-		cr_assert_eq(osh_authority_parse(osh_str(rows[i].in), 443, &host, &port), 0, "%s", rows[i].in);
+		cr_assert_eq(osh_authority_parse(osh_str(rows[i].in), 443, &host, &port), 0, "%s",
+			     rows[i].in);
 		cr_expect_str_eq(host.text, rows[i].host);
 		cr_expect_eq(port, rows[i].port);
 	}
@@ -137,17 +192,36 @@ Test(authority, accepts)
 Test(authority, refuses)
 {
 	static const char *const rows[] = {
-		"", ":443", "ok.test:", "ok.test:0", "ok.test:0443", "ok.test:65536", "ok.test:443:443",
-		"ok.test:+443", "ok.test: 443", "ok.test:4 3", "ok.test:https", "x@ok.test", "x@ok.test:443",
-		"2001:db8::10:443x", "[2001:db8::10", "[2001:db8::10]x", "[2001:db8::10]:", "ok.test/:443",
-		"http://ok.test", "ok.test,no.test", " ok.test", "ok.test ",
+		"",
+		":443",
+		"ok.test:",
+		"ok.test:0",
+		"ok.test:0443",
+		"ok.test:65536",
+		"ok.test:443:443",
+		"ok.test:+443",
+		"ok.test: 443",
+		"ok.test:4 3",
+		"ok.test:https",
+		"x@ok.test",
+		"x@ok.test:443",
+		"2001:db8::10:443x",
+		"[2001:db8::10",
+		"[2001:db8::10]x",
+		"[2001:db8::10]:",
+		"ok.test/:443",
+		"http://ok.test",
+		"ok.test,no.test",
+		" ok.test",
+		"ok.test ",
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_host host;
 		uint16_t port = 7;
 
-		cr_expect_eq(osh_authority_parse(osh_str(rows[i]), 443, &host, &port), -EINVAL, "%s", rows[i]);
+		cr_expect_eq(osh_authority_parse(osh_str(rows[i]), 443, &host, &port), -EINVAL,
+			     "%s", rows[i]);
 		cr_expect_eq(port, 7);
 	}
 }

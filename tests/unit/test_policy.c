@@ -5,16 +5,20 @@
 #include <errno.h>
 
 #include "base/mem.h"
+#include "policy/document.h"
 #include "policy_cases.h"
 
 static struct osh_connect_query from(const char *binary, const char *host, uint16_t port)
 {
 	return (struct osh_connect_query){
-		.subject = { .binary = osh_str(binary) }, .host = osh_str(host), .port_host = port,
+		.subject = { .binary = osh_str(binary) },
+		.host = osh_str(host),
+		.port_host = port,
 	};
 }
 
-static enum osh_effect connects(const struct case_policy *p, const char *binary, const char *host, uint16_t port)
+static enum osh_effect connects(const struct case_policy *p, const char *binary, const char *host,
+				uint16_t port)
 {
 	struct osh_connect_query query = from(binary, host, port);
 	struct osh_decision decision;
@@ -23,11 +27,13 @@ static enum osh_effect connects(const struct case_policy *p, const char *binary,
 	return decision.effect;
 }
 
-static struct osh_decision requests(const struct case_policy *p, const char *host, const char *method,
-				    const char *path)
+static struct osh_decision requests(const struct case_policy *p, const char *host,
+				    const char *method, const char *path)
 {
 	struct osh_request_query query = {
-		.connect = from("/usr/bin/curl", host, 443), .method = osh_str(method), .path = osh_str(path),
+		.connect = from("/usr/bin/curl", host, 443),
+		.method = osh_str(method),
+		.path = osh_str(path),
 	};
 	struct osh_decision decision;
 
@@ -35,48 +41,55 @@ static struct osh_decision requests(const struct case_policy *p, const char *hos
 	return decision;
 }
 
-/* ---- Threat B25: binary a with host 1, b with host 2, never a with host 2 ------------------- */
+/* ---- Threat B25: binary a with host 1, b with host 2, never a with host 2 ---- */
 
 struct random_entry {
 	bool hosts[6], binaries[4];
 };
 
-static const char *const host_patterns[6] = { "a.one.test", "b.one.test", "*.one.test", "**.one.test", "a.two.test",
-					      "a*.two.test" };
-static const char *const hosts[] = { "a.one.test", "b.one.test", "c.one.test", "a.two.test", "ab.two.test",
-				     "x.a.one.test", "one.test", "test" };
+static const char *const host_patterns[6] = { "a.one.test",  "b.one.test", "*.one.test",
+					      "**.one.test", "a.two.test", "a*.two.test" };
+static const char *const hosts[] = { "a.one.test",  "b.one.test",   "c.one.test", "a.two.test",
+				     "ab.two.test", "x.a.one.test", "one.test",   "test" };
 /* Which pattern matches which host, by the language's rules. */
 static const bool host_matches[6][8] = {
 	{ 1, 0, 0, 0, 0, 0, 0, 0 }, { 0, 1, 0, 0, 0, 0, 0, 0 }, { 1, 1, 1, 0, 0, 0, 0, 0 },
 	{ 1, 1, 1, 0, 0, 1, 0, 0 }, { 0, 0, 0, 1, 0, 0, 0, 0 }, { 0, 0, 0, 1, 1, 0, 0, 0 },
 };
-static const char *const binary_patterns[4] = { "/usr/bin/git", "/usr/bin/*", "/opt/**", "/usr/bin/curl" };
+static const char *const binary_patterns[4] = { "/usr/bin/git", "/usr/bin/*", "/opt/**",
+						"/usr/bin/curl" };
 static const char *const binaries[] = { "/usr/bin/git", "/usr/bin/curl", "/opt/a/b", "/bin/sh" };
 static const bool binary_matches[4][4] = {
-	{ 1, 0, 0, 0 }, { 1, 1, 0, 0 }, { 0, 0, 1, 0 }, { 0, 1, 0, 0 },
+	{ 1, 0, 0, 0 },
+	{ 1, 1, 0, 0 },
+	{ 0, 0, 1, 0 },
+	{ 0, 1, 0, 0 },
 };
 
-static void write_random(struct random_entry *entries, size_t count, char *text)
+static void write_random(struct random_entry *entries, size_t count, char *text, size_t size)
 {
-	text += sprintf(text, "version: 1\nnetwork_policies:\n");
+	struct case_writer w = { .buf = text, .size = size };
+
+	case_put(&w, "version: 1\nnetwork_policies:\n");
 	for (size_t i = 0; i < count; i++) {
-		text += sprintf(text, "  p%zu:\n    endpoints: [", i);
+		case_put(&w, "  p%zu:\n    endpoints: [", i);
 		for (size_t h = 0; h < 6; h++) {
 			entries[i].hosts[h] = rand() % 3 == 0;
 			if (entries[i].hosts[h])
-				text += sprintf(text, "{host: \"%s\", port: 443},", host_patterns[h]);
+				case_put(&w, "{host: \"%s\", port: 443},", host_patterns[h]);
 		}
-		text += sprintf(text, "]\n    binaries: [");
+		case_put(&w, "]\n    binaries: [");
 		for (size_t b = 0; b < 4; b++) {
 			entries[i].binaries[b] = rand() % 3 == 0;
 			if (entries[i].binaries[b])
-				text += sprintf(text, "{path: \"%s\"},", binary_patterns[b]);
+				case_put(&w, "{path: \"%s\"},", binary_patterns[b]);
 		}
-		text += sprintf(text, "]\n");
+		case_put(&w, "]\n");
 	}
 }
 
-static bool model_allows(const struct random_entry *entries, size_t count, size_t host, size_t binary)
+static bool model_allows(const struct random_entry *entries, size_t count, size_t host,
+			 size_t binary)
 {
 	for (size_t i = 0; i < count; i++) {
 		bool host_ok = false, binary_ok = false;
@@ -101,15 +114,17 @@ Test(policy, grants_never_mix)
 		char text[4096];
 		struct case_policy p;
 
-		write_random(entries, 4, text);
+		write_random(entries, 4, text, sizeof(text));
 		case_compile(osh_str(text), &p);
 		for (size_t h = 0; h < OSH_COUNT_OF(hosts); h++) {
 			for (size_t b = 0; b < OSH_COUNT_OF(binaries); b++) {
 				bool want = model_allows(entries, 4, h, b);
 
 				allowed += want;
-				cr_assert_eq(connects(&p, binaries[b], hosts[h], 443) == OSH_EFFECT_ALLOW, want,
-					     "%s to %s under\n%s", binaries[b], hosts[h], text);
+				cr_assert_eq(connects(&p, binaries[b], hosts[h], 443) ==
+						     OSH_EFFECT_ALLOW,
+					     want, "%s to %s under\n%s", binaries[b], hosts[h],
+					     text);
 			}
 		}
 		free(p.image);
@@ -117,12 +132,13 @@ Test(policy, grants_never_mix)
 	cr_assert_gt(allowed, 1000);
 }
 
-/* ---- Threat C41: wildcards and ports ---------------------------------------------------------- */
+/* ---- Threat C41: wildcards and ports ------------------------------------- */
 
 Test(policy, wildcard_hosts)
 {
-	static const char text[] = "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: \"*.ok.test\", port: 443}]\n"
-				   "    binaries: [{path: /usr/bin/curl}]\n";
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: \"*.ok.test\", port: 443}]\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
 	struct case_policy p;
 
 	case_compile(osh_str(text), &p);
@@ -138,8 +154,9 @@ Test(policy, wildcard_hosts)
 /* A program without a path is nobody, whatever a glob would match. */
 Test(policy, no_path_matches_nothing)
 {
-	static const char text[] = "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
-				   "    binaries: [{path: \"/**\"}, {path: \"**\"}]\n";
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
+		"    binaries: [{path: \"/**\"}, {path: \"**\"}]\n";
 	struct case_policy p;
 
 	case_compile(osh_str(text), &p);
@@ -148,7 +165,7 @@ Test(policy, no_path_matches_nothing)
 	free(p.image);
 }
 
-/* ---- Pins --------------------------------------------------------------------------------------- */
+/* ---- Pins ---------------------------------------------------------------- */
 
 Test(policy, pinned_binaries)
 {
@@ -158,13 +175,18 @@ Test(policy, pinned_binaries)
 	struct osh_connect_query query = from("/usr/bin/curl", "ok.test", 443);
 	struct osh_decision decision;
 
-	snprintf(text, sizeof(text), "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
-		 "    binaries: [{path: /usr/bin/curl, sha256: \"%064d\", clean: true}]\n", 1);
+	snprintf(
+		text, sizeof(text),
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
+		"    binaries: [{path: /usr/bin/curl, sha256: \"%064d\", clean: true}]\n",
+		1);
 	case_compile(osh_str(text), &p);
 	facts.digest[31] = 0x01;
 	facts.clean = true;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "nothing is known of the binary");
+	cr_expect_not_null(strstr(decision.reason, "sha256 or clean condition of policy 'p'"), "%s",
+			   decision.reason);
 	query.subject.facts = &facts;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
@@ -175,6 +197,47 @@ Test(policy, pinned_binaries)
 	facts.digest[0] = 1;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "another digest");
+	free(p.image);
+}
+
+static void count_path(void *context, const char *path)
+{
+	size_t *seen = context;
+
+	cr_expect_str_eq(path, "/run/x.sock");
+	(*seen)++;
+}
+
+/* What the proxy and the launcher need to know beyond allow and deny. */
+Test(policy, hands_on_the_optional_keys)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
+		"    unix_sockets: [/run/x.sock]\n    endpoints:\n"
+		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
+		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
+		"      - { host: raw.test, port: 443, tls: skip, allow_uninspected_credentials: true }\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	struct osh_connect_query raw = from("/usr/bin/curl", "raw.test", 443);
+	struct osh_diags diags = { 0 };
+	struct osh_policy_doc *doc;
+	struct osh_decision d;
+	struct case_policy p;
+	size_t seen = 0;
+
+	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
+	osh_policy_doc_unix_sockets(doc, count_path, &seen);
+	cr_expect_eq(seen, 1);
+	osh_policy_doc_free(doc);
+	case_compile(osh_str(text), &p);
+	d = requests(&p, "ok.test", "GET", "/");
+	cr_expect(d.rewrite_body && !d.rewrite_text && !d.uninspected_credentials);
+	cr_expect(osh_str_eq_c(d.credential_provider, "gcp"));
+	cr_expect(d.limits.flows == 7 && d.limits.flows_per_second == 0 &&
+		  d.limits.bytes_per_second == 9);
+	osh_policy_connect(&p.policy, &raw, &d);
+	cr_expect(d.uninspected_credentials && d.tls == OSH_TLS_SKIP &&
+		  d.credential_provider.len == 0);
 	free(p.image);
 }
 
@@ -189,8 +252,9 @@ static int resolve(void *context, const char *path, char *buf, size_t size)
 
 Test(policy, symbolic_links_bring_their_target)
 {
-	static const char text[] = "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
-				   "    binaries: [{path: /usr/bin/python3}, {path: /usr/bin/git}]\n";
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: ok.test, port: 443}]\n"
+		"    binaries: [{path: /usr/bin/python3}, {path: /usr/bin/git}]\n";
 	struct osh_policy_compile_options options = { .revision = 42, .resolve_binary = resolve };
 	struct osh_diags diags = { 0 };
 	struct osh_policy_doc *doc;
@@ -208,7 +272,7 @@ Test(policy, symbolic_links_bring_their_target)
 	free(p.image);
 }
 
-/* ---- Images --------------------------------------------------------------------------------------- */
+/* ---- Images -------------------------------------------------------------- */
 
 Test(image, can_be_moved)
 {
@@ -272,7 +336,7 @@ Test(image, is_deterministic)
 	free((char *)text.data);
 }
 
-/* ---- Lists for the kernel's map ------------------------------------------------------------------------ */
+/* ---- Lists for the kernel's map ------------------------------------------ */
 
 static void count_port(void *context, uint16_t port)
 {
@@ -328,7 +392,7 @@ Test(policy, lists_literal_hosts)
 	free((char *)text.data);
 }
 
-/* ---- What a denial says ---------------------------------------------------------------------------------- */
+/* ---- What a denial says -------------------------------------------------- */
 
 Test(policy, denial_names_the_nearest_rule)
 {
@@ -359,15 +423,20 @@ Test(policy, malformed_queries_are_refused)
 {
 	struct osh_str text = case_read("policies/audit.yaml");
 	struct osh_request_query query = {
-		.connect = from("/usr/bin/curl", "a.test", 443), .method = osh_str("GET"), .path = osh_str("/x"),
+		.connect = from("/usr/bin/curl", "a.test", 443),
+		.method = osh_str("GET"),
+		.path = osh_str("/x"),
 	};
 	static const struct {
 		const char *query;
 		enum osh_effect effect;
 	} rows[] = {
-		{ "a=%41&b=%C3%A9", OSH_EFFECT_ALLOW }, { "a=%zz", OSH_EFFECT_DENY },
-		{ "a=%4", OSH_EFFECT_DENY },		{ "a=%", OSH_EFFECT_DENY },
-		{ "a=%FF", OSH_EFFECT_DENY },		{ "%C3=%A9", OSH_EFFECT_DENY },
+		{ "a=%41&b=%C3%A9", OSH_EFFECT_ALLOW },
+		{ "a=%zz", OSH_EFFECT_DENY },
+		{ "a=%4", OSH_EFFECT_DENY },
+		{ "a=%", OSH_EFFECT_DENY },
+		{ "a=%FF", OSH_EFFECT_DENY },
+		{ "%C3=%A9", OSH_EFFECT_DENY },
 	};
 	struct case_policy p;
 
@@ -378,19 +447,21 @@ Test(policy, malformed_queries_are_refused)
 		query.query = osh_str(rows[i].query);
 		osh_policy_request(&p.policy, &query, &d);
 		cr_expect_eq(d.effect, rows[i].effect, "%s", rows[i].query);
-		cr_expect_eq(d.stage, rows[i].effect == OSH_EFFECT_ALLOW ? OSH_STAGE_NONE : OSH_STAGE_PARSE);
+		cr_expect_eq(d.stage,
+			     rows[i].effect == OSH_EFFECT_ALLOW ? OSH_STAGE_NONE : OSH_STAGE_PARSE);
 	}
 	free(p.image);
 	free((char *)text.data);
 }
 
-/* ---- Permissive -------------------------------------------------------------------------------------------- */
+/* ---- Permissive ---------------------------------------------------------- */
 
 Test(policy, permissive_audits)
 {
-	static const char text[] = "version: 1\nmode: permissive\nnetwork_policies:\n  p:\n    endpoints:\n"
-				   "      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: read-only }\n"
-				   "    binaries: [{path: /usr/bin/curl}]\n";
+	static const char text[] =
+		"version: 1\nmode: permissive\nnetwork_policies:\n  p:\n    endpoints:\n"
+		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: read-only }\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
 	struct osh_connect_query query = from("/usr/bin/curl", "no.test", 443);
 	struct in6_addr internal = { .s6_addr = { [10] = 0xff, [11] = 0xff, [12] = 10, 0, 0, 1 } };
 	struct osh_diags diags;
@@ -412,24 +483,25 @@ Test(policy, permissive_audits)
 	free(p.image);
 }
 
-/* ---- Addresses beyond the case file --------------------------------------------------------------------------- */
+/* ---- Addresses beyond the case file -------------------------------------- */
 
 Test(policy, address_forms)
 {
-	static const char text[] = "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: \"*.w.test\", port: 443},"
-				   " {host: e.test, port: 443}]\n    binaries: [{path: /usr/bin/curl}]\n";
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: \"*.w.test\", port: 443},"
+		" {host: e.test, port: 443}]\n    binaries: [{path: /usr/bin/curl}]\n";
 	static const struct {
 		const char *addr;
 		bool wild, exact;
 	} rows[] = {
 		{ "2606:4700::1", true, true },
-		{ "64:ff9b::808:808", true, true },	 /* NAT64 of 8.8.8.8 */
-		{ "64:ff9b::a00:1", false, true },	 /* of 10.0.0.1 */
-		{ "64:ff9b::7f00:1", false, false },	 /* of 127.0.0.1 */
-		{ "64:ff9b::a9fe:a9fe", false, false },	 /* of 169.254.169.254 */
-		{ "2002:7f00:1::1", false, false },	 /* 6to4 of 127.0.0.1 */
+		{ "64:ff9b::808:808", true, true },     /* NAT64 of 8.8.8.8 */
+		{ "64:ff9b::a00:1", false, true },      /* of 10.0.0.1 */
+		{ "64:ff9b::7f00:1", false, false },    /* of 127.0.0.1 */
+		{ "64:ff9b::a9fe:a9fe", false, false }, /* of 169.254.169.254 */
+		{ "2002:7f00:1::1", false, false },     /* 6to4 of 127.0.0.1 */
 		{ "2002:808:808::1", true, true },
-		{ "::7f00:1", false, false },		 /* IPv4-compatible */
+		{ "::7f00:1", false, false }, /* IPv4-compatible */
 		{ "::ffff:224.0.0.1", false, true },
 		{ "::ffff:240.0.0.1", false, true },
 		{ "::ffff:0.1.2.3", false, true },
@@ -447,16 +519,16 @@ Test(policy, address_forms)
 		struct in6_addr addr;
 
 		cr_assert_eq(inet_pton(AF_INET6, rows[i].addr, &addr), 1);
-		cr_expect_eq(osh_policy_address(&p.policy, &wild, &addr) == OSH_ADDRESS_ALLOW, rows[i].wild,
-			     "%s by wildcard", rows[i].addr);
-		cr_expect_eq(osh_policy_address(&p.policy, &exact, &addr) == OSH_ADDRESS_ALLOW, rows[i].exact,
-			     "%s by exact name", rows[i].addr);
+		cr_expect_eq(osh_policy_address(&p.policy, &wild, &addr) == OSH_ADDRESS_ALLOW,
+			     rows[i].wild, "%s by wildcard", rows[i].addr);
+		cr_expect_eq(osh_policy_address(&p.policy, &exact, &addr) == OSH_ADDRESS_ALLOW,
+			     rows[i].exact, "%s by exact name", rows[i].addr);
 		cr_expect_neq(osh_policy_address(&p.policy, &nobody, &addr), OSH_ADDRESS_ALLOW);
 	}
 	free(p.image);
 }
 
-/* ---- Middleware ---------------------------------------------------------------------------------------------------- */
+/* ---- Middleware ---------------------------------------------------------- */
 
 Test(policy, fail_closed_middleware_denies_its_hosts)
 {
@@ -476,17 +548,23 @@ Test(policy, fail_closed_middleware_denies_its_hosts)
 	free(p.image);
 }
 
-/* ---- Many endpoints for one host ---------------------------------------------------------------------------------------- */
+/* ---- Many endpoints for one host ----------------------------------------- */
 
 Test(policy, many_paths_of_one_host)
 {
-	char *text = malloc(1 << 20), *at = text;
+	char *text = malloc(1 << 20);
+	struct case_writer w = { .buf = text, .size = 1 << 20 };
 	struct case_policy p;
 
 	cr_assert_not_null(text);
-	at += sprintf(at, "version: 1\nnetwork_policies:\n  p:\n    binaries: [{path: /usr/bin/curl}]\n    endpoints:\n");
+	case_put(
+		&w,
+		"version: 1\nnetwork_policies:\n  p:\n    binaries: [{path: /usr/bin/curl}]\n    endpoints:\n");
 	for (int i = 0; i < 2000; i++)
-		at += sprintf(at, "      - {host: a.test, port: 443, path: \"/p%d/**\", protocol: rest, enforcement: enforce, access: read-only}\n", i);
+		case_put(
+			&w,
+			"      - {host: a.test, port: 443, path: \"/p%d/**\", protocol: rest, enforcement: enforce, access: read-only}\n",
+			i);
 	case_compile(osh_str(text), &p);
 	cr_expect_eq(requests(&p, "a.test", "GET", "/p1999/x").effect, OSH_EFFECT_ALLOW);
 	cr_expect_eq(requests(&p, "a.test", "POST", "/p1999/x").effect, OSH_EFFECT_DENY);
@@ -495,7 +573,7 @@ Test(policy, many_paths_of_one_host)
 	free(text);
 }
 
-/* ---- The shipped default ---------------------------------------------------------------------------------------------------- */
+/* ---- The shipped default ------------------------------------------------- */
 
 static void compile_default(struct case_policy *p, struct osh_diags *diags)
 {
@@ -517,17 +595,27 @@ Test(default_policy, github_is_read_only)
 		enum osh_effect effect;
 		const char *policy;
 	} rows[] = {
-		{ "/usr/bin/git", "github.com", "GET", "/acme/widgets.git/info/refs", OSH_EFFECT_ALLOW, "github_ssh_over_https" },
-		{ "/usr/bin/git", "github.com", "POST", "/acme/widgets.git/git-upload-pack", OSH_EFFECT_ALLOW, "github_ssh_over_https" },
-		{ "/usr/bin/git", "github.com", "POST", "/acme/widgets.git/git-receive-pack", OSH_EFFECT_DENY, "github_ssh_over_https" },
+		{ "/usr/bin/git", "github.com", "GET", "/acme/widgets.git/info/refs",
+		  OSH_EFFECT_ALLOW, "github_ssh_over_https" },
+		{ "/usr/bin/git", "github.com", "POST", "/acme/widgets.git/git-upload-pack",
+		  OSH_EFFECT_ALLOW, "github_ssh_over_https" },
+		{ "/usr/bin/git", "github.com", "POST", "/acme/widgets.git/git-receive-pack",
+		  OSH_EFFECT_DENY, "github_ssh_over_https" },
 		{ "/usr/bin/git", "api.github.com", "GET", "/zen", OSH_EFFECT_DENY, "" },
-		{ "/usr/bin/curl", "api.github.com", "GET", "/zen", OSH_EFFECT_ALLOW, "github_rest_api" },
-		{ "/usr/bin/gh", "api.github.com", "HEAD", "/zen", OSH_EFFECT_ALLOW, "github_rest_api" },
-		{ "/usr/local/bin/opencode", "api.github.com", "OPTIONS", "/zen", OSH_EFFECT_ALLOW, "github_rest_api" },
-		{ "/usr/local/bin/claude", "api.github.com", "PUT", "/repos/acme/widgets/contents/hello_world.py", OSH_EFFECT_DENY, "github_rest_api" },
-		{ "/usr/bin/curl", "api.github.com", "DELETE", "/repos/acme/widgets", OSH_EFFECT_DENY, "github_rest_api" },
+		{ "/usr/bin/curl", "api.github.com", "GET", "/zen", OSH_EFFECT_ALLOW,
+		  "github_rest_api" },
+		{ "/usr/bin/gh", "api.github.com", "HEAD", "/zen", OSH_EFFECT_ALLOW,
+		  "github_rest_api" },
+		{ "/usr/local/bin/opencode", "api.github.com", "OPTIONS", "/zen", OSH_EFFECT_ALLOW,
+		  "github_rest_api" },
+		{ "/usr/local/bin/claude", "api.github.com", "PUT",
+		  "/repos/acme/widgets/contents/hello_world.py", OSH_EFFECT_DENY,
+		  "github_rest_api" },
+		{ "/usr/bin/curl", "api.github.com", "DELETE", "/repos/acme/widgets",
+		  OSH_EFFECT_DENY, "github_rest_api" },
 		{ "/usr/bin/python3", "api.github.com", "GET", "/zen", OSH_EFFECT_DENY, "" },
-		{ "/usr/local/bin/claude", "api.anthropic.com", "POST", "/v1/messages", OSH_EFFECT_ALLOW, "claude_code" },
+		{ "/usr/local/bin/claude", "api.anthropic.com", "POST", "/v1/messages",
+		  OSH_EFFECT_ALLOW, "claude_code" },
 		{ "/usr/local/bin/claude", "example.com", "GET", "/", OSH_EFFECT_DENY, "" },
 	};
 	struct osh_diags diags;
@@ -538,14 +626,150 @@ Test(default_policy, github_is_read_only)
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_request_query query = {
 			.connect = from(rows[i].binary, rows[i].host, 443),
-			.method = osh_str(rows[i].method), .path = osh_str(rows[i].path),
+			.method = osh_str(rows[i].method),
+			.path = osh_str(rows[i].path),
 		};
 		struct osh_decision d;
 
 		osh_policy_request(&p.policy, &query, &d);
-		cr_expect_eq(d.effect, rows[i].effect, "%s %s %s%s: %s", rows[i].binary, rows[i].method,
-			     rows[i].host, rows[i].path, d.reason);
-		cr_expect(osh_str_eq_c(d.policy, rows[i].policy), "%zu: %.*s", i, (int)d.policy.len, d.policy.data);
+		cr_expect_eq(d.effect, rows[i].effect, "%s %s %s%s: %s", rows[i].binary,
+			     rows[i].method, rows[i].host, rows[i].path, d.reason);
+		cr_expect(osh_str_eq_c(d.policy, rows[i].policy), "%zu: %.*s", i, (int)d.policy.len,
+			  d.policy.data);
 	}
 	free(p.image);
+}
+
+/* ---- No allocation in a question ----------------------------------------------- */
+
+#ifndef __SANITIZE_ADDRESS__
+static size_t allocations;
+
+extern void *__libc_malloc(size_t size);
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+static void count_allocations(const char *file, const char *host, const char *path,
+			      const char *body)
+{
+	struct osh_str text = case_read(file), ancestor = osh_str("/usr/bin/node");
+	struct osh_message message = { .body = osh_str(body) };
+	struct osh_request_query query = {
+		.connect = from("/usr/bin/gh", host, 443),
+		.method = osh_str(*body ? "POST" : "GET"),
+		.path = osh_str(path),
+		.query = osh_str("tag=foo-%41"),
+		.message = &message,
+	};
+	struct osh_decision decision;
+	struct in6_addr addr = { 0 };
+	struct case_policy p;
+	size_t before;
+
+	query.connect.subject.ancestors = &ancestor;
+	query.connect.subject.ancestor_count = 1;
+	case_compile(text, &p);
+	before = allocations;
+	cr_assert_gt(before, 0, "nothing is counted");
+	for (int i = 0; i < 3; i++) {
+		osh_policy_request(&p.policy, &query, &decision);
+		osh_policy_connect(&p.policy, &query.connect, &decision);
+		(void)osh_policy_address(&p.policy, &query.connect, &addr);
+		query.method = osh_str("PUT");
+		query.connect.host = i ? osh_str("no.test") : query.connect.host;
+	}
+	cr_expect_eq(allocations, before, "%s", file);
+	free(p.image);
+	free((char *)text.data);
+}
+
+Test(policy, questions_do_not_allocate)
+{
+	count_allocations("policies/graphql.yaml", "gql.test", "/graphql",
+			  "[{\"query\":\"{ viewer ...F } fragment F on Q { a }\"},{\"id\":\"x\"}]");
+	count_allocations(
+		"policies/mcp.yaml", "mcp.test", "/mcp",
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"x\"}}");
+	count_allocations("policies/query.yaml", "q.test", "/search", "");
+	count_allocations("policies/seed_github_push.yaml", "github.com", "/x", "");
+}
+#endif
+
+/* ---- Overlaps ------------------------------------------------------------------ */
+
+static bool star_matches(const char *p, const char *t)
+{
+	if (*p == '*')
+		return star_matches(p + 1, t) || (*t && star_matches(p, t + 1));
+	return *p ? *t && (*p == '?' || *p == *t) && star_matches(p + 1, t + 1) : !*t;
+}
+
+static bool some_text_matches_both(const char *a, const char *b)
+{
+	char text[8];
+
+	for (int len = 0; len <= 6; len++) {
+		for (int bits = 0; bits < 1 << len; bits++) {
+			for (int i = 0; i < len; i++)
+				text[i] = bits >> i & 1 ? 'a' : 'b';
+			text[len] = '\0';
+			if (star_matches(a, text) && star_matches(b, text))
+				return true;
+		}
+	}
+	return false;
+}
+
+Test(overlap, agrees_with_trying)
+{
+	size_t met = 0;
+
+	srand(3);
+	for (int round = 0; round < 3000; round++) {
+		char a[4], b[4];
+		bool want;
+
+		for (int i = 0; i < 3; i++) {
+			a[i] = "ab*?"[rand() % 4];
+			b[i] = "ab*?"[rand() % 4];
+		}
+		a[rand() % 4] = a[3] = '\0';
+		b[rand() % 4] = b[3] = '\0';
+		want = some_text_matches_both(a, b);
+		met += want;
+		cr_assert_eq(osh_globs_overlap(osh_str(a), osh_str(b)), want, "%s and %s", a, b);
+	}
+	cr_assert(met > 300 && met < 2700);
+}
+
+Test(overlap, hosts)
+{
+	static const struct {
+		const char *a, *b;
+		bool meet;
+	} rows[] = {
+		{ "a.x.test", "a.x.test", true },
+		{ "a.x.test", "b.x.test", false },
+		{ "*.x.test", "a.x.test", true },
+		{ "*.x.test", "a.b.x.test", false },
+		{ "**.x.test", "a.b.x.test", true },
+		{ "**.x.test", "x.test", false },
+		{ "*.x.test", "**.x.test", true },
+		{ "a-*.x.test", "b-*.x.test", false },
+		{ "a-*.x.test", "*-b.x.test", true },
+		{ "*.s3.*.x.test", "a.s3.eu.x.test", true },
+		{ "*.s3.*.x.test", "a.s4.eu.x.test", false },
+		{ "*.x.test", "*.y.test", false },
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].a), osh_str(rows[i].b)),
+			     rows[i].meet, "%s and %s", rows[i].a, rows[i].b);
+		cr_expect_eq(osh_hosts_overlap(osh_str(rows[i].b), osh_str(rows[i].a)),
+			     rows[i].meet);
+	}
 }

@@ -4,7 +4,7 @@
 #include "policy/question.h"
 #include "policy_cases.h"
 
-/* ---- Request targets ---------------------------------------------------------------- */
+/* ---- Request targets ----------------------------------------------------- */
 
 static enum osh_path_error expected_error(const char *word)
 {
@@ -12,10 +12,14 @@ static enum osh_path_error expected_error(const char *word)
 		const char *word;
 		enum osh_path_error error;
 	} words[] = {
-		{ "above-root", OSH_PATH_ABOVE_ROOT },	 { "encoded-slash", OSH_PATH_ENCODED_SLASH },
-		{ "control-byte", OSH_PATH_BAD_ESCAPE }, { "fragment", OSH_PATH_BAD_BYTE },
-		{ "non-ascii", OSH_PATH_BAD_BYTE },	 { "bad-percent", OSH_PATH_BAD_ESCAPE },
-		{ "not-origin-form", OSH_PATH_NOT_ABSOLUTE }, { "too-long", OSH_PATH_TOO_LONG },
+		{ "above-root", OSH_PATH_ABOVE_ROOT },
+		{ "encoded-slash", OSH_PATH_ENCODED_SLASH },
+		{ "control-byte", OSH_PATH_BAD_ESCAPE },
+		{ "fragment", OSH_PATH_BAD_BYTE },
+		{ "non-ascii", OSH_PATH_BAD_BYTE },
+		{ "bad-percent", OSH_PATH_BAD_ESCAPE },
+		{ "not-origin-form", OSH_PATH_NOT_ABSOLUTE },
+		{ "too-long", OSH_PATH_TOO_LONG },
 		{ "residual-dot-segment", OSH_PATH_DOT_BESIDE_SLASH },
 	};
 
@@ -32,18 +36,19 @@ static void check_canon(json_t *row)
 	static char buf[3 * OSH_PATH_TARGET_MAX + 1];
 	const char *id = case_text(row, "id"), *error = case_text(row, "error");
 	struct osh_path path;
-	enum osh_path_error got = osh_path_canonicalise(case_str(row, "in"),
-							json_is_true(json_object_get(row, "allow_encoded_slash")),
-							buf, sizeof(buf), &path);
+	enum osh_path_error got = osh_path_canonicalise(
+		case_str(row, "in"), json_is_true(json_object_get(row, "allow_encoded_slash")), buf,
+		sizeof(buf), &path);
 
 	if (*error) {
-		cr_expect_eq(got, expected_error(error), "%s: got %s", id, osh_path_error_text(got));
+		cr_expect_eq(got, expected_error(error), "%s: got %s", id,
+			     osh_path_error_text(got));
 		return;
 	}
 	cr_expect_eq(got, OSH_PATH_OK, "%s: %s", id, osh_path_error_text(got));
 	if (got == OSH_PATH_OK)
-		cr_expect(osh_str_eq(path.path, case_str(row, "out")), "%s: got %.*s", id, (int)path.path.len,
-			  path.path.data);
+		cr_expect(osh_str_eq(path.path, case_str(row, "out")), "%s: got %.*s", id,
+			  (int)path.path.len, path.path.data);
 }
 
 Test(policy_cases, canon)
@@ -51,7 +56,7 @@ Test(policy_cases, canon)
 	cr_assert_geq(case_each("canon.jsonl", check_canon), 60);
 }
 
-/* ---- Addresses -------------------------------------------------------------------------- */
+/* ---- Addresses ----------------------------------------------------------- */
 
 /* The endpoint that the row describes, as a policy. */
 static void write_policy(json_t *row, char *buf, size_t size)
@@ -65,10 +70,11 @@ static void write_policy(json_t *row, char *buf, size_t size)
 		snprintf(host_line, sizeof(host_line), "host: \"%s\", ", host);
 	else if (strcmp(kind, "wildcard") == 0)
 		snprintf(host_line, sizeof(host_line), "host: \"*%s\", ", strchr(host, '.'));
-	snprintf(buf, size, "version: 1\nnetwork_policies:\n  p:\n    endpoints:\n      - { %sport: %d%s%s }\n"
-		 "    binaries: [{ path: /usr/bin/curl }]\n", host_line,
-		 (int)json_integer_value(json_object_get(row, "port")), json_array_size(ips) ? ", allowed_ips: " : "",
-		 json_array_size(ips) ? list : "");
+	snprintf(buf, size,
+		 "version: 1\nnetwork_policies:\n  p:\n    endpoints:\n      - { %sport: %d%s%s }\n"
+		 "    binaries: [{ path: /usr/bin/curl }]\n",
+		 host_line, (int)json_integer_value(json_object_get(row, "port")),
+		 json_array_size(ips) ? ", allowed_ips: " : "", json_array_size(ips) ? list : "");
 	free(list);
 }
 
@@ -96,7 +102,7 @@ Test(policy_cases, addresses)
 	cr_assert_geq(case_each("ssrf.jsonl", check_address), 57);
 }
 
-/* ---- Documents ---------------------------------------------------------------------------- */
+/* ---- Documents ----------------------------------------------------------- */
 
 static bool mentions(const char *message, const char *word, size_t len)
 {
@@ -108,7 +114,8 @@ static bool mentions(const char *message, const char *word, size_t len)
 }
 
 /* How many words of `about` some error speaks of, and how many there are. */
-static void count_words(const struct osh_diags *diags, const char *about, size_t *ret_found, size_t *ret_all)
+static void count_words(const struct osh_diags *diags, const char *about, size_t *ret_found,
+			size_t *ret_all)
 {
 	*ret_found = *ret_all = 0;
 	while (*about) {
@@ -141,7 +148,8 @@ static const char *reworded(const char *id)
 		{ "bad-overlap-04", "a.example.com:443 *.example.com overlap with different tls" },
 		{ "bad-overlap-05", "a.example.com:443 overlap with different tls" },
 		{ "bad-overlap-07", "hostless overlap with different allowed_ips" },
-		{ "bad-overlap-09", "a.example.com:443 overlap with different allow_encoded_slash" },
+		{ "bad-overlap-09",
+		  "a.example.com:443 overlap with different allow_encoded_slash" },
 		{ "bad-overlap-10", "a.example.com:443 overlap with different enforcement" },
 		{ "bad-overlap-12", "a.example.com:443 overlap with different protocol" },
 		{ "bad-overlap-15", "a.example.com:443 overlap with different enforcement" },
@@ -161,7 +169,8 @@ static void check_invalid(json_t *row)
 	size_t found, all;
 
 	if (case_loads(case_str(row, "yaml"), &diags)) {
-		cr_expect_fail("%s loads, but: %s", case_text(row, "id"), case_text(row, "error_about"));
+		cr_expect_fail("%s loads, but: %s", case_text(row, "id"),
+			       case_text(row, "error_about"));
 		return;
 	}
 	for (size_t i = 0; i < diags.count; i++)
@@ -170,8 +179,8 @@ static void check_invalid(json_t *row)
 	count_words(&diags, exact ? exact : case_text(row, "error_about"), &found, &all);
 	if (exact ? found < all : 2 * found < all) {
 		case_print(&diags);
-		cr_expect_fail("%s: the error speaks of something else than: %s", case_text(row, "id"),
-			       case_text(row, "error_about"));
+		cr_expect_fail("%s: the error speaks of something else than: %s",
+			       case_text(row, "id"), case_text(row, "error_about"));
 	}
 }
 
@@ -188,7 +197,8 @@ static void check_valid(json_t *row)
 
 	if (!case_loads(case_str(row, "yaml"), &diags)) {
 		case_print(&diags);
-		cr_expect_fail("%s does not load: %s", case_text(row, "id"), case_text(row, "note"));
+		cr_expect_fail("%s does not load: %s", case_text(row, "id"),
+			       case_text(row, "note"));
 		return;
 	}
 	for (size_t i = 0; i < diags.count; i++)
@@ -203,7 +213,7 @@ Test(policy_cases, valid)
 	cr_assert_geq(case_each("valid.jsonl", check_valid), 40);
 }
 
-/* ---- Verdicts ------------------------------------------------------------------------------- */
+/* ---- Verdicts ------------------------------------------------------------ */
 
 /* The last policy file used: rows come in runs. */
 static struct case_policy current;
@@ -290,8 +300,8 @@ Test(policy_cases, odd_rules)
 	cr_assert_not(case_loads(text, &diags));
 	cr_assert_eq(diags.errors, 3);
 	for (size_t i = 0, error = 0; i < diags.count; i++) {
-		static const char *const about[] = { "access: 'readonly'", "enforcement: 'enforced'",
-						     "tls: 'Skip-it'" };
+		static const char *const about[] = { "access: 'readonly'",
+						     "enforcement: 'enforced'", "tls: 'Skip-it'" };
 
 		if (diags.items[i].level == OSH_DIAG_ERROR)
 			cr_expect_not_null(strstr(diags.items[i].message, about[error++]), "%s",

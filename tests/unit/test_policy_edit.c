@@ -134,7 +134,7 @@ Test(policy_edit, block_scalars_survive)
 				   "    name: |\n      one\n      # two\n  b:\n    endpoints: [{host: b.test, port: 1}]\n";
 
 	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_rules = LIST("a") }), 0);
-	expect_no("two");
+	expect_no("# two");
 	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_rules = LIST("b") }), 0);
 	expect_part("# two");
 	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_endpoints = LIST("a.test:1"),

@@ -19,7 +19,7 @@ static struct osh_diag first_error(struct osh_str text)
 	return diags.items[0];
 }
 
-/* ---- YAML ---------------------------------------------------------------------------- */
+/* ---- YAML ---------------------------------------------------------------- */
 
 Test(text, broken_yaml)
 {
@@ -55,19 +55,24 @@ Test(text, broken_yaml)
 		{ "version: 1\nmode: lax\n", "mode: 'lax' is unknown", 2, 7 },
 		{ "version: 1\nnetwork_policies:\n", "must be a mapping, not nothing", 2, 18 },
 		{ "version: 1\nnetwork_policies: []\n", "must be a mapping, not a list", 2, 19 },
-		{ "version: 1\nnetwork_policies: {\"\": {}}\n", "name must have 1 to 256 bytes", 2, 20 },
-		{ "version: 1\nfilesystem_policy: {include_workdir: yes}\n", "true or false", 2, 38 },
+		{ "version: 1\nnetwork_policies: {\"\": {}}\n", "name must have 1 to 256 bytes", 2,
+		  20 },
+		{ "version: 1\nfilesystem_policy: {include_workdir: yes}\n", "true or false", 2,
+		  38 },
 		{ "version: 1\nprocess: {run_as_user: 1000}\n", "put it in quotes", 2, 24 },
-		{ "version: 1\nlandlock: {compatibility: strict}\n", "best_effort, hard_requirement", 2, 27 },
+		{ "version: 1\nlandlock: {compatibility: strict}\n",
+		  "best_effort, hard_requirement", 2, 27 },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_diag diag = first_error(osh_str(rows[i].yaml));
 
-		cr_expect_not_null(strstr(diag.message, rows[i].about), "%s: %s", rows[i].yaml, diag.message);
-		cr_expect_eq(diag.line, rows[i].line, "%s: line %u: %s", rows[i].yaml, diag.line, diag.message);
-		cr_expect_eq(diag.column, rows[i].column, "%s: column %u: %s", rows[i].yaml, diag.column,
+		cr_expect_not_null(strstr(diag.message, rows[i].about), "%s: %s", rows[i].yaml,
+				   diag.message);
+		cr_expect_eq(diag.line, rows[i].line, "%s: line %u: %s", rows[i].yaml, diag.line,
 			     diag.message);
+		cr_expect_eq(diag.column, rows[i].column, "%s: column %u: %s", rows[i].yaml,
+			     diag.column, diag.message);
 	}
 }
 
@@ -96,6 +101,7 @@ Test(text, bombs, .timeout = 20)
 	static char text[2 << 20];
 	double start = seconds();
 	struct osh_diag diag;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 
 	memset(text, '[', 100000);
 	diag = first_error(osh_str_n(text, 100000));
@@ -107,26 +113,33 @@ Test(text, bombs, .timeout = 20)
 		memcpy(text + i, ",a", 2);
 	memcpy(text + (1 << 20) - 2, "]\n", 2);
 	diag = first_error(osh_str_n(text, 1 << 20));
-	cr_expect_not_null(strstr(diag.message, "more than 262144 values"), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, "more than 131072 values"), "%s", diag.message);
 	memset(text, ' ', sizeof(text));
 	diag = first_error(osh_str_n(text, (1 << 20) + 1));
 	cr_expect_not_null(strstr(diag.message, "at most 1048576"), "%s", diag.message);
 	diag = first_error(osh_str("a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\nc: [*b,*b,*b,*b]\n"));
 	cr_expect_not_null(strstr(diag.message, "anchors"), "%s", diag.message);
+	case_put(&w, "version: 1\nnetwork_policies: {p: {endpoints: [{}");
+	for (int i = 0; i < 32768; i++)
+		case_put(&w, ",{}");
+	case_put(&w, "]}}\n");
+	diag = first_error(osh_str(text));
+	cr_expect_not_null(strstr(diag.message, "more than 32768 endpoints"), "%s", diag.message);
 	cr_expect_lt(seconds() - start, 5.0);
 }
 
 Test(text, depth_bound)
 {
-	char text[512] = "version: 1\nnetwork_middlewares: {m: {middleware: x, endpoints: {include: [a.b.c]}, config: ";
+	char text[512] =
+		"version: 1\nnetwork_middlewares: {m: {middleware: x, endpoints: {include: [a.b.c]}, config: ";
 	char good[512], bad[512];
 	struct osh_diags diags;
 
 	/* The document and four mappings are open already. */
-	snprintf(good, sizeof(good), "%s{a: %.*s%.*s}}}\n", text, 28, "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 28,
-		 "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
-	snprintf(bad, sizeof(bad), "%s{a: %.*s%.*s}}}\n", text, 29, "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 29,
-		 "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+	snprintf(good, sizeof(good), "%s{a: %.*s%.*s}}}\n", text, 28,
+		 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 28, "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
+	snprintf(bad, sizeof(bad), "%s{a: %.*s%.*s}}}\n", text, 29,
+		 "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", 29, "]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]");
 	cr_expect(case_loads(osh_str(good), &diags), "%s", diags.items[0].message);
 	cr_expect_not_null(strstr(first_error(osh_str(bad)).message, "nested deeper"));
 }
@@ -151,7 +164,7 @@ Test(text, every_prefix)
 	free((char *)text.data);
 }
 
-/* ---- Findings ---------------------------------------------------------------------------- */
+/* ---- Findings ------------------------------------------------------------ */
 
 Test(text, all_errors_of_a_file)
 {
@@ -168,7 +181,8 @@ Test(text, all_errors_of_a_file)
 		unsigned line, column;
 		const char *about;
 	} want[] = {
-		{ 2, 1, "unknown field 'filesytem_policy' in the policy: did you mean filesystem_policy?" },
+		{ 2, 1,
+		  "unknown field 'filesytem_policy' in the policy: did you mean filesystem_policy?" },
 		{ 6, 17, "host '*.com' is a wildcard directly under a TLD" },
 		{ 6, 32, "port 70000 is out of range (1 to 65535)" },
 		{ 6, 49, "protocol: 'rset' is unknown, did you mean rest? (allowed: tcp, rest" },
@@ -186,23 +200,34 @@ Test(text, all_errors_of_a_file)
 			at++;
 		cr_assert_lt(at, diags.count, "only %zu errors", i);
 		cr_expect_eq(diags.items[at].line, want[i].line, "%s", diags.items[at].message);
-		cr_expect_eq(diags.items[at].column, want[i].column, "%u: %s", diags.items[at].column,
-			     diags.items[at].message);
-		cr_expect_not_null(strstr(diags.items[at].message, want[i].about), "%s", diags.items[at].message);
+		cr_expect_eq(diags.items[at].column, want[i].column, "%u: %s",
+			     diags.items[at].column, diags.items[at].message);
+		cr_expect_not_null(strstr(diags.items[at].message, want[i].about), "%s",
+				   diags.items[at].message);
 		at++;
 	}
+}
+
+/* Where no known key is near, all of them are named, to the last. */
+Test(text, unknown_key_lists_the_known_ones)
+{
+	struct osh_diag diag = first_error(osh_str("version: 1\nnetwork_policies: {p: {endpoints: "
+						   "[{host: a.test, port: 1, zzzzzzzz: 1}]}}\n"));
+
+	cr_expect_not_null(strstr(diag.message, "(allowed: host, port, "), "%s", diag.message);
+	cr_expect_not_null(strstr(diag.message, ", mcp, json_rpc)"), "%s", diag.message);
 }
 
 Test(text, errors_are_counted_beyond_the_bound)
 {
 	static char text[20000];
-	char *at = text;
+	struct case_writer w = { .buf = text, .size = sizeof(text) };
 	struct osh_diags diags;
 	size_t kept = 0;
 
-	at += sprintf(at, "version: 1\n");
+	case_put(&w, "version: 1\n");
 	for (int i = 0; i < 100; i++)
-		at += sprintf(at, "bad%d: 1\n", i);
+		case_put(&w, "bad%d: 1\n", i);
 	cr_assert_not(case_loads(osh_str(text), &diags));
 	cr_expect_eq(diags.errors, 100);
 	for (size_t i = 0; i < diags.count; i++)
@@ -218,15 +243,18 @@ Test(text, formatting_escapes)
 	size_t len = osh_diag_format(&diag, "my\npolicy.yaml", line, sizeof(line));
 
 	cr_expect_eq(len, strlen(line));
-	cr_expect_eq(strncmp(line, "my\\x0apolicy.yaml:2:1: unknown field 'a\\x1b]52;c\\x07\\xe2\\x80\\xae'", 50), 0, "%s",
-		     line);
+	cr_expect_eq(
+		strncmp(line,
+			"my\\x0apolicy.yaml:2:1: unknown field 'a\\x1b]52;c\\x07\\xe2\\x80\\xae'",
+			50),
+		0, "%s", line);
 	for (size_t i = 0; i < len; i++)
 		cr_expect(line[i] >= 0x20 && line[i] < 0x7f);
 	cr_expect_eq(osh_diag_format(&diag, "x", line, 8), 7);
 	cr_expect_str_eq(line, "x:2:1: ");
 }
 
-/* ---- Warnings ------------------------------------------------------------------------------- */
+/* ---- Warnings ------------------------------------------------------------ */
 
 #define REST(rules) \
 	"version: 1\nnetwork_policies:\n  p:\n    endpoints:\n      - host: a.test\n        port: 443\n" \
@@ -239,49 +267,72 @@ Test(text, warnings)
 		const char *yaml, *about; /* NULL: none */
 	} rows[] = {
 		{ REST("        access: full\n"), NULL },
-		{ REST("        rules: [{allow: {method: GET, path: \"/x/**\"}}]\n"), "leaves out '/x' itself" },
-		{ REST("        rules: [{allow: {method: GET, path: \"/x/**\"}}, {allow: {method: GET, path: /x}}]\n"), NULL },
-		{ REST("        rules: [{allow: {method: GET, path: \"*\"}}, {allow: {method: GET, path: /x}}]\n"), "write ** or /**" },
-		{ REST("        rules: [{allow: {method: GET, path: \"/a%2fb\"}}]\n"), "lower-case escape" },
+		{ REST("        rules: [{allow: {method: GET, path: \"/x/**\"}}]\n"),
+		  "leaves out '/x' itself" },
+		{ REST("        rules: [{allow: {method: GET, path: \"/x/**\"}}, {allow: {method: GET, path: /x}}]\n"),
+		  NULL },
+		{ REST("        rules: [{allow: {method: GET, path: \"*\"}}, {allow: {method: GET, path: /x}}]\n"),
+		  "write ** or /**" },
+		{ REST("        rules: [{allow: {method: GET, path: \"/a%2fb\"}}]\n"),
+		  "lower-case escape" },
 		{ REST("        rules: [{allow: {method: GET, path: \"/a%2Fb\"}}]\n"), NULL },
 		{ REST("        rules: [{allow: {method: GET, path: \"/a;b\"}}]\n"), "holds ';'" },
-		{ REST("        rules: [{allow: {method: GET, path: a}}]\n"), "does not start with /" },
-		{ REST("        rules: [{allow: {method: GET}}, {allow: {method: GET, path: /x}}]\n"), "lacks path" },
-		{ REST("        rules: [{allow: {method: GTE, path: /x}}]\n"), "unknown HTTP method 'GTE'" },
-		{ REST("        access: full\n        deny_rules: [{method: GET, path: /x}]\n"), "escaped by a trailing slash" },
-		{ REST("        access: full\n        deny_rules: [{method: GET, path: \"/x/**\"}]\n"), NULL },
+		{ REST("        rules: [{allow: {method: GET, path: a}}]\n"),
+		  "does not start with /" },
+		{ REST("        rules: [{allow: {method: GET}}, {allow: {method: GET, path: /x}}]\n"),
+		  "lacks path" },
+		{ REST("        rules: [{allow: {method: GTE, path: /x}}]\n"),
+		  "unknown HTTP method 'GTE'" },
+		{ REST("        access: full\n        deny_rules: [{method: GET, path: /x}]\n"),
+		  "escaped by a trailing slash" },
+		{ REST("        access: full\n        deny_rules: [{method: GET, path: \"/x/**\"}]\n"),
+		  NULL },
 		{ REST("        access: full\n        ports: [80]\n"), "port is ignored" },
-		{ REST("        access: full\n        allowed_ips: [10.0.0.0/8]\n"), "fewer than 16 bits" },
+		{ REST("        access: full\n        allowed_ips: [10.0.0.0/8]\n"),
+		  "fewer than 16 bits" },
 		{ REST("        access: full\n        allowed_ips: [10.1.0.0/16]\n"), NULL },
 		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443, protocol: rest, access: full}],"
-		  " binaries: [{path: /x}]}}\n", "only audited" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}]}}\n", "matches nobody" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: []}}\n", "matches nobody" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test., port: 443}], binaries: [{path: /x}]}}\n", "ends in a dot" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: \"127.1\", port: 443}], binaries: [{path: /x}]}}\n", "not a valid name" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr//bin/x}]}}\n", "empty, '.' or '..'" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/../x}]}}\n", "empty, '.' or '..'" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/bin/}]}}\n", "empty, '.' or '..'" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: curl}]}}\n", "does not start with /" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /lib64/ld-linux-x86-64.so.2}]}}\n", "dynamic loader" },
-		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: \"/usr/*/x\"}]}}\n", NULL },
+		  " binaries: [{path: /x}]}}\n",
+		  "only audited" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}]}}\n",
+		  "matches nobody" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: []}}\n",
+		  "matches nobody" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test., port: 443}], binaries: [{path: /x}]}}\n",
+		  "ends in a dot" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: \"127.1\", port: 443}], binaries: [{path: /x}]}}\n",
+		  "not a valid name" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr//bin/x}]}}\n",
+		  "empty, '.' or '..'" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/../x}]}}\n",
+		  "empty, '.' or '..'" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/bin/}]}}\n",
+		  "empty, '.' or '..'" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: curl}]}}\n",
+		  "does not start with /" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /lib64/ld-linux-x86-64.so.2}]}}\n",
+		  "dynamic loader" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: \"/usr/*/x\"}]}}\n",
+		  NULL },
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_diags diags;
 		bool found = false;
 
-		cr_assert(case_loads(osh_str(rows[i].yaml), &diags), "%s: %s", rows[i].yaml, diags.items[0].message);
+		cr_assert(case_loads(osh_str(rows[i].yaml), &diags), "%s: %s", rows[i].yaml,
+			  diags.items[0].message);
 		for (size_t j = 0; j < diags.count && rows[i].about; j++)
 			found |= strstr(diags.items[j].message, rows[i].about) != NULL;
 		if (rows[i].about)
 			cr_expect(found, "no warning '%s' for\n%s", rows[i].about, rows[i].yaml);
 		else
-			cr_expect_eq(diags.count, 0, "%s: %s", rows[i].yaml, diags.items[0].message);
+			cr_expect_eq(diags.count, 0, "%s: %s", rows[i].yaml,
+				     diags.items[0].message);
 	}
 }
 
-/* ---- Our own keys ------------------------------------------------------------------------------ */
+/* ---- Our own keys -------------------------------------------------------- */
 
 Test(text, own_keys)
 {
@@ -304,24 +355,29 @@ Test(text, own_keys)
 		char text[512];
 		struct osh_diags diags;
 
-		snprintf(text, sizeof(text), "version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: a.test, port: 1}]\n    %s\n",
-			 rows[i].entry);
+		snprintf(
+			text, sizeof(text),
+			"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: a.test, port: 1}]\n    %s\n",
+			rows[i].entry);
 		if (rows[i].about)
-			cr_expect_not_null(strstr(first_error(osh_str(text)).message, rows[i].about), "%s: %s",
-					   rows[i].entry, first_error(osh_str(text)).message);
+			cr_expect_not_null(
+				strstr(first_error(osh_str(text)).message, rows[i].about), "%s: %s",
+				rows[i].entry, first_error(osh_str(text)).message);
 		else
-			cr_expect(case_loads(osh_str(text), &diags), "%s: %s", rows[i].entry, diags.items[0].message);
+			cr_expect(case_loads(osh_str(text), &diags), "%s: %s", rows[i].entry,
+				  diags.items[0].message);
 	}
 }
 
-/* ---- Static sections ------------------------------------------------------------------------------ */
+/* ---- Static sections ----------------------------------------------------- */
 
 static struct osh_policy_doc *load(const char *text)
 {
 	struct osh_diags diags = { 0 };
 	struct osh_policy_doc *doc = NULL;
 
-	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0, "%s", diags.items[0].message);
+	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0, "%s",
+		     diags.items[0].message);
 	return doc;
 }
 

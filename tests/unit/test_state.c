@@ -41,8 +41,9 @@ TestSuite(state, .init = make_dir, .fini = remove_dir);
 
 static void add(const char *text)
 {
-	cr_assert(eq(int, osh_state_policy_add(dir, &revisions, osh_str(text), 1700000000, &err), 0), "%s",
-		  err.message);
+	cr_assert(
+		eq(int, osh_state_policy_add(dir, &revisions, osh_str(text), 1700000000, &err), 0),
+		"%s", err.message);
 }
 
 static void write_file(const char *name, const char *text)
@@ -151,7 +152,9 @@ Test(state, every_cut_of_a_policy_is_refused)
 
 		memcpy(part, whole, cut);
 		write_file("policy/1.yaml", part);
-		cr_expect(eq(int, osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err), -EBADMSG),
+		cr_expect(eq(int,
+			     osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err),
+			     -EBADMSG),
 			  "cut at %zu", cut);
 	}
 	write_file("policy/1.yaml", whole);
@@ -162,8 +165,12 @@ Test(state, every_cut_of_a_policy_is_refused)
 Test(state, a_damaged_index_is_refused)
 {
 	static const char *const texts[] = {
-		"", "[]", "{}", "{\"current\":1,\"created_with\":{},\"revisions\":[]}",
-		"{\"current\":0,\"created_with\":{},\"revisions\":{}}", "{\"current\":-1",
+		"",
+		"[]",
+		"{}",
+		"{\"current\":1,\"created_with\":{},\"revisions\":[]}",
+		"{\"current\":0,\"created_with\":{},\"revisions\":{}}",
+		"{\"current\":-1",
 	};
 	struct osh_revisions again;
 
@@ -171,7 +178,8 @@ Test(state, a_damaged_index_is_refused)
 	add("text");
 	for (size_t i = 0; i < OSH_COUNT_OF(texts); i++) {
 		write_file("policy/index.json", texts[i]);
-		cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -EBADMSG), "%s", texts[i]);
+		cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -EBADMSG), "%s",
+			  texts[i]);
 	}
 }
 
@@ -195,7 +203,9 @@ Test(state, nothing_changes_when_the_disk_refuses)
 Test(state, static_sections_have_digests_of_their_own)
 {
 	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" };
-	struct osh_policy_static a = { .has_filesystem = true, .read_only = ro, .read_only_count = 2 };
+	struct osh_policy_static a = { .has_filesystem = true,
+				       .read_only = ro,
+				       .read_only_count = 2 };
 	struct osh_policy_static b = a;
 	char da[OSH_SECTION_COUNT][OSH_SHA256_HEX], db[OSH_SECTION_COUNT][OSH_SHA256_HEX];
 
@@ -247,7 +257,7 @@ Test(state, placeholders_are_kept)
 	osh_credentials_done(&credentials);
 }
 
-/* ---- Names ------------------------------------------------------------------------------- */
+/* ---- Names ---------------------------------------- */
 
 static bool never(void *context, const char *name)
 {
@@ -291,7 +301,7 @@ Test(names, are_valid_and_free)
 	cr_expect(eq(int, osh_name_make(always, NULL, name), -EEXIST));
 }
 
-/* ---- The agent's directories ------------------------------------------------------------------ */
+/* ---- The agent's directories ---------------------------------------- */
 
 Test(state, a_second_agent_is_kept_out)
 {

@@ -152,3 +152,29 @@ Test(ascii, classes_ignore_the_locale)
 		cr_expect_eq(osh_ascii_lower((char)c), (char)(upper ? c + 32 : c));
 	}
 }
+
+/* One digit above the bound is above the bound. */
+Test(str, numbers_below_ten)
+{
+	uint64_t value = 77;
+
+	cr_expect(osh_str_parse_u64(osh_str("9"), 5, &value) == -EINVAL && value == 77);
+	cr_expect(osh_str_parse_u64(osh_str("5"), 5, &value) == 0 && value == 5);
+}
+
+Test(str, utf8)
+{
+	static const struct {
+		const char *text;
+		bool good;
+	} table[] = {
+		{ "", true },		{ "plain", true },	  { "caf\xc3\xa9", true },
+		{ "\xe2\x82\xac", true }, { "\xf0\x9f\x98\x80", true }, { "\xc3", false },
+		{ "\xa9", false },	{ "\xc0\xaf", false },	  { "\xe0\x80\xaf", false },
+		{ "\xed\xa0\x80", false }, { "\xf4\x90\x80\x80", false }, { "\xff", false },
+		{ "a\xc3(", false },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		cr_expect(osh_str_is_utf8(osh_str(table[i].text)) == table[i].good, "row %zu", i);
+}

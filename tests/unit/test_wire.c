@@ -47,7 +47,8 @@ static bool is_same_file(int a, int b)
 {
 	struct stat sa, sb;
 
-	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+	return fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+	       sa.st_ino == sb.st_ino;
 }
 
 static int make_file(const char *text)
@@ -156,7 +157,8 @@ Test(wire, the_largest_policy_passes)
 	cr_assert(eq(sz, message.fd_count, 1));
 	cr_expect(is_same_file(message.fds[0], fd));
 	osh_wire_message_done(&message);
-	cr_expect(lt(sz, theirs.in.room, OSH_POLICY_BYTES_MAX), "memory of a large message is given back");
+	cr_expect(lt(sz, theirs.in.room, OSH_POLICY_BYTES_MAX),
+		  "memory of a large message is given back");
 	free(text);
 	close(fd);
 }
@@ -252,7 +254,7 @@ Test(wire, bytes_are_taken_one_by_one)
 	osh_wire_message_done(&message);
 }
 
-/* ---- What is no message ------------------------------------------------------------------ */
+/* ---- What is no message ---------------------------------------- */
 
 struct text_case {
 	const char *text;
@@ -331,7 +333,7 @@ Test(wire_parse, values_are_bounded)
 	cr_expect(parse_list(OSH_WIRE_VALUES_MAX - 1) == NULL);
 }
 
-/* ---- Calls --------------------------------------------------------------------------------- */
+/* ---- Calls ---------------------------------------- */
 
 static void answer(const char *text)
 {
@@ -343,15 +345,16 @@ Test(wire, a_call_is_spelt_as_varlink)
 	struct osh_wire_message message;
 	struct osh_err err = { 0 };
 
-	cr_assert(eq(int, osh_wire_send_call(&ours, "SandboxGet", json_pack("{s:s}", "name", "demo"), true, NULL,
-					     0, &err),
+	cr_assert(eq(int,
+		     osh_wire_send_call(&ours, "SandboxGet", json_pack("{s:s}", "name", "demo"),
+					true, NULL, 0, &err),
 		     0));
 	cr_assert(eq(int, receive(&message), 1));
 	cr_expect_str_eq(json_string_value(json_object_get(message.json, "method")),
 			 "io.openshell.SandboxGet");
 	cr_expect(eq(int, json_boolean_value(json_object_get(message.json, "more")), 1));
-	cr_expect_str_eq(json_string_value(json_object_get(json_object_get(message.json, "parameters"),
-							   "name")),
+	cr_expect_str_eq(json_string_value(json_object_get(
+				 json_object_get(message.json, "parameters"), "name")),
 			 "demo");
 	osh_wire_message_done(&message);
 }
@@ -363,7 +366,8 @@ Test(wire, replies_are_sorted)
 
 	cr_expect(eq(int, osh_wire_try_next(&ours, &reply, &err), -EAGAIN));
 	answer("{\"parameters\":{\"pid\":7},\"continues\":true}");
-	answer("{\"error\":\"io.openshell.NotFound\",\"parameters\":{\"message\":\"no such thing\"}}");
+	answer("{\"error\":\"io.openshell.NotFound\",\"parameters\":{\"message\":\"no such "
+	       "thing\"}}");
 	answer("{\"error\":\"org.varlink.service.MethodNotFound\"}");
 
 	cr_assert(eq(int, osh_wire_next(&ours, &reply, &err), 0));

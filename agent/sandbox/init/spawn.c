@@ -155,10 +155,11 @@ static void fail(int report_fd, enum failed_step step)
 /* The agent ignores some signals and init blocks some; a program starts with none of that. */
 static void reset_signals(void)
 {
+	const struct sigaction by_default = { .sa_handler = SIG_DFL };
 	sigset_t none;
 
 	for (int sig = 1; sig < NSIG; sig++)
-		(void)signal(sig, SIG_DFL);
+		(void)sigaction(sig, &by_default, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

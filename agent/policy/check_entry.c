@@ -1,0 +1,169 @@
+/* The entries of network_policies: binaries, and what belongs to an entry as a whole. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/document.h"
+#include "policy/glob.h"
+
+#define KEY_MAX 256
+
+static bool has_star(struct osh_str s)
+{
+	return s.len && memchr(s.data, '*', s.len);
+}
+
+/* ---- Binaries ------------------------------------------------------------ */
+
+static void check_digest(const struct osh_binary *binary, struct osh_diags *diags)
+{
+	struct osh_str text = binary->sha256.text;
+	bool good = text.len == 64;
+
+	for (size_t i = 0; good && i < text.len; i++) {
+		char c = osh_ascii_lower(text.data[i]);
+
+		good = osh_ascii_is_digit(c) || (c >= 'a' && c <= 'f');
+	}
+	if (binary->sha256.set && !good)
+		osh_diag_error(diags, binary->sha256.mark,
+			       "binary entry: sha256 must be 64 hexadecimal digits, "
+			       "not '%.*s'",
+			       OSH_DIAG_VALUE(text));
+	if (binary->sha256.set && has_star(binary->path.text))
+		osh_diag_error(diags, binary->sha256.mark,
+			       "binary entry: sha256 needs a path without wildcard");
+}
+
+/* Names of the dynamic loader: whoever runs it runs anything. */
+static bool is_loader(struct osh_str path)
+{
+	size_t i = path.len;
+
+	while (i > 0 && path.data[i - 1] != '/')
+		i--;
+	path = osh_str_n(path.data + i, path.len - i);
+	return osh_str_has_prefix(path, "ld-linux") || osh_str_has_prefix(path, "ld-musl") ||
+	       osh_str_has_prefix(path, "ld.so");
+}
+
+static bool is_normal_path(struct osh_str path)
+{
+	for (size_t i = 0, start = 1; i <= path.len; i++) {
+		struct osh_str part;
+
+		if (i == 0 || (i < path.len && path.data[i] != '/'))
+			continue;
+		part = osh_str_n(path.data + start, i - start);
+		if (part.len == 0 || osh_str_eq_c(part, ".") || osh_str_eq_c(part, ".."))
+			return false;
+		start = i + 1;
+	}
+	return true;
+}
+
+static void check_binary(const struct osh_binary *binary, struct osh_diags *diags)
+{
+	struct osh_str path = binary->path.text;
+	unsigned char *code = NULL;
+	size_t len;
+	enum osh_glob_error error;
+
+	if (!binary->path.set)
+		return;
+	check_digest(binary, diags);
+	if (binary->harness.set)
+		osh_diag_warning(diags, binary->harness.mark,
+				 "harness is deprecated and does nothing");
+	if (path.len == 0 || path.data[0] != '/') {
+		osh_diag_warning(diags, binary->path.mark,
+				 "binary path '%.*s' does not start with /: it matches "
+				 "nothing",
+				 OSH_DIAG_VALUE(path));
+		return;
+	}
+	if (!has_star(path)) {
+		if (!is_normal_path(path))
+			osh_diag_warning(diags, binary->path.mark,
+					 "binary path '%.*s' holds an empty, '.' or "
+					 "'..' component: it matches nothing",
+					 OSH_DIAG_VALUE(path));
+		if (path.len >= OSH_PATH_MAX)
+			osh_diag_warning(diags, binary->path.mark,
+					 "binary path is longer than %d bytes: such a "
+					 "program has no identity",
+					 OSH_PATH_MAX - 1);
+		if (is_loader(path))
+			osh_diag_warning(diags, binary->path.mark,
+					 "'%.*s' is a dynamic loader: whoever may run "
+					 "it runs any program under its name",
+					 OSH_DIAG_VALUE(path));
+		return;
+	}
+	error = osh_glob_compile(path, '/', &code, &len);
+	free(code);
+	if (error)
+		osh_diag_warning(diags, binary->path.mark,
+				 "binary path: glob syntax: %s in '%.*s': it matches "
+				 "nothing",
+				 osh_glob_error_text(error), OSH_DIAG_VALUE(path));
+}
+
+/* ---- Entries ------------------------------------------------------------- */
+
+static void check_limit(const struct osh_number *number, const char *key, struct osh_diags *diags)
+{
+	if (number->set && (number->value == 0 || number->value > UINT32_MAX))
+		osh_diag_error(diags, number->mark, "limits: %s must be from 1 to 4294967295", key);
+}
+
+static void check_extras(const struct osh_entry *entry, struct osh_diags *diags)
+{
+	check_limit(&entry->limits.flows, "flows", diags);
+	check_limit(&entry->limits.flows_per_second, "flows_per_second", diags);
+	check_limit(&entry->limits.bytes_per_second, "bytes_per_second", diags);
+	for (size_t i = 0; i < entry->unix_sockets.count; i++) {
+		const struct osh_text *path = &entry->unix_sockets.items[i];
+
+		if (path->set && (path->text.len == 0 || path->text.data[0] != '/' ||
+				  path->text.len > 107 || !is_normal_path(path->text)))
+			osh_diag_error(diags, path->mark,
+				       "unix_sockets: '%.*s' must be an absolute, normalised "
+				       "path of at most 107 bytes",
+				       OSH_DIAG_VALUE(path->text));
+	}
+}
+
+static int check_entry(struct osh_policy_doc *doc, struct osh_entry *entry, struct osh_diags *diags)
+{
+	int r = 0;
+
+	if (entry->key.text.len == 0 || entry->key.text.len > KEY_MAX)
+		osh_diag_error(diags, entry->key.mark, "a policy's name must have 1 to %d bytes",
+			       KEY_MAX);
+	if (entry->endpoint_count == 0 && entry->unix_sockets.count == 0)
+		osh_diag_warning(diags, entry->key.mark,
+				 "policy '%.*s' has no endpoints: it grants nothing",
+				 OSH_DIAG_VALUE(entry->key.text));
+	if (entry->binary_count == 0)
+		osh_diag_warning(diags, entry->key.mark,
+				 "policy '%.*s' has no binaries: it matches nobody",
+				 OSH_DIAG_VALUE(entry->key.text));
+	for (size_t i = 0; i < entry->endpoint_count && r == 0; i++)
+		r = osh_check_endpoint(doc, &entry->endpoints[i], diags);
+	for (size_t i = 0; i < entry->binary_count; i++)
+		check_binary(&entry->binaries[i], diags);
+	check_extras(entry, diags);
+	return r;
+}
+
+int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
+{
+	int r = 0;
+
+	if (doc->entry_count > OSH_POLICY_ENTRIES_MAX)
+		osh_diag_error(diags, doc->entries[OSH_POLICY_ENTRIES_MAX].key.mark,
+			       "more than %d network policies", OSH_POLICY_ENTRIES_MAX);
+	for (size_t i = 0; i < doc->entry_count && r == 0; i++)
+		r = check_entry(doc, &doc->entries[i], diags);
+	return r;
+}
