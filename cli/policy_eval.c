@@ -92,10 +92,15 @@ static void say_different(struct run *run, const json_t *row, const char *what, 
 			  const char *got)
 {
 	const struct osh_decision *decision = &run->result.decision;
-	const char *id = osh_json_text(row, "id");
+	const json_t *id = json_object_get(row, "id");
+	char label[128] = "";
 
-	osh_cli_error("%s:%zu: %s%s%s: expected '%s', got '%s'%s%s", run->file, run->line, id,
-		      id[0] ? ": " : "", what, want, got, decision->reason[0] ? ": " : "", decision->reason);
+	if (json_is_string(id))
+		snprintf(label, sizeof(label), "%s: ", json_string_value(id));
+	else if (json_is_integer(id))
+		snprintf(label, sizeof(label), "%lld: ", (long long)json_integer_value(id));
+	osh_cli_error("%s:%zu: %s%s: expected '%s', got '%s'%s%s", run->file, run->line, label, what,
+		      want, got, decision->reason[0] ? ": " : "", decision->reason);
 }
 
 static bool compare_verdict(struct run *run, const json_t *row)

@@ -17,8 +17,8 @@
 
 #define LABEL_WIDTH 10
 #define LINE_BYTES (8u << 10)
-/* A pattern of twice a path's length, and host, port and method before it. */
-#define FORM_BYTES (2 * OSH_PATH_TARGET_MAX + OSH_HOST_MAX + 64)
+/* A pattern of thrice a path's length, and host, port and method before it. */
+#define FORM_BYTES (3 * OSH_PATH_TARGET_MAX + OSH_HOST_MAX + 64)
 
 struct values {
 	const char *output;
@@ -48,6 +48,7 @@ struct explanation {
 	uint64_t current;     /* its revision */
 	struct osh_question question;
 	struct osh_question_result result; /* of the policy in force */
+	uint32_t nearest_line;             /* in `text`: the rule that came closest, 0 none */
 	struct way way;
 	uint64_t way_gains;
 	const char *advice;   /* in place of a command */
@@ -232,15 +233,16 @@ static void write_place(const struct osh_question *q, char *buf, size_t size)
 	snprintf(buf, size, "%s%s%s:%u", bracket, q->host, bracket[0] ? "]" : "", q->port_host);
 }
 
-/* The path as a pattern that matches it and nothing else. */
+/* The path as a pattern that matches it and nothing else: what a glob would take for more
+ * stands in a class of its own. */
 static void write_pattern(struct osh_str path, char *buf, size_t size)
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < path.len && len + 2 < size; i++) {
-		if (strchr("*?[]{}\\", path.data[i]))
-			buf[len++] = '\\';
-		buf[len++] = path.data[i];
+	for (size_t i = 0; i < path.len && len + 4 < size; i++) {
+		bool is_special = strchr("*?[{", path.data[i]) != NULL;
+
+		len += (size_t)snprintf(buf + len, size - len, is_special ? "[%c]" : "%c", path.data[i]);
 	}
 	buf[len] = '\0';
 }
@@ -275,7 +277,7 @@ static void try_endpoint(struct explanation *e, const struct osh_policy_doc *bef
 static void find_way(struct explanation *e, const struct osh_policy_doc *before)
 {
 	_cleanup_free_ struct way *way = calloc(1, sizeof(*way));
-	char place[OSH_HOST_MAX + 16], pattern[2 * OSH_PATH_TARGET_MAX + 4];
+	char place[OSH_HOST_MAX + 16], pattern[3 * OSH_PATH_TARGET_MAX + 8];
 	const char *method = text_of(e->verdict.method);
 
 	if (!way)
@@ -287,10 +289,12 @@ static void find_way(struct explanation *e, const struct osh_policy_doc *before)
 		try_way(e, before, way);
 		if (!e->way.is_possible)
 			try_endpoint(e, before, way, "::rest:enforce");
-		way->allow[0] = '\0';
+		return; /* to let all of the connection through would be far more than this */
 	}
-	if (!e->way.is_possible)
-		try_endpoint(e, before, way, "");
+	/* The ports of the web: looked into, it is less than the whole connection. */
+	if (e->question.port_host == 443 || e->question.port_host == 80)
+		try_endpoint(e, before, way, ":read-only:rest:enforce");
+	try_endpoint(e, before, way, "");
 }
 
 /* ---- What to do ---------------------------------------- */
@@ -326,14 +330,27 @@ static const char *advice_for(enum osh_verdict_engine engine)
 	return NULL;
 }
 
+/* The rule that came closest, in the policy that decided. */
+static void find_nearest(struct explanation *e)
+{
+	_cleanup_free_ struct osh_question_result *result = calloc(1, sizeof(*result));
+
+	if (result && e->text && e->verdict.decision != OSH_VERDICT_ALLOW &&
+	    make_question(&e->verdict, &e->question) &&
+	    ask_text(e->text, e->len, &e->question, result, NULL))
+		e->nearest_line = result->decision.nearest_line;
+}
+
 static void consider(struct explanation *e)
 {
 	struct osh_policy_doc *before = NULL;
 
-	if (e->verdict.decision == OSH_VERDICT_ALLOW) {
+	if (strcmp(text_of(e->verdict.protocol), OSH_VERDICT_PROTOCOL_NOTE) == 0)
+		e->advice = "this is a note of the agent: nothing was decided";
+	else if (e->verdict.decision == OSH_VERDICT_ALLOW)
 		e->advice = "it was allowed";
+	if (e->advice)
 		return;
-	}
 	e->advice = advice_for(e->verdict.engine);
 	if (e->advice)
 		return;
@@ -458,30 +475,26 @@ static void print_command(const struct explanation *e)
 		put_word(&buf, text_of(json_string_value(word)));
 	}
 	line = strndup(buf.len ? osh_buf_bytes(&buf) : "", buf.len);
-	/* Escaped where a terminal is in danger; a path of this project's form never is. */
+	/* Nothing in it needs an escape, unless somebody put it there to steer a terminal. */
 	osh_out_field("to allow", LABEL_WIDTH, text_of(line));
 	free(line);
 	osh_buf_done(&buf);
 	json_decref(words);
 }
 
-static void print_rule(const struct explanation *e)
+static void print_line(const struct explanation *e, const char *label, uint32_t number)
 {
-	const struct osh_verdict *v = &e->verdict;
-	char text[1024];
+	uint32_t revision = e->verdict.revision;
 	struct osh_str line;
+	char text[1024];
 
-	if (v->rule_line == 0) {
-		osh_out_field("rule", LABEL_WIDTH, "none speaks for it");
-		return;
-	}
-	if (e->text && find_line(e->text, e->len, v->rule_line, &line))
-		snprintf(text, sizeof(text), "line %u of revision %u: %.*s", v->rule_line, v->revision,
+	if (e->text && find_line(e->text, e->len, number, &line))
+		snprintf(text, sizeof(text), "line %u of revision %u: %.*s", number, revision,
 			 (int)(line.len < 800 ? line.len : 800), line.data);
 	else
-		snprintf(text, sizeof(text), "line %u of revision %u, which is not kept any more", v->rule_line,
-			 v->revision);
-	osh_out_field("rule", LABEL_WIDTH, text);
+		snprintf(text, sizeof(text), "line %u of revision %u, which is not kept any more", number,
+			 revision);
+	osh_out_field(label, LABEL_WIDTH, text);
 }
 
 static void print_text(const struct explanation *e)
@@ -493,12 +506,22 @@ static void print_text(const struct explanation *e)
 	puts(line);
 	osh_out_field("sandbox", LABEL_WIDTH, v->sandbox);
 	osh_out_field("policy", LABEL_WIDTH, v->policy);
-	print_rule(e);
+	if (v->rule_line)
+		print_line(e, "rule", v->rule_line);
+	else
+		osh_out_field("rule", LABEL_WIDTH, "none speaks for it");
+	if (e->nearest_line && e->nearest_line != v->rule_line)
+		print_line(e, "nearest", e->nearest_line);
 	osh_out_field("reason", LABEL_WIDTH, v->reason);
 	if (e->advice)
 		osh_out_field("to allow", LABEL_WIDTH, e->advice);
 	else
 		print_command(e);
+}
+
+static json_t *line_json(uint32_t line)
+{
+	return line ? json_integer(line) : json_null();
 }
 
 static int print_json(const struct explanation *e, enum osh_policy_output output)
@@ -510,10 +533,10 @@ static int print_json(const struct explanation *e, enum osh_policy_output output
 
 	if (e->text)
 		(void)find_line(e->text, e->len, v->rule_line, &line);
-	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json, "revision",
-			 (json_int_t)v->revision, "rule_line",
-			 v->rule_line ? json_integer(v->rule_line) : json_null(), "rule_text",
-			 line.len ? json_stringn(line.data, line.len) : json_null(), "command",
+	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json, "revision",
+			 (json_int_t)v->revision, "rule_line", line_json(v->rule_line), "rule_text",
+			 line.len ? json_stringn(line.data, line.len) : json_null(), "nearest_line",
+			 line_json(e->nearest_line), "command",
 			 describe_command(e), "advice", e->advice ? json_string(e->advice) : json_null(),
 			 "allowed_now", e->result.decision.effect == OSH_EFFECT_ALLOW);
 	status = osh_policy_print(json, output);
@@ -562,6 +585,7 @@ static int explain(struct osh_cli *cli, uint64_t id, enum osh_policy_output outp
 		if (e->verdict.revision)
 			fetch(&client, name, e->verdict.revision, &e->text, &e->len, &revision);
 		fetch(&client, name, 0, &e->current_text, &e->current_len, &e->current);
+		find_nearest(e);
 		consider(e);
 		if (output == OSH_POLICY_OUTPUT_TEXT)
 			print_text(e);

@@ -208,6 +208,7 @@ void osh_policy_source_report(const struct osh_policy_source *source, bool error
 	const struct osh_diags *diags = &source->diags;
 	size_t shown = 0;
 
+	(void)fflush(stdout); /* in the order in which it was said, when both go to one file */
 	for (size_t i = 0; i < diags->count; i++) {
 		const struct osh_diag *diag = &diags->items[i];
 		char line[2048];
