@@ -5,7 +5,7 @@
 #include "policy_file.h"
 #include "policy_tools.h"
 
-/* ---- get ------------------------------------------------------------------------------ */
+/* ---- get ---------------------------------------- */
 
 struct get_values {
 	const char *name, *revision, *output;
@@ -75,7 +75,7 @@ const struct osh_command osh_command_policy_get = {
 	"policy get", "NAME", "Print the policy of a sandbox", get_options, run_get,
 };
 
-/* ---- set ------------------------------------------------------------------------------ */
+/* ---- set ---------------------------------------- */
 
 struct set_values {
 	const char *name, *policy, *timeout, *output;
@@ -120,9 +120,9 @@ static int set_policy(struct osh_cli *cli, const struct setting *setting)
 	status = osh_client_open(cli, false, &client);
 	if (status != OSH_EXIT_OK)
 		return status;
-	parameters = osh_policy_file_attach(&setting->file,
-					    json_pack("{s:s, s:b}", "name", setting->name, "wait",
-						      setting->timeout_ms > 0));
+	parameters = osh_policy_file_attach(
+		&setting->file,
+		json_pack("{s:s, s:b}", "name", setting->name, "wait", setting->timeout_ms > 0));
 	status = osh_policy_change(&client, "PolicySet", parameters, setting->timeout_ms,
 				   setting->file.path, &reply);
 	if (status == OSH_EXIT_OK)

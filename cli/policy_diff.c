@@ -13,7 +13,7 @@
 
 #define LINE_BYTES 8192
 
-/* ---- Printing ---------------------------------------------------------------------------- */
+/* ---- Printing ---------------------------------------- */
 
 static json_t *text_json(struct osh_str text)
 {
@@ -25,11 +25,12 @@ static json_t *describe_change(const struct osh_change *change)
 	const struct osh_grant *grant = &change->grant;
 
 	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "change",
-			 change->is_gain ? "gained" : "lost", "kind", osh_grant_kind_name(grant->kind), "binary",
-			 text_json(grant->binary), "host", text_json(grant->host), "port",
-			 grant->port_host ? json_integer(grant->port_host) : json_null(), "protocol",
-			 osh_l7_name(grant->l7), "method", text_json(grant->method), "path",
-			 text_json(grant->path), "detail", text_json(grant->detail));
+			 change->is_gain ? "gained" : "lost", "kind",
+			 osh_grant_kind_name(grant->kind), "binary", text_json(grant->binary),
+			 "host", text_json(grant->host), "port",
+			 grant->port_host ? json_integer(grant->port_host) : json_null(),
+			 "protocol", osh_l7_name(grant->l7), "method", text_json(grant->method),
+			 "path", text_json(grant->path), "detail", text_json(grant->detail));
 }
 
 static int print_json(const struct osh_changes *changes, enum osh_policy_output output)
@@ -55,11 +56,13 @@ static void print_text(const struct osh_changes *changes, const char *prefix)
 		printf("%s%s\n", prefix, escaped);
 	}
 	if (changes->is_coarse)
-		osh_cli_note("so much differs that it was not looked whether one pattern holds another");
+		osh_cli_note(
+			"so much differs that it was not looked whether one pattern holds another");
 }
 
-int osh_policy_diff_print(const struct osh_policy_source *before, const struct osh_policy_source *after,
-			  enum osh_policy_output output, const char *prefix)
+int osh_policy_diff_print(const struct osh_policy_source *before,
+			  const struct osh_policy_source *after, enum osh_policy_output output,
+			  const char *prefix)
 {
 	struct osh_changes changes;
 	int status = OSH_EXIT_OK;
@@ -79,7 +82,7 @@ int osh_policy_diff_print(const struct osh_policy_source *before, const struct o
 	return status;
 }
 
-/* ---- The command -------------------------------------------------------------------------- */
+/* ---- The command ---------------------------------------- */
 
 struct values {
 	const char *output;
@@ -96,7 +99,8 @@ static bool is_revision(const char *word, char *name, size_t size, uint64_t *ret
 	const char *at = strrchr(word, '@');
 
 	return at && at != word && access(word, F_OK) < 0 &&
-	       osh_str_parse_u64(osh_str(at + 1), UINT32_MAX, ret_revision) == 0 && *ret_revision > 0 &&
+	       osh_str_parse_u64(osh_str(at + 1), UINT32_MAX, ret_revision) == 0 &&
+	       *ret_revision > 0 &&
 	       osh_str_copy(osh_str_n(word, (size_t)(at - word)), name, size) == 0;
 }
 
@@ -144,7 +148,8 @@ static int run_diff(struct osh_cli *cli, const struct osh_command *command, int 
 	    !osh_policy_output(command, values.output, &output, &status))
 		return status;
 	if (args.rest || args.count != 2)
-		return osh_cli_misuse(command, "two policies are needed: each a FILE or NAME@REVISION");
+		return osh_cli_misuse(command,
+				      "two policies are needed: each a FILE or NAME@REVISION");
 	status = load(cli, args.words[0], &before);
 	if (status == OSH_EXIT_OK)
 		status = load(cli, args.words[1], &after);
@@ -156,5 +161,6 @@ static int run_diff(struct osh_cli *cli, const struct osh_command *command, int 
 }
 
 const struct osh_command osh_command_policy_diff = {
-	"policy diff", "A B", "Show which program gains or loses what between two policies", options, run_diff,
+	"policy diff", "A B",	 "Show which program gains or loses what between two policies",
+	options,       run_diff,
 };

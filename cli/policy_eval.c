@@ -19,8 +19,10 @@ struct values {
 };
 
 static const struct osh_option options[] = {
-	{ "policy", 0, "FILE", "the policy to ask", OSH_OPTION_TEXT, offsetof(struct values, policy) },
-	{ "requests", 0, "FILE", "the requests, one JSON object a line ('-', the default: standard input)",
+	{ "policy", 0, "FILE", "the policy to ask", OSH_OPTION_TEXT,
+	  offsetof(struct values, policy) },
+	{ "requests", 0, "FILE",
+	  "the requests, one JSON object a line ('-', the default: standard input)",
 	  OSH_OPTION_TEXT, offsetof(struct values, requests) },
 	OSH_OPTIONS_END,
 };
@@ -28,13 +30,13 @@ static const struct osh_option options[] = {
 struct run {
 	struct osh_policy policy;
 	const char *file; /* of the requests, as messages name it */
-	size_t line;      /* from 1 */
+	size_t line;	  /* from 1 */
 	size_t rows, compared, different, malformed;
 	struct osh_question question;
 	struct osh_question_result result;
 };
 
-/* ---- Answers ---------------------------------------------------------------------------- */
+/* ---- Answers ---------------------------------------- */
 
 /* Text that may come from a request: JSON takes no bytes that are not UTF-8. */
 static json_t *json_text(struct osh_str text)
@@ -69,10 +71,12 @@ static json_t *describe_answer(const json_t *row, const struct osh_question_resu
 	json_object_set_new(answer, "verdict", json_string(osh_effect_name(decision->effect)));
 	json_object_set_new(answer, "policy", text_or_null(decision->policy));
 	json_object_set_new(answer, "rule", line_or_null(decision->rule_line));
-	json_object_set_new(answer, "reason", allowed ? json_null() : text_or_null(osh_str(decision->reason)));
+	json_object_set_new(answer, "reason",
+			    allowed ? json_null() : text_or_null(osh_str(decision->reason)));
 	json_object_set_new(answer, "path", text_or_null(result->path));
 	json_object_set_new(answer, "stage",
-			    allowed ? json_null() : text_or_null(osh_str(osh_stage_name(decision->stage))));
+			    allowed ? json_null()
+				    : text_or_null(osh_str(osh_stage_name(decision->stage))));
 	if (!allowed && decision->nearest_line)
 		json_object_set_new(answer, "nearest", json_integer(decision->nearest_line));
 	return answer;
@@ -86,7 +90,7 @@ static void print_line(json_t *answer)
 	json_decref(answer);
 }
 
-/* ---- Comparing ----------------------------------------------------------------------------- */
+/* ---- Comparing ---------------------------------------- */
 
 static void say_different(struct run *run, const json_t *row, const char *what, const char *want,
 			  const char *got)
@@ -99,8 +103,8 @@ static void say_different(struct run *run, const json_t *row, const char *what, 
 		snprintf(label, sizeof(label), "%s: ", json_string_value(id));
 	else if (json_is_integer(id))
 		snprintf(label, sizeof(label), "%lld: ", (long long)json_integer_value(id));
-	osh_cli_error("%s:%zu: %s%s: expected '%s', got '%s'%s%s", run->file, run->line, label, what,
-		      want, got, decision->reason[0] ? ": " : "", decision->reason);
+	osh_cli_error("%s:%zu: %s%s: expected '%s', got '%s'%s%s", run->file, run->line, label,
+		      what, want, got, decision->reason[0] ? ": " : "", decision->reason);
 }
 
 static bool compare_verdict(struct run *run, const json_t *row)
@@ -132,7 +136,8 @@ static bool compare_policy(struct run *run, const json_t *row)
 static bool compare_refusal(struct run *run, const json_t *row)
 {
 	const struct osh_decision *decision = &run->result.decision;
-	const char *part = osh_json_text(row, "reason_contains"), *stage = osh_json_text(row, "stage");
+	const char *part = osh_json_text(row, "reason_contains"),
+		   *stage = osh_json_text(row, "stage");
 	bool same = true;
 
 	if (part[0] && !strstr(decision->reason, part)) {
@@ -157,7 +162,7 @@ static void compare(struct run *run, const json_t *row)
 	run->different += !same;
 }
 
-/* ---- Rows ------------------------------------------------------------------------------------ */
+/* ---- Rows ---------------------------------------- */
 
 /* A row that cannot be read has an answer too, so that lines keep their partners. */
 static void refuse_row(struct run *run, int column, const char *message)
@@ -177,7 +182,8 @@ static int check_expectations(const json_t *row, struct osh_err *err)
 
 	if (!expect)
 		return 0;
-	if (!word || (strcmp(word, "allow") != 0 && strcmp(word, "deny") != 0 && strcmp(word, "audit") != 0))
+	if (!word ||
+	    (strcmp(word, "allow") != 0 && strcmp(word, "deny") != 0 && strcmp(word, "audit") != 0))
 		return osh_err_set(err, EINVAL, "expect must be allow, deny or audit");
 	if (policy && !json_is_string(policy) && !json_is_null(policy))
 		return osh_err_set(err, EINVAL, "matched_policy must be a string or null");
@@ -270,15 +276,17 @@ static int take_lines(struct run *run, FILE *stream)
 	return OSH_EXIT_FAILED;
 }
 
-/* ---- The command ------------------------------------------------------------------------------ */
+/* ---- The command ---------------------------------------- */
 
 static int conclude(const struct run *run, int status)
 {
 	if (run->compared)
-		osh_cli_note("%zu of %zu rows are as expected", run->compared - run->different, run->compared);
+		osh_cli_note("%zu of %zu rows are as expected", run->compared - run->different,
+			     run->compared);
 	if (run->malformed)
 		osh_cli_error("%zu of %zu rows could not be read", run->malformed, run->rows);
-	return status == OSH_EXIT_OK && (run->different || run->malformed) ? OSH_EXIT_FAILED : status;
+	return status == OSH_EXIT_OK && (run->different || run->malformed) ? OSH_EXIT_FAILED
+									   : status;
 }
 
 static int ask_all(struct run *run, const char *requests)
@@ -327,6 +335,9 @@ static int run_eval(struct osh_cli *cli, const struct osh_command *command, int 
 }
 
 const struct osh_command osh_command_policy_eval = {
-	"policy eval", "--policy FILE [--requests FILE]", "Ask a policy file about requests, without an agent",
-	options, run_eval,
+	"policy eval",
+	"--policy FILE [--requests FILE]",
+	"Ask a policy file about requests, without an agent",
+	options,
+	run_eval,
 };

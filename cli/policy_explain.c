@@ -33,7 +33,7 @@ static const struct osh_option options[] = {
 struct way {
 	bool is_possible;
 	char endpoint[OSH_HOST_MAX + 64]; /* "": no --add-endpoint */
-	char allow[FORM_BYTES];           /* "": no --add-allow */
+	char allow[FORM_BYTES];		  /* "": no --add-allow */
 	char rule_name[OSH_HOST_MAX + 320];
 	bool names_binary;
 };
@@ -41,17 +41,17 @@ struct way {
 struct explanation {
 	json_t *verdict_json; /* owned; `verdict` borrows from it */
 	struct osh_verdict verdict;
-	char *text;           /* owned: the policy that decided; NULL: it is not kept */
+	char *text; /* owned: the policy that decided; NULL: it is not kept */
 	size_t len;
-	char *current_text;   /* owned: the policy in force; NULL: there is none */
+	char *current_text; /* owned: the policy in force; NULL: there is none */
 	size_t current_len;
-	uint64_t current;     /* its revision */
+	uint64_t current; /* its revision */
 	struct osh_question question;
 	struct osh_question_result result; /* of the policy in force */
-	uint32_t nearest_line;             /* in `text`: the rule that came closest, 0 none */
+	uint32_t nearest_line;		   /* in `text`: the rule that came closest, 0 none */
 	struct way way;
 	uint64_t way_gains;
-	const char *advice;   /* in place of a command */
+	const char *advice; /* in place of a command */
 };
 
 static const char *text_of(const char *text)
@@ -98,7 +98,8 @@ static int find_verdict(struct osh_client *client, uint64_t id, struct explanati
 	e->verdict_json = search.found;
 	if (search.found && osh_verdict_from_json(search.found, &e->verdict) == 0)
 		return OSH_EXIT_OK;
-	osh_cli_error("no verdict %llu: 'openshell logs NAME -o json' shows the ids of those that are kept",
+	osh_cli_error("no verdict %llu: 'openshell logs NAME -o json' shows the ids of those that "
+		      "are kept",
 		      (unsigned long long)id);
 	return OSH_EXIT_FAILED;
 }
@@ -167,7 +168,8 @@ static bool ask_text(const char *text, size_t len, const struct osh_question *q,
 
 /* ---- Ways ---------------------------------------- */
 
-static struct osh_policy_edits way_edits(const struct way *way, const char *binary, const char *lists[6])
+static struct osh_policy_edits way_edits(const struct way *way, const char *binary,
+					 const char *lists[6])
 {
 	lists[0] = way->endpoint[0] ? way->endpoint : NULL;
 	lists[2] = way->allow[0] ? way->allow : NULL;
@@ -201,7 +203,8 @@ static uint64_t count_gains(const struct osh_policy_doc *before, const struct os
 }
 
 /* Make the change, ask again, and keep the way when it grants less than the best so far. */
-static void try_way(struct explanation *e, const struct osh_policy_doc *before, const struct way *way)
+static void try_way(struct explanation *e, const struct osh_policy_doc *before,
+		    const struct way *way)
 {
 	_cleanup_free_ struct osh_question_result *result = calloc(1, sizeof(*result));
 	_cleanup_free_ char *edited = NULL;
@@ -212,12 +215,14 @@ static void try_way(struct explanation *e, const struct osh_policy_doc *before, 
 	uint64_t gains;
 	size_t len = 0;
 
-	if (!result || osh_policy_edit(osh_str_n(e->current_text, e->current_len), &edits, &edited, &len,
-				       &err) < 0 ||
+	if (!result ||
+	    osh_policy_edit(osh_str_n(e->current_text, e->current_len), &edits, &edited, &len,
+			    &err) < 0 ||
 	    !ask_text(edited, len, &e->question, result, &after))
 		return;
 	gains = count_gains(before, after);
-	if (result->decision.effect == OSH_EFFECT_ALLOW && (!e->way.is_possible || gains < e->way_gains)) {
+	if (result->decision.effect == OSH_EFFECT_ALLOW &&
+	    (!e->way.is_possible || gains < e->way_gains)) {
 		e->way = *way;
 		e->way.is_possible = true;
 		e->way_gains = gains;
@@ -242,7 +247,8 @@ static void write_pattern(struct osh_str path, char *buf, size_t size)
 	for (size_t i = 0; i < path.len && len + 4 < size; i++) {
 		bool is_special = strchr("*?[{", path.data[i]) != NULL;
 
-		len += (size_t)snprintf(buf + len, size - len, is_special ? "[%c]" : "%c", path.data[i]);
+		len += (size_t)snprintf(buf + len, size - len, is_special ? "[%c]" : "%c",
+					path.data[i]);
 	}
 	buf[len] = '\0';
 }
@@ -259,8 +265,8 @@ static void write_name(const struct osh_question *q, const char *binary, char *b
 	}
 }
 
-static void try_endpoint(struct explanation *e, const struct osh_policy_doc *before, struct way *way,
-			 const char *settings)
+static void try_endpoint(struct explanation *e, const struct osh_policy_doc *before,
+			 struct way *way, const char *settings)
 {
 	char place[OSH_HOST_MAX + 16];
 
@@ -269,7 +275,8 @@ static void try_endpoint(struct explanation *e, const struct osh_policy_doc *bef
 	way->names_binary = true;
 	way->rule_name[0] = '\0';
 	try_way(e, before, way);
-	write_name(&e->question, text_of(e->verdict.binary), way->rule_name, sizeof(way->rule_name));
+	write_name(&e->question, text_of(e->verdict.binary), way->rule_name,
+		   sizeof(way->rule_name));
 	try_way(e, before, way);
 }
 
@@ -304,21 +311,27 @@ static const char *advice_for(enum osh_verdict_engine engine)
 	switch (engine) {
 	case OSH_ENGINE_TLS:
 	case OSH_ENGINE_UPSTREAM:
-		return "the policy permits it; the server could not be reached or verified, which no policy "
+		return "the policy permits it; the server could not be reached or verified, which "
+		       "no policy "
 		       "change will mend";
 	case OSH_ENGINE_HTTP:
-		return "the message itself was refused, as malformed or ambiguous: no policy change will "
+		return "the message itself was refused, as malformed or ambiguous: no policy "
+		       "change will "
 		       "permit it";
 	case OSH_ENGINE_AUTHORITY:
-		return "the request names another host than the connection is to: no policy change will "
+		return "the request names another host than the connection is to: no policy change "
+		       "will "
 		       "permit it";
 	case OSH_ENGINE_CREDENTIAL:
-		return "a credential was sent where it does not belong: send it to its own provider only";
+		return "a credential was sent where it does not belong: send it to its own "
+		       "provider only";
 	case OSH_ENGINE_SSRF:
-		return "the name leads to an address that is refused: name the host in full, or list the "
+		return "the name leads to an address that is refused: name the host in full, or "
+		       "list the "
 		       "address under allowed_ips of its endpoint (openshell-policy(5))";
 	case OSH_ENGINE_BYPASS:
-		return "the connection came around the hooks that know who asks: no policy change will "
+		return "the connection came around the hooks that know who asks: no policy change "
+		       "will "
 		       "permit it";
 	case OSH_ENGINE_KERNEL:
 	case OSH_ENGINE_POLICY:
@@ -360,7 +373,8 @@ static void consider(struct explanation *e)
 	}
 	if (!make_question(&e->verdict, &e->question) ||
 	    !ask_text(e->current_text, e->current_len, &e->question, &e->result, &before)) {
-		e->advice = "the verdict does not say enough to ask the policy again: see its reason";
+		e->advice =
+			"the verdict does not say enough to ask the policy again: see its reason";
 		return;
 	}
 	if (e->result.decision.effect == OSH_EFFECT_ALLOW)
@@ -368,7 +382,8 @@ static void consider(struct explanation *e)
 	else
 		find_way(e, before);
 	if (!e->advice && !e->way.is_possible)
-		e->advice = "no one-line change allows it (a deny rule stands in the way, or the protocol takes "
+		e->advice = "no one-line change allows it (a deny rule stands in the way, or the "
+			    "protocol takes "
 			    "rules of its own): edit the policy with policy get and policy set";
 	osh_policy_doc_free(before);
 }
@@ -397,7 +412,8 @@ static bool find_line(const char *text, size_t len, uint32_t number, struct osh_
 /* A word as a shell takes it. */
 static void put_word(struct osh_buf *buf, const char *word)
 {
-	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+,=";
+	static const char safe[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+,=";
 
 	if (word[0] && strspn(word, safe) == strlen(word)) {
 		(void)osh_buf_append_c(buf, word);
@@ -405,7 +421,8 @@ static void put_word(struct osh_buf *buf, const char *word)
 	}
 	(void)osh_buf_append_c(buf, "'");
 	for (; *word; word++)
-		(void)osh_buf_append_c(buf, *word == '\'' ? "'\\''" : (const char[]){ *word, '\0' });
+		(void)osh_buf_append_c(buf,
+				       *word == '\'' ? "'\\''" : (const char[]){ *word, '\0' });
 	(void)osh_buf_append_c(buf, "'");
 }
 
@@ -492,8 +509,8 @@ static void print_line(const struct explanation *e, const char *label, uint32_t 
 		snprintf(text, sizeof(text), "line %u of revision %u: %.*s", number, revision,
 			 (int)(line.len < 800 ? line.len : 800), line.data);
 	else
-		snprintf(text, sizeof(text), "line %u of revision %u, which is not kept any more", number,
-			 revision);
+		snprintf(text, sizeof(text), "line %u of revision %u, which is not kept any more",
+			 number, revision);
 	osh_out_field(label, LABEL_WIDTH, text);
 }
 
@@ -533,12 +550,12 @@ static int print_json(const struct explanation *e, enum osh_policy_output output
 
 	if (e->text)
 		(void)find_line(e->text, e->len, v->rule_line, &line);
-	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json, "revision",
-			 (json_int_t)v->revision, "rule_line", line_json(v->rule_line), "rule_text",
-			 line.len ? json_stringn(line.data, line.len) : json_null(), "nearest_line",
-			 line_json(e->nearest_line), "command",
-			 describe_command(e), "advice", e->advice ? json_string(e->advice) : json_null(),
-			 "allowed_now", e->result.decision.effect == OSH_EFFECT_ALLOW);
+	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json,
+			 "revision", (json_int_t)v->revision, "rule_line", line_json(v->rule_line),
+			 "rule_text", line.len ? json_stringn(line.data, line.len) : json_null(),
+			 "nearest_line", line_json(e->nearest_line), "command", describe_command(e),
+			 "advice", e->advice ? json_string(e->advice) : json_null(), "allowed_now",
+			 e->result.decision.effect == OSH_EFFECT_ALLOW);
 	status = osh_policy_print(json, output);
 	json_decref(json);
 	return status;
@@ -556,11 +573,13 @@ static void fetch(struct osh_client *client, const char *name, uint32_t revision
 
 	if (parameters && revision)
 		json_object_set_new(parameters, "revision", json_integer(revision));
-	if (osh_client_ask(client, "PolicyGet", parameters, NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err) == 0) {
+	if (osh_client_ask(client, "PolicyGet", parameters, NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply,
+			   &err) == 0) {
 		const json_t *policy = json_object_get(reply.parameters, "policy");
 
 		*ret_len = json_string_length(policy);
-		*ret_text = json_is_string(policy) ? strndup(json_string_value(policy), *ret_len) : NULL;
+		*ret_text = json_is_string(policy) ? strndup(json_string_value(policy), *ret_len)
+						   : NULL;
 		*ret_revision = (uint64_t)osh_json_int(reply.parameters, "revision");
 	}
 	osh_wire_reply_done(&reply);
@@ -598,7 +617,8 @@ static int explain(struct osh_cli *cli, uint64_t id, enum osh_policy_output outp
 	return status;
 }
 
-static int run_explain(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+static int run_explain(struct osh_cli *cli, const struct osh_command *command, int argc,
+		       char **argv)
 {
 	struct values values = { 0 };
 	enum osh_policy_output output;
@@ -617,5 +637,6 @@ static int run_explain(struct osh_cli *cli, const struct osh_command *command, i
 }
 
 const struct osh_command osh_command_policy_explain = {
-	"policy explain", "VERDICT", "Explain a verdict and what would have it allowed", options, run_explain,
+	"policy explain", "VERDICT",   "Explain a verdict and what would have it allowed",
+	options,	  run_explain,
 };

@@ -97,18 +97,20 @@ static int fetch_source(struct osh_client *client, const char *name, uint64_t re
 static void print_effect(struct osh_client *client, const char *name, const json_t *answer)
 {
 	struct osh_policy_source before = { 0 }, after = { 0 };
-	int status = fetch_source(client, name, (uint64_t)osh_json_int(answer, "previous"), &before);
+	int status =
+		fetch_source(client, name, (uint64_t)osh_json_int(answer, "previous"), &before);
 
 	if (status == OSH_EXIT_OK)
-		status = fetch_source(client, name, (uint64_t)osh_json_int(answer, "revision"), &after);
+		status = fetch_source(client, name, (uint64_t)osh_json_int(answer, "revision"),
+				      &after);
 	if (status == OSH_EXIT_OK)
 		(void)osh_policy_diff_print(&before, &after, OSH_POLICY_OUTPUT_TEXT, "  ");
 	osh_policy_source_done(&before);
 	osh_policy_source_done(&after);
 }
 
-static int print_change(struct osh_client *client, const char *name, const json_t *answer, bool waited,
-			enum osh_policy_output output)
+static int print_change(struct osh_client *client, const char *name, const json_t *answer,
+			bool waited, enum osh_policy_output output)
 {
 	if (output != OSH_POLICY_OUTPUT_TEXT)
 		return osh_policy_print(answer, output);
@@ -146,12 +148,15 @@ static int change(struct osh_cli *cli, const char *method, json_t *parameters, c
 
 struct update_values {
 	const char *name, *rule_name, *timeout, *output;
-	struct osh_list add_endpoints, remove_endpoints, remove_rules, add_allows, add_denies, binaries;
+	struct osh_list add_endpoints, remove_endpoints, remove_rules, add_allows, add_denies,
+		binaries;
 	bool dry_run, wait;
 };
 
-#define UPDATE_LIST(option, value, help, member) \
-	{ option, 0, value, help, OSH_OPTION_LIST, offsetof(struct update_values, member) }
+#define UPDATE_LIST(option, value, help, member)                                                   \
+	{                                                                                          \
+		option, 0, value, help, OSH_OPTION_LIST, offsetof(struct update_values, member)    \
+	}
 
 static const struct osh_option update_options[] = {
 	OSH_OPTION_NAME(struct update_values),
@@ -177,7 +182,8 @@ static bool check_update(const struct osh_command *command, const struct update_
 	const char *fault = NULL;
 
 	if (v->add_endpoints.count + v->remove_endpoints.count + v->remove_rules.count +
-		    v->add_allows.count + v->add_denies.count == 0)
+		    v->add_allows.count + v->add_denies.count ==
+	    0)
 		fault = "nothing to change: give at least one --add-endpoint, --remove-endpoint, "
 			"--remove-rule, --add-allow or --add-deny";
 	else if (v->dry_run && v->wait)
@@ -202,12 +208,11 @@ static json_t *list_json(const struct osh_list *list)
 
 static json_t *update_parameters(const struct update_values *v, const char *name)
 {
-	json_t *edits = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "add_endpoints",
-				  list_json(&v->add_endpoints), "remove_endpoints",
-				  list_json(&v->remove_endpoints), "remove_rules",
-				  list_json(&v->remove_rules), "add_allows", list_json(&v->add_allows),
-				  "add_denies", list_json(&v->add_denies), "binaries",
-				  list_json(&v->binaries));
+	json_t *edits = json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o}", "add_endpoints", list_json(&v->add_endpoints),
+		"remove_endpoints", list_json(&v->remove_endpoints), "remove_rules",
+		list_json(&v->remove_rules), "add_allows", list_json(&v->add_allows), "add_denies",
+		list_json(&v->add_denies), "binaries", list_json(&v->binaries));
 
 	if (edits && v->rule_name)
 		json_object_set_new(edits, "rule_name", json_string(v->rule_name));
@@ -296,12 +301,13 @@ static int run_update(struct osh_cli *cli, const struct osh_command *command, in
 		return status;
 	if (values.dry_run)
 		return dry_run(cli, &values, name, output);
-	return change(cli, "PolicyUpdate", update_parameters(&values, name), name, timeout_ms, output);
+	return change(cli, "PolicyUpdate", update_parameters(&values, name), name, timeout_ms,
+		      output);
 }
 
 const struct osh_command osh_command_policy_update = {
-	"policy update", "NAME", "Change the policy of a running sandbox in place", update_options,
-	run_update,
+	"policy update", "NAME",     "Change the policy of a running sandbox in place",
+	update_options,	 run_update,
 };
 
 /* ---- rollback ---------------------------------------- */
@@ -320,7 +326,8 @@ static const struct osh_option rollback_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int run_rollback(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+static int run_rollback(struct osh_cli *cli, const struct osh_command *command, int argc,
+			char **argv)
 {
 	struct rollback_values values = { 0 };
 	enum osh_policy_output output;
@@ -338,12 +345,12 @@ static int run_rollback(struct osh_cli *cli, const struct osh_command *command, 
 	if (!values.revision)
 		return osh_cli_misuse(command, "no revision given: --rev N");
 	return change(cli, "PolicyRollback",
-		      json_pack("{s:s, s:I, s:b}", "name", name, "revision", (json_int_t)revision, "wait",
-				values.wait),
+		      json_pack("{s:s, s:I, s:b}", "name", name, "revision", (json_int_t)revision,
+				"wait", values.wait),
 		      name, timeout_ms, output);
 }
 
 const struct osh_command osh_command_policy_rollback = {
-	"policy rollback", "NAME --rev N", "Put an earlier revision into force again", rollback_options,
-	run_rollback,
+	"policy rollback", "NAME --rev N", "Put an earlier revision into force again",
+	rollback_options,  run_rollback,
 };

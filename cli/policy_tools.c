@@ -13,7 +13,7 @@
 #include "out.h"
 #include "policy_file.h"
 
-/* ---- Options -------------------------------------------------------------------------- */
+/* ---- Options ---------------------------------------- */
 
 #define WAIT_SECONDS_DEFAULT 60
 #define WAIT_SECONDS_MAX 3600
@@ -31,7 +31,8 @@ bool osh_policy_output(const struct osh_command *command, const char *output,
 			return true;
 		}
 	}
-	*ret_status = osh_cli_misuse(command, "unknown output format '%s': text, json or yaml", output);
+	*ret_status =
+		osh_cli_misuse(command, "unknown output format '%s': text, json or yaml", output);
 	return false;
 }
 
@@ -44,9 +45,11 @@ bool osh_policy_timeout(const struct osh_command *command, bool wait, const char
 		*ret_status = osh_cli_misuse(command, "--timeout needs --wait");
 		return false;
 	}
-	if (timeout && (osh_str_parse_u64(osh_str(timeout), WAIT_SECONDS_MAX, &seconds) < 0 || seconds == 0)) {
-		*ret_status = osh_cli_misuse(command, "--timeout needs seconds from 1 to %d, not '%s'",
-					     WAIT_SECONDS_MAX, timeout);
+	if (timeout &&
+	    (osh_str_parse_u64(osh_str(timeout), WAIT_SECONDS_MAX, &seconds) < 0 || seconds == 0)) {
+		*ret_status =
+			osh_cli_misuse(command, "--timeout needs seconds from 1 to %d, not '%s'",
+				       WAIT_SECONDS_MAX, timeout);
 		return false;
 	}
 	*ret_timeout_ms = wait ? (int)seconds * 1000 : 0;
@@ -61,21 +64,22 @@ bool osh_policy_revision_option(const struct osh_command *command, const char *t
 	if (!text)
 		return true;
 	if (osh_str_parse_u64(osh_str(text), UINT32_MAX, &revision) < 0 || revision == 0) {
-		*ret_status = osh_cli_misuse(command, "--rev needs a number from 1, not '%s'", text);
+		*ret_status =
+			osh_cli_misuse(command, "--rev needs a number from 1, not '%s'", text);
 		return false;
 	}
 	*ret_revision = revision;
 	return true;
 }
 
-/* ---- YAML ------------------------------------------------------------------------------- */
+/* ---- YAML ---------------------------------------- */
 
 static bool emit_scalar(yaml_emitter_t *emitter, const char *text, yaml_scalar_style_t style)
 {
 	yaml_event_t event;
 
-	return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text, (int)strlen(text),
-					    1, 1, style) &&
+	return yaml_scalar_event_initialize(&event, NULL, NULL, (const yaml_char_t *)text,
+					    (int)strlen(text), 1, 1, style) &&
 	       yaml_emitter_emit(emitter, &event);
 }
 
@@ -91,8 +95,10 @@ static bool emit_object(yaml_emitter_t *emitter, const json_t *json)
 	    !yaml_emitter_emit(emitter, &event))
 		return false;
 	/* The iterator does not change the object; it is only not declared const. */
-	json_object_foreach((json_t *)(uintptr_t)json, key, value) {
-		if (!emit_scalar(emitter, key, YAML_PLAIN_SCALAR_STYLE) || !emit_value(emitter, value))
+	json_object_foreach((json_t *)(uintptr_t)json, key, value)
+	{
+		if (!emit_scalar(emitter, key, YAML_PLAIN_SCALAR_STYLE) ||
+		    !emit_value(emitter, value))
 			return false;
 	}
 	return yaml_mapping_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
@@ -102,7 +108,8 @@ static bool emit_array(yaml_emitter_t *emitter, const json_t *json)
 {
 	yaml_event_t event;
 
-	if (!yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE) ||
+	if (!yaml_sequence_start_event_initialize(&event, NULL, NULL, 1,
+						  YAML_BLOCK_SEQUENCE_STYLE) ||
 	    !yaml_emitter_emit(emitter, &event))
 		return false;
 	for (size_t i = 0; i < json_array_size(json); i++) {
@@ -123,12 +130,15 @@ static bool emit_value(yaml_emitter_t *emitter, const json_t *json)
 	if (json_is_array(json))
 		return emit_array(emitter, json);
 	if (json_is_string(json))
-		return emit_scalar(emitter, json_string_value(json), YAML_DOUBLE_QUOTED_SCALAR_STYLE);
+		return emit_scalar(emitter, json_string_value(json),
+				   YAML_DOUBLE_QUOTED_SCALAR_STYLE);
 	if (json_is_integer(json))
 		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(json));
 	else
 		snprintf(number, sizeof(number), "%s",
-			 json_is_true(json) ? "true" : json_is_false(json) ? "false" : "null");
+			 json_is_true(json)    ? "true"
+			 : json_is_false(json) ? "false"
+					       : "null");
 	return emit_scalar(emitter, number, YAML_PLAIN_SCALAR_STYLE);
 }
 
@@ -147,9 +157,9 @@ static int print_yaml(const json_t *json)
 	       yaml_emitter_emit(&emitter, &event) &&
 	       yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1) &&
 	       yaml_emitter_emit(&emitter, &event) && emit_value(&emitter, json) &&
-	       yaml_document_end_event_initialize(&event, 1) && yaml_emitter_emit(&emitter, &event) &&
-	       yaml_stream_end_event_initialize(&event) && yaml_emitter_emit(&emitter, &event) &&
-	       yaml_emitter_flush(&emitter);
+	       yaml_document_end_event_initialize(&event, 1) &&
+	       yaml_emitter_emit(&emitter, &event) && yaml_stream_end_event_initialize(&event) &&
+	       yaml_emitter_emit(&emitter, &event) && yaml_emitter_flush(&emitter);
 	yaml_emitter_delete(&emitter);
 	if (good)
 		return OSH_EXIT_OK;
@@ -162,7 +172,7 @@ int osh_policy_print(const json_t *json, enum osh_policy_output output)
 	return output == OSH_POLICY_OUTPUT_YAML ? print_yaml(json) : osh_out_json(json);
 }
 
-/* ---- Policies from files ------------------------------------------------------------------ */
+/* ---- Policies from files ---------------------------------------- */
 
 static void add_plain_error(struct osh_diags *diags, const char *what, const char *why)
 {
@@ -195,8 +205,8 @@ int osh_policy_source_load(const char *path, struct osh_policy_source *ret_sourc
 		return osh_policy_source_take(is_stdin ? "<stdin>" : path, text, len, ret_source);
 	*ret_source = (struct osh_policy_source){ .name = is_stdin ? "<stdin>" : path };
 	if (r == -EFBIG)
-		add_plain_error(&ret_source->diags, "the policy is larger than 1 MiB, the most one may have",
-				"");
+		add_plain_error(&ret_source->diags,
+				"the policy is larger than 1 MiB, the most one may have", "");
 	else
 		add_plain_error(&ret_source->diags, "cannot read the policy: ",
 				r == -EINVAL ? "not a regular file" : strerror(-r));
@@ -224,7 +234,8 @@ void osh_policy_source_report(const struct osh_policy_source *source, bool error
 		fprintf(stderr, "%s\n", line);
 	}
 	if (diags->errors > shown)
-		osh_cli_error("%s: %zu more errors are not shown", source->name, diags->errors - shown);
+		osh_cli_error("%s: %zu more errors are not shown", source->name,
+			      diags->errors - shown);
 }
 
 void osh_policy_source_done(struct osh_policy_source *source)
@@ -235,10 +246,10 @@ void osh_policy_source_done(struct osh_policy_source *source)
 	source->text = NULL;
 }
 
-/* ---- The agent ------------------------------------------------------------------------------ */
+/* ---- The agent ---------------------------------------- */
 
-int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revision, char **ret_text,
-		     size_t *ret_len, uint64_t *ret_revision)
+int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revision,
+		     char **ret_text, size_t *ret_len, uint64_t *ret_revision)
 {
 	json_t *parameters = json_pack("{s:s}", "name", name);
 	struct osh_wire_reply reply;
@@ -251,7 +262,8 @@ int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revis
 	if (status == OSH_EXIT_OK) {
 		policy = json_object_get(reply.parameters, "policy");
 		*ret_len = json_string_length(policy);
-		*ret_text = strndup(json_is_string(policy) ? json_string_value(policy) : "", *ret_len);
+		*ret_text =
+			strndup(json_is_string(policy) ? json_string_value(policy) : "", *ret_len);
 		*ret_revision = (uint64_t)osh_json_int(reply.parameters, "revision");
 		if (!*ret_text)
 			status = osh_cli_no_memory();
@@ -260,8 +272,8 @@ int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revis
 	return status;
 }
 
-int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters, int timeout_ms,
-		      const char *what, struct osh_wire_reply *ret_reply)
+int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters,
+		      int timeout_ms, const char *what, struct osh_wire_reply *ret_reply)
 {
 	struct osh_err err = { 0 };
 	const json_t *diagnostics;
@@ -270,7 +282,8 @@ int osh_policy_change(struct osh_client *client, const char *method, json_t *par
 	if (parameters && timeout_ms)
 		json_object_set_new(parameters, "timeout_ms", json_integer(timeout_ms));
 	r = osh_client_ask(client, method, parameters, NULL, 0,
-			   timeout_ms ? timeout_ms + ANSWER_GRACE_MS : OSH_CLIENT_TIMEOUT_MS, ret_reply, &err);
+			   timeout_ms ? timeout_ms + ANSWER_GRACE_MS : OSH_CLIENT_TIMEOUT_MS,
+			   ret_reply, &err);
 	if (r == 0) {
 		osh_policy_file_report(what, json_object_get(ret_reply->parameters, "warnings"));
 		return OSH_EXIT_OK;

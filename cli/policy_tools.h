@@ -17,14 +17,22 @@ enum osh_policy_output {
 	OSH_POLICY_OUTPUT_COUNT,
 };
 
-#define OSH_OPTION_POLICY_OUTPUT(type) \
-	{ "output", 'o', "FORMAT", "text (the default), json or yaml", OSH_OPTION_TEXT, \
-	  offsetof(type, output) }
-#define OSH_OPTION_WAIT(type) \
-	{ "wait", 0, NULL, "return when it is enforced everywhere", OSH_OPTION_FLAG, \
-	  offsetof(type, wait) }, \
-	{ "timeout", 0, "SECONDS", "with --wait: give up after that long (60)", OSH_OPTION_TEXT, \
-	  offsetof(type, timeout) }
+#define OSH_OPTION_POLICY_OUTPUT(type)                                                             \
+	{                                                                                          \
+		"output", 'o', "FORMAT", "text (the default), json or yaml", OSH_OPTION_TEXT,      \
+			offsetof(type, output)                                                     \
+	}
+#define OSH_OPTION_WAIT(type)                                                                      \
+	{ "wait",                                                                                  \
+	  0,                                                                                       \
+	  NULL,                                                                                    \
+	  "return when it is enforced everywhere",                                                 \
+	  OSH_OPTION_FLAG,                                                                         \
+	  offsetof(type, wait) },                                                                  \
+	{                                                                                          \
+		"timeout", 0, "SECONDS", "with --wait: give up after that long (60)",              \
+			OSH_OPTION_TEXT, offsetof(type, timeout)                                   \
+	}
 
 /* -o (NULL: not given). False: the mistake was reported. */
 bool osh_policy_output(const struct osh_command *command, const char *output,
@@ -42,7 +50,7 @@ int osh_policy_print(const json_t *json, enum osh_policy_output output);
 /* A policy file, or a revision of a sandbox: its text, and what was found in it. */
 struct osh_policy_source {
 	const char *name; /* borrowed: as it was given */
-	char *text;       /* owned; NULL: it could not be read */
+	char *text;	  /* owned; NULL: it could not be read */
 	size_t len;
 	struct osh_diags diags;
 	struct osh_policy_doc *doc; /* owned; NULL: it is invalid */
@@ -60,13 +68,13 @@ void osh_policy_source_done(struct osh_policy_source *source);
 
 /* The text of a revision (0: the one in force), from the agent. The caller frees
  * *ret_text. Returns the exit status; a failure is reported. */
-int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revision, char **ret_text,
-		     size_t *ret_len, uint64_t *ret_revision);
+int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revision,
+		     char **ret_text, size_t *ret_len, uint64_t *ret_revision);
 
 /* Ask for something that may wait to be enforced; report a refusal, with what is wrong in
  * the text that would have been in force (`what`: its name in these lines). Returns the
  * exit status; *ret_reply needs osh_wire_reply_done in any case. */
-int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters, int timeout_ms,
-		      const char *what, struct osh_wire_reply *ret_reply);
+int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters,
+		      int timeout_ms, const char *what, struct osh_wire_reply *ret_reply);
 
 #endif

@@ -17,7 +17,8 @@ static json_t *describe_diag(const struct osh_diag *diag)
 {
 	return json_pack("{s:s, s:I, s:I, s:s}", "level",
 			 diag->level == OSH_DIAG_ERROR ? "error" : "warning", "line",
-			 (json_int_t)diag->line, "column", (json_int_t)diag->column, "message", diag->message);
+			 (json_int_t)diag->line, "column", (json_int_t)diag->column, "message",
+			 diag->message);
 }
 
 static json_t *describe_source(const struct osh_policy_source *source)
@@ -26,9 +27,9 @@ static json_t *describe_source(const struct osh_policy_source *source)
 
 	for (size_t i = 0; i < source->diags.count; i++)
 		json_array_append_new(list, describe_diag(&source->diags.items[i]));
-	return json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", source->name, "valid", source->doc != NULL,
-			 "errors", (json_int_t)source->diags.errors, "warnings",
-			 (json_int_t)source->diags.warnings, "diagnostics", list);
+	return json_pack("{s:s, s:b, s:I, s:I, s:o}", "file", source->name, "valid",
+			 source->doc != NULL, "errors", (json_int_t)source->diags.errors,
+			 "warnings", (json_int_t)source->diags.warnings, "diagnostics", list);
 }
 
 /* Errors and warnings go where a compiler's go; the sum of it to standard output. */
@@ -43,7 +44,8 @@ static void say(const struct osh_policy_source *source)
 		       source->diags.errors == 1 ? "" : "s");
 }
 
-static int run_validate(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+static int run_validate(struct osh_cli *cli, const struct osh_command *command, int argc,
+			char **argv)
 {
 	struct values values = { 0 };
 	enum osh_policy_output output;
@@ -71,7 +73,8 @@ static int run_validate(struct osh_cli *cli, const struct osh_command *command, 
 		osh_policy_source_done(&source);
 	}
 	if (output != OSH_POLICY_OUTPUT_TEXT) {
-		json_t *all = json_pack("{s:b, s:O}", "valid", result == OSH_EXIT_OK, "files", files);
+		json_t *all =
+			json_pack("{s:b, s:O}", "valid", result == OSH_EXIT_OK, "files", files);
 
 		status = osh_policy_print(all, output);
 		result = status == OSH_EXIT_OK ? result : status;

@@ -83,8 +83,8 @@ void osh_policy_publish(struct osh_call *call, struct osh_agent_sandbox *sandbox
 	int r;
 
 	warn_of_static(sandbox, policy, warnings);
-	r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0, wait ? on_published : NULL,
-			    call, &err);
+	r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0,
+			    wait ? on_published : NULL, call, &err);
 	if (r < 0) {
 		json_decref(warnings);
 		osh_call_fail(call, &err);

@@ -15,14 +15,15 @@
 const char *osh_grant_kind_name(enum osh_grant_kind kind)
 {
 	static const char *const names[OSH_GRANT_KIND_COUNT] = {
-		[OSH_GRANT_BYTES] = "bytes",	 [OSH_GRANT_REQUEST] = "request", [OSH_GRANT_REFUSAL] = "refusal",
-		[OSH_GRANT_AUDIT] = "audit", [OSH_GRANT_SETTING] = "setting",
+		[OSH_GRANT_BYTES] = "bytes",	 [OSH_GRANT_REQUEST] = "request",
+		[OSH_GRANT_REFUSAL] = "refusal", [OSH_GRANT_AUDIT] = "audit",
+		[OSH_GRANT_SETTING] = "setting",
 	};
 
 	return kind < OSH_GRANT_KIND_COUNT ? names[kind] : "unknown";
 }
 
-/* ---- Order ------------------------------------------------------------------------------ */
+/* ---- Order ---------------------------------------- */
 
 static int compare_text(struct osh_str a, struct osh_str b)
 {
@@ -60,7 +61,7 @@ static int compare_changes(const void *a, const void *b)
 	return order ? order : (int)x->is_gain - (int)y->is_gain;
 }
 
-/* ---- Does one hold the other? ----------------------------------------------------------------- */
+/* ---- Does one hold the other? ---------------------------------------- */
 
 /* Nothing in it but text and `**` as whole components: what it matches of a pattern's own
  * text, it matches of all that the pattern means. */
@@ -89,9 +90,11 @@ static bool glob_holds(struct osh_str outer, struct osh_str inner, char delimite
 
 	if (osh_str_eq(outer, inner))
 		return true;
-	if (osh_glob_is_literal(outer) || (!osh_glob_is_literal(inner) && !is_simple(outer, delimiter)))
+	if (osh_glob_is_literal(outer) ||
+	    (!osh_glob_is_literal(inner) && !is_simple(outer, delimiter)))
 		return false;
-	return osh_glob_compile(outer, delimiter, &code, &len) == OSH_GLOB_OK && osh_glob_match(code, inner);
+	return osh_glob_compile(outer, delimiter, &code, &len) == OSH_GLOB_OK &&
+	       osh_glob_match(code, inner);
 }
 
 /* Only `*` makes a glob of a host or a binary. */
@@ -99,7 +102,8 @@ static bool name_holds(struct osh_str outer, struct osh_str inner, char delimite
 {
 	if (osh_str_eq(outer, inner))
 		return true;
-	return outer.len && memchr(outer.data, '*', outer.len) && glob_holds(outer, inner, delimiter);
+	return outer.len && memchr(outer.data, '*', outer.len) &&
+	       glob_holds(outer, inner, delimiter);
 }
 
 static bool method_holds(const struct osh_grant *outer, struct osh_str inner)
@@ -109,24 +113,27 @@ static bool method_holds(const struct osh_grant *outer, struct osh_str inner)
 	if (is_http ? osh_str_caseeq(outer->method, inner) : osh_str_eq(outer->method, inner))
 		return true;
 	return osh_str_eq_c(outer->method, "*") ||
-	       (is_http && osh_str_caseeq_c(outer->method, "GET") && osh_str_caseeq_c(inner, "HEAD"));
+	       (is_http && osh_str_caseeq_c(outer->method, "GET") &&
+		osh_str_caseeq_c(inner, "HEAD"));
 }
 
 static bool holds(const struct osh_grant *outer, const struct osh_grant *inner)
 {
 	bool is_request = inner->kind == OSH_GRANT_REQUEST || inner->kind == OSH_GRANT_REFUSAL;
 
-	if (outer->port_host != inner->port_host || outer->kind != inner->kind || outer->l7 != inner->l7 ||
-	    !osh_str_eq(outer->detail, inner->detail))
+	if (outer->port_host != inner->port_host || outer->kind != inner->kind ||
+	    outer->l7 != inner->l7 || !osh_str_eq(outer->detail, inner->detail))
 		return false;
 	if (inner->kind == OSH_GRANT_SETTING && inner->binary.len == 0)
 		return false; /* they were not equal */
-	if (!name_holds(outer->binary, inner->binary, '/') || !name_holds(outer->host, inner->host, '.'))
+	if (!name_holds(outer->binary, inner->binary, '/') ||
+	    !name_holds(outer->host, inner->host, '.'))
 		return false;
-	return !is_request || (method_holds(outer, inner->method) && glob_holds(outer->path, inner->path, '/'));
+	return !is_request ||
+	       (method_holds(outer, inner->method) && glob_holds(outer->path, inner->path, '/'));
 }
 
-/* ---- Differences --------------------------------------------------------------------------------- */
+/* ---- Differences ---------------------------------------- */
 
 struct side {
 	struct osh_grants grants;
@@ -182,7 +189,8 @@ static bool is_carried(const struct osh_grant *grant, const struct osh_grants *o
 			continue;
 		if (o->l7 != OSH_L7_NONE)
 			return false;
-		carried |= o->kind == OSH_GRANT_BYTES && name_holds(o->binary, grant->binary, '/') &&
+		carried |= o->kind == OSH_GRANT_BYTES &&
+			   name_holds(o->binary, grant->binary, '/') &&
 			   name_holds(o->host, grant->host, '.') && o->detail.len == 0;
 	}
 	return carried;
@@ -197,8 +205,8 @@ static bool is_held(const struct osh_grant *grant, const struct osh_grants *othe
 	return grant->kind == OSH_GRANT_REQUEST && is_carried(grant, other);
 }
 
-static void add_changes(struct osh_changes *changes, const struct side *side, const struct osh_grants *other,
-			bool is_after)
+static void add_changes(struct osh_changes *changes, const struct side *side,
+			const struct osh_grants *other, bool is_after)
 {
 	for (size_t i = 0; i < side->only_count; i++) {
 		const struct osh_grant *grant = &side->only[i];
@@ -228,7 +236,8 @@ static int compare_sides(struct side *before, struct side *after, struct osh_cha
 	work = (uint64_t)before->only_count * after->grants.count +
 	       (uint64_t)after->only_count * before->grants.count;
 	changes->is_coarse = work > COMPARISONS_MAX;
-	changes->items = calloc(before->only_count + after->only_count + 1, sizeof(*changes->items));
+	changes->items =
+		calloc(before->only_count + after->only_count + 1, sizeof(*changes->items));
 	if (!changes->items)
 		return -ENOMEM;
 	add_changes(changes, before, &after->grants, false);
@@ -241,7 +250,8 @@ static int compare_sides(struct side *before, struct side *after, struct osh_cha
 int osh_policy_diff(const struct osh_policy_doc *before, const struct osh_policy_doc *after,
 		    struct osh_changes *ret_changes)
 {
-	struct side old = { .grants.arena = &ret_changes->arena }, new = { .grants.arena = &ret_changes->arena };
+	struct side old = { .grants.arena = &ret_changes->arena },
+		    new = { .grants.arena = &ret_changes->arena };
 	int r;
 
 	*ret_changes = (struct osh_changes){ 0 };
@@ -266,7 +276,7 @@ void osh_changes_done(struct osh_changes *changes)
 	*changes = (struct osh_changes){ 0 };
 }
 
-/* ---- Text ------------------------------------------------------------------------------------------- */
+/* ---- Text ---------------------------------------- */
 
 static void put(char *buf, size_t size, size_t *len, const char *separator, struct osh_str text)
 {
@@ -294,7 +304,8 @@ static void put_place(char *buf, size_t size, size_t *len, const struct osh_gran
 size_t osh_change_format(const struct osh_change *change, char *buf, size_t size)
 {
 	const struct osh_grant *grant = &change->grant;
-	bool is_http = grant->l7 == OSH_L7_REST || grant->l7 == OSH_L7_WEBSOCKET || grant->l7 == OSH_L7_NONE;
+	bool is_http = grant->l7 == OSH_L7_REST || grant->l7 == OSH_L7_WEBSOCKET ||
+		       grant->l7 == OSH_L7_NONE;
 	size_t len = 0;
 
 	put(buf, size, &len, "", osh_str(change->is_gain ? "+" : "-"));
@@ -309,6 +320,7 @@ size_t osh_change_format(const struct osh_change *change, char *buf, size_t size
 	put(buf, size, &len, " ", grant->path);
 	put(buf, size, &len, " ", grant->detail);
 	if (grant->kind == OSH_GRANT_REFUSAL)
-		put(buf, size, &len, " ", osh_str(change->is_gain ? "(deny rule gone)" : "(deny rule)"));
+		put(buf, size, &len, " ",
+		    osh_str(change->is_gain ? "(deny rule gone)" : "(deny rule)"));
 	return len;
 }

@@ -25,7 +25,7 @@ struct osh_grant {
 	uint16_t port_host;
 	struct osh_str binary, host;
 	struct osh_str method, path; /* GraphQL: type and name; MCP, JSON-RPC: method and tool */
-	struct osh_str detail;       /* further conditions; what the setting is */
+	struct osh_str detail;	     /* further conditions; what the setting is */
 };
 
 struct osh_change {

@@ -17,7 +17,7 @@ struct editor {
 	struct osh_yaml_node *root;
 	struct osh_edit_pieces pieces; /* where the entries stand in the text */
 	struct osh_err *err;
-	const char *flag, *text;       /* the edit under way, for messages */
+	const char *flag, *text; /* the edit under way, for messages */
 };
 
 static int no_memory(struct editor *e)
@@ -46,7 +46,7 @@ static struct osh_yaml_node *first_endpoint(const struct osh_yaml_node *entry)
 	return endpoints ? endpoints->first : NULL;
 }
 
-/* ---- Hosts and ports ------------------------------------------------------------------- */
+/* ---- Hosts and ports ---------------------------------------- */
 
 /* Patterns are compared as they are written, but for case; addresses by what they mean. */
 static bool same_host(struct osh_str a, struct osh_str b)
@@ -55,8 +55,8 @@ static bool same_host(struct osh_str a, struct osh_str b)
 
 	if (osh_str_caseeq(a, b))
 		return true;
-	return osh_host_parse(a, &x) == 0 && osh_host_parse(b, &y) == 0 && x.kind != OSH_HOST_NAME &&
-	       strcmp(x.text, y.text) == 0;
+	return osh_host_parse(a, &x) == 0 && osh_host_parse(b, &y) == 0 &&
+	       x.kind != OSH_HOST_NAME && strcmp(x.text, y.text) == 0;
 }
 
 static bool is_port(const struct osh_yaml_node *node, uint16_t port_host)
@@ -82,8 +82,8 @@ static bool is_at(const struct osh_yaml_node *endpoint, struct osh_str host, uin
 
 	if (!same_host(osh_tree_text(endpoint, "host"), host))
 		return false;
-	return ports ? find_port(ports, port_host) != NULL :
-		       is_port(osh_tree_find(endpoint, "port"), port_host);
+	return ports ? find_port(ports, port_host) != NULL
+		     : is_port(osh_tree_find(endpoint, "port"), port_host);
 }
 
 static bool covers(const struct osh_yaml_node *entry, struct osh_str host, uint16_t port_host)
@@ -100,13 +100,14 @@ static int set_port(struct editor *e, struct osh_yaml_node *endpoint, uint16_t p
 	char text[8];
 
 	snprintf(text, sizeof(text), "%u", port_host);
-	return osh_tree_set(&e->arena, endpoint, "port", osh_tree_scalar(&e->arena, osh_str(text), true));
+	return osh_tree_set(&e->arena, endpoint, "port",
+			    osh_tree_scalar(&e->arena, osh_str(text), true));
 }
 
 /* Of several ports only one is meant: it becomes an endpoint of its own, behind the one
  * that keeps the others. *endpoint is it then. */
-static int split_port(struct editor *e, struct osh_yaml_node *entry, struct osh_yaml_node **endpoint,
-		      uint16_t port_host)
+static int split_port(struct editor *e, struct osh_yaml_node *entry,
+		      struct osh_yaml_node **endpoint, uint16_t port_host)
 {
 	struct osh_yaml_node *endpoints = osh_tree_find(entry, "endpoints");
 	struct osh_yaml_node *ports = osh_tree_find(*endpoint, "ports"), *copy;
@@ -125,7 +126,7 @@ static int split_port(struct editor *e, struct osh_yaml_node *entry, struct osh_
 	return 0;
 }
 
-/* ---- Removing -------------------------------------------------------------------------------- */
+/* ---- Removing ---------------------------------------- */
 
 static void remove_entry(struct editor *e, struct osh_yaml_node *entry)
 {
@@ -138,7 +139,8 @@ static int remove_rule(struct editor *e)
 	struct osh_yaml_node *entry = osh_tree_find(network_of(e), e->text);
 
 	if (!entry)
-		return osh_err_set(e->err, ENOENT, "%s %.200s: the policy has no entry of that name", e->flag,
+		return osh_err_set(e->err, ENOENT,
+				   "%s %.200s: the policy has no entry of that name", e->flag,
 				   e->text);
 	remove_entry(e, entry);
 	return 0;
@@ -183,11 +185,12 @@ static int remove_endpoint(struct editor *e)
 			remove_entry(e, entry);
 	}
 	if (r == 0 && !removed)
-		r = osh_err_set(e->err, ENOENT, "%s %.200s: the policy has no such endpoint", e->flag, e->text);
+		r = osh_err_set(e->err, ENOENT, "%s %.200s: the policy has no such endpoint",
+				e->flag, e->text);
 	return r;
 }
 
-/* ---- Adding an endpoint ---------------------------------------------------------------------- */
+/* ---- Adding an endpoint ---------------------------------------- */
 
 static bool has_binary(const struct osh_yaml_node *entry, const char *path)
 {
@@ -227,7 +230,8 @@ static int add_binaries(struct editor *e, struct osh_yaml_node *entry, const cha
 }
 
 /* "allow_api_github_com_443"; a number behind it when that is another entry's. */
-static void make_name(const struct editor *e, const struct osh_endpoint_form *form, char *buf, size_t size)
+static void make_name(const struct editor *e, const struct osh_endpoint_form *form, char *buf,
+		      size_t size)
 {
 	char host[OSH_HOST_MAX];
 
@@ -244,8 +248,8 @@ static void make_name(const struct editor *e, const struct osh_endpoint_form *fo
 
 static struct osh_yaml_node *new_entry(struct editor *e, const char *name)
 {
-	struct osh_yaml_node *network = osh_tree_ensure(&e->arena, e->root, "network_policies",
-							OSH_YAML_MAPPING);
+	struct osh_yaml_node *network =
+		osh_tree_ensure(&e->arena, e->root, "network_policies", OSH_YAML_MAPPING);
 	struct osh_yaml_node *entry = osh_tree_new(&e->arena, OSH_YAML_MAPPING);
 
 	if (!network || !entry || osh_tree_set(&e->arena, network, name, entry) < 0 ||
@@ -281,20 +285,24 @@ static struct osh_yaml_node *choose_entry(struct editor *e, const struct osh_end
 
 static int refuse_setting(struct editor *e, const char *name, const char *what)
 {
-	return osh_err_set(e->err, EINVAL, "%s %.200s: the endpoint in '%.100s' %s", e->flag, e->text, name, what);
+	return osh_err_set(e->err, EINVAL, "%s %.200s: the endpoint in '%.100s' %s", e->flag,
+			   e->text, name, what);
 }
 
 /* An endpoint that is there already keeps what it has: only what agrees is added. */
 static int check_settings(struct editor *e, const struct osh_yaml_node *entry,
-			  const struct osh_yaml_node *endpoint, const struct osh_endpoint_form *form)
+			  const struct osh_yaml_node *endpoint,
+			  const struct osh_endpoint_form *form)
 {
 	struct osh_str protocol = osh_tree_text(endpoint, "protocol");
 
 	if (form->protocol.len && protocol.len && !osh_str_eq(form->protocol, protocol))
-		return refuse_setting(e, entry->key.data, "has another protocol: remove it first "
+		return refuse_setting(e, entry->key.data,
+				      "has another protocol: remove it first "
 				      "(--remove-endpoint in the same call)");
 	if (form->access.len && osh_tree_find(endpoint, "rules"))
-		return refuse_setting(e, entry->key.data, "has rules of its own: add to them with --add-allow, "
+		return refuse_setting(e, entry->key.data,
+				      "has rules of its own: add to them with --add-allow, "
 				      "or remove it first (--remove-endpoint in the same call)");
 	return 0;
 }
@@ -350,9 +358,11 @@ static struct osh_yaml_node *find_endpoint(const struct osh_yaml_node *entry,
 	return found;
 }
 
-static int new_endpoint(struct editor *e, struct osh_yaml_node *entry, const struct osh_endpoint_form *form)
+static int new_endpoint(struct editor *e, struct osh_yaml_node *entry,
+			const struct osh_endpoint_form *form)
 {
-	struct osh_yaml_node *list = osh_tree_ensure(&e->arena, entry, "endpoints", OSH_YAML_SEQUENCE);
+	struct osh_yaml_node *list =
+		osh_tree_ensure(&e->arena, entry, "endpoints", OSH_YAML_SEQUENCE);
 	struct osh_yaml_node *endpoint = osh_tree_new(&e->arena, OSH_YAML_MAPPING);
 
 	if (!list || !endpoint || osh_tree_set_text(&e->arena, endpoint, "host", form->host) < 0 ||
@@ -362,8 +372,8 @@ static int new_endpoint(struct editor *e, struct osh_yaml_node *entry, const str
 	return apply_settings(e, endpoint, form);
 }
 
-static int merge_endpoint(struct editor *e, struct osh_yaml_node *entry, struct osh_yaml_node *endpoint,
-			  const struct osh_endpoint_form *form)
+static int merge_endpoint(struct editor *e, struct osh_yaml_node *entry,
+			  struct osh_yaml_node *endpoint, const struct osh_endpoint_form *form)
 {
 	int r = check_settings(e, entry, endpoint, form);
 
@@ -389,14 +399,15 @@ static int add_endpoint(struct editor *e, const struct osh_policy_edits *edits)
 	return r == 0 ? add_binaries(e, entry, edits->binaries) : r;
 }
 
-/* ---- Adding rules ------------------------------------------------------------------------------ */
+/* ---- Adding rules ---------------------------------------- */
 
 static enum osh_l7 protocol_of(const struct osh_yaml_node *endpoint)
 {
 	struct osh_str protocol = osh_tree_text(endpoint, "protocol");
 
-	return osh_str_eq_c(protocol, "rest") ? OSH_L7_REST :
-	       osh_str_eq_c(protocol, "websocket") ? OSH_L7_WEBSOCKET : OSH_L7_NONE;
+	return osh_str_eq_c(protocol, "rest")	     ? OSH_L7_REST
+	       : osh_str_eq_c(protocol, "websocket") ? OSH_L7_WEBSOCKET
+						     : OSH_L7_NONE;
 }
 
 /* Could a request on this path come to this endpoint? */
@@ -404,7 +415,8 @@ static bool takes_rule(const struct osh_yaml_node *endpoint, const struct osh_ru
 {
 	struct osh_str selector = osh_tree_text(endpoint, "path");
 
-	return is_at(endpoint, form->host, form->port_host) && protocol_of(endpoint) != OSH_L7_NONE &&
+	return is_at(endpoint, form->host, form->port_host) &&
+	       protocol_of(endpoint) != OSH_L7_NONE &&
 	       (selector.len == 0 || osh_globs_overlap(selector, form->path));
 }
 
@@ -423,7 +435,8 @@ static struct osh_yaml_node *find_rule_place(const struct osh_yaml_node *entry,
 	return best;
 }
 
-static struct osh_yaml_node *new_rule(struct editor *e, const char *method, struct osh_str path, bool deny)
+static struct osh_yaml_node *new_rule(struct editor *e, const char *method, struct osh_str path,
+				      bool deny)
 {
 	struct osh_yaml_node *rule = osh_tree_new(&e->arena, OSH_YAML_MAPPING);
 	struct osh_yaml_node *item = deny ? rule : osh_tree_new(&e->arena, OSH_YAML_MAPPING);
@@ -441,8 +454,8 @@ static int append_rule(struct editor *e, struct osh_yaml_node *endpoint, const c
 		       struct osh_str path, bool deny)
 {
 	struct osh_yaml_node *rule = new_rule(e, method, path, deny);
-	struct osh_yaml_node *list = osh_tree_ensure(&e->arena, endpoint, deny ? "deny_rules" : "rules",
-						     OSH_YAML_SEQUENCE);
+	struct osh_yaml_node *list = osh_tree_ensure(
+		&e->arena, endpoint, deny ? "deny_rules" : "rules", OSH_YAML_SEQUENCE);
 
 	if (!rule || !list)
 		return no_memory(e);
@@ -458,7 +471,8 @@ static int append_rule(struct editor *e, struct osh_yaml_node *endpoint, const c
 static int expand_preset(struct editor *e, struct osh_yaml_node *endpoint)
 {
 	struct osh_yaml_node *access = osh_tree_find(endpoint, "access");
-	const char *const *words = access ? osh_preset_words(protocol_of(endpoint), access->text) : NULL;
+	const char *const *words =
+		access ? osh_preset_words(protocol_of(endpoint), access->text) : NULL;
 	int r = 0;
 
 	for (; r == 0 && words && *words; words++)
@@ -467,15 +481,17 @@ static int expand_preset(struct editor *e, struct osh_yaml_node *endpoint)
 	return r;
 }
 
-static int add_to_endpoint(struct editor *e, struct osh_yaml_node *entry, struct osh_yaml_node *endpoint,
-			   const struct osh_rule_form *form, bool deny)
+static int add_to_endpoint(struct editor *e, struct osh_yaml_node *entry,
+			   struct osh_yaml_node *endpoint, const struct osh_rule_form *form,
+			   bool deny)
 {
 	int r;
 
 	if (deny && !osh_tree_find(endpoint, "access") && !osh_tree_find(endpoint, "rules"))
-		return osh_err_set(e->err, EINVAL, "%s %.200s: a deny rule takes away from what is allowed, and "
-				   "the endpoint in '%.100s' allows nothing yet", e->flag, e->text,
-				   entry->key.data);
+		return osh_err_set(e->err, EINVAL,
+				   "%s %.200s: a deny rule takes away from what is allowed, and "
+				   "the endpoint in '%.100s' allows nothing yet",
+				   e->flag, e->text, entry->key.data);
 	r = split_port(e, entry, &endpoint, form->port_host);
 	if (r == 0 && !deny)
 		r = expand_preset(e, endpoint);
@@ -489,19 +505,24 @@ static int no_place(struct editor *e, const struct osh_rule_form *form)
 {
 	for (const struct osh_yaml_node *entry = first_entry(e); entry; entry = entry->next) {
 		if (covers(entry, form->host, form->port_host))
-			return osh_err_set(e->err, EINVAL, "%s %.200s: the endpoint in '%.100s' is not inspected "
-					   "as rest or websocket there, so it takes no such rule", e->flag,
-					   e->text, entry->key.data);
+			return osh_err_set(e->err, EINVAL,
+					   "%s %.200s: the endpoint in '%.100s' is not inspected "
+					   "as rest or websocket there, so it takes no such rule",
+					   e->flag, e->text, entry->key.data);
 	}
-	return osh_err_set(e->err, ENOENT, "%s %.200s: the policy has no such endpoint: add it with "
-			   "--add-endpoint", e->flag, e->text);
+	return osh_err_set(e->err, ENOENT,
+			   "%s %.200s: the policy has no such endpoint: add it with "
+			   "--add-endpoint",
+			   e->flag, e->text);
 }
 
-static int ambiguous(struct editor *e, const struct osh_yaml_node *first, const struct osh_yaml_node *second)
+static int ambiguous(struct editor *e, const struct osh_yaml_node *first,
+		     const struct osh_yaml_node *second)
 {
-	return osh_err_set(e->err, EINVAL, "%s %.200s: both '%.80s' and '%.80s' have that endpoint, for different "
-			   "programs: edit the one that is meant with policy get and policy set", e->flag,
-			   e->text, first->key.data, second->key.data);
+	return osh_err_set(e->err, EINVAL,
+			   "%s %.200s: both '%.80s' and '%.80s' have that endpoint, for different "
+			   "programs: edit the one that is meant with policy get and policy set",
+			   e->flag, e->text, first->key.data, second->key.data);
 }
 
 /* In a call that names an entry the rule is meant for its endpoint, if it has one. */
@@ -521,7 +542,8 @@ static int add_rule(struct editor *e, const char *rule_name, bool deny)
 	struct osh_rule_form form;
 	int r = osh_rule_form_parse(e->flag, e->text, &form, e->err);
 
-	for (struct osh_yaml_node *entry = r == 0 ? first_entry(e) : NULL; entry; entry = entry->next) {
+	for (struct osh_yaml_node *entry = r == 0 ? first_entry(e) : NULL; entry;
+	     entry = entry->next) {
 		if (!find_rule_place(entry, &form) || !is_in_named(e, &form, rule_name, entry))
 			continue;
 		if (chosen && !deny)
@@ -534,15 +556,18 @@ static int add_rule(struct editor *e, const char *rule_name, bool deny)
 	}
 	if (r == 0 && !chosen)
 		return no_place(e, &form);
-	return r == 0 && !deny ? add_to_endpoint(e, chosen, find_rule_place(chosen, &form), &form, false) : r;
+	return r == 0 && !deny
+		       ? add_to_endpoint(e, chosen, find_rule_place(chosen, &form), &form, false)
+		       : r;
 }
 
-/* ---- All of them ---------------------------------------------------------------------------------- */
+/* ---- All of them ---------------------------------------- */
 
 static int check_counts(const struct osh_policy_edits *edits, struct osh_err *err)
 {
-	const char *const *const lists[] = { edits->remove_rules, edits->remove_endpoints, edits->add_endpoints,
-					     edits->add_allows,	  edits->add_denies,	   edits->binaries };
+	const char *const *const lists[] = { edits->remove_rules,  edits->remove_endpoints,
+					     edits->add_endpoints, edits->add_allows,
+					     edits->add_denies,	   edits->binaries };
 	size_t adds = 0, all = 0;
 
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
@@ -559,9 +584,12 @@ static int check_counts(const struct osh_policy_edits *edits, struct osh_err *er
 	if (all == 0)
 		return osh_err_set(err, EINVAL, "nothing to change: give at least one edit");
 	if (edits->rule_name && (adds != 1 || !edits->rule_name[0]))
-		return osh_err_set(err, EINVAL, "--rule-name names the entry of exactly one --add-endpoint");
+		return osh_err_set(err, EINVAL,
+				   "--rule-name names the entry of exactly one --add-endpoint");
 	if (edits->binaries && edits->binaries[0] && adds == 0)
-		return osh_err_set(err, EINVAL, "--binary says who may use an --add-endpoint, and there is none");
+		return osh_err_set(
+			err, EINVAL,
+			"--binary says who may use an --add-endpoint, and there is none");
 	return 0;
 }
 
@@ -620,7 +648,8 @@ int osh_policy_edit(struct osh_str text, const struct osh_policy_edits *edits, c
 		return r;
 	r = osh_yaml_parse(text, &e.arena, &diags, &e.root);
 	if (r < 0 || e.root->kind != OSH_YAML_MAPPING)
-		r = osh_err_set(err, r == -ENOMEM ? ENOMEM : EINVAL, "the policy cannot be read: %s",
+		r = osh_err_set(err, r == -ENOMEM ? ENOMEM : EINVAL,
+				"the policy cannot be read: %s",
 				diags.count ? diags.items[0].message : "it is no mapping");
 	if (r == 0)
 		r = osh_edit_pieces_find(&e.pieces, text, e.root);

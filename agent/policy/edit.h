@@ -16,11 +16,12 @@
 struct osh_policy_edits {
 	const char *const *remove_rules;     /* names of entries */
 	const char *const *remove_endpoints; /* host:port */
-	const char *const *add_endpoints;    /* host:port[:access[:protocol[:enforcement[:options]]]] */
-	const char *const *add_allows;       /* host:port:METHOD:path_glob */
+	const char *const
+		*add_endpoints;	       /* host:port[:access[:protocol[:enforcement[:options]]]] */
+	const char *const *add_allows; /* host:port:METHOD:path_glob */
 	const char *const *add_denies;
-	const char *const *binaries;         /* paths that each of add_endpoints is granted to */
-	const char *rule_name;               /* the entry for the one of add_endpoints, or NULL */
+	const char *const *binaries; /* paths that each of add_endpoints is granted to */
+	const char *rule_name;	     /* the entry for the one of add_endpoints, or NULL */
 };
 
 /* `text` is a valid policy. The result is not validated: parse it before it is used. The

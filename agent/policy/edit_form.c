@@ -16,7 +16,7 @@ const char *osh_edit_option_key(enum osh_edit_option option)
 	return keys[option];
 }
 
-/* ---- Pieces ----------------------------------------------------------------------------- */
+/* ---- Pieces ---------------------------------------- */
 
 /* Cut off what stands before the next `separator`; false when nothing is left. */
 static bool take_segment(struct osh_str *rest, char separator, struct osh_str *ret_segment)
@@ -37,8 +37,8 @@ static bool take_segment(struct osh_str *rest, char separator, struct osh_str *r
 }
 
 /* "host:port" from the front; an IPv6 address stands in brackets. */
-static int take_place(const char *flag, const char *text, struct osh_str *rest, struct osh_str *ret_host,
-		      uint16_t *ret_port_host, struct osh_err *err)
+static int take_place(const char *flag, const char *text, struct osh_str *rest,
+		      struct osh_str *ret_host, uint16_t *ret_port_host, struct osh_err *err)
 {
 	struct osh_str port = { 0 };
 	uint64_t number = 0;
@@ -48,22 +48,26 @@ static int take_place(const char *flag, const char *text, struct osh_str *rest, 
 
 		(void)take_segment(&inside, ']', ret_host);
 		if (!inside.data || !osh_str_has_prefix(inside, ":"))
-			return osh_err_set(err, EINVAL, "%s %.200s: an address in brackets needs ']:port'", flag,
+			return osh_err_set(err, EINVAL,
+					   "%s %.200s: an address in brackets needs ']:port'", flag,
 					   text);
 		*rest = osh_str_n(inside.data + 1, inside.len - 1);
 	} else {
 		(void)take_segment(rest, ':', ret_host);
 	}
 	if (ret_host->len == 0)
-		return osh_err_set(err, EINVAL, "%s %.200s: the host is missing: write host:port", flag, text);
-	if (!take_segment(rest, ':', &port) || osh_str_parse_u64(port, UINT16_MAX, &number) < 0 || number == 0)
-		return osh_err_set(err, EINVAL, "%s %.200s: the port must be a number from 1 to 65535", flag,
+		return osh_err_set(err, EINVAL, "%s %.200s: the host is missing: write host:port",
+				   flag, text);
+	if (!take_segment(rest, ':', &port) || osh_str_parse_u64(port, UINT16_MAX, &number) < 0 ||
+	    number == 0)
+		return osh_err_set(err, EINVAL,
+				   "%s %.200s: the port must be a number from 1 to 65535", flag,
 				   text);
 	*ret_port_host = (uint16_t)number;
 	return 0;
 }
 
-/* ---- Endpoints ------------------------------------------------------------------------------ */
+/* ---- Endpoints ---------------------------------------- */
 
 static bool is_word(struct osh_str text, const char *const *words)
 {
@@ -79,8 +83,8 @@ static int check_word(const char *flag, const char *text, const char *what, stru
 {
 	if (word.len == 0 || is_word(word, words))
 		return 0;
-	return osh_err_set(err, EINVAL, "%s %.200s: %s '%.*s' is unknown (allowed: %s)", flag, text, what,
-			   (int)word.len, word.data, allowed);
+	return osh_err_set(err, EINVAL, "%s %.200s: %s '%.*s' is unknown (allowed: %s)", flag, text,
+			   what, (int)word.len, word.data, allowed);
 }
 
 static int parse_options(const char *flag, const char *text, struct osh_str list,
@@ -101,8 +105,10 @@ static int parse_options(const char *flag, const char *text, struct osh_str list
 		while (i < OSH_EDIT_OPTION_COUNT && !osh_str_eq_c(name, names[i]))
 			i++;
 		if (i == OSH_EDIT_OPTION_COUNT)
-			return osh_err_set(err, EINVAL, "%s %.200s: option '%.*s' is unknown (allowed: %s, %s, %s)",
-					   flag, text, (int)name.len, name.data, names[0], names[1], names[2]);
+			return osh_err_set(
+				err, EINVAL,
+				"%s %.200s: option '%.*s' is unknown (allowed: %s, %s, %s)", flag,
+				text, (int)name.len, name.data, names[0], names[1], names[2]);
 		form->options[i] = true;
 	}
 	return 0;
@@ -114,13 +120,15 @@ static int check_endpoint(const char *flag, const char *text, const struct osh_e
 	static const char *const accesses[] = { "read-only", "read-write", "full", NULL };
 	static const char *const protocols[] = { "tcp", "rest", "websocket", NULL };
 	static const char *const enforcements[] = { "enforce", "audit", NULL };
-	int r = check_word(flag, text, "access", form->access, accesses, "read-only, read-write, full", err);
+	int r = check_word(flag, text, "access", form->access, accesses,
+			   "read-only, read-write, full", err);
 
 	if (r == 0)
-		r = check_word(flag, text, "protocol", form->protocol, protocols, "tcp, rest, websocket", err);
+		r = check_word(flag, text, "protocol", form->protocol, protocols,
+			       "tcp, rest, websocket", err);
 	if (r == 0)
-		r = check_word(flag, text, "enforcement", form->enforcement, enforcements, "enforce, audit",
-			       err);
+		r = check_word(flag, text, "enforcement", form->enforcement, enforcements,
+			       "enforce, audit", err);
 	return r;
 }
 
@@ -136,8 +144,10 @@ int osh_endpoint_form_parse(const char *flag, const char *text, struct osh_endpo
 	(void)(take_segment(&rest, ':', &form.access) && take_segment(&rest, ':', &form.protocol) &&
 	       take_segment(&rest, ':', &form.enforcement) && take_segment(&rest, ':', &options));
 	if (rest.data)
-		return osh_err_set(err, EINVAL, "%s %.200s: too many segments: "
-				   "host:port[:access[:protocol[:enforcement[:options]]]]", flag, text);
+		return osh_err_set(err, EINVAL,
+				   "%s %.200s: too many segments: "
+				   "host:port[:access[:protocol[:enforcement[:options]]]]",
+				   flag, text);
 	r = check_endpoint(flag, text, &form, err);
 	if (r == 0)
 		r = parse_options(flag, text, options, &form, err);
@@ -154,13 +164,14 @@ int osh_place_form_parse(const char *flag, const char *text, struct osh_endpoint
 	int r = take_place(flag, text, &rest, &form.host, &form.port_host, err);
 
 	if (r == 0 && rest.data)
-		r = osh_err_set(err, EINVAL, "%s %.200s: write host:port and nothing behind it", flag, text);
+		r = osh_err_set(err, EINVAL, "%s %.200s: write host:port and nothing behind it",
+				flag, text);
 	if (r == 0)
 		*ret_form = form;
 	return r;
 }
 
-/* ---- Rules ------------------------------------------------------------------------------------ */
+/* ---- Rules ---------------------------------------- */
 
 /* RFC 9110 5.6.2, in upper case; also WEBSOCKET_TEXT and the `*` of rules. */
 static bool copy_method(struct osh_str method, char *buf, size_t size)
@@ -190,14 +201,18 @@ int osh_rule_form_parse(const char *flag, const char *text, struct osh_rule_form
 	if (r < 0)
 		return r;
 	if (!take_segment(&rest, ':', &method) || !rest.data)
-		return osh_err_set(err, EINVAL, "%s %.200s: write host:port:METHOD:path_glob", flag, text);
+		return osh_err_set(err, EINVAL, "%s %.200s: write host:port:METHOD:path_glob", flag,
+				   text);
 	if (!copy_method(method, form.method, sizeof(form.method)))
 		return osh_err_set(err, EINVAL, "%s %.200s: '%.*s' is no method", flag, text,
 				   (int)(method.len < 40 ? method.len : 40), method.data);
 	form.path = rest;
-	if (!osh_str_has_prefix(rest, "/") && !osh_str_eq_c(rest, "**") && !osh_str_has_prefix(rest, "**/"))
-		return osh_err_set(err, EINVAL, "%s %.200s: the path must start with '/', or be '**' or start "
-				   "with '**/'", flag, text);
+	if (!osh_str_has_prefix(rest, "/") && !osh_str_eq_c(rest, "**") &&
+	    !osh_str_has_prefix(rest, "**/"))
+		return osh_err_set(err, EINVAL,
+				   "%s %.200s: the path must start with '/', or be '**' or start "
+				   "with '**/'",
+				   flag, text);
 	*ret_form = form;
 	return 0;
 }

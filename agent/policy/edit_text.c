@@ -7,7 +7,7 @@
 #include "policy/edit_tree.h"
 #include "policy/yaml_write.h"
 
-/* ---- Lines ------------------------------------------------------------------------------- */
+/* ---- Lines ---------------------------------------- */
 
 static int find_lines(struct osh_edit_pieces *pieces, struct osh_str text)
 {
@@ -28,9 +28,11 @@ static int find_lines(struct osh_edit_pieces *pieces, struct osh_str text)
 	return 0;
 }
 
-static struct osh_str line_text(const struct osh_edit_pieces *pieces, struct osh_str text, size_t line)
+static struct osh_str line_text(const struct osh_edit_pieces *pieces, struct osh_str text,
+				size_t line)
 {
-	return osh_str_n(text.data + pieces->lines[line], pieces->lines[line + 1] - pieces->lines[line]);
+	return osh_str_n(text.data + pieces->lines[line],
+			 pieces->lines[line + 1] - pieces->lines[line]);
 }
 
 /* Blank, or a comment that is not indented deeper than the keys of entries. */
@@ -44,7 +46,8 @@ static bool is_between(const struct osh_edit_pieces *pieces, struct osh_str line
 }
 
 /* Does the key that is said to stand there begin its line? */
-static bool begins_line(const struct osh_edit_pieces *pieces, struct osh_str text, struct osh_mark mark)
+static bool begins_line(const struct osh_edit_pieces *pieces, struct osh_str text,
+			struct osh_mark mark)
 {
 	struct osh_str line;
 
@@ -58,7 +61,7 @@ static bool begins_line(const struct osh_edit_pieces *pieces, struct osh_str tex
 	return true;
 }
 
-/* ---- Where the entries stand ---------------------------------------------------------------- */
+/* ---- Where the entries stand ---------------------------------------- */
 
 /* A mapping in block style begins with its first key, and each key with a line of its own. */
 static bool is_block(const struct osh_edit_pieces *pieces, struct osh_str text,
@@ -79,7 +82,8 @@ static bool is_block(const struct osh_edit_pieces *pieces, struct osh_str text,
 }
 
 /* Comments before the next key belong to that one. */
-static size_t trim_end(const struct osh_edit_pieces *pieces, struct osh_str text, size_t first, size_t end)
+static size_t trim_end(const struct osh_edit_pieces *pieces, struct osh_str text, size_t first,
+		       size_t end)
 {
 	while (end > first + 1 && is_between(pieces, line_text(pieces, text, end - 1)))
 		end--;
@@ -137,7 +141,8 @@ void osh_edit_pieces_done(struct osh_edit_pieces *pieces)
 	*pieces = (struct osh_edit_pieces){ 0 };
 }
 
-static struct osh_edit_piece *find_piece(struct osh_edit_pieces *pieces, const struct osh_yaml_node *entry)
+static struct osh_edit_piece *find_piece(struct osh_edit_pieces *pieces,
+					 const struct osh_yaml_node *entry)
 {
 	for (size_t i = 0; i < pieces->count; i++) {
 		if (pieces->items[i].entry == entry)
@@ -162,12 +167,13 @@ void osh_edit_pieces_gone(struct osh_edit_pieces *pieces, const struct osh_yaml_
 		piece->is_gone = true;
 }
 
-/* ---- Writing ------------------------------------------------------------------------------------ */
+/* ---- Writing ---------------------------------------- */
 
-static int copy_lines(const struct osh_edit_pieces *pieces, struct osh_str text, size_t first, size_t end,
-		      struct osh_buf *out)
+static int copy_lines(const struct osh_edit_pieces *pieces, struct osh_str text, size_t first,
+		      size_t end, struct osh_buf *out)
 {
-	return osh_buf_append(out, text.data + pieces->lines[first], pieces->lines[end] - pieces->lines[first]);
+	return osh_buf_append(out, text.data + pieces->lines[first],
+			      pieces->lines[end] - pieces->lines[first]);
 }
 
 static bool is_old(const struct osh_edit_pieces *pieces, const struct osh_yaml_node *entry)
@@ -182,7 +188,8 @@ static bool is_old(const struct osh_edit_pieces *pieces, const struct osh_yaml_n
 /* The last line of a text may lack its newline. */
 static int end_line(struct osh_buf *out)
 {
-	return out->len && osh_buf_bytes(out)[out->len - 1] != '\n' ? osh_buf_append(out, "\n", 1) : 0;
+	return out->len && osh_buf_bytes(out)[out->len - 1] != '\n' ? osh_buf_append(out, "\n", 1)
+								    : 0;
 }
 
 static int write_new(const struct osh_edit_pieces *pieces, const struct osh_yaml_node *network,
@@ -192,7 +199,8 @@ static int write_new(const struct osh_edit_pieces *pieces, const struct osh_yaml
 
 	if (r == 0 && pieces->lacks_section)
 		r = osh_buf_append_c(out, "network_policies:\n");
-	for (const struct osh_yaml_node *entry = network->first; r == 0 && entry; entry = entry->next) {
+	for (const struct osh_yaml_node *entry = network->first; r == 0 && entry;
+	     entry = entry->next) {
 		if (!is_old(pieces, entry))
 			r = osh_yaml_write_member(entry, pieces->indent, out);
 	}
@@ -226,7 +234,8 @@ static bool reads_as(struct osh_str text, const struct osh_yaml_node *root)
 	struct osh_diags *diags = calloc(1, sizeof(*diags));
 	struct osh_yaml_node *again = NULL;
 	struct osh_arena arena = { 0 };
-	bool same = diags && osh_yaml_parse(text, &arena, diags, &again) == 0 && osh_yaml_same(again, root);
+	bool same = diags && osh_yaml_parse(text, &arena, diags, &again) == 0 &&
+		    osh_yaml_same(again, root);
 
 	osh_arena_done(&arena);
 	free(diags);
@@ -256,7 +265,8 @@ int osh_edit_pieces_write(const struct osh_edit_pieces *pieces, struct osh_str t
 
 	osh_buf_init(&buf, OSH_POLICY_BYTES_MAX);
 	if (pieces->items)
-		kept = write_pieces(pieces, text, root, &buf) == 0 && reads_as(osh_buf_str(&buf), root);
+		kept = write_pieces(pieces, text, root, &buf) == 0 &&
+		       reads_as(osh_buf_str(&buf), root);
 	if (!kept) {
 		osh_buf_clear(&buf);
 		r = osh_yaml_write(root, &buf);

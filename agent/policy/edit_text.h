@@ -15,9 +15,9 @@ struct osh_edit_piece {
 struct osh_edit_pieces {
 	struct osh_edit_piece *items; /* owned; NULL: the text cannot be cut into lines */
 	size_t count;
-	bool lacks_section;           /* there is no network_policies yet */
-	unsigned indent;              /* blanks before an entry's key */
-	size_t *lines;                /* owned: where each line begins, and the end of the text */
+	bool lacks_section; /* there is no network_policies yet */
+	unsigned indent;    /* blanks before an entry's key */
+	size_t *lines;	    /* owned: where each line begins, and the end of the text */
 	size_t line_count;
 };
 

@@ -118,8 +118,8 @@ int osh_tree_set_text(struct osh_arena *arena, struct osh_yaml_node *map, const 
 	return osh_tree_set(arena, map, key, osh_tree_scalar(arena, text, false));
 }
 
-struct osh_yaml_node *osh_tree_ensure(struct osh_arena *arena, struct osh_yaml_node *map, const char *key,
-				      enum osh_yaml_kind kind)
+struct osh_yaml_node *osh_tree_ensure(struct osh_arena *arena, struct osh_yaml_node *map,
+				      const char *key, enum osh_yaml_kind kind)
 {
 	struct osh_yaml_node *node = osh_tree_find(map, key);
 

@@ -13,7 +13,8 @@ struct osh_str osh_tree_text(const struct osh_yaml_node *map, const char *key);
 /* New nodes, NULL when memory is out. A scalar is a string unless `is_literal`: then it
  * is what YAML takes the bare text for. */
 struct osh_yaml_node *osh_tree_new(struct osh_arena *arena, enum osh_yaml_kind kind);
-struct osh_yaml_node *osh_tree_scalar(struct osh_arena *arena, struct osh_str text, bool is_literal);
+struct osh_yaml_node *osh_tree_scalar(struct osh_arena *arena, struct osh_str text,
+				      bool is_literal);
 struct osh_yaml_node *osh_tree_copy(struct osh_arena *arena, const struct osh_yaml_node *node);
 
 void osh_tree_append(struct osh_yaml_node *parent, struct osh_yaml_node *child);
@@ -28,7 +29,7 @@ int osh_tree_set(struct osh_arena *arena, struct osh_yaml_node *map, const char 
 int osh_tree_set_text(struct osh_arena *arena, struct osh_yaml_node *map, const char *key,
 		      struct osh_str text);
 /* The member of that key, made as an empty collection when it is absent or null. */
-struct osh_yaml_node *osh_tree_ensure(struct osh_arena *arena, struct osh_yaml_node *map, const char *key,
-				      enum osh_yaml_kind kind);
+struct osh_yaml_node *osh_tree_ensure(struct osh_arena *arena, struct osh_yaml_node *map,
+				      const char *key, enum osh_yaml_kind kind);
 
 #endif

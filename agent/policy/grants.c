@@ -40,11 +40,13 @@ static void add(struct osh_grants *grants, const struct osh_grant *grant)
 	grants->items[grants->count++] = *grant;
 }
 
-/* ---- Details ------------------------------------------------------------------------------ */
+/* ---- Details ---------------------------------------- */
 
-static void put_texts(struct osh_buf *buf, const char *name, struct osh_str key, const struct osh_texts *texts)
+static void put_texts(struct osh_buf *buf, const char *name, struct osh_str key,
+		      const struct osh_texts *texts)
 {
-	(void)osh_buf_printf(buf, "%s%s%.*s=", buf->len ? " " : "", name, (int)key.len, key.data ? key.data : "");
+	(void)osh_buf_printf(buf, "%s%s%.*s=", buf->len ? " " : "", name, (int)key.len,
+			     key.data ? key.data : "");
 	for (size_t i = 0; i < texts->count; i++) {
 		(void)osh_buf_append_c(buf, i ? "|" : "");
 		(void)osh_buf_append_str(buf, texts->items[i].text);
@@ -78,13 +80,15 @@ static struct osh_str keep(struct osh_grants *grants, struct osh_buf *buf)
 static void put_scene(struct osh_buf *buf, const struct scene *scene)
 {
 	if (scene->start.detail.len)
-		(void)osh_buf_printf(buf, "%.*s", (int)scene->start.detail.len, scene->start.detail.data);
+		(void)osh_buf_printf(buf, "%.*s", (int)scene->start.detail.len,
+				     scene->start.detail.data);
 	if (scene->endpoint->path.set)
 		(void)osh_buf_printf(buf, "%sunder=%.*s", buf->len ? " " : "",
-				     (int)scene->endpoint->path.text.len, scene->endpoint->path.text.data);
+				     (int)scene->endpoint->path.text.len,
+				     scene->endpoint->path.text.data);
 }
 
-/* ---- Rules ------------------------------------------------------------------------------------ */
+/* ---- Rules ---------------------------------------- */
 
 /* Every path begins with a slash, so both spellings of "everything" are one. */
 static struct osh_str plain_path(struct osh_str path)
@@ -92,14 +96,16 @@ static struct osh_str plain_path(struct osh_str path)
 	return osh_str_eq_c(path, "**") ? osh_str("/**") : path;
 }
 
-static void describe_http(const struct osh_rule *rule, struct osh_grant *grant, struct osh_buf *detail)
+static void describe_http(const struct osh_rule *rule, struct osh_grant *grant,
+			  struct osh_buf *detail)
 {
 	grant->method = rule->method.text;
 	grant->path = plain_path(rule->path.text);
 	put_matchers(detail, "query.", &rule->query);
 }
 
-static void describe_graphql(const struct osh_rule *rule, struct osh_grant *grant, struct osh_buf *detail)
+static void describe_graphql(const struct osh_rule *rule, struct osh_grant *grant,
+			     struct osh_buf *detail)
 {
 	grant->method = rule->operation_type.text;
 	grant->path = rule->operation_name.set ? rule->operation_name.text : osh_str("*");
@@ -107,18 +113,21 @@ static void describe_graphql(const struct osh_rule *rule, struct osh_grant *gran
 		put_texts(detail, "fields", osh_str(""), &rule->fields);
 }
 
-static void describe_rpc(const struct osh_rule *rule, struct osh_grant *grant, struct osh_buf *detail)
+static void describe_rpc(const struct osh_rule *rule, struct osh_grant *grant,
+			 struct osh_buf *detail)
 {
 	bool about_tool = rule->tool.key.set || rule->arguments.set;
 
-	grant->method = rule->method.text.len ? rule->method.text : osh_str(about_tool ? "tools/call" : "*");
+	grant->method = rule->method.text.len ? rule->method.text
+					      : osh_str(about_tool ? "tools/call" : "*");
 	grant->path = osh_str("");
 	if (rule->tool.key.set)
 		put_texts(detail, "tool", osh_str(""), &rule->tool.any);
 	put_matchers(detail, "params.arguments.", &rule->arguments);
 }
 
-static void add_rule(struct scene *scene, const struct osh_rule *rule, bool deny, struct osh_buf *detail)
+static void add_rule(struct scene *scene, const struct osh_rule *rule, bool deny,
+		     struct osh_buf *detail)
 {
 	struct osh_grant grant = scene->start;
 	enum osh_l7 l7 = scene->endpoint->l7;
@@ -151,11 +160,12 @@ static void add_preset(struct scene *scene, struct osh_buf *detail)
 		add_rule(scene, &rule, false, detail);
 	}
 	if (e->l7 == OSH_L7_MCP && e->mcp.allow_all_known_mcp_methods.value && e->rules.count == 0)
-		add_rule(scene, &(struct osh_rule){ .method = { .set = true, .text = osh_str("*") } }, false,
-			 detail);
+		add_rule(scene,
+			 &(struct osh_rule){ .method = { .set = true, .text = osh_str("*") } },
+			 false, detail);
 }
 
-/* ---- Settings ------------------------------------------------------------------------------------ */
+/* ---- Settings ---------------------------------------- */
 
 static void add_setting(struct scene *scene, const char *text)
 {
@@ -183,8 +193,8 @@ static void add_text_setting(struct scene *scene, const struct osh_text *value, 
 
 	if (!value->set)
 		return;
-	snprintf(text, sizeof(text), "%s: %.*s", key, (int)(value->text.len < 400 ? value->text.len : 400),
-		 value->text.data);
+	snprintf(text, sizeof(text), "%s: %.*s", key,
+		 (int)(value->text.len < 400 ? value->text.len : 400), value->text.data);
 	add_setting(scene, text);
 }
 
@@ -205,7 +215,7 @@ static void add_settings(struct scene *scene)
 		add_setting(scene, "mcp.strict_tool_names: false");
 }
 
-/* ---- Entries ---------------------------------------------------------------------------------------- */
+/* ---- Entries ---------------------------------------- */
 
 static void add_endpoint(struct scene *scene)
 {
@@ -258,7 +268,8 @@ static void collect_endpoint(struct osh_grants *grants, const struct osh_endpoin
 	struct scene scene = {
 		.grants = grants,
 		.endpoint = e,
-		.start = { .l7 = e->l7, .binary = binary->path.text,
+		.start = { .l7 = e->l7,
+			   .binary = binary->path.text,
 			   .host = e->hostless ? osh_str("*") : e->host_text,
 			   .detail = common_detail(grants, e, binary) },
 	};
@@ -275,7 +286,8 @@ static void collect_entry(struct osh_grants *grants, const struct osh_entry *ent
 		for (size_t i = 0; i < entry->endpoint_count; i++)
 			collect_endpoint(grants, &entry->endpoints[i], &entry->binaries[b]);
 		for (size_t i = 0; i < entry->unix_sockets.count; i++) {
-			struct osh_grant grant = { .kind = OSH_GRANT_BYTES, .binary = entry->binaries[b].path.text,
+			struct osh_grant grant = { .kind = OSH_GRANT_BYTES,
+						   .binary = entry->binaries[b].path.text,
 						   .host = entry->unix_sockets.items[i].text };
 
 			add(grants, &grant);
@@ -283,10 +295,12 @@ static void collect_entry(struct osh_grants *grants, const struct osh_entry *ent
 	}
 }
 
-static void collect_paths(struct osh_grants *grants, const char *what, char *const *paths, size_t count)
+static void collect_paths(struct osh_grants *grants, const char *what, char *const *paths,
+			  size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		struct osh_grant grant = { .kind = OSH_GRANT_SETTING, .method = osh_str(what),
+		struct osh_grant grant = { .kind = OSH_GRANT_SETTING,
+					   .method = osh_str(what),
 					   .path = osh_str(paths[i]) };
 
 		add(grants, &grant);
@@ -302,7 +316,8 @@ int osh_grants_collect(const struct osh_policy_doc *doc, struct osh_grants *gran
 	collect_paths(grants, "read_only", statics->read_only, statics->read_only_count);
 	collect_paths(grants, "read_write", statics->read_write, statics->read_write_count);
 	if (doc->permissive)
-		add(grants, &(struct osh_grant){ .kind = OSH_GRANT_SETTING, .method = osh_str("mode"),
+		add(grants, &(struct osh_grant){ .kind = OSH_GRANT_SETTING,
+						 .method = osh_str("mode"),
 						 .path = osh_str("permissive") });
 	return grants->error;
 }

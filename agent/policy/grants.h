@@ -10,7 +10,7 @@ struct osh_grants {
 	struct osh_grant *items; /* owned */
 	size_t count, room, detail_bytes;
 	struct osh_arena *arena; /* borrowed: holds what is put together here */
-	int error;               /* 0, -E2BIG or -ENOMEM; sticky */
+	int error;		 /* 0, -E2BIG or -ENOMEM; sticky */
 };
 
 /* Returns grants->error. */

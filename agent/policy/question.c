@@ -21,7 +21,7 @@ const char *osh_effect_name(enum osh_effect effect)
 	return "deny";
 }
 
-/* ---- Reading -------------------------------------------------------------------------- */
+/* ---- Reading ---------------------------------------- */
 
 /* An absent key may also be written as null. */
 static const json_t *get(const json_t *row, const char *key)
@@ -31,7 +31,8 @@ static const json_t *get(const json_t *row, const char *key)
 	return json_is_null(value) ? NULL : value;
 }
 
-static int read_text(const json_t *row, const char *key, struct osh_str *ret_text, struct osh_err *err)
+static int read_text(const json_t *row, const char *key, struct osh_str *ret_text,
+		     struct osh_err *err)
 {
 	const json_t *value = get(row, key);
 
@@ -62,7 +63,8 @@ static int read_list(const json_t *row, const char *key, size_t max, const json_
 	if (!list)
 		return 0;
 	if (!json_is_array(list) || json_array_size(list) > max)
-		return osh_err_set(err, EINVAL, "%s must be a list of at most %zu strings", key, max);
+		return osh_err_set(err, EINVAL, "%s must be a list of at most %zu strings", key,
+				   max);
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		if (!json_is_string(json_array_get(list, i)))
 			return osh_err_set(err, EINVAL, "%s must be a list of strings", key);
@@ -76,7 +78,8 @@ static int read_subject(const json_t *row, struct osh_question *q, struct osh_er
 	int r = read_text(row, "binary", &q->binary, err);
 
 	if (r == 0 && q->binary.len == 0)
-		r = osh_err_set(err, EINVAL, "binary is missing: the path of the program that asks");
+		r = osh_err_set(err, EINVAL,
+				"binary is missing: the path of the program that asks");
 	if (r == 0)
 		r = read_list(row, "ancestors", OSH_LINEAGE_MAX, &list, err);
 	if (r < 0)
@@ -101,13 +104,15 @@ static int read_place(const json_t *row, struct osh_question *q, struct osh_err 
 	if (r < 0)
 		return r;
 	if (host.len == 0)
-		return osh_err_set(err, EINVAL, "host is missing: the name or address it connects to");
+		return osh_err_set(err, EINVAL,
+				   "host is missing: the name or address it connects to");
 	if (osh_str_copy(host, q->host, sizeof(q->host)) < 0)
 		return osh_err_set(err, EINVAL, "host must be at most %d bytes long, without NUL",
 				   OSH_HOST_MAX - 1);
 	for (char *p = q->host; *p; p++)
 		*p = osh_ascii_lower(*p);
-	if (!json_is_integer(port) || json_integer_value(port) < 1 || json_integer_value(port) > UINT16_MAX)
+	if (!json_is_integer(port) || json_integer_value(port) < 1 ||
+	    json_integer_value(port) > UINT16_MAX)
 		return osh_err_set(err, EINVAL, "port must be a number from 1 to 65535");
 	q->port_host = (uint16_t)json_integer_value(port);
 	return 0;
@@ -127,7 +132,8 @@ static int read_request(const json_t *row, struct osh_question *q, struct osh_er
 	if (scheme.len && !osh_str_eq_c(scheme, "http") && !osh_str_eq_c(scheme, "https"))
 		return osh_err_set(err, EINVAL, "scheme must be http or https");
 	if (!get(row, "method") != !get(row, "path"))
-		return osh_err_set(err, EINVAL, "method and path belong together: give both, or none to ask "
+		return osh_err_set(err, EINVAL,
+				   "method and path belong together: give both, or none to ask "
 				   "about the connection");
 	if (get(row, "method") && q->method.len == 0)
 		return osh_err_set(err, EINVAL, "method must not be empty");
@@ -136,7 +142,8 @@ static int read_request(const json_t *row, struct osh_question *q, struct osh_er
 	return read_flag(row, "ws_upgrade", &q->websocket_upgrade, err);
 }
 
-static int read_header(struct osh_question *q, const char *name, const json_t *value, struct osh_err *err)
+static int read_header(struct osh_question *q, const char *name, const json_t *value,
+		       struct osh_err *err)
 {
 	struct {
 		const char *name;
@@ -173,7 +180,8 @@ static int read_message(const json_t *row, struct osh_question *q, struct osh_er
 	if (r == 0 && headers && !json_is_object(headers))
 		r = osh_err_set(err, EINVAL, "headers must be an object of strings");
 	/* The iterator does not change the object; it is only not declared const. */
-	json_object_foreach((json_t *)(uintptr_t)headers, name, value) {
+	json_object_foreach((json_t *)(uintptr_t)headers, name, value)
+	{
 		if (r == 0)
 			r = read_header(q, name, value, err);
 	}
@@ -184,7 +192,8 @@ static int parse_address(const char *text, struct in6_addr *ret_addr)
 {
 	struct in6_addr addr = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
 
-	if (inet_pton(AF_INET, text, &addr.s6_addr[12]) != 1 && inet_pton(AF_INET6, text, &addr) != 1)
+	if (inet_pton(AF_INET, text, &addr.s6_addr[12]) != 1 &&
+	    inet_pton(AF_INET6, text, &addr) != 1)
 		return -EINVAL;
 	*ret_addr = addr;
 	return 0;
@@ -226,7 +235,7 @@ int osh_question_read(const json_t *row, struct osh_question *ret_question, stru
 	return r;
 }
 
-/* ---- Asking ------------------------------------------------------------------------------ */
+/* ---- Asking ---------------------------------------- */
 
 static void deny(struct osh_decision *decision, enum osh_stage stage, const char *reason)
 {
@@ -245,7 +254,8 @@ static struct osh_str target_authority(struct osh_str target)
 		return osh_str("");
 	start += 3;
 	end = memchr(start, '/', target.len - (size_t)(start - target.data));
-	return osh_str_n(start, end ? (size_t)(end - start) : target.len - (size_t)(start - target.data));
+	return osh_str_n(start,
+			 end ? (size_t)(end - start) : target.len - (size_t)(start - target.data));
 }
 
 static bool names_host(const struct osh_question *q, struct osh_str authority)
@@ -266,12 +276,14 @@ static bool prepare(const struct osh_question *q, struct osh_request_query *quer
 	enum osh_path_error error;
 	struct osh_path path;
 
-	if ((q->authority.len && !names_host(q, q->authority)) || (absolute.len && !names_host(q, absolute))) {
+	if ((q->authority.len && !names_host(q, q->authority)) ||
+	    (absolute.len && !names_host(q, absolute))) {
 		deny(&result->decision, OSH_STAGE_AUTHORITY,
 		     "the request names another host than the connection is to");
 		return false;
 	}
-	error = osh_path_canonicalise(q->target, false, result->path_bytes, sizeof(result->path_bytes), &path);
+	error = osh_path_canonicalise(q->target, false, result->path_bytes,
+				      sizeof(result->path_bytes), &path);
 	if (error == OSH_PATH_ENCODED_SLASH)
 		error = osh_path_canonicalise(q->target, true, result->path_bytes,
 					      sizeof(result->path_bytes), &path);
@@ -309,7 +321,8 @@ static void ask_addresses(const struct osh_policy *policy, const struct osh_ques
 			  const struct osh_connect_query *connect, struct osh_decision *decision)
 {
 	for (size_t i = 0; i < q->resolved_count && decision->effect != OSH_EFFECT_DENY; i++) {
-		enum osh_address_verdict verdict = osh_policy_address(policy, connect, &q->resolved[i]);
+		enum osh_address_verdict verdict =
+			osh_policy_address(policy, connect, &q->resolved[i]);
 
 		if (verdict == OSH_ADDRESS_ALLOW)
 			continue;
@@ -324,7 +337,8 @@ void osh_question_ask(const struct osh_policy *policy, const struct osh_question
 		      struct osh_question_result *ret_result)
 {
 	struct osh_connect_query connect = {
-		.subject = { .binary = question->binary, .ancestors = question->ancestors,
+		.subject = { .binary = question->binary,
+			     .ancestors = question->ancestors,
 			     .ancestor_count = question->ancestor_count },
 		.host = osh_str(question->host),
 		.port_host = question->port_host,

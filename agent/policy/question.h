@@ -18,14 +18,14 @@ struct osh_question {
 	size_t ancestor_count;
 	char host[OSH_HOST_MAX]; /* lower case */
 	uint16_t port_host;
-	bool is_plaintext;       /* scheme http: the authority's default port is 80 */
-	bool has_request;        /* false: the connect-time question */
+	bool is_plaintext; /* scheme http: the authority's default port is 80 */
+	bool has_request;  /* false: the connect-time question */
 	struct osh_str method, target;
 	struct osh_str authority; /* the Host header, empty: none */
 	bool websocket_upgrade;
 	struct osh_message message;
 	struct in6_addr resolved[OSH_QUESTION_ADDRESSES_MAX]; /* what the name leads to */
-	size_t resolved_count;                                /* 0: the address guard is not asked */
+	size_t resolved_count; /* 0: the address guard is not asked */
 };
 
 struct osh_question_result {

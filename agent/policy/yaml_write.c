@@ -31,14 +31,15 @@ static void put_blanks(struct writer *w, unsigned count)
 		put(w, " ", 1);
 }
 
-/* ---- Scalars ------------------------------------------------------------------------------ */
+/* ---- Scalars ---------------------------------------- */
 
 /* Bytes that mean nothing to YAML wherever they stand, so that no context matters. */
 static bool is_bare(struct osh_str text)
 {
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.data[i];
-		bool always = osh_ascii_is_alpha(c) || osh_ascii_is_digit(c) || c == '_' || c == '/' || c == '.';
+		bool always = osh_ascii_is_alpha(c) || osh_ascii_is_digit(c) || c == '_' ||
+			      c == '/' || c == '.';
 
 		if (!always && !(i && (c == '-' || c == '+' || c == '@')))
 			return false;
@@ -65,11 +66,13 @@ static void put_quoted(struct writer *w, struct osh_str text)
 			/* C1 controls, next line among them: YAML's \xHH is a code point. */
 			c = (unsigned char)text.data[++i];
 			put(w, (const char[]){ '\\', 'x', hex[c >> 4], hex[c & 15] }, 4);
-		} else if (c == 0xe2 && i + 2 < text.len && (unsigned char)text.data[i + 1] == 0x80 &&
+		} else if (c == 0xe2 && i + 2 < text.len &&
+			   (unsigned char)text.data[i + 1] == 0x80 &&
 			   ((unsigned char)text.data[i + 2] & 0xfe) == 0xa8) {
 			put_text(w, (unsigned char)text.data[i + 2] == 0xa8 ? "\\L" : "\\P");
 			i += 2;
-		} else if (c == 0xef && i + 2 < text.len && (unsigned char)text.data[i + 1] == 0xbb &&
+		} else if (c == 0xef && i + 2 < text.len &&
+			   (unsigned char)text.data[i + 1] == 0xbb &&
 			   (unsigned char)text.data[i + 2] == 0xbf) {
 			put_text(w, "\\uFEFF");
 			i += 2;
@@ -100,7 +103,7 @@ static void put_key(struct writer *w, struct osh_str key)
 	put(w, ":", 1);
 }
 
-/* ---- Collections ----------------------------------------------------------------------------- */
+/* ---- Collections ---------------------------------------- */
 
 static bool holds_only_scalars(const struct osh_yaml_node *node)
 {
@@ -125,7 +128,8 @@ static size_t flow_width(const struct osh_yaml_node *node)
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
 		width += child == node->first ? 0 : 2;
 		width += is_mapping ? text_width(child->key) + 2 : 0;
-		width += child->kind == OSH_YAML_SCALAR ? text_width(child->text) : flow_width(child);
+		width += child->kind == OSH_YAML_SCALAR ? text_width(child->text)
+							: flow_width(child);
 	}
 	return width;
 }
@@ -136,9 +140,9 @@ static bool is_flow(const struct osh_yaml_node *node, unsigned indent)
 	if (node->count == 0)
 		return true;
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
-		if (child->kind == OSH_YAML_MAPPING || (child->kind == OSH_YAML_SEQUENCE &&
-							(node->kind == OSH_YAML_SEQUENCE ||
-							 !holds_only_scalars(child))))
+		if (child->kind == OSH_YAML_MAPPING ||
+		    (child->kind == OSH_YAML_SEQUENCE &&
+		     (node->kind == OSH_YAML_SEQUENCE || !holds_only_scalars(child))))
 			return false;
 	}
 	return indent + INDENT + flow_width(node) <= LINE_COLUMNS;
@@ -164,11 +168,13 @@ static void put_flow(struct writer *w, const struct osh_yaml_node *node)
 	put_text(w, is_mapping && node->first ? " }" : is_mapping ? "}" : "]");
 }
 
-static void put_block(struct writer *w, const struct osh_yaml_node *node, unsigned indent, bool is_indented);
+static void put_block(struct writer *w, const struct osh_yaml_node *node, unsigned indent,
+		      bool is_indented);
 
 /* What stands behind "key:" or "-", up to the end of its last line. Sections (keys at the
  * margin) are spread out, whatever would fit. */
-static void put_value(struct writer *w, const struct osh_yaml_node *node, unsigned indent, bool in_sequence)
+static void put_value(struct writer *w, const struct osh_yaml_node *node, unsigned indent,
+		      bool in_sequence)
 {
 	bool is_section = indent == 0 && node->kind == OSH_YAML_MAPPING && node->count > 1;
 
@@ -186,7 +192,8 @@ static void put_value(struct writer *w, const struct osh_yaml_node *node, unsign
 }
 
 /* `is_indented`: the first line's blanks are there already ("- key: ..."). */
-static void put_block(struct writer *w, const struct osh_yaml_node *node, unsigned indent, bool is_indented)
+static void put_block(struct writer *w, const struct osh_yaml_node *node, unsigned indent,
+		      bool is_indented)
 {
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
 		if (child != node->first || !is_indented)
@@ -229,7 +236,8 @@ bool osh_yaml_same(const struct osh_yaml_node *a, const struct osh_yaml_node *b)
 	if (a->kind == OSH_YAML_SCALAR) {
 		enum osh_yaml_type type = osh_yaml_type(a);
 
-		return type == osh_yaml_type(b) && (type == OSH_YAML_NULL || osh_str_eq(a->text, b->text));
+		return type == osh_yaml_type(b) &&
+		       (type == OSH_YAML_NULL || osh_str_eq(a->text, b->text));
 	}
 	a = a->first;
 	for (b = b->first; a && b; a = a->next, b = b->next) {

@@ -218,10 +218,12 @@ Test(cli_policy, validate_output)
 
 /* ---- eval ---------------------------------------------------------------- */
 
-static const char small[] = "version: 1\nnetwork_policies:\n  p:\n    endpoints:\n"
-			    "      - { host: a.test, port: 443, protocol: rest, enforcement: enforce, access: read-only }\n"
-			    "      - { host: '*.b.test', port: 443, protocol: rest, access: read-only }\n"
-			    "    binaries: [{ path: /bin/a }]\n";
+static const char small[] =
+	"version: 1\nnetwork_policies:\n  p:\n    endpoints:\n"
+	"      - { host: a.test, port: 443, protocol: rest, enforcement: enforce, access: "
+	"read-only }\n"
+	"      - { host: '*.b.test', port: 443, protocol: rest, access: read-only }\n"
+	"    binaries: [{ path: /bin/a }]\n";
 
 #define ROW(rest) "{\"binary\":\"/bin/a\",\"host\":\"a.test\",\"port\":443" rest "}\n"
 
@@ -235,14 +237,19 @@ static void eval(const char *requests)
 
 Test(cli_policy, eval_answers)
 {
-	eval(ROW(",\"method\":\"GET\",\"path\":\"/x/%2e%2e/y?q=1\"") "\n"
-	     ROW(",\"id\":\"two\",\"method\":\"post\",\"path\":\"/z\"") ROW(",\"ancestors\":null"));
-	cr_expect_str_eq(out, "{\"verdict\":\"allow\",\"policy\":\"p\",\"rule\":5,\"reason\":null,\"path\":\"/y\",\"stage\":null}\n"
-			      "{\"id\":\"two\",\"verdict\":\"deny\",\"policy\":\"p\",\"rule\":5,\"reason\":\"post /z not permitted by policy\","
+	eval(ROW(",\"method\":\"GET\",\"path\":\"/x/%2e%2e/y?q=1\"") "\n" ROW(
+		",\"id\":\"two\",\"method\":\"post\",\"path\":\"/z\"") ROW(",\"ancestors\":null"));
+	cr_expect_str_eq(out, "{\"verdict\":\"allow\",\"policy\":\"p\",\"rule\":5,\"reason\":null,"
+			      "\"path\":\"/y\",\"stage\":null}\n"
+			      "{\"id\":\"two\",\"verdict\":\"deny\",\"policy\":\"p\",\"rule\":5,"
+			      "\"reason\":\"post /z not permitted by policy\","
 			      "\"path\":\"/z\",\"stage\":\"rules\",\"nearest\":5}\n"
-			      "{\"verdict\":\"allow\",\"policy\":\"p\",\"rule\":5,\"reason\":null,\"path\":null,\"stage\":null}\n");
+			      "{\"verdict\":\"allow\",\"policy\":\"p\",\"rule\":5,\"reason\":null,"
+			      "\"path\":null,\"stage\":null}\n");
 	expect(0, NULL, NULL);
-	eval("{\"binary\":\"/bin/a\",\"host\":\"x.b.test\",\"port\":443,\"method\":\"PUT\",\"path\":\"/\",\"expect\":\"audit\"}\n");
+	eval("{\"binary\":\"/bin/"
+	     "a\",\"host\":\"x.b.test\",\"port\":443,\"method\":\"PUT\",\"path\":\"/"
+	     "\",\"expect\":\"audit\"}\n");
 	expect(0, "\"verdict\":\"audit\"", "1 of 1 rows are as expected");
 }
 
@@ -254,17 +261,25 @@ Test(cli_policy, eval_compares)
 	expect(1, NULL, "policy: expected 'q', got 'p'");
 	eval(ROW(",\"expect\":\"allow\",\"matched_policy\":null"));
 	expect(1, NULL, "policy: expected 'none', got 'p'");
-	eval(ROW(",\"expect\":\"deny\",\"method\":\"PUT\",\"path\":\"/\",\"reason_contains\":\"blocked\""));
+	eval(ROW(",\"expect\":\"deny\",\"method\":\"PUT\",\"path\":\"/"
+		 "\",\"reason_contains\":\"blocked\""));
 	expect(1, NULL, "reason: expected 'blocked'");
-	eval(ROW(",\"expect\":\"deny\",\"method\":\"PUT\",\"path\":\"/\",\"reason_contains\":\"not permitted\",\"matched_policy\":\"p\""));
+	eval(ROW(",\"expect\":\"deny\",\"method\":\"PUT\",\"path\":\"/\",\"reason_contains\":\"not "
+		 "permitted\",\"matched_policy\":\"p\""));
 	expect(0, NULL, "1 of 1 rows are as expected");
 }
 
 Test(cli_policy, eval_guards_addresses)
 {
-	eval("{\"binary\":\"/bin/a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"10.0.0.1\"],\"expect\":\"deny\"}\n"
-	     "{\"binary\":\"/bin/a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"93.184.216.34\",\"::ffff:10.0.0.1\"],\"expect\":\"deny\"}\n"
-	     "{\"binary\":\"/bin/a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"93.184.216.34\"],\"expect\":\"allow\"}\n");
+	eval("{\"binary\":\"/bin/"
+	     "a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"10.0.0.1\"],\"expect\":"
+	     "\"deny\"}\n"
+	     "{\"binary\":\"/bin/"
+	     "a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"93.184.216.34\",\"::ffff:10.0."
+	     "0.1\"],\"expect\":\"deny\"}\n"
+	     "{\"binary\":\"/bin/"
+	     "a\",\"host\":\"x.b.test\",\"port\":443,\"resolved\":[\"93.184.216.34\"],\"expect\":"
+	     "\"allow\"}\n");
 	expect(0, "x.b.test:443 blocked: internal address", "3 of 3");
 }
 
@@ -326,11 +341,12 @@ Test(cli_policy, diff_of_files)
 
 Test(cli_policy_agent, update_is_one_call)
 {
-	run("", "update", "demo", "--add-endpoint", "a.test:443", "--add-allow=a.test:443:GET:/x", "--binary",
-	    "/bin/a", "--rule-name", "mine", "--dry-run");
-	expect(1, NULL, "not inspected");
-	run("", "update", "demo", "--add-endpoint", "a.test:443::rest:enforce", "--add-allow=a.test:443:get:/x",
+	run("", "update", "demo", "--add-endpoint", "a.test:443", "--add-allow=a.test:443:GET:/x",
 	    "--binary", "/bin/a", "--rule-name", "mine", "--dry-run");
+	expect(1, NULL, "not inspected");
+	run("", "update", "demo", "--add-endpoint", "a.test:443::rest:enforce",
+	    "--add-allow=a.test:443:get:/x", "--binary", "/bin/a", "--rule-name", "mine",
+	    "--dry-run");
 	expect(0, "# caf\xc3\xa9\nnetwork_policies:\n  mine:\n", NULL);
 	run("", "update", "gone", "--remove-rule", "x", "--dry-run");
 	expect(1, NULL, "does not exist");
@@ -357,9 +373,13 @@ Test(cli_policy_agent, explain_names_what_was_tried)
 		if (strstr(out, "DENIED") && strstr(out, "PUT"))
 			break;
 	}
-	expect(0, "openshell policy update other --add-endpoint api.github.com:443::rest:enforce --add-allow "
-	       "api.github.com:443:PUT:/repos/acme/widgets/contents/hello_world.py --binary /usr/bin/curl "
-	       "--wait\n", NULL);
+	expect(0,
+	       "openshell policy update other --add-endpoint api.github.com:443::rest:enforce "
+	       "--add-allow "
+	       "api.github.com:443:PUT:/repos/acme/widgets/contents/hello_world.py --binary "
+	       "/usr/bin/curl "
+	       "--wait\n",
+	       NULL);
 	run("", "explain", "99999");
 	expect(1, NULL, "no verdict 99999");
 	run("", "explain", "x");

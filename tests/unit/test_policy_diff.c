@@ -39,8 +39,9 @@ static const char *diff(const char *before, const char *after)
 }
 
 /* One entry of one endpoint. */
-#define POLICY(endpoint, binary) \
-	"version: 1\nnetwork_policies:\n  p:\n    endpoints: [" endpoint "]\n    binaries: [" binary "]\n"
+#define POLICY(endpoint, binary)                                                                   \
+	"version: 1\nnetwork_policies:\n  p:\n    endpoints: [" endpoint                           \
+	"]\n    binaries: [" binary "]\n"
 #define REST(rest) "{ host: a.test, port: 443, protocol: rest, enforcement: enforce, " rest " }"
 #define CURL "{ path: /usr/bin/curl }"
 
@@ -57,31 +58,39 @@ Test(policy_diff, nothing_differs)
 	free((char *)seed.data);
 	/* Written in another way. */
 	expect_diff(POLICY("{ host: A.test, ports: [443], tls: auto }", CURL),
-		    "version: 1\nnetwork_policies:\n  other:\n    binaries:\n    - path: /usr/bin/curl\n"
-		    "    endpoints:\n    - host: a.test\n      port: 443\n", "");
+		    "version: 1\nnetwork_policies:\n  other:\n    binaries:\n    - path: "
+		    "/usr/bin/curl\n"
+		    "    endpoints:\n    - host: a.test\n      port: 443\n",
+		    "");
 	expect_diff(POLICY(REST("access: read-only"), CURL),
-		    POLICY(REST("rules: [{allow: {method: get, path: '/**'}}, {allow: {method: OPTIONS, path: '**'}}]"),
-			   CURL), "");
+		    POLICY(REST("rules: [{allow: {method: get, path: '/**'}}, {allow: {method: "
+				"OPTIONS, path: '**'}}]"),
+			   CURL),
+		    "");
 }
 
 Test(policy_diff, binaries_hosts_and_ports)
 {
 	expect_diff(POLICY("{ host: a.test, port: 443 }", CURL),
-		    POLICY("{ host: a.test, ports: [443, 80] }, { host: b.test, port: 1 }", "{ path: /usr/bin/wget }"),
+		    POLICY("{ host: a.test, ports: [443, 80] }, { host: b.test, port: 1 }",
+			   "{ path: /usr/bin/wget }"),
 		    "- /usr/bin/curl a.test:443 any bytes\n+ /usr/bin/wget a.test:80 any bytes\n"
 		    "+ /usr/bin/wget a.test:443 any bytes\n+ /usr/bin/wget b.test:1 any bytes\n");
 }
 
 Test(policy_diff, methods_and_paths)
 {
-	expect_diff(POLICY(REST("access: read-only"), CURL),
-		    POLICY(REST("access: read-only, deny_rules: [{method: GET, path: /secret}]"), CURL),
-		    "- /usr/bin/curl a.test:443 GET /secret (deny rule)\n");
-	expect_diff(POLICY(REST("rules: [{allow: {method: GET, path: /a}}]"), CURL),
-		    POLICY(REST("rules: [{allow: {method: POST, path: /a}}, {allow: {method: GET, path: /a, query: {v: '1'}}}]"),
-			   CURL),
-		    "- /usr/bin/curl a.test:443 GET /a\n+ /usr/bin/curl a.test:443 GET /a query.v=1\n"
-		    "+ /usr/bin/curl a.test:443 POST /a\n");
+	expect_diff(
+		POLICY(REST("access: read-only"), CURL),
+		POLICY(REST("access: read-only, deny_rules: [{method: GET, path: /secret}]"), CURL),
+		"- /usr/bin/curl a.test:443 GET /secret (deny rule)\n");
+	expect_diff(
+		POLICY(REST("rules: [{allow: {method: GET, path: /a}}]"), CURL),
+		POLICY(REST("rules: [{allow: {method: POST, path: /a}}, {allow: {method: GET, "
+			    "path: /a, query: {v: '1'}}}]"),
+		       CURL),
+		"- /usr/bin/curl a.test:443 GET /a\n+ /usr/bin/curl a.test:443 GET /a query.v=1\n"
+		"+ /usr/bin/curl a.test:443 POST /a\n");
 }
 
 Test(policy_diff, what_a_pattern_holds_is_no_difference)
@@ -105,14 +114,19 @@ Test(policy_diff, what_a_pattern_holds_is_no_difference)
 Test(policy_diff, inspection)
 {
 	/* All of it could be said before. */
-	expect_diff(POLICY("{ host: a.test, port: 443 }", CURL), POLICY(REST("access: read-only"), CURL),
+	expect_diff(POLICY("{ host: a.test, port: 443 }", CURL),
+		    POLICY(REST("access: read-only"), CURL),
 		    "- /usr/bin/curl a.test:443 any bytes\n");
 	expect_diff(POLICY(REST("access: full"), CURL),
-		    POLICY("{ host: a.test, port: 443, protocol: rest, enforcement: audit, access: full, tls: skip }", CURL),
-		    "+ /usr/bin/curl a.test:443 everything else, audited\n+ /usr/bin/curl a.test:443 tls: skip\n");
+		    POLICY("{ host: a.test, port: 443, protocol: rest, enforcement: audit, access: "
+			   "full, tls: skip }",
+			   CURL),
+		    "+ /usr/bin/curl a.test:443 everything else, audited\n+ /usr/bin/curl "
+		    "a.test:443 tls: skip\n");
 	expect_diff(POLICY("{ host: a.test, port: 443 }", CURL),
 		    POLICY("{ host: a.test, port: 443, allowed_ips: [10.1.0.0/16] }", CURL),
-		    "- /usr/bin/curl a.test:443 any bytes\n+ /usr/bin/curl a.test:443 any bytes addresses=10.1.0.0/16\n");
+		    "- /usr/bin/curl a.test:443 any bytes\n+ /usr/bin/curl a.test:443 any bytes "
+		    "addresses=10.1.0.0/16\n");
 }
 
 Test(policy_diff, other_protocols)
@@ -122,12 +136,14 @@ Test(policy_diff, other_protocols)
 
 #define FORM(buf, rest) snprintf(buf, sizeof(buf), POLICY("%s%s }", CURL), head, rest)
 	FORM(before, "protocol: graphql, access: read-only");
-	FORM(after, "protocol: graphql, rules: [{allow: {operation_type: query, operation_name: 'Get*', fields: [a, b]}}]");
+	FORM(after, "protocol: graphql, rules: [{allow: {operation_type: query, operation_name: "
+		    "'Get*', fields: [a, b]}}]");
 	expect_diff(before, after,
 		    "- /usr/bin/curl a.test:443 graphql query *\n"
 		    "+ /usr/bin/curl a.test:443 graphql query Get* fields=a|b\n");
 	FORM(before, "protocol: mcp, path: /mcp, rules: [{allow: {method: tools/list}}]");
-	FORM(after, "protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: search}}]");
+	FORM(after,
+	     "protocol: mcp, path: /mcp, rules: [{allow: {method: tools/call, tool: search}}]");
 	expect_diff(before, after,
 		    "+ /usr/bin/curl a.test:443 mcp tools/call under=/mcp tool=search\n"
 		    "- /usr/bin/curl a.test:443 mcp tools/list under=/mcp\n");
@@ -135,7 +151,8 @@ Test(policy_diff, other_protocols)
 
 Test(policy_diff, the_whole_policy)
 {
-	diff("version: 1\n", "version: 1\nmode: permissive\nfilesystem_policy: { include_workdir: true,"
+	diff("version: 1\n",
+	     "version: 1\nmode: permissive\nfilesystem_policy: { include_workdir: true,"
 	     " read_only: [/usr, /opt], read_write: [/tmp] }\n");
 	cr_expect_not_null(strstr(out, "+ mode permissive\n"));
 	cr_expect_not_null(strstr(out, "+ read_only /opt\n"));
@@ -152,13 +169,17 @@ Test(policy_diff, ten_thousand_endpoints)
 
 		/* Short, to stay within what a policy may have. */
 		for (int i = 0; i < 200; i++) {
-			len += (size_t)snprintf(text[k] + len, room - len, "  p%d:\n    binaries: [{path: /b}]\n    endpoints:\n", i);
+			len += (size_t)snprintf(
+				text[k] + len, room - len,
+				"  p%d:\n    binaries: [{path: /b}]\n    endpoints:\n", i);
 			for (int j = 0; j < 50; j++)
-				len += (size_t)snprintf(text[k] + len, room - len, "    - {host: h%d.t%d.test, port: %d}\n",
-							j, i, i == 77 && j == 7 ? 1 + k : 443);
+				len += (size_t)snprintf(text[k] + len, room - len,
+							"    - {host: h%d.t%d.test, port: %d}\n", j,
+							i, i == 77 && j == 7 ? 1 + k : 443);
 		}
 	}
-	expect_diff(text[0], text[1], "- /b h7.t77.test:1 any bytes\n+ /b h7.t77.test:2 any bytes\n");
+	expect_diff(text[0], text[1],
+		    "- /b h7.t77.test:1 any bytes\n+ /b h7.t77.test:2 any bytes\n");
 	free(text[0]);
 	free(text[1]);
 }

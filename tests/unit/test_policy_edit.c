@@ -14,7 +14,8 @@ static const char base[] = "# who may go where\n"
 			   "  # the code host\n"
 			   "  git:   # odd   spacing stays\n"
 			   "    endpoints:\n"
-			   "      - { host: git.test, ports: [443, 8443], protocol: rest, enforcement: enforce, access: read-only }\n"
+			   "      - { host: git.test, ports: [443, 8443], protocol: rest, "
+			   "enforcement: enforce, access: read-only }\n"
 			   "    binaries: [{ path: /usr/bin/git }]\n"
 			   "\n"
 			   "  # plain bytes\n"
@@ -58,11 +59,12 @@ static void expect_no(const char *part)
 	cr_expect_null(strstr(edited, part), "'%s' is in:\n%s", part, edited);
 }
 
-static enum osh_effect ask(const char *binary, const char *host, uint16_t port_host, const char *method,
-			   const char *path)
+static enum osh_effect ask(const char *binary, const char *host, uint16_t port_host,
+			   const char *method, const char *path)
 {
 	struct osh_request_query query = {
-		.connect = { .subject = { .binary = osh_str(binary) }, .host = osh_str(host),
+		.connect = { .subject = { .binary = osh_str(binary) },
+			     .host = osh_str(host),
 			     .port_host = port_host },
 		.method = osh_str(method),
 		.path = osh_str(path),
@@ -81,12 +83,17 @@ static enum osh_effect ask(const char *binary, const char *host, uint16_t port_h
 
 Test(policy_edit, a_new_endpoint_gets_an_entry_of_its_own)
 {
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("api.new.test:443:read-write:rest:enforce"),
-								.binaries = LIST("/usr/bin/curl", "/usr/bin/wget") }), 0,
-		     "%s", error.message);
+	cr_assert_eq(
+		edit_text(base,
+			  (struct osh_policy_edits){
+				  .add_endpoints = LIST("api.new.test:443:read-write:rest:enforce"),
+				  .binaries = LIST("/usr/bin/curl", "/usr/bin/wget") }),
+		0, "%s", error.message);
 	expect_part("  allow_api_new_test_443:\n    endpoints:\n"
-		    "      - { host: api.new.test, port: 443, protocol: rest, enforcement: enforce, access: read-write }\n"
-		    "    binaries:\n      - { path: /usr/bin/curl }\n      - { path: /usr/bin/wget }\n");
+		    "      - { host: api.new.test, port: 443, protocol: rest, enforcement: "
+		    "enforce, access: read-write }\n"
+		    "    binaries:\n      - { path: /usr/bin/curl }\n      - { path: /usr/bin/wget "
+		    "}\n");
 	cr_expect_eq(ask("/usr/bin/wget", "api.new.test", 443, "POST", "/x"), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/usr/bin/wget", "api.new.test", 443, "DELETE", "/x"), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/usr/bin/git", "api.new.test", 443, "POST", "/x"), OSH_EFFECT_DENY);
@@ -97,10 +104,12 @@ Test(policy_edit, what_does_not_change_keeps_its_lines)
 	char want[2048];
 
 	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("x.test:1"),
-								.binaries = LIST("/bin/x") }), 0);
-	snprintf(want, sizeof(want), "%.*s  allow_x_test_1:\n    endpoints:\n      - { host: x.test, port: 1 }\n"
-		 "    binaries:\n      - { path: /bin/x }\n%s", (int)(strstr(base, "# the end") - base), base,
-		 strstr(base, "# the end"));
+								.binaries = LIST("/bin/x") }),
+		     0);
+	snprintf(want, sizeof(want),
+		 "%.*s  allow_x_test_1:\n    endpoints:\n      - { host: x.test, port: 1 }\n"
+		 "    binaries:\n      - { path: /bin/x }\n%s",
+		 (int)(strstr(base, "# the end") - base), base, strstr(base, "# the end"));
 	cr_expect_str_eq(edited, want);
 	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .remove_rules = LIST("git") }), 0);
 	expect_part("# the code host\n\n  # plain bytes\n  db:\n");
@@ -113,62 +122,86 @@ Test(policy_edit, what_does_not_change_keeps_its_lines)
 
 Test(policy_edit, a_text_that_cannot_be_cut_is_written_anew)
 {
-	cr_assert_eq(edit_text("{version: 1, network_policies: {a: {endpoints: [{host: a.test, port: 1}],"
-			       " binaries: [{path: /bin/a}]},\nb: {endpoints: [{host: b.test, port: 1}]}}}",
-			       (struct osh_policy_edits){ .remove_rules = LIST("b") }), 0);
-	cr_expect_str_eq(edited, "version: 1\nnetwork_policies:\n  a:\n    endpoints:\n"
-				 "      - { host: a.test, port: 1 }\n    binaries:\n      - { path: /bin/a }\n");
+	cr_assert_eq(
+		edit_text(
+			"{version: 1, network_policies: {a: {endpoints: [{host: a.test, port: 1}],"
+			" binaries: [{path: /bin/a}]},\nb: {endpoints: [{host: b.test, port: "
+			"1}]}}}",
+			(struct osh_policy_edits){ .remove_rules = LIST("b") }),
+		0);
+	cr_expect_str_eq(
+		edited,
+		"version: 1\nnetwork_policies:\n  a:\n    endpoints:\n"
+		"      - { host: a.test, port: 1 }\n    binaries:\n      - { path: /bin/a }\n");
 	cr_assert_eq(edit_text("version: 1\r\nnetwork_policies: {}\r\n",
-			       (struct osh_policy_edits){ .add_endpoints = LIST("a.test:1") }), 0);
+			       (struct osh_policy_edits){ .add_endpoints = LIST("a.test:1") }),
+		     0);
 	expect_part("version: 1\nnetwork_policies:\n  allow_a_test_1:\n");
-	cr_assert_eq(edit_text("version: 1 # one", (struct osh_policy_edits){ .add_endpoints = LIST("a.test:1") }), 0);
+	cr_assert_eq(edit_text("version: 1 # one",
+			       (struct osh_policy_edits){ .add_endpoints = LIST("a.test:1") }),
+		     0);
 	expect_part("version: 1 # one\nnetwork_policies:\n  allow_a_test_1:\n");
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .remove_rules = LIST("git", "db") }), 0);
+	cr_assert_eq(
+		edit_text(base, (struct osh_policy_edits){ .remove_rules = LIST("git", "db") }), 0);
 	expect_part("network_policies: {}\n");
 }
 
 /* A line that looks like a comment but is text: the cut would go wrong, so there is none. */
 Test(policy_edit, block_scalars_survive)
 {
-	static const char text[] = "version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 1}]\n"
-				   "    name: |\n      one\n      # two\n  b:\n    endpoints: [{host: b.test, port: 1}]\n";
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  a:\n    endpoints: [{host: a.test, port: 1}]\n"
+		"    name: |\n      one\n      # two\n  b:\n    endpoints: [{host: b.test, port: "
+		"1}]\n";
 
 	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_rules = LIST("a") }), 0);
 	expect_no("# two");
 	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_rules = LIST("b") }), 0);
 	expect_part("# two");
-	cr_assert_eq(edit_text(text, (struct osh_policy_edits){ .remove_endpoints = LIST("a.test:1"),
-								.add_endpoints = LIST("b.test:2"),
-								.rule_name = "a" }), 0);
+	cr_assert_eq(
+		edit_text(text, (struct osh_policy_edits){ .remove_endpoints = LIST("a.test:1"),
+							   .add_endpoints = LIST("b.test:2"),
+							   .rule_name = "a" }),
+		0);
 	expect_part("b.test");
 }
 
 Test(policy_edit, merges_into_what_covers_the_place)
 {
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("DB.test:5432"),
-								.binaries = LIST("/usr/bin/pg_dump") }), 0);
+	cr_assert_eq(
+		edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("DB.test:5432"),
+							   .binaries = LIST("/usr/bin/pg_dump") }),
+		0);
 	expect_no("allow_");
 	cr_expect_eq(ask("/usr/bin/pg_dump", "db.test", 5432, NULL, NULL), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/usr/bin/psql", "db.test", 5432, NULL, NULL), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/usr/bin/git", "db.test", 5432, NULL, NULL), OSH_EFFECT_DENY);
 	/* Named: it goes where it was sent, made when it is not there. */
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("db.test:5432"),
-								.binaries = LIST("/usr/bin/pg_dump"),
-								.rule_name = "dumps" }), 0);
+	cr_assert_eq(
+		edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("db.test:5432"),
+							   .binaries = LIST("/usr/bin/pg_dump"),
+							   .rule_name = "dumps" }),
+		0);
 	expect_part("  dumps:\n");
 	expect_part("    binaries: [{ path: /usr/bin/psql }]\n");
 }
 
 Test(policy_edit, one_port_of_several)
 {
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .remove_endpoints = LIST("git.test:443") }), 0);
+	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .remove_endpoints =
+									LIST("git.test:443") }),
+		     0);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 443, NULL, NULL), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 8443, NULL, NULL), OSH_EFFECT_ALLOW);
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .remove_endpoints = LIST("git.test:443",
-											 "git.test:8443") }), 0);
+	cr_assert_eq(edit_text(base,
+			       (struct osh_policy_edits){
+				       .remove_endpoints = LIST("git.test:443", "git.test:8443") }),
+		     0);
 	expect_no("git:");
 	/* A rule for one port grants nothing on the other. */
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_allows = LIST("git.test:443:post:/a") }), 0);
+	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_allows = LIST(
+									"git.test:443:post:/a") }),
+		     0);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 443, "POST", "/a"), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 443, "POST", "/b"), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 8443, "POST", "/a"), OSH_EFFECT_DENY);
@@ -178,33 +211,46 @@ Test(policy_edit, one_port_of_several)
 
 Test(policy_edit, rules)
 {
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_denies = LIST("git.test:8443:GET:/secret/**"),
-								.add_allows = LIST("git.test:8443:PUT:/x:y") }), 0,
-		     "%s", error.message);
+	cr_assert_eq(edit_text(base,
+			       (struct osh_policy_edits){
+				       .add_denies = LIST("git.test:8443:GET:/secret/**"),
+				       .add_allows = LIST("git.test:8443:PUT:/x:y") }),
+		     0, "%s", error.message);
 	expect_part("- allow: { method: PUT, path: \"/x:y\" }\n");
 	expect_part("deny_rules:\n");
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 8443, "GET", "/secret/a"), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 8443, "GET", "/public"), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/usr/bin/git", "git.test", 8443, "PUT", "/x:y"), OSH_EFFECT_ALLOW);
 	/* Twice says nothing new. */
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_denies = LIST("git.test:443:GET:/s",
-										   "git.test:443:get:/s") }), 0);
+	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_denies = LIST(
+									"git.test:443:GET:/s",
+									"git.test:443:get:/s") }),
+		     0);
 	cr_expect_null(strstr(strstr(edited, "path: /s") + 1, "path: /s"));
 	/* The base of a new endpoint may come in the same call. */
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("a.test:443::rest:enforce"),
-								.add_allows = LIST("a.test:443:GET:**"),
-								.binaries = LIST("/bin/a") }), 0);
+	cr_assert_eq(
+		edit_text(base, (struct osh_policy_edits){ .add_endpoints =
+								   LIST("a.test:443::rest:enforce"),
+							   .add_allows = LIST("a.test:443:GET:**"),
+							   .binaries = LIST("/bin/a") }),
+		0);
 	cr_expect_eq(ask("/bin/a", "a.test", 443, "GET", "/any/where"), OSH_EFFECT_ALLOW);
 	cr_expect_eq(ask("/bin/a", "a.test", 443, "POST", "/any/where"), OSH_EFFECT_DENY);
 }
 
 Test(policy_edit, options)
 {
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){
-			.add_endpoints = LIST("w.test:443:full:websocket:enforce:websocket-credential-rewrite",
-					      "[2001:db8::1]:443", "u.test:443:full:rest::request-body-credential-rewrite,"
-					      "allow-uninspected-credentials"),
-			.binaries = LIST("/bin/a") }), 0, "%s", error.message);
+	cr_assert_eq(
+		edit_text(base,
+			  (struct osh_policy_edits){
+				  .add_endpoints = LIST(
+					  "w.test:443:full:websocket:enforce:websocket-credential-"
+					  "rewrite",
+					  "[2001:db8::1]:443",
+					  "u.test:443:full:rest::request-body-credential-rewrite,"
+					  "allow-uninspected-credentials"),
+				  .binaries = LIST("/bin/a") }),
+		0, "%s", error.message);
 	expect_part("websocket_credential_rewrite: true");
 	expect_part("host: \"2001:db8::1\"");
 	expect_part("request_body_credential_rewrite: true");
@@ -225,11 +271,21 @@ Test(policy_edit, refusals)
 		{ "port must be a number", { .add_endpoints = LIST("a.test:65536") }, -EINVAL },
 		{ "host is missing", { .add_endpoints = LIST(":443") }, -EINVAL },
 		{ "access 'all' is unknown", { .add_endpoints = LIST("a.test:443:all") }, -EINVAL },
-		{ "protocol 'http' is unknown", { .add_endpoints = LIST("a.test:443::http") }, -EINVAL },
-		{ "enforcement 'on' is unknown", { .add_endpoints = LIST("a.test:443:full:rest:on") }, -EINVAL },
-		{ "option 'x' is unknown", { .add_endpoints = LIST("a.test:443:full:rest::x") }, -EINVAL },
-		{ "too many segments", { .add_endpoints = LIST("a.test:443:full:rest:audit::x") }, -EINVAL },
-		{ "host:port and nothing", { .remove_endpoints = LIST("git.test:443:full") }, -EINVAL },
+		{ "protocol 'http' is unknown",
+		  { .add_endpoints = LIST("a.test:443::http") },
+		  -EINVAL },
+		{ "enforcement 'on' is unknown",
+		  { .add_endpoints = LIST("a.test:443:full:rest:on") },
+		  -EINVAL },
+		{ "option 'x' is unknown",
+		  { .add_endpoints = LIST("a.test:443:full:rest::x") },
+		  -EINVAL },
+		{ "too many segments",
+		  { .add_endpoints = LIST("a.test:443:full:rest:audit::x") },
+		  -EINVAL },
+		{ "host:port and nothing",
+		  { .remove_endpoints = LIST("git.test:443:full") },
+		  -EINVAL },
 		{ "no such endpoint", { .remove_endpoints = LIST("git.test:80") }, -ENOENT },
 		{ "no entry of that name", { .remove_rules = LIST("gut") }, -ENOENT },
 		{ "METHOD:path_glob", { .add_allows = LIST("git.test:443:GET") }, -EINVAL },
@@ -238,12 +294,20 @@ Test(policy_edit, refusals)
 		{ "must start with '/'", { .add_allows = LIST("git.test:443:GET:*") }, -EINVAL },
 		{ "no such endpoint", { .add_allows = LIST("new.test:443:GET:/x") }, -ENOENT },
 		{ "not inspected", { .add_allows = LIST("db.test:5432:GET:/x") }, -EINVAL },
-		{ "another protocol", { .add_endpoints = LIST("git.test:443:full:websocket") }, -EINVAL },
-		{ "exactly one", { .add_endpoints = LIST("a.test:1", "b.test:1"), .rule_name = "x" }, -EINVAL },
+		{ "another protocol",
+		  { .add_endpoints = LIST("git.test:443:full:websocket") },
+		  -EINVAL },
+		{ "exactly one",
+		  { .add_endpoints = LIST("a.test:1", "b.test:1"), .rule_name = "x" },
+		  -EINVAL },
 		{ "exactly one", { .remove_rules = LIST("git"), .rule_name = "x" }, -EINVAL },
-		{ "--binary", { .remove_rules = LIST("git"), .binaries = LIST("/bin/x") }, -EINVAL },
-		{ "allows nothing yet", { .add_endpoints = LIST("a.test:443::rest"),
-					  .add_denies = LIST("a.test:443:GET:/x") }, -EINVAL },
+		{ "--binary",
+		  { .remove_rules = LIST("git"), .binaries = LIST("/bin/x") },
+		  -EINVAL },
+		{ "allows nothing yet",
+		  { .add_endpoints = LIST("a.test:443::rest"),
+		    .add_denies = LIST("a.test:443:GET:/x") },
+		  -EINVAL },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
@@ -253,19 +317,25 @@ Test(policy_edit, refusals)
 Test(policy_edit, an_allow_for_two_entries_is_ambiguous_a_deny_is_not)
 {
 	static const char two[] = "version: 1\nnetwork_policies:\n"
-				  "  a:\n    endpoints: [{host: x.test, port: 443, protocol: rest, enforcement: enforce, access: full}]\n"
+				  "  a:\n    endpoints: [{host: x.test, port: 443, protocol: rest, "
+				  "enforcement: enforce, access: full}]\n"
 				  "    binaries: [{path: /bin/a}]\n"
-				  "  b:\n    endpoints: [{host: x.test, port: 443, protocol: rest, enforcement: enforce, access: full}]\n"
+				  "  b:\n    endpoints: [{host: x.test, port: 443, protocol: rest, "
+				  "enforcement: enforce, access: full}]\n"
 				  "    binaries: [{path: /bin/b}]\n";
 
-	expect_error(edit_text(two, (struct osh_policy_edits){ .add_allows = LIST("x.test:443:GET:/x") }), -EINVAL,
-		     "both 'a' and 'b'");
-	cr_assert_eq(edit_text(two, (struct osh_policy_edits){ .add_denies = LIST("x.test:443:GET:/x") }), 0);
+	expect_error(edit_text(two, (struct osh_policy_edits){ .add_allows =
+								       LIST("x.test:443:GET:/x") }),
+		     -EINVAL, "both 'a' and 'b'");
+	cr_assert_eq(edit_text(two, (struct osh_policy_edits){ .add_denies =
+								       LIST("x.test:443:GET:/x") }),
+		     0);
 	cr_expect_eq(ask("/bin/a", "x.test", 443, "GET", "/x"), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/bin/b", "x.test", 443, "GET", "/x"), OSH_EFFECT_DENY);
 	cr_expect_eq(ask("/bin/b", "x.test", 443, "GET", "/y"), OSH_EFFECT_ALLOW);
 	/* All or none. */
-	expect_error(edit_text(two, (struct osh_policy_edits){ .remove_rules = LIST("a", "zz") }), -ENOENT, "zz");
+	expect_error(edit_text(two, (struct osh_policy_edits){ .remove_rules = LIST("a", "zz") }),
+		     -ENOENT, "zz");
 	cr_expect_null(edited);
 }
 
@@ -274,16 +344,20 @@ Test(policy_edit, a_protocol_without_a_base_does_not_load)
 {
 	struct osh_diags diags;
 
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("api.github.com:443::rest"),
-								.binaries = LIST("/bin/a") }), 0);
+	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST(
+									"api.github.com:443::rest"),
+								.binaries = LIST("/bin/a") }),
+		     0);
 	cr_expect_not(case_loads(osh_str(edited), &diags));
 	cr_expect_not_null(strstr(diags.items[0].message, "needs access or rules"));
-	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST("db.internal:5432::tcp"),
-								.binaries = LIST("/bin/a") }), 0);
+	cr_assert_eq(edit_text(base, (struct osh_policy_edits){ .add_endpoints = LIST(
+									"db.internal:5432::tcp"),
+								.binaries = LIST("/bin/a") }),
+		     0);
 	cr_expect(case_loads(osh_str(edited), &diags));
 }
 
-/* ---- The writer ------------------------------------------------------------------------------ */
+/* ---- The writer ---------------------------------------- */
 
 static void check_written(struct osh_str text)
 {
@@ -295,9 +369,11 @@ static void check_written(struct osh_str text)
 	osh_buf_init(&buf, 8 << 20);
 	if (osh_yaml_parse(text, &arena, diags, &root) == 0) {
 		cr_expect_eq(osh_yaml_write(root, &buf), 0);
-		cr_expect_eq(osh_yaml_parse(osh_buf_str(&buf), &again_arena, diags, &again), 0, "%.*s\n%s",
-			     (int)buf.len, osh_buf_bytes(&buf), diags->items[0].message);
-		cr_expect(again && osh_yaml_same(root, again), "%.*s", (int)buf.len, osh_buf_bytes(&buf));
+		cr_expect_eq(osh_yaml_parse(osh_buf_str(&buf), &again_arena, diags, &again), 0,
+			     "%.*s\n%s", (int)buf.len, osh_buf_bytes(&buf),
+			     diags->items[0].message);
+		cr_expect(again && osh_yaml_same(root, again), "%.*s", (int)buf.len,
+			  osh_buf_bytes(&buf));
 	}
 	osh_buf_done(&buf);
 	osh_arena_done(&arena);
@@ -320,10 +396,14 @@ Test(yaml_write, odd_scalars)
 {
 	static const char *const texts[] = {
 		"a: 'yes'\nb: \"443\"\nc: 443\nd: null\ne:\nf: ''\ng: .inf\nh: -1.5e3\n",
-		"'a b': \"x: y # z\"\n\"\": '*'\n'- x': '-'\n'?': '{'\n\"\\u00e9\": \"\\U0001F600\"\n",
+		"'a b': \"x: y # z\"\n\"\": '*'\n'- x': '-'\n'?': '{'\n\"\\u00e9\": "
+		"\"\\U0001F600\"\n",
 		"a: \"\\x01\\t\\n\\r\\x7f\\x85\\L\\P\\uFEFF\\e\\\\\\\"\"\n",
 		"a: |\n  one\n  # two\nb: >\n  x\n  y\n\n  z\nc: plain\n  over lines\n",
-		"[[], {}, [[]], [{}], {a: []}, [1, [2]]]", "x", "- - - a\n    - b\n  - c\n", "[{a: {b: [c, {d: e}]}}]",
+		"[[], {}, [[]], [{}], {a: []}, [1, [2]]]",
+		"x",
+		"- - - a\n    - b\n  - c\n",
+		"[{a: {b: [c, {d: e}]}}]",
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
