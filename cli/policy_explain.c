@@ -9,16 +9,13 @@
 #include "base/str.h"
 #include "feed.h"
 #include "out.h"
-#include "policy/diff.h"
-#include "policy/edit.h"
 #include "policy/question.h"
 #include "policy_tools.h"
+#include "policy_way.h"
 #include "verdict/format.h"
 
 #define LABEL_WIDTH 10
 #define LINE_BYTES (8u << 10)
-/* A pattern of thrice a path's length, and host, port and method before it. */
-#define FORM_BYTES (3 * OSH_PATH_TARGET_MAX + OSH_HOST_MAX + 64)
 
 struct values {
 	const char *output;
@@ -27,15 +24,6 @@ struct values {
 static const struct osh_option options[] = {
 	OSH_OPTION_POLICY_OUTPUT(struct values),
 	OSH_OPTIONS_END,
-};
-
-/* One way to have it allowed. */
-struct way {
-	bool is_possible;
-	char endpoint[OSH_HOST_MAX + 64]; /* "": no --add-endpoint */
-	char allow[FORM_BYTES];		  /* "": no --add-allow */
-	char rule_name[OSH_HOST_MAX + 320];
-	bool names_binary;
 };
 
 struct explanation {
@@ -49,8 +37,7 @@ struct explanation {
 	struct osh_question question;
 	struct osh_question_result result; /* of the policy in force */
 	uint32_t nearest_line;		   /* in `text`: the rule that came closest, 0 none */
-	struct way way;
-	uint64_t way_gains;
+	struct osh_policy_way way;
 	const char *advice; /* in place of a command */
 };
 
@@ -139,171 +126,6 @@ static bool make_question(const struct osh_verdict *v, struct osh_question *q)
 	       osh_str_copy(osh_str(v->host), q->host, sizeof(q->host)) == 0 && q->host[0];
 }
 
-/* Parse, compile, ask. False when the text is no policy. */
-static bool ask_text(const char *text, size_t len, const struct osh_question *q,
-		     struct osh_question_result *ret_result, struct osh_policy_doc **ret_doc)
-{
-	_cleanup_free_ struct osh_diags *diags = calloc(1, sizeof(*diags));
-	_cleanup_free_ void *image = NULL;
-	struct osh_policy_doc *doc = NULL;
-	struct osh_policy policy;
-	size_t image_len = 0;
-	bool asked;
-
-	if (!diags || osh_policy_parse(osh_str_n(text, len), diags, &doc) < 0)
-		return false;
-	asked = osh_policy_compile(doc, NULL, &image, &image_len) == 0 &&
-		osh_policy_open(image, image_len, &policy) == 0;
-	if (asked) {
-		osh_question_ask(&policy, q, ret_result);
-		/* It points into the image, which goes. */
-		ret_result->decision.policy = ret_result->decision.nearest = (struct osh_str){ 0 };
-	}
-	if (asked && ret_doc)
-		*ret_doc = doc;
-	else
-		osh_policy_doc_free(doc);
-	return asked;
-}
-
-/* ---- Ways ---------------------------------------- */
-
-static struct osh_policy_edits way_edits(const struct way *way, const char *binary,
-					 const char *lists[6])
-{
-	lists[0] = way->endpoint[0] ? way->endpoint : NULL;
-	lists[2] = way->allow[0] ? way->allow : NULL;
-	lists[4] = way->names_binary ? binary : NULL;
-	lists[1] = lists[3] = lists[5] = NULL;
-	return (struct osh_policy_edits){
-		.add_endpoints = &lists[0],
-		.add_allows = &lists[2],
-		.binaries = &lists[4],
-		.rule_name = way->rule_name[0] ? way->rule_name : NULL,
-	};
-}
-
-/* How much more the changed policy grants; whole connections count for many requests. */
-static uint64_t count_gains(const struct osh_policy_doc *before, const struct osh_policy_doc *after)
-{
-	struct osh_changes changes;
-	uint64_t gains = 0;
-
-	if (osh_policy_diff(before, after, &changes) < 0)
-		return UINT64_MAX;
-	for (size_t i = 0; i < changes.count; i++) {
-		const struct osh_change *change = &changes.items[i];
-		bool is_request = change->grant.kind == OSH_GRANT_REQUEST;
-
-		if (change->is_gain)
-			gains += is_request ? 1 : 1000;
-	}
-	osh_changes_done(&changes);
-	return gains;
-}
-
-/* Make the change, ask again, and keep the way when it grants less than the best so far. */
-static void try_way(struct explanation *e, const struct osh_policy_doc *before,
-		    const struct way *way)
-{
-	_cleanup_free_ struct osh_question_result *result = calloc(1, sizeof(*result));
-	_cleanup_free_ char *edited = NULL;
-	struct osh_policy_doc *after = NULL;
-	const char *lists[6];
-	struct osh_policy_edits edits = way_edits(way, text_of(e->verdict.binary), lists);
-	struct osh_err err;
-	uint64_t gains;
-	size_t len = 0;
-
-	if (!result ||
-	    osh_policy_edit(osh_str_n(e->current_text, e->current_len), &edits, &edited, &len,
-			    &err) < 0 ||
-	    !ask_text(edited, len, &e->question, result, &after))
-		return;
-	gains = count_gains(before, after);
-	if (result->decision.effect == OSH_EFFECT_ALLOW &&
-	    (!e->way.is_possible || gains < e->way_gains)) {
-		e->way = *way;
-		e->way.is_possible = true;
-		e->way_gains = gains;
-	}
-	osh_policy_doc_free(after);
-}
-
-/* "api.github.com:443"; an IPv6 address goes into brackets. */
-static void write_place(const struct osh_question *q, char *buf, size_t size)
-{
-	const char *bracket = strchr(q->host, ':') ? "[" : "";
-
-	snprintf(buf, size, "%s%s%s:%u", bracket, q->host, bracket[0] ? "]" : "", q->port_host);
-}
-
-/* The path as a pattern that matches it and nothing else: what a glob would take for more
- * stands in a class of its own. */
-static void write_pattern(struct osh_str path, char *buf, size_t size)
-{
-	size_t len = 0;
-
-	for (size_t i = 0; i < path.len && len + 4 < size; i++) {
-		bool is_special = strchr("*?[{", path.data[i]) != NULL;
-
-		len += (size_t)snprintf(buf + len, size - len, is_special ? "[%c]" : "%c",
-					path.data[i]);
-	}
-	buf[len] = '\0';
-}
-
-/* "allow_curl_api_github_com_443": an entry of its own, for this program alone. */
-static void write_name(const struct osh_question *q, const char *binary, char *buf, size_t size)
-{
-	const char *slash = strrchr(binary, '/');
-
-	snprintf(buf, size, "allow_%s_%s_%u", slash ? slash + 1 : binary, q->host, q->port_host);
-	for (char *p = buf; *p; p++) {
-		if (!osh_ascii_is_alpha(*p) && !osh_ascii_is_digit(*p))
-			*p = '_';
-	}
-}
-
-static void try_endpoint(struct explanation *e, const struct osh_policy_doc *before,
-			 struct way *way, const char *settings)
-{
-	char place[OSH_HOST_MAX + 16];
-
-	write_place(&e->question, place, sizeof(place));
-	snprintf(way->endpoint, sizeof(way->endpoint), "%s%s", place, settings);
-	way->names_binary = true;
-	way->rule_name[0] = '\0';
-	try_way(e, before, way);
-	write_name(&e->question, text_of(e->verdict.binary), way->rule_name,
-		   sizeof(way->rule_name));
-	try_way(e, before, way);
-}
-
-/* From the least to the most; the first kind that helps ends the search. */
-static void find_way(struct explanation *e, const struct osh_policy_doc *before)
-{
-	_cleanup_free_ struct way *way = calloc(1, sizeof(*way));
-	char place[OSH_HOST_MAX + 16], pattern[3 * OSH_PATH_TARGET_MAX + 8];
-	const char *method = text_of(e->verdict.method);
-
-	if (!way)
-		return;
-	if (e->question.has_request) {
-		write_place(&e->question, place, sizeof(place));
-		write_pattern(e->question.target, pattern, sizeof(pattern));
-		snprintf(way->allow, sizeof(way->allow), "%s:%s:%s", place, method, pattern);
-		try_way(e, before, way);
-		if (!e->way.is_possible)
-			try_endpoint(e, before, way, "::rest:enforce");
-		return; /* to let all of the connection through would be far more than this */
-	}
-	/* The ports of the web: looked into, it is less than the whole connection. */
-	if (e->question.port_host == 443 || e->question.port_host == 80)
-		try_endpoint(e, before, way, ":read-only:rest:enforce");
-	try_endpoint(e, before, way, "");
-}
-
 /* ---- What to do ---------------------------------------- */
 
 static const char *advice_for(enum osh_verdict_engine engine)
@@ -350,7 +172,7 @@ static void find_nearest(struct explanation *e)
 
 	if (result && e->text && e->verdict.decision != OSH_VERDICT_ALLOW &&
 	    make_question(&e->verdict, &e->question) &&
-	    ask_text(e->text, e->len, &e->question, result, NULL))
+	    osh_policy_way_ask(osh_str_n(e->text, e->len), &e->question, result, NULL))
 		e->nearest_line = result->decision.nearest_line;
 }
 
@@ -372,7 +194,8 @@ static void consider(struct explanation *e)
 		return;
 	}
 	if (!make_question(&e->verdict, &e->question) ||
-	    !ask_text(e->current_text, e->current_len, &e->question, &e->result, &before)) {
+	    !osh_policy_way_ask(osh_str_n(e->current_text, e->current_len), &e->question,
+				&e->result, &before)) {
 		e->advice =
 			"the verdict does not say enough to ask the policy again: see its reason";
 		return;
@@ -380,7 +203,9 @@ static void consider(struct explanation *e)
 	if (e->result.decision.effect == OSH_EFFECT_ALLOW)
 		e->advice = "the policy that is in force now allows it";
 	else
-		find_way(e, before);
+		osh_policy_way_find(osh_str_n(e->current_text, e->current_len), before,
+				    &e->question, text_of(e->verdict.binary),
+				    text_of(e->verdict.method), &e->way);
 	if (!e->advice && !e->way.is_possible)
 		e->advice = "no one-line change allows it (a deny rule stands in the way, or the "
 			    "protocol takes "
@@ -428,7 +253,7 @@ static void put_word(struct osh_buf *buf, const char *word)
 
 static size_t way_words(const struct explanation *e, const char *words[12])
 {
-	const struct way *way = &e->way;
+	const struct osh_policy_way *way = &e->way;
 	size_t count = 0;
 
 	words[count++] = "openshell";
