@@ -187,4 +187,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(TESTS:=.d) $B/obj/agent/main.d
+-include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(TESTS:=.d) $B/obj/agent/main.d $(FUZZ_OBJS:.o=.d)
