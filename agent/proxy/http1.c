@@ -113,6 +113,7 @@ void osh_exchange_record_as(struct osh_session *s, const char *method, enum osh_
 
 	verdict.method = method;
 	verdict.target = ex->path;
+	verdict.message = ex->message;
 	verdict.policy = ex->policy;
 	verdict.rule_line = ex->rule_line;
 	verdict.protocol = osh_l7_name(ex->l7);
@@ -212,6 +213,7 @@ void osh_exchange_keep_decision(struct osh_exchange *ex, const struct osh_judgem
 	if (j->decision.policy.data != ex->policy)
 		(void)osh_str_copy(j->decision.policy, ex->policy, sizeof(ex->policy));
 	snprintf(ex->reason, sizeof(ex->reason), "%s", j->decision.reason);
+	snprintf(ex->message, sizeof(ex->message), "%s", j->decision.message);
 }
 
 static char *duplicate(struct osh_str s)

@@ -39,6 +39,7 @@ struct osh_exchange {
 	uint32_t rule_line;
 	char policy[OSH_HOST_MAX];
 	char reason[512];
+	char message[256];
 	/* The body, when rules are about it: kept as long as it may have to be judged again. */
 	struct osh_inspection *inspection; /* owned */
 	size_t held_sent;           /* bytes of it that went to the server's buffer */
