@@ -241,6 +241,12 @@ static json_t *advise(const struct osh_judgement *j)
 			 "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait");
 }
 
+/* Rules of the others speak of what stands in the body. */
+static bool names_path(const struct osh_decision *decision)
+{
+	return decision->l7 == OSH_L7_REST || decision->l7 == OSH_L7_WEBSOCKET;
+}
+
 char *osh_judge_explain(struct osh_session *session, const struct osh_judgement *j,
 			struct osh_str method, size_t *ret_len)
 {
@@ -267,7 +273,9 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 	json_object_set_new(body, "port", json_integer(session->port_host));
 	json_object_set_new(body, "binary", json_text(osh_str(binary)));
 	json_object_set_new(body, "reason", json_text(osh_str(j->decision.reason)));
-	if (by_rules)
+	if (j->decision.message[0])
+		json_object_set_new(body, "operation", json_text(osh_str(j->decision.message)));
+	if (by_rules && names_path(&j->decision))
 		json_object_set_new(body, "rule_missing",
 				    describe_missing_rule(session, method, j->path.path, binary));
 	json_object_set_new(body, "next_steps", advise(j));

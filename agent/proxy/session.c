@@ -691,7 +691,7 @@ static void judge_again(struct osh_session *s)
 {
 	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
 
-	if (s->denied || s->state == OSH_SESSION_CLOSING)
+	if (s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
 		return; /* its answer is on the way and closes the connection */
 	ask(s);
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an

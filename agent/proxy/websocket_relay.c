@@ -65,6 +65,11 @@ static void start_closing(struct osh_session *s, enum osh_websocket_code code, c
 	osh_session_set_deadline(s, CLOSE_MS);
 }
 
+bool osh_websocket_is_closing(const struct osh_session *s)
+{
+	return s->websocket && s->websocket->close_len > 0;
+}
+
 void osh_websocket_reload(struct osh_session *s, const char *reason)
 {
 	start_closing(s, OSH_WEBSOCKET_RELOAD, reason);
@@ -131,7 +136,8 @@ static void record_text(struct osh_session *s, const struct osh_judgement *j)
 static void refuse(struct osh_session *s, enum osh_websocket_code code, enum osh_verdict_engine engine,
 		   const char *reason)
 {
-	osh_exchange_record_as(s, "WEBSOCKET_TEXT", engine, OSH_VERDICT_DENY, reason, 0);
+	s->exchange->message[0] = '\0'; /* that of an earlier text */
+	osh_exchange_record_as(s, "WEBSOCKET", engine, OSH_VERDICT_DENY, reason, 0);
 	start_closing(s, code, reason);
 }
 
@@ -307,7 +313,9 @@ bool osh_websocket_step(struct osh_session *s)
 	moved |= move_down(s);
 	if (s->reap.queued)
 		return false;
-	/* A text that is cut off is never judged, and never goes on. */
+	/* A frame that is cut off goes nowhere. */
+	if (!moved && s->conn.eof && !s->websocket->sending && !up->out.len)
+		osh_buf_clear(&s->conn.in);
 	if (!s->websocket->sending)
 		moved |= pass_eof(&s->conn, up);
 	moved |= pass_eof(up, &s->conn);

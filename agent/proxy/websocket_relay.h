@@ -11,6 +11,8 @@ int osh_websocket_begin(struct osh_session *session);
 bool osh_websocket_step(struct osh_session *session);
 /* A new policy no longer permits this connection: close it, and say so. */
 void osh_websocket_reload(struct osh_session *session, const char *reason);
+/* Our close frame is under way: nothing of the client is listened to any more. */
+bool osh_websocket_is_closing(const struct osh_session *session);
 void osh_websocket_drop(struct osh_session *session);
 
 #endif

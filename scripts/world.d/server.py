@@ -28,6 +28,7 @@ import zlib
 
 MAIN = "203.0.113.10"
 PRIVATE = "10.9.0.5"
+PUBLIC = "93.184.215.14"
 TRAP = "203.0.113.66"
 HEAD_MAX = 65536
 BODY_MAX = 64 << 20
@@ -514,6 +515,7 @@ def main():
         UdpServer((MAIN, 443), UdpHandler), UdpServer((MAIN, 9999), UdpHandler),
         TlsServer((TRAP, 443), HttpHandler), TcpServer((TRAP, 80), HttpHandler),
         TcpServer((TRAP, 5432), EchoHandler),
+        TcpServer((PUBLIC, 80), HttpHandler), TcpServer((PUBLIC, 5432), EchoHandler),
         TcpServer((PRIVATE, 9443), HttpHandler), TcpServer((MAIN, 9443), HttpHandler),
     ]
     threading.Thread(target=capture, args=(wire, os.path.join(world, "capture.pcap")),

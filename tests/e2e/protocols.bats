@@ -336,28 +336,32 @@ world_ca_inside() {
 	expect_status 200
 	fetch loose https://ok.test/secret
 	expect_status 200
-	fetch loose http://outside.test/any
+	fetch loose http://public.test/any
 	expect_status 200
-	run probe loose tcp ok.test 5432 hello
+	run probe loose tcp public.test 5432 hello
 	expect_contains "$output" "l4 ready"
-	run probe loose tcp 203.0.113.10 5432 hello
-	[[ $output == *"l4 ready"* || $output == ECONNRESET ]]
+	run probe loose tcp 93.184.215.14 5432 hello
+	expect_contains "$output" "l4 ready"
 	# The address guard and what cannot be understood stay.
 	fetch loose https://loop.test/x
 	expect_status 403
+	run probe loose tcp outside.test 5432 hello
+	expect_lacks "$output" "l4 ready"
 	fetch loose https://ok.test/pub/%zz --path-as-is
 	expect_status 400
 	expect_verdicts 1 loose l7_target=/secret l7_decision=audit mode=permissive
-	expect_verdicts 1 loose dst_host=outside.test l7_decision=audit mode=permissive
-	expect_verdicts 1 loose dst_host=ok.test dst_port=5432 l7_decision=audit
-	expect_verdicts 1 loose dst_host=loop.test l7_decision=deny
+	expect_verdicts 1 loose dst_host=public.test dst_port=80 l7_decision=audit mode=permissive
+	expect_verdicts 1 loose dst_host=public.test dst_port=5432 l7_decision=audit
+	expect_verdicts 1 loose dst_host=93.184.215.14 dst_port=5432 l7_decision=audit
+	expect_verdicts 1 loose dst_host=loop.test l7_decision=deny engine=ssrf
+	expect_verdicts 1 loose dst_host=outside.test l7_decision=deny engine=ssrf
 	run osh logs loose
 	expect_equal "$(grep -vc 'mode:permissive' <<<"$output")" 0 "lines without the mode"
 	# Back in force: at once, on every port.
 	osh policy set loose --policy "$(policy probe)" --wait
 	fetch loose https://ok.test/secret
 	expect_status 403
-	run probe loose tcp ok.test 5432
+	run probe loose tcp public.test 5432
 	expect_equal "$output" EPERM
 	run osh sandbox get loose
 	expect_contains "$output" enforcing
