@@ -22,6 +22,7 @@
 #define OSH_AF_INET6 10
 #define OSH_SOCK_STREAM 1
 #define OSH_SOCK_DGRAM 2
+#define OSH_IP_HOPOPTS 0 /* IPv6 next header */
 #define OSH_IP_ICMP 1
 #define OSH_IP_TCP 6
 #define OSH_IP_UDP 17
@@ -171,8 +172,21 @@ struct osh_packet {
 	__u32 ifindex;
 	__u8 version;      /* 4 or 6 */
 	__u8 header_words; /* version 4: ihl */
-	__u8 protocol;     /* version 6: next header */
+	__u8 protocol;     /* version 6: next header, behind a jumbo header if there is one */
 };
+
+/* A TCP segment over 64 KiB on its way over lo carries one hop-by-hop header that holds
+ * nothing but a jumbo length (RFC 2675; "BIG TCP", Linux 5.19). Returns the protocol behind
+ * that header, 0 when it is anything else. */
+OSH_DECIDE __u8 osh_protocol_behind_jumbo(const __u8 header[8])
+{
+	const __u8 one_header = 0, jumbo_option = 0xc2, jumbo_len = 4;
+
+	if (header[1] != one_header || header[2] != jumbo_option || header[3] != jumbo_len ||
+	    header[0] != OSH_IP_TCP)
+		return OSH_IP_HOPOPTS;
+	return OSH_IP_TCP;
+}
 
 #define OSH_LOOPBACK_IFINDEX 1 /* LOOPBACK_IFINDEX: lo of every network namespace */
 

@@ -90,6 +90,7 @@ static __always_inline int read_packet(struct __sk_buff *ctx, struct osh_packet 
 {
 	struct iphdr v4;
 	struct ipv6hdr v6;
+	__u8 jumbo[8];
 
 	packet->ifindex = ctx->ifindex;
 	if (ctx->protocol == bpf_htons(ETH_P_IP)) {
@@ -107,6 +108,8 @@ static __always_inline int read_packet(struct __sk_buff *ctx, struct osh_packet 
 		return 0;
 	packet->version = v6.version;
 	packet->protocol = v6.nexthdr;
+	if (v6.nexthdr == OSH_IP_HOPOPTS && bpf_skb_load_bytes(ctx, sizeof(v6), jumbo, sizeof(jumbo)) == 0)
+		packet->protocol = osh_protocol_behind_jumbo(jumbo);
 	__builtin_memcpy(&packet->dst, &v6.daddr, sizeof(packet->dst));
 	return 1;
 }

@@ -259,6 +259,7 @@ static void stop(struct osh_agent *agent)
 {
 	bool is_last;
 
+	agent->is_stopping = true;
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
 	is_last = agent->sandbox_count == 0 && (agent->is_adopted || has_none_on_disk(agent));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */

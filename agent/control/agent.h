@@ -25,6 +25,7 @@ struct osh_agent {
 	int64_t started;             /* Unix seconds */
 	int state_lock_fd, run_lock_fd;
 	bool is_adopted;             /* the list of sandboxes is complete */
+	bool is_stopping;            /* connections end because the agent does, not their callers */
 	struct osh_loop *loop;
 	struct osh_io signal_io;
 	struct osh_sandbox_host *host;

@@ -175,7 +175,8 @@ static size_t read_some(struct osh_conn *conn, size_t want)
 
 static void fill(struct osh_conn *conn)
 {
-	while (conn->want_read && !conn->hold_read && conn->readable && !conn->eof && conn->state == OSH_CONN_OPEN) {
+	while (conn->want_read && !conn->hold_read && conn->readable && !conn->eof &&
+	       conn->state == OSH_CONN_OPEN) {
 		size_t room = osh_buf_free_bytes(&conn->in);
 		size_t want = room < READ_CHUNK ? room : READ_CHUNK;
 		size_t got;

@@ -54,7 +54,7 @@ struct osh_supervised_sandbox {
  * answers. */
 typedef void osh_supervisor_done_fn(void *context, int result);
 
-/* A sandbox without a policy refuses every connection. */
+/* Until a sandbox has a policy its connections wait, unanswered. */
 int osh_supervisor_sandbox_add(struct osh_supervisor *supervisor,
 			       const struct osh_supervised_sandbox *sandbox, struct osh_err *err);
 void osh_supervisor_sandbox_remove(struct osh_supervisor *supervisor, uint64_t sandbox);

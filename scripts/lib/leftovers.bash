@@ -4,7 +4,7 @@
 list_leftovers() {
 	local mount
 	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-	find "$mount" -type d -name '*openshell*' -prune -printf 'cgroup %p\n' 2>/dev/null
+	find "$mount" -type d -path '*openshell*' -printf 'cgroup %p\n' 2>/dev/null
 	find /run/netns -mindepth 1 -printf 'netns %f\n' 2>/dev/null
 	lsns -n -t net -o NS,COMMAND 2>/dev/null | awk '/openshell|osh-/ { print "lsns", $0 }'
 	# Mounts: number of them per place, so that a second one on the same place shows.

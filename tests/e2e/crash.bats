@@ -8,18 +8,21 @@ setup_file() { start_all; }
 teardown_file() { stop_all; }
 
 setup() {
-	make_sandbox survivor probe
-	fetch survivor https://ok.test/pub/before
+	# A test that failed may have left none.
+	osh status >/dev/null 2>&1 || restart
+	BOX=survivor-$BATS_TEST_NUMBER
+	make_sandbox "$BOX" probe
+	fetch "$BOX" https://ok.test/pub/before
 	expect_status 200
 }
 
-teardown() { osh sandbox delete survivor || true; }
+teardown() { osh sandbox delete "$BOX" || true; }
 
 # A program inside that tries, over and over, to reach what it may and what it may not. Each
 # line of its output: the time and how it ended.
 start_prober() {
 	PROBER_CANARY=$(new_canary)
-	inside survivor sh -c ': >/sandbox/probes; exec python3 - "$1"' _ "$PROBER_CANARY" >/dev/null 2>&1 3>&- <<-'END' &
+	inside "$BOX" sh -c 'trap "" HUP; : >/sandbox/probes; exec python3 - "$1"' _ "$PROBER_CANARY" >/dev/null 2>&1 3>&- <<-'END' &
 		import http.client, socket, ssl, sys
 		context = ssl.create_default_context()
 		out = open("/sandbox/probes", "a", buffering=1)
@@ -47,7 +50,7 @@ start_prober() {
 }
 
 pid_of_init() {
-	BODY=$(osh sandbox get survivor -o json)
+	BODY=$(osh sandbox get "$BOX" -o json)
 	json 'b["pid"]'
 }
 
@@ -58,7 +61,7 @@ allowed_is() { grep ' allowed ' "/proc/$INIT/root/sandbox/probes" | tail -n 1 | 
 probe_more() { wait_until 20 probed $(($(rounds) + $1)); }
 
 serves_again() {
-	fetch survivor https://ok.test/pub/after
+	fetch "$BOX" https://ok.test/pub/after
 	[[ $STATUS == 200 ]]
 }
 
@@ -82,9 +85,9 @@ restart() { agent_start "$AGENT_DIR"; }
 	wait_until 5 serves_again
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
-	run probe survivor tcp l4.test 5999
+	run probe "$BOX" tcp l4.test 5999
 	expect_equal "$output" EPERM
-	run osh policy get survivor
+	run osh policy get "$BOX"
 	diff <(echo "$output") "$(policy probe)"
 }
 
@@ -92,17 +95,17 @@ restart() { agent_start "$AGENT_DIR"; }
 	INIT=$(pid_of_init)
 	agent_crash
 	restart
-	run inside survivor echo hello
+	run inside "$BOX" echo hello
 	expect_equal "$output" hello
-	osh policy set survivor --policy "$(policy probe_more)" --wait
-	fetch survivor https://ok.test/pub/x
+	osh policy set "$BOX" --policy "$(policy probe_more)" --wait
+	fetch "$BOX" https://ok.test/pub/x
 	expect_status 403
-	fetch survivor https://ok.test/api/x -X PUT -d x
+	fetch "$BOX" https://ok.test/api/x -X PUT -d x
 	expect_status 200
 	# The revision survives the next one as well.
 	agent_crash
 	restart
-	fetch survivor https://ok.test/pub/x
+	fetch "$BOX" https://ok.test/pub/x
 	expect_status 403
 }
 
@@ -115,6 +118,20 @@ restart() { agent_start "$AGENT_DIR"; }
 	expect_absent "$PROBER_CANARY"
 	restart
 	wait_until 5 serves_again
+}
+
+@test "programs go on when the agent is killed or stopped in order, under the next one too" {
+	local how tasks count=1
+	INIT=$(pid_of_init)
+	tasks=$(cgroup_of "$INIT")/cgroup.procs
+	for how in agent_crash agent_stop; do
+		inside "$BOX" sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/$how" 2>&1 3>&- &
+		wait_until 10 has_line "$SCRATCH/$how" started
+		$how
+		restart
+		count=$((count + 1))
+		expect_equal "$(wc -l <"$tasks")" $count "processes after $how"
+	done
 }
 
 @test "SIGKILL of the proxy: another one is started, nothing leaves meanwhile" {
@@ -130,17 +147,17 @@ restart() { agent_start "$AGENT_DIR"; }
 	(($(json 'b["proxy_restarts"]') >= 1))
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
-	run probe survivor tcp l4.test 5999
+	run probe "$BOX" tcp l4.test 5999
 	expect_equal "$output" EPERM
 }
 
 @test "addresses given before a crash keep their names" {
 	local before after
-	run probe survivor resolve ok.test no.test l4.test
+	run probe "$BOX" resolve ok.test no.test l4.test
 	before=$output
 	agent_crash
 	restart
-	run probe survivor resolve l4.test no.test ok.test
+	run probe "$BOX" resolve l4.test no.test ok.test
 	after=$output
 	diff <(sort <<<"$before") <(sort <<<"$after")
 }
@@ -148,27 +165,27 @@ restart() { agent_start "$AGENT_DIR"; }
 @test "SIGKILL of a sandbox's init ends the sandbox, and it can be deleted" {
 	local pid
 	INIT=$(pid_of_init)
-	inside survivor tail -f /dev/null 3>&- &
+	inside "$BOX" tail -f /dev/null 3>&- &
 	pid=$!
 	kill -9 "$INIT"
 	wait_until 5 is_gone "$pid"
-	dead() { [[ $(osh sandbox get survivor -o json) == *'"dead"'* ]]; }
+	dead() { [[ $(osh sandbox get "$BOX" -o json) == *'"dead"'* ]]; }
 	wait_until 5 dead
-	osh sandbox delete survivor
-	run osh sandbox get survivor
+	osh sandbox delete "$BOX"
+	run osh sandbox get "$BOX"
 	expect_equal "$status" 1
 }
 
 @test "records of before and after stand in one history, with rising numbers" {
 	agent_crash
 	restart
-	fetch survivor https://ok.test/pub/later
+	fetch "$BOX" https://ok.test/pub/later
 	expect_status 200
-	expect_verdicts 1 survivor l7_target=/pub/before l7_decision=allow
-	expect_verdicts 1 survivor l7_target=/pub/later l7_decision=allow
+	expect_verdicts 1 "$BOX" l7_target=/pub/before l7_decision=allow
+	expect_verdicts 1 "$BOX" l7_target=/pub/later l7_decision=allow
 	run /usr/bin/python3 -c 'import json, sys
 ids = [json.loads(line)["id"] for line in sys.stdin]
-print(ids == sorted(set(ids)))' < <(osh logs survivor -o json)
+print(ids == sorted(set(ids)))' < <(osh logs "$BOX" -o json)
 	expect_equal "$output" True
 }
 
@@ -186,4 +203,25 @@ print(ids == sorted(set(ids)))' < <(osh logs survivor -o json)
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
+}
+
+@test "a policy file torn on disk grants nothing after a restart, until it is set again" {
+	local file size cut
+	file=$(find "$AGENT_DIR/state/sandboxes/$BOX/policy" -name '*.yaml')
+	size=$(stat -c %s "$file")
+	cp "$file" "$SCRATCH/whole.yaml"
+	for cut in 0 1 $((size / 3)) $((size * 2 / 3)) $((size - 1)); do
+		agent_crash
+		head -c "$cut" "$SCRATCH/whole.yaml" >"$file"
+		restart
+		fetch "$BOX" https://ok.test/pub/torn
+		[[ $STATUS != 200 ]] || fail "cut at $cut of $size: still allowed"
+		fetch "$BOX" https://no.test/pub/torn
+		[[ $STATUS != 200 ]]
+	done
+	settle
+	refute has_request 0 /pub/torn
+	osh policy set "$BOX" --policy "$(policy probe)" --wait
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
 }

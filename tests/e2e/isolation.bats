@@ -97,7 +97,7 @@ status_field() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 @test "secrets and sockets of the host are not there" {
 	local path
 	for path in /etc/shadow /root /home /run/docker.sock "$AGENT_DIR" "$AGENT_SOCKET" "$WORLD_DIR" \
-		/run/openshell /var/lib/openshell /sys/fs/bpf /sys/kernel/btf/vmlinux /proc/kcore /proc/sysrq-trigger; do
+		/run/openshell/openshell.sock /var/lib/openshell /sys/fs/bpf /sys/kernel/btf/vmlinux /proc/kcore /proc/sysrq-trigger; do
 		run inside box sh -c "ls -A $path/ 2>/dev/null | head -n 1; cat $path 2>/dev/null | head -c 1"
 		expect_equal "$output" "" "$path"
 	done
@@ -120,6 +120,43 @@ s.connect(sys.argv[1])' "$AGENT_SOCKET"
 	run osh sandbox list
 	expect_equal "$status" 0
 	expect_contains "$output" box
+}
+
+@test "the host's Unix sockets are out of reach, the sandbox's own are not" {
+	local server=$SCRATCH/host.sock pid path
+	/usr/bin/python3 -c 'import socket, sys, time
+servers = []
+for address in sys.argv[1], "/run/osh-host-%s.sock" % sys.argv[2], "\0osh-host-" + sys.argv[2]:
+    for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+        server = socket.socket(socket.AF_UNIX, kind)
+        server.bind(address if kind == socket.SOCK_STREAM else address + ".dgram")
+        servers.append(server)
+        if kind == socket.SOCK_STREAM: server.listen()
+print("listening", flush=True)
+sys.stdin.read()' "$server" $$ >"$SCRATCH/server" 3>&- < <(tail -f /dev/null --pid=$$) &
+	pid=$!
+	wait_until 5 has_line "$SCRATCH/server" listening
+	run inside box python3 -c 'import socket, sys
+for address in sys.argv[1:]:
+    for kind in socket.SOCK_STREAM, socket.SOCK_DGRAM:
+        where = address.replace("@", "\0", 1) + ("" if kind == socket.SOCK_STREAM else ".dgram")
+        try:
+            socket.socket(socket.AF_UNIX, kind).connect(where)
+            print("reached", address)
+        except OSError as error:
+            print("refused")' "$server" "/run/osh-host-$$.sock" "@osh-host-$$" /run/systemd/private /run/docker.sock
+	kill "$pid"
+	rm -f "/run/osh-host-$$.sock" "/run/osh-host-$$.sock.dgram"
+	expect_lacks "$output" reached
+	expect_equal "$(grep -c refused <<<"$output")" 10
+	run inside box python3 -c 'import socket
+for address in "/tmp/own.sock", "\0own":
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(address)
+    server.listen()
+    socket.socket(socket.AF_UNIX).connect(address)
+    print("reached")'
+	expect_equal "$output" $'reached\nreached'
 }
 
 @test "the environment holds what is named, nothing of the caller's" {

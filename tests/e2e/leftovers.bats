@@ -12,7 +12,7 @@ setup_file() {
 	BODY=$(osh sandbox get once -o json)
 	cgroup=$(dirname "$(cgroup_of "$(json 'b["pid"]')")")
 	# Cgroups and pins carry the agent's key, files and processes its directory.
-	LEFTOVERS=${cgroup##*openshell-}|$SCRATCH/agent
+	LEFTOVERS="${cgroup##*openshell-}|$SCRATCH/agent"
 	export LEFTOVERS
 	[[ $cgroup == *openshell-?* ]]
 	osh sandbox delete once

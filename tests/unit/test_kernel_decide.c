@@ -248,3 +248,22 @@ Test(kernel_decide, packet)
 		cr_expect_eq(osh_decide_packet(&packet), cases[i].pass, "row %zu: %s", i, cases[i].dst);
 	}
 }
+
+/* Of hop-by-hop headers only a lone jumbo length before TCP passes. */
+Test(kernel_decide, jumbo)
+{
+	static const struct {
+		__u8 header[8];
+		__u8 protocol;
+	} cases[] = {
+		{ { IPPROTO_TCP, 0, 0xc2, 4, 0, 1, 0, 0 }, IPPROTO_TCP },
+		{ { IPPROTO_UDP, 0, 0xc2, 4, 0, 1, 0, 0 }, IPPROTO_HOPOPTS },
+		{ { IPPROTO_ROUTING, 0, 0xc2, 4, 0, 1, 0, 0 }, IPPROTO_HOPOPTS },
+		{ { IPPROTO_TCP, 1, 0xc2, 4, 0, 1, 0, 0 }, IPPROTO_HOPOPTS },
+		{ { IPPROTO_TCP, 0, 0x05, 4, 0, 1, 0, 0 }, IPPROTO_HOPOPTS }, /* router alert */
+		{ { IPPROTO_TCP, 0, 0xc2, 3, 0, 1, 0, 0 }, IPPROTO_HOPOPTS },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		cr_expect_eq(osh_protocol_behind_jumbo(cases[i].header), cases[i].protocol, "row %zu", i);
+}
