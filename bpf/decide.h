@@ -128,7 +128,8 @@ struct osh_flow_facts {
 	__u32 identity_flags; /* OSH_EXE_* */
 	__u16 dst_port_host;
 	__u8 denied_before;   /* the denials map holds this question */
-	__u8 reachable;       /* some policy names this address or, for the port, any address */
+	__u8 reachable;       /* some policy names this address or, for the port, any address;
+				 or the sandbox's policy is permissive */
 };
 
 /* Second look, TCP only. */

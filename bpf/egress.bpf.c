@@ -64,6 +64,7 @@ struct caller {
 	__u32 identity;
 	__u32 flags;
 	__u32 generation;
+	__u32 sandbox_flags;
 };
 
 /* Who is calling. An io_uring worker is a thread of the process that it works for, so its
@@ -89,6 +90,8 @@ static __always_inline int is_reachable(const struct caller *caller, const struc
 		.dst_port_host = dial->dst_port_host,
 	};
 
+	if (caller->sandbox_flags & OSH_SANDBOX_REACHES_ALL)
+		return 1;
 	if (bpf_map_lookup_elem(&reachable, &key))
 		return 1;
 	__builtin_memset(&key.dst, 0, sizeof(key.dst)); /* any address on that port */
@@ -179,8 +182,10 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 		return OSH_ACTION_DENY;
 	caller.sandbox = current_sandbox(set);
 	sandbox = bpf_map_lookup_elem(&sandboxes, &caller.sandbox);
-	if (sandbox)
+	if (sandbox) {
 		caller.generation = sandbox->generation;
+		caller.sandbox_flags = sandbox->flags;
+	}
 	find_identity(&caller);
 
 	dial.dst = *dst;

@@ -82,6 +82,16 @@ static void say_created(const struct creation *creation)
 		puts(creation->name);
 }
 
+/* Said at every start, also when the warning about the file scrolls by. */
+static void warn_of_mode(const struct creation *creation, const struct osh_wire_reply *reply)
+{
+	const json_t *sandbox = json_object_get(reply->parameters, "sandbox");
+
+	if (json_is_true(json_object_get(sandbox, "permissive")))
+		osh_cli_note("sandbox %s is permissive: what its policy denies is let through and recorded",
+			     creation->name);
+}
+
 static int make_sandbox(struct osh_client *client, struct creation *creation)
 {
 	struct osh_wire_reply reply;
@@ -96,6 +106,7 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 		snprintf(creation->name, sizeof(creation->name), "%s",
 			 osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
 		say_created(creation);
+		warn_of_mode(creation, &reply);
 	} else {
 		osh_policy_file_report(creation->values->policy,
 				       json_object_get(reply.parameters, "diagnostics"));

@@ -106,6 +106,10 @@ static int print_fields(const json_t *sandbox)
 	osh_out_field("providers", WIDTH, providers);
 	osh_out_field_int("revision", WIDTH, osh_json_int(sandbox, "revision"));
 	osh_out_field("policy hash", WIDTH, osh_json_text(sandbox, "policy_hash"));
+	osh_out_field("mode", WIDTH,
+		      json_is_true(json_object_get(sandbox, "permissive")) ?
+			      "permissive: denials are let through and recorded" :
+			      "enforcing");
 	osh_out_field_int("id", WIDTH, osh_json_int(sandbox, "id"));
 	osh_out_field_int("uid", WIDTH, osh_json_int(sandbox, "uid"));
 	osh_out_field_int("pid", WIDTH, osh_json_int(sandbox, "pid"));

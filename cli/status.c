@@ -33,6 +33,9 @@ static void print_agent(const json_t *status)
 	osh_out_field("state directory", WIDTH, osh_json_text(status, "state_dir"));
 	osh_out_field("run directory", WIDTH, osh_json_text(status, "run_dir"));
 	osh_out_field_int("sandboxes", WIDTH, osh_json_int(status, "sandboxes"));
+	osh_json_join(json_object_get(status, "permissive"), text, sizeof(text));
+	if (*text)
+		osh_out_field("permissive", WIDTH, text);
 	osh_out_field_int("verdicts lost", WIDTH, osh_json_int(status, "verdicts_lost"));
 	osh_out_field_int("not in journal", WIDTH, osh_json_int(status, "journal_dropped"));
 }

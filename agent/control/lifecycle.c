@@ -66,14 +66,14 @@ json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
 
 	return json_pack(
-		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:I, s:I, s:I}", "name",
+		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:b, s:I, s:I, s:I}", "name",
 		sandbox->name, "state", states[sandbox->state], "created",
 		(json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
 		"uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
 		(json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,
 		"providers", provider_names(sandbox), "revision",
 		(json_int_t)sandbox->revisions.current, "policy_hash",
-		revision ? revision->sha256 : "", "allowed", (json_int_t)sandbox->allowed,
+		revision ? revision->sha256 : "", "permissive", sandbox->permissive, "allowed", (json_int_t)sandbox->allowed,
 		"audited", (json_int_t)sandbox->audited, "denied", (json_int_t)sandbox->denied);
 }
 

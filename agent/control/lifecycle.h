@@ -52,6 +52,7 @@ struct osh_agent_sandbox {
 	struct osh_revisions revisions;
 	struct osh_credentials credentials;
 	uint64_t allowed, audited, denied;
+	bool permissive;                       /* mode of the policy in force */
 	const void *owner;                     /* the connection whose end deletes it; NULL none */
 	osh_created_fn *created;               /* while CREATING on request */
 	void *created_context;

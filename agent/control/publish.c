@@ -93,13 +93,22 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 	struct osh_agent_sandbox *sandbox = publication->sandbox;
 	struct osh_agent *agent = sandbox->agent;
 	uint32_t generation = 0;
-	int r = osh_kernel_generation_bump(agent->kernel, sandbox->id, &generation);
+	struct osh_policy policy;
+	bool permissive = osh_policy_open(image, len, &policy) == 0 && osh_policy_is_permissive(&policy);
+	int r = osh_kernel_generation_bump(agent->kernel, sandbox->id, permissive, &generation);
 
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the policy of %s",
 				   sandbox->name);
-	return osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len,
-					 on_done, publication, err);
+	r = osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len, on_done,
+				      publication, err);
+	if (r < 0)
+		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
+	if (permissive && !sandbox->permissive)
+		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
+			    sandbox->name);
+	sandbox->permissive = permissive;
+	return 0;
 }
 
 static struct osh_publication *new_publication(struct osh_agent_sandbox *sandbox, uint32_t revision)

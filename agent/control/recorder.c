@@ -128,6 +128,7 @@ void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sa
 		.engine = OSH_ENGINE_POLICY,
 		.revision = sandbox->revisions.current,
 		.sandbox = sandbox->name,
+		.permissive = sandbox->permissive,
 		.protocol = "sandbox",
 		.reason = text,
 	};

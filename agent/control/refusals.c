@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "base/mem.h"
 #include "control/agent.h"
+#include "control/lifecycle.h"
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 #include "openshell/verdict.h"
@@ -200,8 +201,11 @@ static uint64_t wall_time_ns(uint64_t boot_ns)
 static void record(struct osh_refusals *refusals, const struct osh_event *event, uint64_t more)
 {
 	const struct osh_maps *maps = osh_kernel_maps(refusals->agent->kernel);
+	const struct osh_agent_sandbox *sandbox =
+		osh_lifecycle_find_id(refusals->agent, event->sandbox);
 	struct words words;
 	struct osh_verdict verdict = {
+		.permissive = sandbox && sandbox->permissive,
 		.time_ns = wall_time_ns(event->time_ns),
 		.sandbox_id = event->sandbox,
 		.decision = OSH_VERDICT_DENY,

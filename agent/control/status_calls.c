@@ -3,6 +3,7 @@
 
 #include "control/agent.h"
 #include "control/call.h"
+#include "control/lifecycle.h"
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
@@ -39,6 +40,18 @@ static json_t *counters_json(struct osh_agent *agent)
 	return object;
 }
 
+static json_t *permissive_json(struct osh_agent *agent)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+	json_t *list = json_array();
+
+	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
+		if (sandbox->permissive)
+			json_array_append_new(list, json_string(sandbox->name));
+	}
+	return list;
+}
+
 static void get_status(struct osh_call *call)
 {
 	struct osh_agent *agent = call->agent;
@@ -47,14 +60,14 @@ static void get_status(struct osh_call *call)
 		return;
 	osh_call_reply(
 		call,
-		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:I, s:I}",
+		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:o, s:I, s:I}",
 			  "version", OSH_VERSION, "pid", (int)getpid(), "started",
 			  (json_int_t)agent->started, "state_dir", agent->config->state_dir,
 			  "run_dir", agent->config->run_dir, "proxy_pid",
 			  (int)osh_supervisor_pid(agent->supervisor), "proxy_restarts",
 			  (int)osh_supervisor_restarts(agent->supervisor), "workers",
 			  (int)osh_supervisor_workers(agent->supervisor), "sandboxes",
-			  (json_int_t)agent->sandbox_count, "features", features_json(agent),
+			  (json_int_t)agent->sandbox_count, "permissive", permissive_json(agent), "features", features_json(agent),
 			  "counters", counters_json(agent), "verdicts_lost",
 			  (json_int_t)osh_recorder_lost_count(agent->recorder), "journal_dropped",
 			  (json_int_t)osh_recorder_journal_dropped(agent->recorder)),

@@ -23,7 +23,7 @@
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-1"
+#define LAYOUT "layout-2"
 #define LAYOUT_PREFIX "layout-"
 
 #define BPFFS "/sys/fs/bpf"

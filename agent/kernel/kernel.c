@@ -135,7 +135,8 @@ int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
 	return first_error;
 }
 
-int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, uint32_t *ret_generation)
+int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool reaches_all,
+			       uint32_t *ret_generation)
 {
 	struct osh_sandbox value;
 	int r = bpf_map_lookup_elem(kernel->maps.sandboxes, &sandbox, &value);
@@ -143,6 +144,7 @@ int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, uint
 	if (r < 0)
 		return r;
 	value.generation++;
+	value.flags = reaches_all ? OSH_SANDBOX_REACHES_ALL : 0;
 	if (value.generation == 0) {
 		/* Around after 2^32 changes: no old answer may come back to life. */
 		r = osh_maps_purge(kernel->maps.denials, sandbox, false);

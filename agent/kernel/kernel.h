@@ -36,8 +36,10 @@ void osh_kernel_uninstall(struct osh_kernel *kernel);
  * drops every entry keyed by it. */
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
-/* Invalidate cached denials of a sandbox (policy change). */
-int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, uint32_t *ret_generation);
+/* A new policy: cached denials of the sandbox count no more; with reaches_all (mode:
+ * permissive) every TCP destination leads to the proxy. */
+int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool reaches_all,
+			       uint32_t *ret_generation);
 /* Call `each` for every sandbox the kernel knows (adoption). */
 void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 			     void (*each)(void *context, uint64_t sandbox), void *context);

@@ -83,8 +83,9 @@ const char *osh_l7_name(enum osh_l7 l7)
 
 void osh_decision_init(struct osh_decision *decision)
 {
-	/* Everything but the tail of the reason: it is a string. */
-	memset(decision, 0, offsetof(struct osh_decision, reason) + 1);
+	/* Everything but the tails of the strings at its end. */
+	memset(decision, 0, offsetof(struct osh_decision, message) + 1);
+	decision->reason[0] = '\0';
 }
 
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)
@@ -95,6 +96,18 @@ void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, cons
 	decision->stage = stage;
 	va_start(args, format);
 	vsnprintf(decision->reason, sizeof(decision->reason), format, args);
+	va_end(args);
+}
+
+void osh_decision_note(struct osh_decision *decision, const char *format, ...)
+{
+	size_t len = strlen(decision->message), size = sizeof(decision->message);
+	va_list args;
+
+	if (len && len + 2 < size)
+		len += (size_t)snprintf(decision->message + len, size - len, ", ");
+	va_start(args, format);
+	vsnprintf(decision->message + len, size - len, format, args);
 	va_end(args);
 }
 

@@ -32,6 +32,10 @@ void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, cons
 
 #define OSH_STR_ARGS(s) (int)(s).len, ((s).data ? (s).data : "")
 
+/* Note what the message asks for; a batch notes one item after the other. */
+void osh_decision_note(struct osh_decision *decision, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* How the rules of the matching endpoints answer one question. */
 enum osh_answer {
 	OSH_ANSWER_NONE, /* no rule speaks for it */

@@ -1,5 +1,6 @@
 /* GraphQL requests: each operation of a body, a query string or a WebSocket payload is
  * judged by the GraphQL rules of the endpoints on its path. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -89,6 +90,27 @@ static void find_nearest(const struct osh_inquiry *inquiry, const struct osh_gra
 	}
 }
 
+/* Type, name and root fields; what is denied stands alone. */
+static void note_operation(const struct osh_inquiry *inquiry, const struct osh_graphql_operation *op,
+			   bool denied)
+{
+	static const char *const types[] = {
+		[OSH_OPERATION_QUERY] = "query",
+		[OSH_OPERATION_MUTATION] = "mutation",
+		[OSH_OPERATION_SUBSCRIPTION] = "subscription",
+	};
+	char fields[128] = "";
+	size_t len = 0;
+
+	for (size_t i = 0; i < op->field_count && len + 1 < sizeof(fields); i++)
+		len += (size_t)snprintf(fields + len, sizeof(fields) - len, "%s%.*s", i ? "," : "",
+					OSH_STR_ARGS(op->fields[i]));
+	if (denied)
+		inquiry->decision->message[0] = '\0';
+	osh_decision_note(inquiry->decision, "%s%s%.*s{%s}", types[op->type] ? types[op->type] : "operation", op->name.len ? " " : "",
+			  OSH_STR_ARGS(op->name), fields);
+}
+
 /* True when the operation may pass; else the decision says why not. */
 static bool judge_operation(const struct osh_inquiry *inquiry,
 			    const struct osh_graphql_operation *op)
@@ -118,6 +140,7 @@ static bool judge_operation(const struct osh_inquiry *inquiry,
 		inquiry->decision->rule_line = denying->line;
 	else if (!allowing)
 		find_nearest(inquiry, op);
+	note_operation(inquiry, op, denying || !allowing);
 	return !denying && allowing;
 }
 

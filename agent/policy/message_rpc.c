@@ -301,6 +301,18 @@ static void find_nearest(const struct osh_inquiry *inquiry, const struct frame *
 	}
 }
 
+/* Method and tool, never what they are called with; what is denied stands alone. */
+static void note_frame(const struct osh_inquiry *inquiry, const struct frame *frame, bool denied)
+{
+	if (denied)
+		inquiry->decision->message[0] = '\0';
+	if (frame->is_response)
+		osh_decision_note(inquiry->decision, "response");
+	else
+		osh_decision_note(inquiry->decision, "%.*s%s%.*s", OSH_STR_ARGS(frame->method),
+				  frame->tool.len ? " " : "", OSH_STR_ARGS(frame->tool));
+}
+
 /* True when the frame may pass; else the decision says why not. */
 static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *frame)
 {
@@ -337,6 +349,7 @@ static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *f
 		inquiry->decision->rule_line = denying->line;
 	else if (!granted)
 		find_nearest(inquiry, frame);
+	note_frame(inquiry, frame, denying || !granted);
 	return granted && !denying;
 }
 

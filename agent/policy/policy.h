@@ -188,10 +188,12 @@ struct osh_decision {
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
 	struct osh_policy_limits limits; /* of the matched policy */
 	bool text_inspected;       /* WebSocket: every client text has to be asked about */
+	char message[256];         /* what a body or text asks for, for people: "query Viewer{viewer}" */
 	char reason[512];          /* empty when allowed */
 };
 
-/* The connect-time question. effect is ALLOW or DENY. */
+/* The connect-time question. effect is ALLOW or DENY; with mode: permissive AUDIT instead of
+ * DENY, then with OSH_L7_NONE: nothing names the host, so nothing is inspected. */
 void osh_policy_connect(const struct osh_policy *policy, const struct osh_connect_query *query,
 			struct osh_decision *ret_decision);
 

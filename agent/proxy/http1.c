@@ -7,6 +7,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/websocket_relay.h"
 
 #define DRAIN_BYTES_MAX (64u << 10) /* rest of a refused request worth keeping the connection for */
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
@@ -29,6 +30,7 @@ static void free_exchange(struct osh_exchange *ex)
 	if (ex->holds_secret)
 		osh_wipe(ex->head.data, ex->head.room);
 	osh_buf_done(&ex->head);
+	osh_inspection_free(ex->inspection);
 	osh_http_body_done(&ex->request);
 	osh_http_body_done(&ex->response);
 	free(ex->target);
@@ -100,11 +102,18 @@ const struct osh_vault *osh_exchange_vault(const struct osh_session *s)
 void osh_exchange_record(struct osh_session *s, enum osh_verdict_engine engine,
 			 enum osh_verdict_decision decision, const char *reason, unsigned status)
 {
+	osh_exchange_record_as(s, s->exchange->method, engine, decision, reason, status);
+}
+
+void osh_exchange_record_as(struct osh_session *s, const char *method, enum osh_verdict_engine engine,
+			    enum osh_verdict_decision decision, const char *reason, unsigned status)
+{
 	const struct osh_exchange *ex = s->exchange;
 	struct osh_verdict verdict = osh_session_verdict(s, engine, decision, reason);
 
-	verdict.method = ex->method;
+	verdict.method = method;
 	verdict.target = ex->path;
+	verdict.message = ex->message;
 	verdict.policy = ex->policy;
 	verdict.rule_line = ex->rule_line;
 	verdict.protocol = osh_l7_name(ex->l7);
@@ -149,6 +158,8 @@ void osh_exchange_answer(struct osh_session *s, const struct osh_judgement *j, b
 	ex->close = ex->close || !keep_open;
 	ex->answered = true;
 	ex->state = OSH_EXCHANGE_DRAIN;
+	osh_inspection_free(ex->inspection);
+	ex->inspection = NULL;
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
 	if (body)
@@ -194,8 +205,7 @@ void osh_exchange_fail(struct osh_session *s, unsigned status, const char *error
 
 /* ---- Taking a request in ---------------------------------------------------------------- */
 
-/* Remember what a judgement said, for the record and the answer. */
-static void keep_decision(struct osh_exchange *ex, const struct osh_judgement *j)
+void osh_exchange_keep_decision(struct osh_exchange *ex, const struct osh_judgement *j)
 {
 	ex->effect = j->effect;
 	ex->l7 = j->decision.l7;
@@ -203,6 +213,7 @@ static void keep_decision(struct osh_exchange *ex, const struct osh_judgement *j
 	if (j->decision.policy.data != ex->policy)
 		(void)osh_str_copy(j->decision.policy, ex->policy, sizeof(ex->policy));
 	snprintf(ex->reason, sizeof(ex->reason), "%s", j->decision.reason);
+	snprintf(ex->message, sizeof(ex->message), "%s", j->decision.message);
 }
 
 static char *duplicate(struct osh_str s)
@@ -245,7 +256,7 @@ static void refuse(struct osh_session *s, const struct osh_http_head *head, stru
 	struct osh_exchange *ex = s->exchange;
 
 	j->path.path = osh_str(ex->path);
-	keep_decision(ex, j);
+	osh_exchange_keep_decision(ex, j);
 	if (!s->denied) /* its verdict was given when it connected */
 		osh_exchange_record(s, j->engine, OSH_VERDICT_DENY, j->decision.reason, j->status);
 	osh_http_body_init(&ex->request, head->framing, head->length);
@@ -273,25 +284,22 @@ static void refuse_malformed(struct osh_session *s, const struct osh_http_error 
 	refuse_for(s, &nothing, error->status, "invalid_http_request", OSH_ENGINE_HTTP, error->reason);
 }
 
-static const char credential_reason[] =
-	"a credential placeholder may travel only in Authorization, over verified TLS, to the hosts "
-	"of its provider";
-
 static void refuse_credential(struct osh_session *s, const struct osh_http_head *head)
 {
-	refuse_for(s, head, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL, credential_reason);
+	refuse_for(s, head, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
+		   osh_credential_reason);
 }
 
 void osh_exchange_refuse_credential(struct osh_session *s)
 {
 	if (s->exchange->answered) {
-		osh_exchange_record(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY, credential_reason, 0);
+		osh_exchange_record(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY, osh_credential_reason, 0);
 		osh_session_end(s, true);
 		return;
 	}
 	s->exchange->close = true; /* the server has a part of it: no way to go on */
 	osh_exchange_fail(s, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
-			  credential_reason, true);
+			  osh_credential_reason, true);
 }
 
 /* RFC 6455 4.1: what a client must send. Everything else is no WebSocket to us, and its
@@ -331,18 +339,6 @@ static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head
 		return true;
 	}
 	return false;
-}
-
-/* Rules about messages that nothing here can read yet are not waved through. (Bodies are
- * denied by the policy itself as long as none is put to it.) */
-static bool refuse_uninspectable(struct osh_session *s, const struct osh_http_head *head,
-				 const struct osh_judgement *j)
-{
-	if (!j->decision.text_inspected)
-		return false;
-	refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_L7,
-		   "the policy has rules for WebSocket text, which this agent cannot inspect yet");
-	return true;
 }
 
 /* Look for placeholders where they do not belong, and replace the one that does. Returns
@@ -391,6 +387,7 @@ static int write_upstream_head(struct osh_session *s, const struct osh_http_head
 		.has_query = j->path.has_query,
 		.authorization = authorization->len ? osh_buf_str(authorization) : osh_str_n(NULL, 0),
 		.websocket = ex->websocket,
+		.no_extensions = ex->inspects_text,
 	};
 
 	host_header(s, host, sizeof(host));
@@ -403,8 +400,8 @@ static int write_upstream_head(struct osh_session *s, const struct osh_http_head
 	return osh_http_write_request(&ex->head, head, &how);
 }
 
-static void forward(struct osh_session *s, const struct osh_http_head *head,
-		    const struct osh_judgement *j)
+/* Write what goes to the server first. False: refused, or the session ended. */
+static bool prepare(struct osh_session *s, const struct osh_http_head *head, const struct osh_judgement *j)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_buf authorization;
@@ -419,15 +416,39 @@ static void forward(struct osh_session *s, const struct osh_http_head *head,
 	osh_buf_done(&authorization);
 	if (!permitted) {
 		refuse_credential(s, head);
-		return;
+		return false;
+	}
+	if (r < 0) {
+		osh_session_end(s, true);
+		return false;
 	}
 	osh_http_body_init(&ex->request, head->framing, head->length);
+	return true;
+}
+
+void osh_exchange_dial(struct osh_session *s)
+{
+	struct osh_exchange *ex = s->exchange;
+
 	ex->state = OSH_EXCHANGE_DIAL;
 	/* An upgraded connection never comes back to the pool, and should not empty it. */
-	if (r < 0 || osh_session_dial(s, s->tls, !ex->websocket) < 0)
+	if (osh_session_dial(s, s->tls, !ex->websocket) < 0)
 		osh_session_end(s, true);
 	else
 		osh_exchange_await(s);
+}
+
+static void forward(struct osh_session *s, const struct osh_http_head *head,
+		    const struct osh_judgement *j)
+{
+	if (prepare(s, head, j))
+		osh_exchange_dial(s);
+}
+
+static void hold(struct osh_session *s, const struct osh_http_head *head, const struct osh_judgement *j)
+{
+	if (!refuse_unspeakable(s, head) && prepare(s, head, j))
+		osh_exchange_hold(s, head, j->decision.body_limit);
 }
 
 static void judge(struct osh_session *s, const struct osh_http_head *head)
@@ -446,12 +467,15 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 		expect_accept_key(ex, osh_http_find(head, "sec-websocket-key")->value);
 	osh_judge_request(s, &facts, &j);
 	ex->path = path_to_show(s, j.path.path);
-	keep_decision(ex, &j);
+	osh_exchange_keep_decision(ex, &j);
+	ex->inspects_text = ex->websocket && j.decision.text_inspected;
 	if (!ex->path) {
 		osh_session_end(s, true);
+	} else if (osh_judge_wants_body(&j)) {
+		hold(s, head, &j);
 	} else if (j.effect == OSH_EFFECT_DENY) {
 		refuse(s, head, &j);
-	} else if (!refuse_unspeakable(s, head) && !refuse_uninspectable(s, head, &j)) {
+	} else if (!refuse_unspeakable(s, head)) {
 		forward(s, head, &j);
 	}
 }
@@ -550,6 +574,8 @@ bool osh_http1_step(struct osh_session *s)
 	switch (s->exchange->state) {
 	case OSH_EXCHANGE_HEAD:
 		return step_head(s);
+	case OSH_EXCHANGE_HOLD:
+		return osh_exchange_step_hold(s);
 	case OSH_EXCHANGE_DIAL:
 		return osh_exchange_step_dial(s);
 	case OSH_EXCHANGE_FORWARD:
@@ -595,6 +621,10 @@ bool osh_http1_on_deadline(struct osh_session *s)
 	case OSH_EXCHANGE_HEAD:
 		refuse_malformed(s, &slow);
 		return true;
+	case OSH_EXCHANGE_HOLD:
+		osh_exchange_fail(s, 408, "request_timeout", OSH_ENGINE_HTTP,
+				  "the request's body, which has to be inspected, did not come in time", true);
+		return true;
 	case OSH_EXCHANGE_DIAL:
 		osh_exchange_fail(s, 504, "upstream_timeout", OSH_ENGINE_UPSTREAM,
 				  "no connection to the server in time", true);
@@ -607,26 +637,38 @@ bool osh_http1_on_deadline(struct osh_session *s)
 	return false;
 }
 
+/* Extensions may have been agreed upon when nobody had to read the texts. */
+static void demand_inspection(const struct osh_exchange *ex, struct osh_judgement *j)
+{
+	static const char reason[] = "the policy now inspects the texts of this WebSocket: reconnect";
+
+	if (j->effect == OSH_EFFECT_DENY || !j->decision.text_inspected || ex->inspects_text)
+		return;
+	j->effect = OSH_EFFECT_DENY;
+	j->status = 403;
+	snprintf(j->decision.reason, sizeof(j->decision.reason), "%s", reason);
+}
+
 void osh_http1_judge_again(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
-	struct osh_request_facts facts;
 	struct osh_judgement j;
 
-	if (!ex || ex->state == OSH_EXCHANGE_HEAD || ex->state == OSH_EXCHANGE_DRAIN)
+	if (!ex || ex->state == OSH_EXCHANGE_HEAD || ex->state == OSH_EXCHANGE_HOLD ||
+	    ex->state == OSH_EXCHANGE_DRAIN)
 		return; /* judged when it is whole, or answered already */
-	facts = (struct osh_request_facts){
-		.method = osh_str(ex->method),
-		.target = osh_str(ex->target),
-		.authority = osh_str(ex->authority),
-		.websocket_upgrade = ex->websocket,
-	};
-	osh_judge_request(s, &facts, &j);
-	keep_decision(ex, &j);
+	osh_exchange_judge(s, &j);
+	osh_exchange_keep_decision(ex, &j);
+	demand_inspection(ex, &j);
 	if (j.effect != OSH_EFFECT_DENY)
 		return;
 	osh_exchange_record(s, j.engine, OSH_VERDICT_DENY, j.decision.reason,
 			    ex->answered ? 0 : j.status);
+	if (s->state == OSH_SESSION_WEBSOCKET) {
+		osh_websocket_reload(s, j.decision.reason);
+		osh_session_step(s);
+		return;
+	}
 	if (ex->answered) {
 		osh_session_end(s, true);
 		return;

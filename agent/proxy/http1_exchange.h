@@ -1,7 +1,7 @@
 /* Inside of the HTTP/1.1 codec: one request and its answer. http1.c takes requests in,
- * judges and answers; http1_forward.c moves allowed ones between the two sides.
+ * judges and answers; http1_hold.c holds bodies that rules have to see; http1_forward.c moves allowed ones between the two sides.
  *
- *   HEAD -> DIAL -> FORWARD -> (freed, or the session relays an upgraded one)
+ *   HEAD -> [HOLD ->] DIAL -> FORWARD -> (freed, or the session relays an upgraded one)
  *      \-> DRAIN (answered by us; the rest of the request is swallowed) -> (freed)   */
 #ifndef OSH_PROXY_HTTP1_EXCHANGE_H
 #define OSH_PROXY_HTTP1_EXCHANGE_H
@@ -9,11 +9,13 @@
 #include "credential/vault.h"
 #include "proxy/http_body.h"
 #include "proxy/http_head.h"
+#include "proxy/inspect.h"
 #include "proxy/judge.h"
 #include "proxy/session.h"
 
 enum osh_exchange_state {
 	OSH_EXCHANGE_HEAD,
+	OSH_EXCHANGE_HOLD, /* the body is taken in, nothing goes on before it has been judged */
 	OSH_EXCHANGE_DIAL,
 	OSH_EXCHANGE_FORWARD,
 	OSH_EXCHANGE_DRAIN,
@@ -37,6 +39,11 @@ struct osh_exchange {
 	uint32_t rule_line;
 	char policy[OSH_HOST_MAX];
 	char reason[512];
+	char message[256];
+	/* The body, when rules are about it: kept as long as it may have to be judged again. */
+	struct osh_inspection *inspection; /* owned */
+	size_t held_sent;           /* bytes of it that went to the server's buffer */
+	bool inspects_text;         /* WebSocket: agreed upon without extensions, so that texts can be read */
 	/* Upstream. */
 	struct osh_buf head;        /* to be sent; kept for a retry, may hold a secret */
 	bool holds_secret;
@@ -64,12 +71,33 @@ void osh_exchange_fail(struct osh_session *session, unsigned status, const char 
 /* Write the verdict about this request. */
 void osh_exchange_record(struct osh_session *session, enum osh_verdict_engine engine,
 			 enum osh_verdict_decision decision, const char *reason, unsigned status);
+/* The same about a message inside it, by another name than its method. */
+void osh_exchange_record_as(struct osh_session *session, const char *method,
+			    enum osh_verdict_engine engine, enum osh_verdict_decision decision,
+			    const char *reason, unsigned status);
 /* The answer is complete: on to the next request, or close. */
 void osh_exchange_over(struct osh_session *session);
 /* Arm the deadline that fits what is waited for. */
 void osh_exchange_await(struct osh_session *session);
 const struct osh_vault *osh_exchange_vault(const struct osh_session *session);
 void osh_exchange_refuse_credential(struct osh_session *session);
+
+/* Remember what a judgement said, for the record and the answer. */
+void osh_exchange_keep_decision(struct osh_exchange *exchange, const struct osh_judgement *judgement);
+/* The request as it was, to be judged again. */
+struct osh_request_facts osh_exchange_facts(const struct osh_exchange *exchange);
+/* Allowed, and all that goes to the server first is in `head`. */
+void osh_exchange_dial(struct osh_session *session);
+
+/* ---- http1_hold.c ------------------------------------------------------------------- */
+
+/* The head is judged, the rules want the body. */
+void osh_exchange_hold(struct osh_session *session, const struct osh_http_head *head, uint32_t limit);
+bool osh_exchange_step_hold(struct osh_session *session);
+/* The body went to the server; what is small stays, to be judged again. */
+void osh_exchange_forget_large(struct osh_exchange *exchange);
+/* Put the request to the policy, with its body if that is held. */
+void osh_exchange_judge(struct osh_session *session, struct osh_judgement *ret_judgement);
 
 /* ---- http1_forward.c ---------------------------------------------------------------- */
 

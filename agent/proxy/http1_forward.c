@@ -2,6 +2,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/websocket_relay.h"
 
 #define INTERIM_MAX 16
 #define PIECE_MAX (16u << 10)
@@ -104,7 +105,7 @@ static void open_gate(struct osh_session *s)
 		return;
 	}
 	ex->state = OSH_EXCHANGE_FORWARD;
-	ex->request_ended = osh_http_body_is_over(&ex->request);
+	ex->request_ended = osh_http_body_is_over(&ex->request) && !ex->inspection;
 	osh_exchange_await(s);
 }
 
@@ -137,6 +138,27 @@ static bool end_request(struct osh_session *s)
 		return false;
 	}
 	ex->request_ended = true;
+	osh_exchange_forget_large(ex);
+	return true;
+}
+
+/* A body that was held goes on as it was received. */
+static bool move_held(struct osh_session *s, size_t room)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_str held = osh_buf_str(&ex->inspection->body);
+	size_t len = held.len - ex->held_sent;
+
+	if (len > room)
+		len = room;
+	if (len > PIECE_MAX)
+		len = PIECE_MAX;
+	if (osh_http_write_data(&s->upstream->conn.out, ex->request.framing,
+				osh_str_n(held.data + ex->held_sent, len)) < 0) {
+		osh_session_end(s, true);
+		return false;
+	}
+	ex->held_sent += len;
 	return true;
 }
 
@@ -160,6 +182,8 @@ static bool move_request(struct osh_session *s)
 	if (ex->request_ended || room <= OSH_HTTP_TRAILERS_MAX + END_OVERHEAD)
 		return false;
 	room -= OSH_HTTP_CHUNK_OVERHEAD;
+	if (ex->inspection && ex->held_sent < ex->inspection->body.len)
+		return move_held(s, room);
 	if (osh_http_body_is_over(&ex->request))
 		return end_request(s);
 	switch (osh_http_body_take(&ex->request, osh_buf_str(&s->conn.in),
@@ -191,6 +215,16 @@ static bool move_request(struct osh_session *s)
 
 /* ---- The response's head ------------------------------------------------------------------- */
 
+/* Nobody will ask for it again. */
+static void forget_head(struct osh_exchange *ex)
+{
+	if (ex->holds_secret)
+		osh_wipe(ex->head.data, ex->head.room);
+	osh_buf_clear(&ex->head);
+	osh_buf_trim(&ex->head);
+	ex->holds_secret = false;
+}
+
 /* The server accepted the upgrade: from here on bytes are relayed. The request stays with
  * the session, so that a new policy is put to it too. */
 static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
@@ -202,14 +236,20 @@ static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 	if (!ex->websocket || !osh_str_caseeq_c(head->upgrade, "websocket") || !accept ||
 	    !osh_str_eq_c(accept->value, ex->accept_key))
 		return refuse_response(s, "the server switched protocols without being asked to");
+	if (ex->inspects_text && osh_http_find(head, "sec-websocket-extensions"))
+		return refuse_response(s, "the server uses WebSocket extensions that were not asked for");
 	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {
 		osh_session_end(s, true);
 		return false;
 	}
 	ex->answered = true;
+	forget_head(ex);
 	osh_buf_consume(&s->upstream->conn.in, head->len);
-	osh_session_set_state(s, OSH_SESSION_RELAY);
-	return true;
+	if (!ex->inspects_text)
+		osh_session_set_state(s, OSH_SESSION_RELAY);
+	else if (osh_websocket_begin(s) < 0)
+		osh_session_end(s, true);
+	return !s->reap.queued;
 }
 
 /* 1xx: passed on to who can understand it. */
@@ -264,12 +304,7 @@ static bool pass_final(struct osh_session *s, const struct osh_http_head *head)
 	osh_http_body_init(&ex->response, head->framing, head->length);
 	osh_buf_consume(&s->upstream->conn.in, head->len);
 	ex->answered = true;
-	/* Nobody will ask for it again. */
-	if (ex->holds_secret)
-		osh_wipe(ex->head.data, ex->head.room);
-	osh_buf_clear(&ex->head);
-	osh_buf_trim(&ex->head);
-	ex->holds_secret = false;
+	forget_head(ex);
 	return true;
 }
 

@@ -32,12 +32,15 @@ static void put_field(struct writer *w, struct osh_str name, struct osh_str valu
 	put_c(w, "\r\n");
 }
 
-static void put_fields(struct writer *w, const struct osh_http_head *head, struct osh_str authorization)
+static void put_fields(struct writer *w, const struct osh_http_head *head, struct osh_str authorization,
+		       bool no_extensions)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct osh_http_field *field = &head->fields[i];
 
 		if (!osh_http_passes(head, field))
+			continue;
+		if (no_extensions && osh_str_caseeq_c(field->name, "sec-websocket-extensions"))
 			continue;
 		if (authorization.data && osh_str_caseeq_c(field->name, "authorization"))
 			put_field(w, field->name, authorization);
@@ -68,7 +71,7 @@ int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head
 	}
 	put_c(&w, " HTTP/1.1\r\n");
 	put_field(&w, osh_str("Host"), how->host);
-	put_fields(&w, head, how->authorization);
+	put_fields(&w, head, how->authorization, how->no_extensions);
 	put_framing(&w, head->framing, head->length);
 	if (how->websocket)
 		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
@@ -93,7 +96,7 @@ int osh_http_write_response(struct osh_buf *out, const struct osh_http_head *hea
 	w.error = osh_buf_printf(out, "HTTP/1.1 %03u ", head->status);
 	put(&w, head->phrase);
 	put_c(&w, "\r\n");
-	put_fields(&w, head, osh_str_n(NULL, 0));
+	put_fields(&w, head, osh_str_n(NULL, 0), false);
 	put_framing(&w, how->framing, head->length);
 	put_unsent_length(&w, head);
 	if (how->websocket)

@@ -16,6 +16,7 @@ struct osh_http_request_out {
 	struct osh_str host;          /* Host, as dialled */
 	struct osh_str authorization; /* stands in for the value received; data NULL: unchanged */
 	bool websocket;               /* pass the upgrade on */
+	bool no_extensions;           /* ... without the WebSocket extensions that were offered */
 };
 /* The head as it goes to the real server. */
 int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head,

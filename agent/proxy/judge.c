@@ -4,6 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proxy/inspect.h"
+
+const char osh_credential_reason[] =
+	"a credential placeholder may travel only in Authorization, over verified TLS, to the hosts "
+	"of its provider";
+
 static void refuse(struct osh_judgement *j, unsigned status, const char *error,
 		   enum osh_verdict_engine engine, enum osh_stage stage, const char *reason)
 {
@@ -95,6 +101,7 @@ static void ask_policy(struct osh_session *session, const struct osh_request_fac
 		.path = j->path.path,
 		.query = j->path.query,
 		.websocket_upgrade = facts->websocket_upgrade,
+		.message = facts->message,
 	};
 
 	if (!session->view->snapshot || !osh_session_query(session, &query.connect)) {
@@ -137,6 +144,41 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
 		refuse(ret, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
 		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+}
+
+static void judge_message(struct osh_session *session, const struct osh_request_facts *facts,
+			  const struct osh_message *message, struct osh_judgement *ret)
+{
+	struct osh_request_facts with_body = *facts;
+
+	with_body.message = message;
+	osh_judge_request(session, &with_body, ret);
+}
+
+/* What was compressed has not been looked through yet. */
+static bool hides_placeholder(const struct osh_session *session, const struct osh_buf *inflated)
+{
+	const struct osh_vault_box *box = session->view->vault;
+
+	return inflated->len && box && osh_vault_contains(box->vault, osh_buf_str(inflated));
+}
+
+void osh_judge_body(struct osh_session *session, const struct osh_request_facts *facts,
+		    const struct osh_inspection *inspection, struct osh_judgement *ret)
+{
+	struct osh_message message;
+	struct osh_buf inflated;
+	const char *fault = osh_inspection_read(inspection, &inflated, &message);
+
+	/* Asked even when it cannot be read: a policy that reads no bodies here does not care. */
+	judge_message(session, facts, fault ? NULL : &message, ret);
+	if (fault && osh_judge_wants_body(ret))
+		refuse(ret, 403, "policy_denied", OSH_ENGINE_L7, OSH_STAGE_MESSAGE, fault);
+	ret->decision.body_limit = 0;
+	if (hides_placeholder(session, &inflated))
+		refuse(ret, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE,
+		       osh_credential_reason);
+	osh_buf_done(&inflated);
 }
 
 /* jansson refuses invalid UTF-8; the escape makes any bytes valid. Cut, so that the whole
@@ -199,6 +241,12 @@ static json_t *advise(const struct osh_judgement *j)
 			 "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait");
 }
 
+/* Rules of the others speak of what stands in the body. */
+static bool names_path(const struct osh_decision *decision)
+{
+	return decision->l7 == OSH_L7_REST || decision->l7 == OSH_L7_WEBSOCKET;
+}
+
 char *osh_judge_explain(struct osh_session *session, const struct osh_judgement *j,
 			struct osh_str method, size_t *ret_len)
 {
@@ -225,7 +273,9 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 	json_object_set_new(body, "port", json_integer(session->port_host));
 	json_object_set_new(body, "binary", json_text(osh_str(binary)));
 	json_object_set_new(body, "reason", json_text(osh_str(j->decision.reason)));
-	if (by_rules)
+	if (j->decision.message[0])
+		json_object_set_new(body, "operation", json_text(osh_str(j->decision.message)));
+	if (by_rules && names_path(&j->decision))
 		json_object_set_new(body, "rule_missing",
 				    describe_missing_rule(session, method, j->path.path, binary));
 	json_object_set_new(body, "next_steps", advise(j));

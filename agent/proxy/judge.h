@@ -10,6 +10,7 @@ struct osh_request_facts {
 	struct osh_str target;    /* raw: origin-form, absolute-form or "*" */
 	struct osh_str authority; /* Host or :authority */
 	bool websocket_upgrade;
+	const struct osh_message *message; /* NULL: only the head is known */
 };
 
 struct osh_judgement {
@@ -27,6 +28,21 @@ struct osh_judgement {
  * *ret; decision.reason says why for people. */
 void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
 		       struct osh_judgement *ret);
+
+/* The policy cannot answer before it has seen the body: decision.body_limit bytes of it. */
+static inline bool osh_judge_wants_body(const struct osh_judgement *judgement)
+{
+	return judgement->effect == OSH_EFFECT_DENY && judgement->decision.body_limit > 0;
+}
+
+struct osh_inspection;
+
+/* The same question once the body is held; facts->message is filled in here. A body that
+ * cannot be read is refused. */
+void osh_judge_body(struct osh_session *session, const struct osh_request_facts *facts,
+		    const struct osh_inspection *inspection, struct osh_judgement *ret);
+
+extern const char osh_credential_reason[];
 
 /* The body of a refusal: a JSON object for the program inside (policy-semantics "Deny
  * bodies"), malloc'ed, the caller frees; NULL when memory is out. */

@@ -16,6 +16,7 @@
 #include "proxy/http1.h"
 #include "proxy/relay.h"
 #include "proxy/tls.h"
+#include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
 #define ACCEPT_BATCH 64
@@ -28,6 +29,7 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_HANDSHAKE] = 10000,
 	[OSH_SESSION_HTTP] = 120000,
 	[OSH_SESSION_RELAY] = 7200000,
+	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
 };
 
@@ -60,6 +62,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 		return;
 	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
+	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
@@ -468,6 +471,8 @@ static bool step_state(struct osh_session *s)
 		return osh_http1_step(s);
 	case OSH_SESSION_RELAY:
 		return step_relay(s);
+	case OSH_SESSION_WEBSOCKET:
+		return osh_websocket_step(s);
 	case OSH_SESSION_CLOSING:
 		return step_closing(s);
 	case OSH_SESSION_STATE_COUNT:
@@ -686,12 +691,12 @@ static void judge_again(struct osh_session *s)
 {
 	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
 
-	if (s->denied || s->state == OSH_SESSION_CLOSING)
+	if (s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
 		return; /* its answer is on the way and closes the connection */
 	ask(s);
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an
 	 * answer that explains. */
-	if (s->state != OSH_SESSION_RELAY) {
+	if (s->state != OSH_SESSION_RELAY) { /* an inspected WebSocket is a request, too */
 		osh_http1_judge_again(s);
 		return;
 	}

@@ -3,6 +3,7 @@
  * their language: relay (L4), http1, or the explanation of a denial.
  *
  *   ACCEPTED -> SNIFF -> { HANDSHAKE -> HTTP | HTTP | RELAY } -> CLOSING -> (freed)
+ *   HTTP -> { RELAY | WEBSOCKET }, when an upgrade was allowed
  *
  * Each state has one deadline; osh_session_set_state is its only writer. */
 #ifndef OSH_PROXY_SESSION_H
@@ -14,12 +15,14 @@
 #include "proxy/worker.h"
 
 struct osh_exchange;
+struct osh_websocket;
 
 enum osh_session_state {
 	OSH_SESSION_SNIFF,     /* waiting for the first bytes, still in the socket */
 	OSH_SESSION_HANDSHAKE, /* TLS with the sandbox */
 	OSH_SESSION_HTTP,
 	OSH_SESSION_RELAY,     /* bytes both ways, unseen */
+	OSH_SESSION_WEBSOCKET, /* frames both ways, the client's texts judged */
 	OSH_SESSION_CLOSING,   /* last bytes on their way out */
 	OSH_SESSION_STATE_COUNT,
 };
@@ -37,6 +40,7 @@ struct osh_session {
 	size_t sniffed;            /* bytes of an unfinished ClientHello seen so far */
 	struct osh_upstream *upstream;
 	struct osh_exchange *exchange; /* the request in progress, http1.c */
+	struct osh_websocket *websocket; /* websocket_relay.c */
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
 	struct osh_timer timer;    /* deadline of the state */

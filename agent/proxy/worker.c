@@ -186,7 +186,10 @@ void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
 	verdict->time_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	verdict->sandbox = view->tenant->name;
 	verdict->sandbox_id = view->tenant->id;
-	verdict->revision = view->snapshot ? osh_policy_revision(&view->snapshot->policy) : 0;
+	if (view->snapshot) {
+		verdict->revision = osh_policy_revision(&view->snapshot->policy);
+		verdict->permissive = osh_policy_is_permissive(&view->snapshot->policy);
+	}
 	osh_ring_publish(view->worker->ring, verdict);
 	view->worker->published = true;
 }

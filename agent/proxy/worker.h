@@ -80,6 +80,7 @@ struct osh_view {
 	struct osh_dns *dns;            /* only in the worker that answers this tenant's DNS */
 	struct osh_session *sessions;   /* doubly linked */
 	unsigned session_count;
+	size_t held_bytes;              /* bodies and texts under inspection, proxy/inspect.h */
 	bool reported_full;             /* a refusal for want of room was recorded */
 	UT_hash_handle hh;              /* by tenant->id */
 };

@@ -258,6 +258,11 @@ static void add_event(struct line *line, const struct osh_verdict *verdict)
 		add_word(line, verdict->method);
 		add(line, " ");
 		add_url(line, verdict);
+		if (is_set(verdict->message)) {
+			add(line, " [message:");
+			add_word(line, verdict->message);
+			add(line, "]");
+		}
 		add(line, " [binary:");
 		add_binary(line, verdict);
 		add(line, "]");
@@ -277,6 +282,12 @@ static bool is_note(const struct osh_verdict *verdict)
 	       strcmp(verdict->protocol, OSH_VERDICT_PROTOCOL_NOTE) == 0;
 }
 
+static void add_mode(struct line *line, const struct osh_verdict *verdict)
+{
+	if (verdict->permissive)
+		add(line, " [mode:permissive]");
+}
+
 size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t size)
 {
 	struct line line = { .buf = buf, .size = size };
@@ -288,6 +299,8 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
 	add(&line, " ");
 	if (is_note(verdict)) {
 		add(&line, "SANDBOX:NOTE [INFO] ");
+		if (verdict->permissive)
+			add(&line, "[mode:permissive] ");
 		add_text(&line, is_set(verdict->reason) ? verdict->reason : "-");
 		return line.used;
 	}
@@ -300,6 +313,7 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
 	/* ALLOWED as in the reference; without this nobody could tell it from an allow. */
 	if (verdict->decision == OSH_VERDICT_AUDIT)
 		add(&line, " [enforcement:audit]");
+	add_mode(&line, verdict);
 	if (is_set(verdict->reason)) {
 		add(&line, " [reason:");
 		add_text(&line, verdict->reason);
@@ -317,6 +331,7 @@ static const struct {
 } text_fields[] = {
 	{ "l7_action", offsetof(struct osh_verdict, method) },
 	{ "l7_target", offsetof(struct osh_verdict, target) },
+	{ "l7_message", offsetof(struct osh_verdict, message) },
 	{ "dst_host", offsetof(struct osh_verdict, host) },
 	{ "l7_protocol", offsetof(struct osh_verdict, protocol) },
 	{ "policy", offsetof(struct osh_verdict, policy) },
@@ -385,6 +400,12 @@ static bool put_numbers(json_t *json, struct osh_verdict *verdict)
 	       json_object_set_new(json, "dst_port", json_integer(verdict->dst_port_host)) == 0;
 }
 
+/* Left out where nothing is special about it. */
+static bool put_mode(json_t *json, const struct osh_verdict *verdict)
+{
+	return !verdict->permissive || json_object_set_new(json, "mode", json_string("permissive")) == 0;
+}
+
 json_t *osh_verdict_json(const struct osh_verdict *verdict)
 {
 	struct osh_verdict copy = *verdict;
@@ -397,7 +418,7 @@ json_t *osh_verdict_json(const struct osh_verdict *verdict)
 			 "time", time, "l7_decision", osh_verdict_decision_name(verdict->decision),
 			 "engine", osh_verdict_engine_name(verdict->engine), "sandbox_id",
 			 (json_int_t)(verdict->sandbox_id & INT64_MAX));
-	if (json && (!put_texts(json, &copy) || !put_numbers(json, &copy))) {
+	if (json && (!put_texts(json, &copy) || !put_numbers(json, &copy) || !put_mode(json, verdict))) {
 		json_decref(json);
 		return NULL;
 	}
@@ -481,6 +502,8 @@ size_t osh_verdict_json_text(const struct osh_verdict *verdict, char *buf, size_
 	}
 	if (verdict->dst_port_host)
 		add_json_number(&line, "dst_port", verdict->dst_port_host);
+	if (verdict->permissive)
+		add(&line, ",\"mode\":\"permissive\"");
 	add(&line, "}");
 	return line.cut ? 0 : line.used;
 }
@@ -541,16 +564,20 @@ int osh_verdict_from_json(const json_t *json, struct osh_verdict *ret_verdict)
 {
 	struct osh_verdict verdict = { 0 };
 	const char *time = json_string_value(json_object_get(json, "time"));
+	const json_t *mode = json_object_get(json, "mode");
 	int decision = find_name(decision_names, OSH_VERDICT_DECISION_COUNT,
 				 json_string_value(json_object_get(json, "l7_decision")));
 	int engine = find_name(engine_names, OSH_ENGINE_COUNT,
 			       json_string_value(json_object_get(json, "engine")));
 
+	if (mode && (!json_is_string(mode) || strcmp(json_string_value(mode), "permissive") != 0))
+		return -EBADMSG;
 	if (decision < 0 || engine < 0 || !time || parse_time(time, &verdict.time_ns) < 0 ||
 	    !get_texts(json, &verdict) || !get_numbers(json, &verdict))
 		return -EBADMSG;
 	verdict.decision = (enum osh_verdict_decision)decision;
 	verdict.engine = (enum osh_verdict_engine)engine;
+	verdict.permissive = mode != NULL;
 	*ret_verdict = verdict;
 	return 0;
 }
@@ -599,6 +626,8 @@ void osh_verdict_fields(const struct osh_verdict *verdict,
 	give_text(&fields, "l7_protocol", verdict->protocol);
 	give_text(&fields, "policy", verdict->policy);
 	give_text(&fields, "l7_deny_reason", verdict->reason);
+	give_text(&fields, "l7_message", verdict->message);
+	give_text(&fields, "mode", verdict->permissive ? "permissive" : "");
 	give_text(&fields, "binary", verdict->binary);
 	give_number(&fields, "pid", verdict->pid);
 	give_text(&fields, "lineage", verdict->lineage);

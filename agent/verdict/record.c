@@ -1,4 +1,4 @@
-/* The byte form of one verdict: a fixed head, then nine strings, each with its NUL.
+/* The byte form of one verdict: a fixed head, then ten strings, each with its NUL.
  * Native byte order: it never leaves the machine that wrote it. */
 #include "verdict/ring.h"
 
@@ -19,11 +19,12 @@
 #define HOST_BYTES 256
 #define PROTOCOL_BYTES 32
 #define METHOD_BYTES 64
-#define TARGET_BYTES 1408
+#define TARGET_BYTES 1216
+#define MESSAGE_BYTES 256
 #define POLICY_BYTES 256
 #define REASON_BYTES 576
 
-enum { TEXT_COUNT = 9 };
+enum { TEXT_COUNT = 10 };
 
 static const struct {
 	size_t offset; /* of the const char * in struct osh_verdict */
@@ -36,6 +37,7 @@ static const struct {
 	{ offsetof(struct osh_verdict, protocol), PROTOCOL_BYTES },
 	{ offsetof(struct osh_verdict, method), METHOD_BYTES },
 	{ offsetof(struct osh_verdict, target), TARGET_BYTES },
+	{ offsetof(struct osh_verdict, message), MESSAGE_BYTES },
 	{ offsetof(struct osh_verdict, policy), POLICY_BYTES },
 	{ offsetof(struct osh_verdict, reason), REASON_BYTES },
 };
@@ -46,12 +48,13 @@ struct record_head {
 	uint16_t dst_port_host;
 	uint8_t decision, engine;
 	uint16_t text_len[TEXT_COUNT]; /* without the NUL */
-	uint16_t pad;
+	uint8_t permissive;
+	uint8_t pad[7];
 };
-_Static_assert(sizeof(struct record_head) == 64, "record head: no holes");
+_Static_assert(sizeof(struct record_head) == 72, "record head: no holes");
 _Static_assert(sizeof(struct record_head) + TEXT_COUNT + SANDBOX_BYTES + BINARY_BYTES +
 			       LINEAGE_BYTES + HOST_BYTES + PROTOCOL_BYTES + METHOD_BYTES +
-			       TARGET_BYTES + POLICY_BYTES + REASON_BYTES <= OSH_VERDICT_BYTES_MAX,
+			       TARGET_BYTES + MESSAGE_BYTES + POLICY_BYTES + REASON_BYTES <= OSH_VERDICT_BYTES_MAX,
 	       "the longest record fits");
 
 static const char **text_of(struct osh_verdict *verdict, size_t index)
@@ -101,6 +104,7 @@ size_t osh_verdict_encode(const struct osh_verdict *verdict, char buf[OSH_VERDIC
 		.dst_port_host = verdict->dst_port_host,
 		.decision = (uint8_t)verdict->decision,
 		.engine = (uint8_t)verdict->engine,
+		.permissive = verdict->permissive,
 	};
 	struct osh_verdict borrowed = *verdict;
 	size_t used = sizeof(head);
@@ -117,8 +121,10 @@ size_t osh_verdict_encode(const struct osh_verdict *verdict, char buf[OSH_VERDIC
 
 static bool head_is_valid(const struct record_head *head)
 {
+	static const uint8_t zero[sizeof(head->pad)];
+
 	return head->decision < OSH_VERDICT_DECISION_COUNT && head->engine < OSH_ENGINE_COUNT &&
-	       head->pad == 0;
+	       head->permissive <= 1 && memcmp(head->pad, zero, sizeof(zero)) == 0;
 }
 
 int osh_verdict_decode(const char *data, size_t len, struct osh_verdict *ret_verdict)
@@ -143,6 +149,7 @@ int osh_verdict_decode(const char *data, size_t len, struct osh_verdict *ret_ver
 		.rule_line = head.rule_line,
 		.status = head.status,
 		.dst_port_host = head.dst_port_host,
+		.permissive = head.permissive,
 	};
 	for (size_t i = 0; i < TEXT_COUNT; i++) {
 		size_t text_len = head.text_len[i];

@@ -55,7 +55,13 @@ _Static_assert(sizeof(struct osh_task) == 32, "map value: no holes");
 /* sandboxes map: cgroup id -> this. No entry means deny everything. */
 struct osh_sandbox {
 	__u32 generation;  /* bumped by every policy change; part of the denial key */
-	__u32 pad;
+	__u32 flags;       /* OSH_SANDBOX_* */
+};
+
+enum {
+	/* mode: permissive. Every TCP destination leads to the agent, which lets through and
+	 * records what it would deny. */
+	OSH_SANDBOX_REACHES_ALL = 1 << 0,
 };
 
 /* usage map: cgroup id -> this. Apart from struct osh_sandbox because the kernel counts

@@ -3,6 +3,7 @@
 #ifndef OPENSHELL_VERDICT_H
 #define OPENSHELL_VERDICT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ struct osh_verdict {
 	uint32_t rule_line;     /* line of the deciding rule in the policy file; 0 none */
 	uint32_t status;        /* HTTP status that the sandbox saw, 0 none */
 	uint16_t dst_port_host;
+	bool permissive;        /* decided while the sandbox's policy was in mode: permissive */
 	const char *sandbox;    /* name */
 	const char *binary;     /* executable path */
 	const char *lineage;    /* ancestors, nearest first, joined by " <- " */
@@ -50,6 +52,7 @@ struct osh_verdict {
 	const char *protocol;   /* "rest", "l4", "dns", ... : l7_protocol */
 	const char *method;     /* l7_action */
 	const char *target;     /* l7_target: canonical path, no query */
+	const char *message;    /* l7_message: operations, methods and tools of a body or text; no params */
 	const char *policy;     /* key in network_policies */
 	const char *reason;     /* l7_deny_reason */
 };

@@ -11,6 +11,7 @@ query), token (what GitHub accepts), certs/, git/.
 """
 import base64
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -26,6 +27,8 @@ import time
 import zlib
 
 MAIN = "203.0.113.10"
+PRIVATE = "10.9.0.5"
+PUBLIC = "93.184.215.14"
 TRAP = "203.0.113.66"
 HEAD_MAX = 65536
 BODY_MAX = 64 << 20
@@ -140,6 +143,8 @@ class Request:
     def inflated(self):
         if self.headers.get("content-encoding") == "gzip":
             return gzip.decompress(self.body)
+        if self.headers.get("content-encoding") == "deflate":
+            return zlib.decompress(self.body)
         return self.body
 
 
@@ -227,6 +232,9 @@ class HttpHandler(socketserver.StreamRequestHandler):
              **self.where)
         if self.where["local"] == TRAP:
             self.reply(200, b"you should not be here\n")
+        elif request.headers.get("upgrade", "").lower() == "websocket":
+            websocket(self, request)
+            return False
         elif request.host == "github.com":
             git_http(self, request)
         elif request.host == "api.github.com":
@@ -266,6 +274,62 @@ def other_host(handler, request):
         handler.reply_json(200, {"host": request.host, "method": request.method,
                                  "target": request.target, "headers": request.headers,
                                  "body": text(request.inflated()[:LOGGED_MAX])})
+
+
+# ---- WebSocket ----------------------------------------------------------------------
+
+def read_frame(stream):
+    """One frame: opcode, last, payload; None at the end."""
+    head = stream.read(2)
+    if len(head) < 2:
+        return None
+    size = head[1] & 127
+    if size == 126:
+        size, = struct.unpack(">H", stream.read(2))
+    elif size == 127:
+        size, = struct.unpack(">Q", stream.read(8))
+    if size > BODY_MAX:
+        raise Bad("frame too large")
+    mask = stream.read(4) if head[1] & 128 else b"\0\0\0\0"
+    data = stream.read(size)
+    if mask != b"\0\0\0\0":
+        data = bytes(byte ^ mask[i & 3] for i, byte in enumerate(data))
+    return head[0] & 15, bool(head[0] & 128), data
+
+
+def write_frame(stream, opcode, data):
+    size = len(data)
+    head = bytes([128 | opcode, size]) if size < 126 else struct.pack(">BBH", 128 | opcode, 126, size) \
+        if size < 65536 else struct.pack(">BBQ", 128 | opcode, 127, size)
+    stream.write(head + data)
+    stream.flush()
+
+
+def websocket(handler, request):
+    """Accepts every upgrade, says `ready`, and sends every message back."""
+    key = request.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(key.encode()).digest()).decode()
+    handler.wfile.write(f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+    write_frame(handler.wfile, 1, b"ready")
+    message, kind = b"", 0
+    while True:
+        frame = read_frame(handler.rfile)
+        if frame is None:
+            return
+        opcode, last, data = frame
+        note("frame", host=request.host, target=request.target, opcode=opcode, data=text(data[:LOGGED_MAX]),
+             size=len(data), **handler.where)
+        if opcode == 8:
+            write_frame(handler.wfile, 8, data)
+            return
+        if opcode == 9:
+            write_frame(handler.wfile, 10, data)
+        elif opcode in (0, 1, 2):
+            message, kind = message + data, kind or opcode
+            if last:
+                write_frame(handler.wfile, kind, message)
+                message, kind = b"", 0
 
 
 # ---- GitHub -------------------------------------------------------------------------
@@ -451,6 +515,8 @@ def main():
         UdpServer((MAIN, 443), UdpHandler), UdpServer((MAIN, 9999), UdpHandler),
         TlsServer((TRAP, 443), HttpHandler), TcpServer((TRAP, 80), HttpHandler),
         TcpServer((TRAP, 5432), EchoHandler),
+        TcpServer((PUBLIC, 80), HttpHandler), TcpServer((PUBLIC, 5432), EchoHandler),
+        TcpServer((PRIVATE, 9443), HttpHandler), TcpServer((MAIN, 9443), HttpHandler),
     ]
     threading.Thread(target=capture, args=(wire, os.path.join(world, "capture.pcap")),
                      daemon=True).start()

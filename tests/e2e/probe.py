@@ -254,6 +254,80 @@ def alive(host, port, path):
             time.sleep(0.01)
 
 
+def frame(word):
+    """TEXT, or KIND:VALUE: the bytes that a client sends for it."""
+    kind, colon, value = word.partition("=")
+    if not colon or kind not in ("text", "bin", "ping", "frag", "hex", "unmasked", "big"):
+        kind, value = "text", word
+    if kind == "hex":
+        return bytes.fromhex(value)
+    if kind == "frag":
+        parts = value.split("|")
+        return b"".join(one_frame(0 if i else 1, part.encode(), last=i == len(parts) - 1)
+                        for i, part in enumerate(parts))
+    if kind == "big":
+        return one_frame(1, b"x" * int(value))
+    if kind == "unmasked":
+        return bytes([0x81, len(value)]) + value.encode()
+    return one_frame({"text": 1, "bin": 2, "ping": 9}[kind], value.encode())
+
+
+def one_frame(opcode, data, last=True):
+    size, mask = len(data), os.urandom(4)
+    head = struct.pack(">BB", (128 if last else 0) | opcode, 128 | (size if size < 126 else 126 if size < 65536 else 127))
+    if size >= 126:
+        head += struct.pack(">H" if size < 65536 else ">Q", size)
+    key = (mask * (size // 4 + 1))[:size]
+    masked = (int.from_bytes(data, "big") ^ int.from_bytes(key, "big")).to_bytes(size, "big")
+    return head + mask + masked
+
+
+def show_frame(stream):
+    """Prints one frame of the server. False: it was the last."""
+    head = stream.read(2)
+    if len(head) < 2:
+        print("closed")
+        return False
+    size = head[1] & 127
+    if size >= 126:
+        size, = struct.unpack(">H" if size == 126 else ">Q", stream.read(2 if size == 126 else 8))
+    data = stream.read(size)
+    opcode = head[0] & 15
+    if opcode == 8:
+        print("close", struct.unpack(">H", data[:2])[0], data[2:].decode())
+        return False
+    name = {1: "text", 2: "bin", 10: "pong"}.get(opcode, opcode)
+    print(name, data.decode() if size < 500 else f"{size} bytes", flush=True)
+    return True
+
+
+def websocket(host, path, *words):
+    """Upgrade over TLS, then for each word send what frame() makes of it and show the answer. Offers
+    compression, as browsers do. `wait` only shows what comes next."""
+    import base64
+    import ssl
+    context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+    sock = context.wrap_socket(socket.create_connection((host, 443), timeout=20), server_hostname=host)
+    key = base64.b64encode(os.urandom(16)).decode()
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                 f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Extensions: permessage-deflate\r\n"
+                 f"Sec-WebSocket-Key: {key}\r\n\r\n".encode())
+    stream = sock.makefile("rb")
+    status = stream.readline().split()[1].decode()
+    print("status", status)
+    while stream.readline() not in (b"\r\n", b""):
+        pass
+    if status != "101":
+        return
+    if not show_frame(stream):
+        return
+    for word in words:
+        if word != "wait":
+            sock.sendall(frame(word))
+        if not show_frame(stream):
+            return
+
+
 def fork_twice(*command):
     """Double fork, own session: the grandchild, adopted by pid 1, runs the command; its output
     and status come back by a file."""
@@ -275,5 +349,5 @@ def fork_twice(*command):
 
 
 commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, dns, dns_tcp,
-                                    dns_raw, resolve, raw_http, alive, fork_twice)}
+                                    dns_raw, resolve, raw_http, alive, websocket, fork_twice)}
 commands[sys.argv[1]](*sys.argv[2:])

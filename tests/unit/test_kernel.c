@@ -105,7 +105,7 @@ Test(kernel, cached_denial)
 	expect_flow(w.tcp4, w.ok, "198.18.0.51", 443);
 	expect_output(probe, "ok peer=198.18.0.51:443");
 
-	cr_assert_eq(osh_kernel_generation_bump(w.kernel, w.sandbox, &generation), 0);
+	cr_assert_eq(osh_kernel_generation_bump(w.kernel, w.sandbox, false, &generation), 0);
 	cr_expect_eq(generation, key.generation + 1);
 	probe = start(w.ok, "tcp", "198.18.0.50", "443");
 	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);

@@ -970,35 +970,6 @@ Test(proxy_http, hello_in_pieces_on_l4)
 	hang_up(p);
 }
 
-/* Text rules are not enforced yet: such an upgrade is refused, not relayed unread. */
-Test(proxy_http, websocket_with_text_rules)
-{
-	struct peer *p;
-
-	set_policy("version: 1\n"
-		   "network_policies:\n"
-		   "  ws:\n"
-		   "    name: ws\n"
-		   "    endpoints:\n"
-		   "      - host: ok.test\n"
-		   "        port: 443\n"
-		   "        protocol: websocket\n"
-		   "        enforcement: enforce\n"
-		   "        rules:\n"
-		   "          - allow: {method: GET, path: \"/pub/**\"}\n"
-		   "          - allow: {method: WEBSOCKET_TEXT, path: \"/pub/**\"}\n"
-		   "    binaries:\n"
-		   "      - {path: /usr/bin/curl}\n");
-	p = dial_tls(WORLD_CURL, "ok.test");
-	ask(p, "GET /pub/ws HTTP/1.1\r\n" HOST WEBSOCKET);
-	EXPECT_STATUS(answer, "403");
-	EXPECT_HAS(answer, "unsupported_l7_protocol");
-	ask(p, "GET /pub/ws HTTP/1.1\r\n" HOST "\r\n");
-	EXPECT_STATUS(answer, "403");
-	cr_expect(world.accepted == 0);
-	hang_up(p);
-}
-
 /* ---- Stale and slow -------------------------------------------------------------------------------------------------- */
 
 Test(proxy_http, safe_request_is_sent_again_on_a_fresh_connection)

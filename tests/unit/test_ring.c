@@ -230,9 +230,9 @@ Test(ring, records_arrive_in_order)
 	cr_assert_eq(osh_ring_read(reader, room, &verdict, NULL), 1);
 	expect_same(&verdict, &(struct osh_verdict){
 		1, model.time_ns, model.sandbox_id, model.decision, model.engine, model.revision,
-		model.pid, model.rule_line, model.status, model.dst_port_host, model.sandbox,
+		model.pid, model.rule_line, model.status, model.dst_port_host, model.permissive, model.sandbox,
 		model.binary, model.lineage, model.host, model.protocol, model.method, model.target,
-		model.policy, model.reason });
+		model.message, model.policy, model.reason });
 	expect_id(reader, 2, 0);
 	expect_id(reader, 3, 0);
 	expect_none(reader);
