@@ -82,6 +82,20 @@ static bool is_simple(struct osh_str pattern, char delimiter)
 	return true;
 }
 
+/* Does the text begin as the pattern does, up to its first special character? Most pairs of
+ * patterns are told apart by that, without compiling one. */
+static bool shares_prefix(struct osh_str pattern, struct osh_str text)
+{
+	size_t i = 0;
+
+	while (i < pattern.len && !strchr("*?[{\\", pattern.data[i])) {
+		if (i == text.len || text.data[i] != pattern.data[i])
+			return false;
+		i++;
+	}
+	return true;
+}
+
 /* Errs towards no: then a difference is shown that is none. */
 static bool glob_holds(struct osh_str outer, struct osh_str inner, char delimiter)
 {
@@ -92,6 +106,8 @@ static bool glob_holds(struct osh_str outer, struct osh_str inner, char delimite
 		return true;
 	if (osh_glob_is_literal(outer) ||
 	    (!osh_glob_is_literal(inner) && !is_simple(outer, delimiter)))
+		return false;
+	if (!shares_prefix(outer, inner))
 		return false;
 	return osh_glob_compile(outer, delimiter, &code, &len) == OSH_GLOB_OK &&
 	       osh_glob_match(code, inner);
