@@ -2,7 +2,7 @@
 #   make             build/openshell, build/openshelld, build/openshell-init
 #   make check       unit tests (Criterion; those that need root say so)
 #   make fuzz        each fuzzer for FUZZ_SECONDS, its corpus replayed first
-#   make bench       figures beside real peers, written to build/bench.md
+#   make bench       figures, each beside its bound (some need root)
 #   make lint        include direction, banned calls, shellcheck, man pages
 #   make install     PREFIX (/usr/local), DESTDIR
 #   SAN=address,undefined builds into build/san instead: clang, sanitizers, and the
@@ -154,13 +154,14 @@ endif
 # ---- The rest ---------------------------------------------------------------------
 BENCH_SRCS := $(wildcard tests/bench/bench_*.c)
 BENCHES := $(BENCH_SRCS:tests/bench/%.c=build/bench/%)
+BENCH_SCRIPTS := $(wildcard tests/bench/bench_*.sh)
 build/bench/%: tests/bench/%.c build/libopenshell.a
 	@mkdir -p $(@D)
 	$(call msg,BENCH,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) build/libopenshell.a $(PKG_LIBS)
 
 bench: all $(BENCHES)
-	$(Q)for b in $(BENCHES); do echo "== $${b##*/}"; $$b || exit 1; done
+	$(Q)for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || exit 1; done
 
 lint:
 	$(Q)scripts/lint
