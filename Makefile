@@ -5,7 +5,8 @@
 #   make bench       figures beside real peers, written to build/bench.md
 #   make lint        include direction, banned calls, shellcheck, man pages
 #   make install     PREFIX (/usr/local), DESTDIR
-#   SAN=address,undefined builds into build/san instead, with sanitizers.
+#   SAN=address,undefined builds into build/san instead: clang, sanitizers, and the
+#                    coverage that fuzzers steer by, so one library serves tests and fuzzers
 #   V=1 shows the commands.
 
 .DELETE_ON_ERROR:
@@ -19,8 +20,8 @@ FUZZ_SECONDS ?= 10
 SAN ?=
 B := build$(if $(SAN),/san)
 
-CC := gcc
 CLANG := clang-14
+CC := $(if $(SAN),$(CLANG),gcc)
 Q := $(if $(V),,@)
 msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 
@@ -37,9 +38,11 @@ ifeq ($(SAN),)
 HARDEN += -D_FORTIFY_SOURCE=2
 else
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+COVERAGE := -fsanitize=fuzzer-no-link
+WARN += -Wno-missing-field-initializers # clang takes libseccomp's SCMP_A0 for one; gcc looks too
 endif
-CFLAGS ?= -O2 -g
-ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARN) $(if $(CI),-Werror) $(HARDEN) $(SANFLAGS) \
+CFLAGS ?= $(if $(SAN),-O1,-O2) -g
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARN) $(if $(CI),-Werror) $(HARDEN) $(SANFLAGS) $(COVERAGE) \
 	-Iinclude -Iagent -Ibuild $(PKG_CFLAGS) -DOSH_VERSION='"$(VERSION)"' \
 	-DOSH_SHARE_DIR='"$(SHARE_DIR)"' -DOSH_LIBEXEC_DIR='"$(LIBEXEC_DIR)"'
 ALL_LDFLAGS := $(LDFLAGS) $(HARDEN_LD) $(SANFLAGS)
@@ -56,7 +59,7 @@ INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o
 all: $B/openshell $B/openshelld $B/openshell-init
 
 help:
-	@sed -n '2,9s/^# \{0,1\}//p' Makefile
+	@sed -n '2,10s/^# \{0,1\}//p' Makefile
 
 # ---- BPF: C -> object -> one skeleton ---------------------------------------
 MULTIARCH := $(shell $(CC) -print-multiarch)
@@ -87,7 +90,7 @@ $B/obj/%.o: %.c
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 # Built into the agent by .incbin, which -MMD does not see.
-$B/obj/agent/control/embed.o build/fuzz/obj/agent/control/embed.o: \
+$B/obj/agent/control/embed.o: \
 	agent/control/io.openshell.varlink share/default-policy.yaml
 
 $B/libopenshell.a: $(LIB_OBJS)
@@ -124,36 +127,29 @@ check: $(TESTS) all
 		OSH_BUILD_DIR=$B timeout $(TEST_TIMEOUT) $$t --jobs 2 || failed=1; \
 	done; exit $$failed
 
-# ---- Fuzzers: libFuzzer, built by clang from the same sources --------------------
+# ---- Fuzzers: libFuzzer, on the sanitized library ---------------------------------
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZERS := $(FUZZ_SRCS:tests/fuzz/%.c=build/fuzz/%)
-FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
-	-fno-sanitize-recover=undefined -Iinclude -Iagent -Ibuild $(PKG_CFLAGS) \
-	-DOSH_VERSION='"fuzz"' -DOSH_SHARE_DIR='""' -DOSH_LIBEXEC_DIR='""'
-FUZZ_OBJS := $(LIB_SRCS:%.c=build/fuzz/obj/%.o)
+FUZZERS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/fuzz/%)
 
-$(filter build/fuzz/obj/agent/kernel/%,$(FUZZ_OBJS)): | build/openshell.skel.h
-
-build/fuzz/obj/%.o: %.c
+$B/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $B/libopenshell.a
 	@mkdir -p $(@D)
-	$(call msg,FUZZCC,$<)
-	$(Q)$(CLANG) $(FUZZ_FLAGS) -MMD -MP -c $< -o $@
-
-build/fuzz/libopenshell.a: $(FUZZ_OBJS)
-	$(Q)rm -f $@ && ar rcs $@ $^
-
-build/fuzz/fuzz_%: tests/fuzz/fuzz_%.c build/fuzz/libopenshell.a
 	$(call msg,FUZZ,$<)
-	$(Q)$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -o $@ $< build/fuzz/libopenshell.a $(PKG_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -MMD -MP -MF $@.d -o $@ $< $(ALL_LDFLAGS) \
+		$B/libopenshell.a $(PKG_LIBS)
 
+ifeq ($(SAN),)
+fuzz:
+	$(Q)$(MAKE) --no-print-directory SAN=address,undefined fuzz
+else
 fuzz: $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do \
-		name=$${f##*/fuzz_}; mkdir -p build/fuzz/corpus/$$name; \
+		name=$${f##*/fuzz_}; mkdir -p $B/fuzz/corpus/$$name; \
 		printf '  %-8s %s\n' FUZZ "$$name"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 -verbosity=0 \
-			-artifact_prefix=build/fuzz/crash-$$name- build/fuzz/corpus/$$name \
+			-artifact_prefix=$B/fuzz/crash-$$name- $B/fuzz/corpus/$$name \
 			$$(test -d tests/fuzz/corpus/$$name && echo tests/fuzz/corpus/$$name) || exit 1; \
 	done
+endif
 
 # ---- The rest ---------------------------------------------------------------------
 BENCH_SRCS := $(wildcard tests/bench/bench_*.c)
@@ -187,4 +183,4 @@ install: all
 clean:
 	rm -rf build
 
--include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(TESTS:=.d) $B/obj/agent/main.d $(FUZZ_OBJS:.o=.d)
+-include $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(INIT_OBJS:.o=.d) $(TESTS:=.d) $B/obj/agent/main.d $(FUZZERS:=.d)

@@ -13,6 +13,7 @@
 #define MESSAGE_BYTES 2048
 #define CELL_BYTES 1024
 
+__attribute__((format(printf, 1, 0)))
 static void print_message(const char *format, va_list args)
 {
 	char text[MESSAGE_BYTES], line[2 * MESSAGE_BYTES];

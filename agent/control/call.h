@@ -40,6 +40,7 @@ extern const struct osh_method osh_status_methods[];
 extern const struct osh_method osh_sandbox_methods[];
 extern const struct osh_method osh_exec_methods[];
 extern const struct osh_method osh_policy_methods[];
+extern const struct osh_method osh_revision_methods[];
 extern const struct osh_method osh_provider_methods[];
 extern const struct osh_method osh_verdict_methods[];
 extern const struct osh_method osh_service_methods[]; /* of org.varlink.service */

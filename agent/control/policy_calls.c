@@ -1,4 +1,5 @@
-/* Setting and getting the policy of a sandbox. */
+#include "control/policy_calls.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,19 +10,20 @@
 #include "control/publish.h"
 #include "sandbox/sandbox.h"
 
-#define TIMEOUT_MS 30000
 #define TIMEOUT_MS_MAX (24 * 3600 * 1000)
 
 /* ---- PolicySet ---------------------------------------- */
 
 /* The reply of a call that waits is ready beforehand, in call->context: by the time it is
  * due a later revision may be the current one. */
-static json_t *make_reply(const struct osh_agent_sandbox *sandbox, json_t *warnings)
+static json_t *make_reply(const struct osh_agent_sandbox *sandbox, uint32_t previous,
+			  json_t *warnings)
 {
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
 
-	return json_pack("{s:I, s:s, s:o}", "revision", (json_int_t)revision->number, "policy_hash",
-			 revision->sha256, "warnings", warnings);
+	return json_pack("{s:I, s:s, s:I, s:o}", "revision", (json_int_t)revision->number,
+			 "policy_hash", revision->sha256, "previous", (json_int_t)previous,
+			 "warnings", warnings);
 }
 
 static void on_published(void *context, int result)
@@ -72,31 +74,42 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 	}
 }
 
-static void publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,
-		    const struct osh_policy_doc *policy, struct osh_str text, bool wait,
-		    uint64_t timeout_ms, json_t *warnings)
+void osh_policy_publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,
+			const struct osh_policy_doc *policy, struct osh_str text, bool wait,
+			uint64_t timeout_ms, json_t *warnings)
 {
+	uint32_t previous = sandbox->revisions.current;
 	struct osh_err err = { 0 };
-	int r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0,
-				wait ? on_published : NULL, call, &err);
+	int r;
 
+	warn_of_static(sandbox, policy, warnings);
+	r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0,
+			    wait ? on_published : NULL, call, &err);
 	if (r < 0) {
 		json_decref(warnings);
 		osh_call_fail(call, &err);
 		return;
 	}
 	if (!wait) {
-		osh_call_reply(call, make_reply(sandbox, warnings), NULL, 0);
+		osh_call_reply(call, make_reply(sandbox, previous, warnings), NULL, 0);
 		return;
 	}
-	call->context = make_reply(sandbox, warnings);
+	call->context = make_reply(sandbox, previous, warnings);
 	call->on_cancel = on_cancel;
+}
+
+bool osh_policy_check_timeout(struct osh_call *call, json_int_t timeout_ms)
+{
+	if (timeout_ms >= 1 && timeout_ms <= TIMEOUT_MS_MAX)
+		return true;
+	osh_call_error(call, "Invalid", "timeout_ms must be 1 to %d", TIMEOUT_MS_MAX);
+	return false;
 }
 
 static void set_policy(struct osh_call *call)
 {
 	const char *name, *text, *sha256;
-	json_int_t timeout_ms = TIMEOUT_MS;
+	json_int_t timeout_ms = OSH_POLICY_TIMEOUT_MS;
 	struct osh_policy_doc *policy = NULL;
 	struct osh_agent_sandbox *sandbox;
 	json_t *warnings = NULL;
@@ -106,15 +119,13 @@ static void set_policy(struct osh_call *call)
 	if (!osh_call_unpack(call, "s:s, s:s%, s:s, s:b, s?I", "name", &name, "policy", &text, &len,
 			     "policy_sha256", &sha256, "wait", &wait, "timeout_ms", &timeout_ms))
 		return;
-	if (timeout_ms < 1 || timeout_ms > TIMEOUT_MS_MAX) {
-		osh_call_error(call, "Invalid", "timeout_ms must be 1 to %d", TIMEOUT_MS_MAX);
+	if (!osh_policy_check_timeout(call, timeout_ms))
 		return;
-	}
 	sandbox = osh_call_sandbox(call, name, true);
 	if (!sandbox || !osh_call_policy(call, text, len, sha256, &policy, &warnings))
 		return;
-	warn_of_static(sandbox, policy, warnings);
-	publish(call, sandbox, policy, osh_str_n(text, len), wait, (uint64_t)timeout_ms, warnings);
+	osh_policy_publish(call, sandbox, policy, osh_str_n(text, len), wait, (uint64_t)timeout_ms,
+			   warnings);
 	osh_policy_doc_free(policy);
 }
 

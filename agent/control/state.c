@@ -159,6 +159,11 @@ static const char *const status_names[OSH_REVISION_STATUS_COUNT] = {
 	[OSH_REVISION_SUPERSEDED] = "superseded",
 };
 
+const char *osh_revision_status_name(enum osh_revision_status status)
+{
+	return status < OSH_REVISION_STATUS_COUNT ? status_names[status] : "unknown";
+}
+
 const struct osh_revision *osh_revisions_find(const struct osh_revisions *revisions,
 					      uint32_t number)
 {

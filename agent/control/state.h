@@ -33,6 +33,7 @@ enum osh_revision_status {
 	OSH_REVISION_SUPERSEDED,
 	OSH_REVISION_STATUS_COUNT,
 };
+const char *osh_revision_status_name(enum osh_revision_status status);
 
 struct osh_revision {
 	uint32_t number;

@@ -63,6 +63,7 @@ struct job {
  * has one thread that loads. */
 static char libbpf_words[256];
 
+__attribute__((format(printf, 2, 0)))
 static int on_libbpf_print(enum libbpf_print_level level, const char *format, va_list args)
 {
 	char *newline;

@@ -194,6 +194,15 @@ static const struct preset presets[OSH_PRESETS_COUNT] = {
 	{ OSH_L7_GRAPHQL, "full", { "*" } },
 };
 
+const char *const *osh_preset_words(enum osh_l7 l7, struct osh_str access)
+{
+	for (size_t i = 0; i < OSH_PRESETS_COUNT; i++) {
+		if (presets[i].l7 == l7 && osh_str_eq_c(access, presets[i].access))
+			return presets[i].words;
+	}
+	return NULL;
+}
+
 static struct osh_text text_of(const char *word)
 {
 	return (struct osh_text){ .set = true, .text = osh_str(word) };

@@ -203,6 +203,10 @@ int osh_check_overlaps(const struct osh_policy_doc *doc, struct osh_diags *diags
 /* Middleware selectors (check_middleware.c). 0 or -ENOMEM. */
 int osh_check_middlewares(struct osh_policy_doc *doc, struct osh_diags *diags);
 
+/* What an access preset stands for: methods (GraphQL: operation types), each on every path,
+ * NULL-terminated; NULL when the protocol has no such preset (compile_rules.c). */
+const char *const *osh_preset_words(enum osh_l7 l7, struct osh_str access);
+
 /* Could one text match both globs? Errs towards yes; sees `*` and `?` only. */
 bool osh_globs_overlap(struct osh_str a, struct osh_str b);
 /* Could one host match both patterns (lower case)? */

@@ -149,7 +149,7 @@ except urllib.error.HTTPError as e: print(e.code, e.read().decode())' $API
 @test "logs --tail shows a new verdict as it is made" {
 	local canary pid
 	canary=$(new_canary)
-	osh logs demo --tail >"$SCRATCH/tail" 2>&1 3>&- &
+	"$BUILD/openshell" logs demo --tail >"$SCRATCH/tail" 2>&1 3>&- &
 	pid=$!
 	wait_until 5 has_line "$SCRATCH/tail" DENIED
 	fetch demo "https://$canary.example.com/"

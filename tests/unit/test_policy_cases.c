@@ -1,7 +1,7 @@
 /* The cases of tests/policy/cases, row by row. */
-#include <arpa/inet.h>
 #include <criterion/criterion.h>
 
+#include "policy/question.h"
 #include "policy_cases.h"
 
 /* ---- Request targets ----------------------------------------------------- */
@@ -58,16 +58,6 @@ Test(policy_cases, canon)
 
 /* ---- Addresses ----------------------------------------------------------- */
 
-static struct in6_addr parse_address(const char *text)
-{
-	struct in6_addr addr = { 0 };
-
-	addr.s6_addr[10] = addr.s6_addr[11] = 0xff;
-	if (inet_pton(AF_INET, text, &addr.s6_addr[12]) != 1)
-		cr_assert_eq(inet_pton(AF_INET6, text, &addr), 1, "%s", text);
-	return addr;
-}
-
 /* The endpoint that the row describes, as a policy. */
 static void write_policy(json_t *row, char *buf, size_t size)
 {
@@ -90,27 +80,20 @@ static void write_policy(json_t *row, char *buf, size_t size)
 
 static void check_address(json_t *row)
 {
-	struct osh_connect_query query = {
-		.subject = { .binary = osh_str("/usr/bin/curl") },
-		.host = case_str(row, "host"),
-		.port_host = (uint16_t)json_integer_value(json_object_get(row, "port")),
-	};
-	json_t *resolved = json_object_get(row, "resolved");
+	static struct osh_question question;
+	static struct osh_question_result result;
+	struct osh_err err = { 0 };
 	struct case_policy p;
-	bool allowed = true;
 	char text[1024];
 
 	write_policy(row, text, sizeof(text));
 	case_compile(osh_str(text), &p);
-	cr_assert_gt(json_array_size(resolved), 0);
-	for (size_t i = 0; i < json_array_size(resolved); i++) {
-		struct in6_addr addr =
-			parse_address(json_string_value(json_array_get(resolved, i)));
-
-		allowed &= osh_policy_address(&p.policy, &query, &addr) == OSH_ADDRESS_ALLOW;
-	}
-	cr_expect_eq(allowed, strcmp(case_text(row, "expect"), "allow") == 0, "%s: %s",
-		     case_text(row, "id"), case_text(row, "why"));
+	json_object_set_new(row, "binary", json_string("/usr/bin/curl"));
+	cr_assert_eq(osh_question_read(row, &question, &err), 0, "%s", err.message);
+	cr_assert_gt(question.resolved_count, 0);
+	osh_question_ask(&p.policy, &question, &result);
+	cr_expect_str_eq(osh_effect_name(result.decision.effect), case_text(row, "expect"), "%s: %s (%s)",
+			 case_text(row, "id"), case_text(row, "why"), result.decision.reason);
 	free(p.image);
 }
 
@@ -232,11 +215,6 @@ Test(policy_cases, valid)
 
 /* ---- Verdicts ------------------------------------------------------------ */
 
-static const char *effect_name(enum osh_effect effect)
-{
-	return effect == OSH_EFFECT_ALLOW ? "allow" : effect == OSH_EFFECT_AUDIT ? "audit" : "deny";
-}
-
 /* The last policy file used: rows come in runs. */
 static struct case_policy current;
 static char current_name[64];
@@ -257,137 +235,29 @@ static struct osh_policy *use_policy(const char *name)
 	return &current.policy;
 }
 
-static const char *header(json_t *row, const char *name)
-{
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(json_object_get(row, "headers"), key, value)
-	{
-		if (strcasecmp(key, name) == 0)
-			return json_string_value(value);
-	}
-	return "";
-}
-
-static bool deny(struct osh_decision *decision, enum osh_stage stage, const char *reason)
-{
-	decision->effect = OSH_EFFECT_DENY;
-	decision->stage = stage;
-	snprintf(decision->reason, sizeof(decision->reason), "%s", reason);
-	return false;
-}
-
-static struct osh_str target_authority(struct osh_str target)
-{
-	const char *start = memmem(target.data, target.len, "://", 3);
-	const char *end;
-
-	if (!start || target.data[0] == '/')
-		return osh_str("");
-	start += 3;
-	end = memchr(start, '/', target.len - (size_t)(start - target.data));
-	return osh_str_n(start,
-			 end ? (size_t)(end - start) : target.len - (size_t)(start - target.data));
-}
-
-static bool names_host(struct osh_str authority, const struct osh_request_query *query,
-		       uint16_t default_port)
-{
-	struct osh_host host;
-	uint16_t port;
-
-	return osh_authority_parse(authority, default_port, &host, &port) == 0 &&
-	       osh_str_eq(query->connect.host, osh_str(host.text)) &&
-	       port == query->connect.port_host;
-}
-
-/* As the proxy does: authority, then the target, twice when it holds an encoded slash. */
-static bool prepare(json_t *row, struct osh_request_query *query, char *buf, size_t size,
-		    struct osh_decision *decision)
-{
-	uint16_t default_port = strcmp(case_text(row, "scheme"), "http") == 0 ? 80 : 443;
-	struct osh_str target = case_str(row, "path"), absolute = target_authority(target);
-	const char *host = header(row, "Host");
-	enum osh_path_error error;
-	struct osh_path path;
-
-	if ((*host && !names_host(osh_str(host), query, default_port)) ||
-	    (absolute.len && !names_host(absolute, query, default_port)))
-		return deny(decision, OSH_STAGE_AUTHORITY, "authority");
-	error = osh_path_canonicalise(target, false, buf, size, &path);
-	if (error == OSH_PATH_ENCODED_SLASH)
-		error = osh_path_canonicalise(target, true, buf, size, &path);
-	if (error)
-		return deny(decision, OSH_STAGE_PARSE, osh_path_error_text(error));
-	query->path = path.path;
-	query->query = path.query;
-	return true;
-}
-
-static void ask(json_t *row, const struct osh_policy *policy,
-		const struct osh_connect_query *connect, struct osh_decision *decision)
-{
-	static char buf[3 * OSH_PATH_TARGET_MAX + 1];
-	struct osh_request_query query = {
-		.connect = *connect,
-		.method = case_str(row, "method"),
-		.websocket_upgrade = json_is_true(json_object_get(row, "ws_upgrade")),
-	};
-	bool is_text = json_is_string(json_object_get(row, "ws_text"));
-	struct osh_message message = {
-		.body = case_str(row, is_text ? "ws_text" : "body"),
-		.is_text = is_text,
-		.content_type = osh_str(header(row, "Content-Type")),
-		.content_encoding = osh_str(header(row, "Content-Encoding")),
-		.accept = osh_str(header(row, "Accept")),
-	};
-
-	osh_policy_connect(policy, connect, decision);
-	if (!query.method.len || decision->effect == OSH_EFFECT_DENY)
-		return;
-	if (!prepare(row, &query, buf, sizeof(buf), decision))
-		return;
-	osh_policy_request(policy, &query, decision);
-	if (decision->effect == OSH_EFFECT_DENY && decision->body_limit)
-		message.too_large = message.body.len > decision->body_limit;
-	query.message = &message;
-	osh_policy_request(policy, &query, decision);
-}
-
 static void check_row(json_t *row, const struct osh_policy *policy)
 {
 	const char *id = case_text(row, "id"), *stage = case_text(row, "stage");
-	const char *reason = case_text(row, "reason_contains"),
-		   *matched = case_text(row, "matched_policy");
-	json_t *ancestors = json_object_get(row, "ancestors");
-	struct osh_str lineage[OSH_LINEAGE_MAX];
-	struct osh_connect_query connect = {
-		.subject = { .binary = case_str(row, "binary"),
-			     .ancestors = lineage,
-			     .ancestor_count = json_array_size(ancestors) },
-		.host = case_str(row, "host"),
-		.port_host = (uint16_t)json_integer_value(json_object_get(row, "port")),
-	};
-	struct osh_decision decision;
+	const char *reason = case_text(row, "reason_contains"), *matched = case_text(row, "matched_policy");
+	static struct osh_question question;
+	static struct osh_question_result result;
+	const struct osh_decision *decision = &result.decision;
+	struct osh_err err = { 0 };
 
-	for (size_t i = 0; i < connect.subject.ancestor_count; i++)
-		lineage[i] = osh_str(json_string_value(json_array_get(ancestors, i)));
-	ask(row, policy, &connect, &decision);
-	cr_expect_str_eq(effect_name(decision.effect), case_text(row, "expect"),
-			 "%s: got %s at %s (%s): %s", id, effect_name(decision.effect),
-			 osh_stage_name(decision.stage), decision.reason, case_text(row, "why"));
-	cr_expect(osh_str_eq_c(decision.policy, matched), "%s: matched %.*s, not %s", id,
-		  (int)decision.policy.len, decision.policy.data ? decision.policy.data : "",
-		  matched);
-	if (decision.effect == OSH_EFFECT_ALLOW)
+	cr_assert_eq(osh_question_read(row, &question, &err), 0, "%s: %s", id, err.message);
+	osh_question_ask(policy, &question, &result);
+	cr_expect_str_eq(osh_effect_name(decision->effect), case_text(row, "expect"), "%s: got %s at %s (%s): %s",
+			 id, osh_effect_name(decision->effect), osh_stage_name(decision->stage),
+			 decision->reason, case_text(row, "why"));
+	cr_expect(osh_str_eq_c(decision->policy, matched), "%s: matched %.*s, not %s", id,
+		  (int)decision->policy.len, decision->policy.data ? decision->policy.data : "", matched);
+	if (decision->effect == OSH_EFFECT_ALLOW)
 		return;
 	if (*stage)
-		cr_expect_str_eq(osh_stage_name(decision.stage), stage, "%s (%s)", id,
-				 decision.reason);
+		cr_expect_str_eq(osh_stage_name(decision->stage), stage, "%s (%s)", id, decision->reason);
 	if (*reason)
-		cr_expect_not_null(strstr(decision.reason, reason), "%s: \"%s\" lacks \"%s\"", id,
-				   decision.reason, reason);
+		cr_expect_not_null(strstr(decision->reason, reason), "%s: \"%s\" lacks \"%s\"", id,
+				   decision->reason, reason);
 }
 
 /* Typos that the reference reads as silent defaults are errors here (cases/README.md). */

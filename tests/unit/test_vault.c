@@ -143,7 +143,7 @@ Test(vault, anywhere_else_in_the_value_is_a_mismatch)
 Test(vault, values_without_placeholder_pass_untouched)
 {
 	static const char *const values[] = { "", "Bearer", "Bearer x", "Basic", "Basic !!!", "Basic dTpw",
-					      "Basic dTpw=", "Digest a=b", "   ", "Bearer " SECRET };
+					      "Basic dTpw=", "Digest a=b", "   ", ("Bearer " SECRET) };
 
 	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
 		expect("no.test", true, values[i], OSH_VAULT_NONE, "");
