@@ -99,6 +99,7 @@ static void note_operation(const struct osh_inquiry *inquiry, const struct osh_g
 		[OSH_OPERATION_MUTATION] = "mutation",
 		[OSH_OPERATION_SUBSCRIPTION] = "subscription",
 	};
+	const char *type = types[op->type] ? types[op->type] : "operation";
 	char fields[128] = "";
 	size_t len = 0;
 
@@ -107,7 +108,7 @@ static void note_operation(const struct osh_inquiry *inquiry, const struct osh_g
 					OSH_STR_ARGS(op->fields[i]));
 	if (denied)
 		inquiry->decision->message[0] = '\0';
-	osh_decision_note(inquiry->decision, "%s%s%.*s{%s}", types[op->type] ? types[op->type] : "operation", op->name.len ? " " : "",
+	osh_decision_note(inquiry->decision, "%s%s%.*s{%s}", type, op->name.len ? " " : "",
 			  OSH_STR_ARGS(op->name), fields);
 }
 

@@ -29,7 +29,8 @@ void osh_exchange_judge(struct osh_session *s, struct osh_judgement *j)
 	osh_judge_request(s, &facts, j);
 	if (osh_judge_wants_body(j))
 		snprintf(j->decision.reason, sizeof(j->decision.reason),
-			 "the new policy inspects bodies here, and that of this request is gone: send it again");
+			 "the new policy inspects bodies here, and that of this request is gone: "
+			 "send it again");
 }
 
 void osh_exchange_forget_large(struct osh_exchange *ex)
@@ -129,7 +130,8 @@ bool osh_exchange_step_hold(struct osh_session *s)
 	struct osh_str data;
 	size_t used;
 
-	switch (osh_http_body_take(&ex->request, osh_buf_str(&s->conn.in), PIECE_MAX, &used, &data, &reason)) {
+	switch (osh_http_body_take(&ex->request, osh_buf_str(&s->conn.in), PIECE_MAX, &used, &data,
+				   &reason)) {
 	case OSH_HTTP_NEED_MORE:
 		if (s->conn.eof)
 			osh_session_end(s, true); /* it will never be whole: nothing was asked */

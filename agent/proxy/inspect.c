@@ -145,7 +145,10 @@ static int inflate_piece(z_stream *z, struct osh_buf *out, enum osh_inflate_resu
 enum osh_inflate_result osh_inflate(enum osh_coding coding, struct osh_str bytes, struct osh_buf *out)
 {
 	enum osh_inflate_result result = OSH_INFLATE_BAD;
-	z_stream z = { .next_in = (unsigned char *)(uintptr_t)bytes.data, .avail_in = (unsigned)bytes.len };
+	z_stream z = {
+		.next_in = (unsigned char *)(uintptr_t)bytes.data,
+		.avail_in = (unsigned)bytes.len,
+	};
 	int r;
 
 	if (bytes.len == 0 || inflateInit2(&z, window_bits(coding, bytes)) != Z_OK)
@@ -223,10 +226,11 @@ static const char *check_type(struct osh_str type, struct osh_str body)
 {
 	struct osh_str charset = { 0 };
 
-	if (!find_charset(type, &charset) ||
-	    (charset.len && !osh_str_caseeq_c(charset, "utf-8") && !osh_str_caseeq_c(charset, "us-ascii")))
+	if (!find_charset(type, &charset) || (charset.len && !osh_str_caseeq_c(charset, "utf-8") &&
+					      !osh_str_caseeq_c(charset, "us-ascii")))
 		return "the body's charset is not utf-8";
-	if (is_form(type) && body.len && (memchr(body.data, '&', body.len) || memchr(body.data, ';', body.len)))
+	if (is_form(type) && body.len &&
+	    (memchr(body.data, '&', body.len) || memchr(body.data, ';', body.len)))
 		return "a body that can be read both as a form and as JSON";
 	return NULL;
 }

@@ -363,6 +363,11 @@ Test(cli, list_and_get)
 	json_decref(json);
 	run("sandbox", "get", "-n", "demo");
 	expect(0, "providers:   my-github", NULL);
+	expect(0, "mode:        enforcing", NULL);
+	run("sandbox", "create", "--name", "loose", "--", "true");
+	expect(0, NULL, "sandbox loose is permissive");
+	run("sandbox", "get", "loose");
+	expect(0, "mode:        permissive", NULL);
 	run("sandbox", "get", "gone");
 	expect(1, NULL, "openshell: sandbox 'gone' does not exist\n");
 }

@@ -161,10 +161,11 @@ static inline void fake_refuse(struct fake_client *client, const char *error, co
 
 static inline json_t *fake_sandbox(const char *name)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:b, s:[s], s:i, s:s, s:i, s:i, s:i}",
+	return json_pack("{s:s, s:s, s:I, s:i, s:i, s:i, s:b, s:[s], s:i, s:s, s:b, s:i, s:i, s:i}",
 			 "name", name, "state", "running", "created", (json_int_t)time(NULL) - 125,
 			 "id", 77, "uid", 2013265997, "pid", 4000, "keep", 1, "providers",
-			 "my-github", "revision", 1, "policy_hash", "0123456789abcdef", "allowed",
+			 "my-github", "revision", 1, "policy_hash", "0123456789abcdef",
+			 "permissive", strcmp(name, "loose") == 0, "allowed",
 			 12, "audited", 0, "denied", 3);
 }
 

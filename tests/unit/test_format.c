@@ -46,6 +46,45 @@ Test(line, http_denied)
 			 "[reason:PUT /x not permitted by policy]");
 }
 
+Test(line, message_and_mode_are_said)
+{
+	struct osh_verdict verdict = put;
+
+	verdict.decision = OSH_VERDICT_AUDIT;
+	verdict.message = "mutation [x] {createIssue}";
+	verdict.permissive = true;
+	cr_expect_str_eq(line_of(&verdict),
+			 "2026-01-02T03:04:05.678Z HTTP:PUT [INFO] ALLOWED PUT https://api.github.com/x "
+			 "[message:mutation\\x20\\x5bx\\x5d\\x20{createIssue}] "
+			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] "
+			 "[enforcement:audit] [mode:permissive] [reason:PUT /x not permitted by policy]");
+	verdict = (struct osh_verdict){ .decision = OSH_VERDICT_ALLOW, .protocol = OSH_VERDICT_PROTOCOL_NOTE,
+					.permissive = true, .reason = "sandbox started" };
+	cr_expect_str_eq(line_of(&verdict),
+			 "1970-01-01T00:00:00.000Z SANDBOX:NOTE [INFO] [mode:permissive] sandbox started");
+}
+
+Test(json, message_and_mode_come_back)
+{
+	struct osh_verdict verdict = put, back;
+	char text[4096];
+	json_t *json;
+
+	verdict.message = "tools/call read_status";
+	verdict.permissive = true;
+	cr_assert(osh_verdict_json_text(&verdict, text, sizeof(text)) > 0);
+	json = json_loads(text, 0, NULL);
+	cr_assert_eq(osh_verdict_from_json(json, &back), 0);
+	cr_expect(back.permissive);
+	cr_expect_str_eq(back.message, "tools/call read_status");
+	json_object_set_new(json, "mode", json_string("other"));
+	cr_expect_eq(osh_verdict_from_json(json, &back), -EBADMSG);
+	json_decref(json);
+	json = osh_verdict_json(&verdict);
+	cr_expect_str_eq(json_string_value(json_object_get(json, "mode")), "permissive");
+	json_decref(json);
+}
+
 Test(line, http_allowed_has_no_reason)
 {
 	struct osh_verdict verdict = put;

@@ -43,6 +43,20 @@ Test(kernel, every_form_of_address_is_redirected)
 	expect_output(probe, "ok peer=203.0.113.10:443");
 }
 
+/* mode: permissive: all of TCP leads to the agent, and nothing else does. */
+Test(kernel, a_permissive_sandbox_reaches_every_port)
+{
+	struct probe probe;
+	uint32_t generation;
+
+	cr_assert_eq(osh_kernel_generation_bump(w.kernel, w.sandbox, true, &generation), 0);
+	probe = start(w.ok, "tcp", "198.18.0.50", "22");
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 22);
+	expect_output(probe, "ok peer=198.18.0.50:22");
+	cr_assert_eq(osh_kernel_generation_bump(w.kernel, w.sandbox, false, &generation), 0);
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+}
+
 Test(kernel, other_ports_need_a_policy)
 {
 	const struct osh_maps *maps = osh_kernel_maps(w.kernel);

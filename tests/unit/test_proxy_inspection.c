@@ -55,7 +55,8 @@ static void note(const char *data, size_t len)
 	pthread_mutex_lock(&seen.lock);
 	if (len > sizeof(seen.bytes) - seen.len)
 		len = sizeof(seen.bytes) - seen.len;
-	memcpy(seen.bytes + seen.len, data, len);
+	if (len)
+		memcpy(seen.bytes + seen.len, data, len);
 	seen.len += len;
 	pthread_mutex_unlock(&seen.lock);
 }

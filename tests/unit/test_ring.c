@@ -25,6 +25,7 @@ static const struct osh_verdict model = {
 	.rule_line = 45,
 	.status = 403,
 	.dst_port_host = 443,
+	.permissive = true,
 	.sandbox = "demo",
 	.binary = "/usr/bin/curl",
 	.lineage = "/bin/bash <- /usr/bin/node",
@@ -32,6 +33,7 @@ static const struct osh_verdict model = {
 	.protocol = "rest",
 	.method = "PUT",
 	.target = "/repos/acme/widgets/contents/hello_world.py",
+	.message = "mutation IssueNew{createIssue}",
 	.policy = "github_rest_api",
 	.reason = "PUT /repos/acme/widgets/contents/hello_world.py not permitted by policy",
 };
@@ -48,6 +50,7 @@ static void expect_same(const struct osh_verdict *a, const struct osh_verdict *b
 	cr_expect_eq(a->rule_line, b->rule_line);
 	cr_expect_eq(a->status, b->status);
 	cr_expect_eq(a->dst_port_host, b->dst_port_host);
+	cr_expect_eq(a->permissive, b->permissive);
 	cr_expect_str_eq(a->sandbox, b->sandbox);
 	cr_expect_str_eq(a->binary, b->binary);
 	cr_expect_str_eq(a->lineage, b->lineage);
@@ -55,6 +58,7 @@ static void expect_same(const struct osh_verdict *a, const struct osh_verdict *b
 	cr_expect_str_eq(a->protocol, b->protocol);
 	cr_expect_str_eq(a->method, b->method);
 	cr_expect_str_eq(a->target, b->target);
+	cr_expect_str_eq(a->message, b->message);
 	cr_expect_str_eq(a->policy, b->policy);
 	cr_expect_str_eq(a->reason, b->reason);
 }
