@@ -22,6 +22,8 @@
 #include "sandbox/sandbox.h"
 #include "verdict/journal.h"
 
+#define UPSTREAM_CA_BYTES_MAX (4u << 20)
+
 #define CREATION_TIMEOUT_MS 30000
 
 static void run_later(struct osh_deferred *deferred);
@@ -258,6 +260,24 @@ static void list_providers(const struct osh_credentials *credentials,
 	names[credentials->count] = NULL;
 }
 
+/* What programs inside have to trust beside the host's bundle: the sandbox's own CA, and
+ * the anchors that the agent was given, since uninspected endpoints show the real server's
+ * certificate. malloc'ed, the caller frees. */
+static int list_trusted(const struct osh_config *config, const char *ca_pem, char **ret_pem,
+			struct osh_err *err)
+{
+	_cleanup_free_ char *anchors = NULL;
+	size_t len;
+	int r = *config->upstream_ca ?
+			osh_read_file(config->upstream_ca, UPSTREAM_CA_BYTES_MAX, &anchors, &len) : 0;
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot read the upstream CA file %s", config->upstream_ca);
+	if (asprintf(ret_pem, "%s%s%s", ca_pem, anchors ? "\n" : "", anchors ? anchors : "") < 0)
+		return osh_err_sys(err, ENOMEM, "cannot list what to trust");
+	return 0;
+}
+
 static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
 		  const char *ca_pem, char **ret_warnings, struct osh_err *err)
 {
@@ -300,7 +320,7 @@ static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *c
 		 char **ret_warnings, struct osh_err *err)
 {
 	const char *dir = osh_sandbox_dir(sandbox->instance);
-	_cleanup_free_ char *cert = NULL;
+	_cleanup_free_ char *cert = NULL, *trusted = NULL;
 	char *key = NULL;
 	int r = make_ca(sandbox, &cert, &key, err);
 
@@ -314,7 +334,9 @@ static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *c
 	if (r == 0)
 		r = enter_kernel(sandbox, err);
 	if (r == 0)
-		r = launch(sandbox, creation, cert, ret_warnings, err);
+		r = list_trusted(sandbox->agent->config, cert, &trusted, err);
+	if (r == 0)
+		r = launch(sandbox, creation, trusted, ret_warnings, err);
 	if (r == 0) {
 		osh_sandbox_on_death(sandbox->instance, on_death, sandbox);
 		r = enter_proxy(sandbox, cert, key, err);

@@ -59,13 +59,15 @@ static void on_cancel(struct osh_call *call)
 static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 			   const struct osh_policy_doc *policy, json_t *warnings)
 {
+	const struct osh_policy_static *statics = osh_policy_doc_static(policy);
 	char digests[OSH_SECTION_COUNT][OSH_SHA256_HEX];
 	char text[160];
 
-	if (osh_state_digest_static(osh_policy_doc_static(policy), digests) < 0)
+	if (osh_state_digest_static(statics, digests) < 0)
 		return;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
-		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0)
+		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0 ||
+		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
 			continue;
 		snprintf(text, sizeof(text),
 			 "%s applies at creation only: this sandbox keeps what it was created with",

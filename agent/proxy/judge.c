@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/inspect.h"
@@ -247,6 +248,22 @@ static bool names_path(const struct osh_decision *decision)
 	return decision->l7 == OSH_L7_REST || decision->l7 == OSH_L7_WEBSOCKET;
 }
 
+/* People read it on a terminal: it ends its line. Takes `text` over. */
+static char *end_line(char *text, size_t *ret_len)
+{
+	size_t len = text ? strlen(text) : 0;
+	char *grown = text ? realloc(text, len + 2) : NULL;
+
+	if (!grown) {
+		free(text);
+		return NULL;
+	}
+	grown[len] = '\n';
+	grown[len + 1] = '\0';
+	*ret_len = len + 1;
+	return grown;
+}
+
 char *osh_judge_explain(struct osh_session *session, const struct osh_judgement *j,
 			struct osh_str method, size_t *ret_len)
 {
@@ -281,6 +298,5 @@ char *osh_judge_explain(struct osh_session *session, const struct osh_judgement 
 	json_object_set_new(body, "next_steps", advise(j));
 	text = json_dumps(body, JSON_COMPACT);
 	json_decref(body);
-	*ret_len = text ? strlen(text) : 0;
-	return text;
+	return end_line(text, ret_len);
 }

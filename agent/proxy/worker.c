@@ -233,12 +233,13 @@ static void on_retry(struct osh_timer *timer)
 	start_listening(osh_container_of(timer, struct osh_listener, retry));
 }
 
-static void listen_on(struct osh_view *view, struct osh_listener *listener, int fd)
+/* Not listening yet: until the first policy is there connections wait in the backlog, else
+ * a restarted proxy would deny what its predecessor allowed. */
+static void prepare_listener(struct osh_view *view, struct osh_listener *listener, int fd)
 {
 	listener->view = view;
 	listener->io = (struct osh_io){ .fd = fd, .on_ready = osh_session_on_listener };
 	listener->retry.on_expire = on_retry;
-	start_listening(listener);
 }
 
 static void on_add(struct osh_worker *worker, struct osh_letter *letter)
@@ -254,8 +255,8 @@ static void on_add(struct osh_worker *worker, struct osh_letter *letter)
 	view->worker = worker;
 	view->tenant = tenant;
 	HASH_ADD_KEYPTR(hh, worker->views, &tenant->id, sizeof(tenant->id), view);
-	listen_on(view, &view->tcp4, tenant->sockets.tcp4);
-	listen_on(view, &view->tcp6, tenant->sockets.tcp6);
+	prepare_listener(view, &view->tcp4, tenant->sockets.tcp4);
+	prepare_listener(view, &view->tcp6, tenant->sockets.tcp6);
 	/* One worker owns a tenant's names: no lock, no name with two addresses. */
 	if (tenant->id % worker->proxy->worker_count == worker->index)
 		view->dns = osh_dns_new(view);
@@ -299,8 +300,14 @@ static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 	struct osh_view *view = find_view(worker, letter->sandbox);
 
 	if (view) {
+		bool is_first = !view->snapshot;
+
 		osh_snapshot_unref(view->snapshot);
 		view->snapshot = osh_take(letter->snapshot);
+		if (is_first) {
+			start_listening(&view->tcp4);
+			start_listening(&view->tcp6);
+		}
 		if (view->dns)
 			osh_dns_policy_changed(view->dns);
 		osh_session_judge_all(view);

@@ -396,8 +396,8 @@ Test(yaml_write, odd_scalars)
 {
 	static const char *const texts[] = {
 		"a: 'yes'\nb: \"443\"\nc: 443\nd: null\ne:\nf: ''\ng: .inf\nh: -1.5e3\n",
-		"'a b': \"x: y # z\"\n\"\": '*'\n'- x': '-'\n'?': '{'\n\"\\u00e9\": "
-		"\"\\U0001F600\"\n",
+		("'a b': \"x: y # z\"\n\"\": '*'\n'- x': '-'\n'?': '{'\n\"\\u00e9\": "
+		 "\"\\U0001F600\"\n"),
 		"a: \"\\x01\\t\\n\\r\\x7f\\x85\\L\\P\\uFEFF\\e\\\\\\\"\"\n",
 		"a: |\n  one\n  # two\nb: >\n  x\n  y\n\n  z\nc: plain\n  over lines\n",
 		"[[], {}, [[]], [{}], {a: []}, [1, [2]]]",

@@ -144,7 +144,7 @@ static void expect_status(struct peer *p, const char *request, const char *statu
 
 	cr_assert(peer_say(p, request));
 	peer_response(p, answer, sizeof(answer));
-	cr_expect(strncmp(answer + 9, status, 3) == 0, "wanted %s: %.300s", status, answer);
+	cr_expect(strncmp(answer + 9, status, 3) == 0, "wanted %s: %.900s", status, answer);
 }
 
 static void work_once(void)
