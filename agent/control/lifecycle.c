@@ -526,10 +526,14 @@ static int adopt_into_proxy(struct osh_agent_sandbox *sandbox, struct osh_err *e
 /* Fenced: it runs on, and everything it tries to reach is refused. */
 static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 {
+	struct osh_err ignored = { 0 };
+
 	osh_error("%s: adopted, but everything it tries is refused: %s", sandbox->name,
 		  err->message);
 	osh_recorder_event(sandbox->agent->recorder, sandbox,
 			   "sandbox adopted, everything it tries is refused: %s", err->message);
+	if (osh_publish_nothing(sandbox, &ignored) < 0)
+		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
 }
 
 static void join_data_plane(struct osh_agent_sandbox *sandbox)

@@ -201,25 +201,41 @@ static int parse_stored(struct osh_agent_sandbox *sandbox, struct osh_policy_doc
 	return 0;
 }
 
-int osh_publish_stored(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+/* Takes `policy` over. */
+static int publish_adopted(struct osh_agent_sandbox *sandbox, struct osh_policy_doc *policy,
+			   uint32_t revision, struct osh_err *err)
 {
 	struct osh_publication *publication;
-	struct osh_policy_doc *policy = NULL;
 	_cleanup_free_ void *image = NULL;
 	size_t len = 0;
-	int r = parse_stored(sandbox, &policy, err);
+	int r = compile(sandbox, policy, revision, &image, &len, err);
 
-	if (r < 0)
-		return r;
-	r = compile(sandbox, policy, sandbox->revisions.current, &image, &len, err);
 	osh_policy_doc_free(policy);
 	if (r < 0)
 		return r;
-	publication = new_publication(sandbox, sandbox->revisions.current);
+	publication = new_publication(sandbox, revision);
 	if (!publication)
 		return osh_err_sys(err, ENOMEM, "cannot publish the policy");
 	publication->is_adopted = true;
 	return publish(publication, image, len, 0, err);
+}
+
+int osh_publish_stored(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	struct osh_policy_doc *policy = NULL;
+	int r = parse_stored(sandbox, &policy, err);
+
+	return r < 0 ? r : publish_adopted(sandbox, policy, sandbox->revisions.current, err);
+}
+
+int osh_publish_nothing(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	_cleanup_free_ struct osh_diags *diags = calloc(1, sizeof(*diags));
+	struct osh_policy_doc *policy = NULL;
+
+	if (!diags || osh_policy_parse(osh_str("version: 1\n"), diags, &policy) < 0)
+		return osh_err_sys(err, ENOMEM, "cannot publish the empty policy");
+	return publish_adopted(sandbox, policy, 0, err);
 }
 
 void osh_publish_abandon(struct osh_agent_sandbox *sandbox, void *context)

@@ -21,6 +21,9 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 		    struct osh_err *err);
 /* Hand the revision in force, as stored, to a proxy that does not know it (adoption). */
 int osh_publish_stored(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Without a policy that can be trusted: grant nothing, so that what waits at the listeners
+ * is refused and told so. It is no revision. */
+int osh_publish_nothing(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 /* The caller went away: `done` with this context will not run. */
 void osh_publish_abandon(struct osh_agent_sandbox *sandbox, void *context);
 /* The sandbox goes: every `done` gets -ECANCELED. */

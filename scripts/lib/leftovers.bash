@@ -13,7 +13,8 @@ list_leftovers() {
 	# Programs and links in the kernel: gone some time after the last reference.
 	bpftool link list 2>/dev/null | awk '/^[0-9]+:/ { print "link", $2, $3 }'
 	find /tmp /run /var/lib -maxdepth 2 \( -name '*openshell*' -o -name 'osh-*' \) -printf 'file %p\n' 2>/dev/null
-	pgrep -a 'openshell' | sed -E 's/^/process /'
+	# But for the dead that their parent has not asked for yet.
+	ps -eo stat=,pid=,args= | awk '$1 !~ /^Z/ && $3 ~ /openshell/ { $1 = "process"; print }'
 }
 
 # Sorted, and of one agent only when LEFTOVERS (an extended regular expression) says which: others

@@ -230,7 +230,7 @@ Test(proxy_inspection, nothing_is_dialled_before_the_last_byte)
 
 	peer_say(p, POST "Content-Length: 20\r\n\r\n");
 	for (size_t i = 0; i < 19; i++)
-		peer_write(p, VIEWER + i, 1);
+		peer_write(p, &VIEWER[i], 1);
 	set_rules("viewer", "/ws/**"); /* the worker has seen to all of it when this returns */
 	cr_expect(world.accepted == 0);
 	expect_no_verdict();
