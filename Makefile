@@ -38,7 +38,7 @@ ifeq ($(SAN),)
 HARDEN += -D_FORTIFY_SOURCE=2
 else
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
-COVERAGE := -fsanitize=fuzzer-no-link
+COVERAGE := -fsanitize=fuzzer-no-link -DOSH_SANITIZED
 WARN += -Wno-missing-field-initializers # clang takes libseccomp's SCMP_A0 for one; gcc looks too
 endif
 CFLAGS ?= $(if $(SAN),-O1,-O2) -g

@@ -11,6 +11,14 @@ struct cursor {
 	const char *error;
 };
 
+/* An absent text has no address to count from. */
+static struct cursor cursor_over(struct osh_str text)
+{
+	const char *at = text.data ? text.data : "";
+
+	return (struct cursor){ .at = at, .end = at + text.len };
+}
+
 static bool fail(struct cursor *c, const char *error)
 {
 	if (!c->error)
@@ -179,7 +187,7 @@ static bool leave(struct cursor *c, struct nesting *n)
 
 const char *osh_json_check(struct osh_str text)
 {
-	struct cursor c = { .at = text.data, .end = text.data + text.len };
+	struct cursor c = cursor_over(text);
 	struct nesting n = { .depth = 0 };
 	bool more = true;
 
@@ -243,7 +251,7 @@ static struct osh_str take_value(struct cursor *c)
 
 struct osh_str osh_json_root(struct osh_str text)
 {
-	struct cursor c = { .at = text.data, .end = text.data + text.len };
+	struct cursor c = cursor_over(text);
 
 	return take_value(&c);
 }
@@ -283,7 +291,7 @@ static bool at_element(struct cursor *c)
 
 bool osh_json_next_item(struct osh_str *rest, struct osh_str *ret_value)
 {
-	struct cursor c = { .at = rest->data, .end = rest->data + rest->len };
+	struct cursor c = cursor_over(*rest);
 
 	if (!at_element(&c))
 		return false;
@@ -294,7 +302,7 @@ bool osh_json_next_item(struct osh_str *rest, struct osh_str *ret_value)
 
 bool osh_json_next_member(struct osh_str *rest, struct osh_str *ret_key, struct osh_str *ret_value)
 {
-	struct cursor c = { .at = rest->data, .end = rest->data + rest->len };
+	struct cursor c = cursor_over(*rest);
 
 	if (!at_element(&c))
 		return false;

@@ -642,7 +642,7 @@ Test(default_policy, github_is_read_only)
 
 /* ---- No allocation in a question ----------------------------------------------- */
 
-#ifndef __SANITIZE_ADDRESS__
+#ifndef OSH_SANITIZED /* whose malloc it is then */
 static size_t allocations;
 
 extern void *__libc_malloc(size_t size);
