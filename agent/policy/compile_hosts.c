@@ -212,6 +212,7 @@ static void write_out(struct trie *t, struct osh_image_header *header)
 			continue;
 		node = &t->nodes[t->slots[i].node - 1];
 		t->slots[i].node = write_node(t, node, scratch);
+		t->slots[i].endpoint = node->count ? scratch[0].endpoint : 0;
 		if (is_of_pattern(t, node))
 			header->pattern_depths |= osh_image_depth(count_labels(node->name));
 	}

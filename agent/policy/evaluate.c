@@ -9,6 +9,25 @@
 
 /* ---- Opening an image ---------------------------------------------------- */
 
+static bool holds(const struct osh_image_header *header, struct osh_image_list list, size_t size)
+{
+	return list.offset <= header->len && list.count <= (header->len - list.offset) / size;
+}
+
+/* The header is read on trust otherwise: its tables have to lie within the image. */
+static bool is_whole(const struct osh_image_header *header)
+{
+	uint32_t slots = header->slots.count;
+
+	return slots && (slots & (slots - 1)) == 0 &&
+	       holds(header, header->slots, sizeof(struct osh_image_slot)) &&
+	       holds(header, header->entries, sizeof(struct osh_image_entry)) &&
+	       holds(header, header->endpoints, sizeof(struct osh_image_endpoint)) &&
+	       holds(header, header->hostless, sizeof(uint32_t)) &&
+	       holds(header, header->literals, sizeof(struct osh_image_literal)) &&
+	       holds(header, header->middlewares, sizeof(struct osh_image_middleware));
+}
+
 int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy)
 {
 	const struct osh_image_header *header = image;
@@ -16,9 +35,7 @@ int osh_policy_open(const void *image, size_t len, struct osh_policy *ret_policy
 	if (!image || len < sizeof(*header) || (uintptr_t)image % 8)
 		return -EBADMSG;
 	if (header->magic != OSH_IMAGE_MAGIC || header->version != OSH_IMAGE_VERSION ||
-	    header->len != len)
-		return -EBADMSG;
-	if (header->slots.count == 0 || (header->slots.count & (header->slots.count - 1)))
+	    header->len != len || !is_whole(header))
 		return -EBADMSG;
 	*ret_policy = (struct osh_policy){ .image = image, .len = len };
 	return 0;

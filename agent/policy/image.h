@@ -52,6 +52,7 @@ struct osh_image_header {
 struct osh_image_slot {
 	uint32_t hash; /* upper half of the way's */
 	uint32_t node; /* osh_image_node, 0: free */
+	uint32_t endpoint; /* its first, to be fetched along with it */
 };
 
 struct osh_image_node {

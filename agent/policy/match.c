@@ -99,7 +99,10 @@ static const struct osh_image_node *find_node(const struct walk *walk, uint64_t 
 	for (uint32_t i = (uint32_t)way & mask; slots[i].node; i = (i + 1) & mask) {
 		const struct osh_image_node *node = osh_image_at(policy, slots[i].node);
 
-		if (slots[i].hash == (uint32_t)(way >> 32) && is_node(walk, node, depth))
+		if (slots[i].hash != (uint32_t)(way >> 32))
+			continue;
+		__builtin_prefetch(osh_image_endpoint(policy, slots[i].endpoint));
+		if (is_node(walk, node, depth))
 			return node;
 	}
 	return NULL;
