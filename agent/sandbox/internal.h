@@ -75,8 +75,11 @@ void sandbox_reap_init(struct osh_sandbox_instance *instance);
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
 int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
 int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);
-/* Kill everything in it and wait until it is empty. */
+/* Kill everything in it, without waiting for the ends. */
 int cgroup_kill(int cgroup_fd);
+/* Ask after the end of whoever is known by a pidfd: the kernel tells of changes here at
+ * most every 10 ms. */
+int cgroup_await_empty(int cgroup_fd);
 int cgroup_remove(const char *path);
 
 /* ---- record.c ---- */

@@ -342,6 +342,7 @@ static void undo_launch(struct osh_sandbox_instance *instance)
 	sandbox_kill_init(instance);
 	sandbox_reap_init(instance);
 	(void)cgroup_kill(instance->cgroup_fd);
+	(void)cgroup_await_empty(instance->cgroup_fd);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);
