@@ -290,6 +290,8 @@ static int prepare_record(struct osh_sandbox_instance *instance, const struct os
 {
 	int r = record_set_providers(&instance->record, spec->providers);
 
+	if (r == 0)
+		r = sandbox_files_prepare(instance->host);
 	if (spec->policy->uid)
 		instance->record.uid = spec->policy->uid;
 	if (spec->policy->gid)
