@@ -73,6 +73,9 @@ void osh_call_error_object(struct osh_call *call, const char *name, json_t *para
 /* What failed inside: the error's name follows from err->code. */
 void osh_call_fail(struct osh_call *call, const struct osh_err *err);
 
+/* The policy text attached to a call: the caller frees *ret_text. False: the call has been
+ * answered. */
+bool osh_call_policy_text(struct osh_call *call, char **ret_text, size_t *ret_len);
 /* A policy text that came with a call: its digest is checked first (`sha256` NULL: none
  * was asked for), then it is parsed. When it fails the call has been answered. *ret_warnings
  * is a list of the interface's Diagnostic. */
