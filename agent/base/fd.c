@@ -122,6 +122,18 @@ static int write_beside(const char *path, const void *data, size_t len, mode_t m
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
+/* The rename itself reaches the disk with its directory. */
+static int sync_parent(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	_cleanup_fd_ int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return dir ? -errno : -ENOMEM;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
 int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode)
 {
 	_cleanup_free_ char *temporary = NULL;
@@ -135,9 +147,11 @@ int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode
 	r = write_beside(temporary, data, len, mode);
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r < 0) {
 		(void)unlink(temporary);
-	return r;
+		return r;
+	}
+	return sync_parent(path);
 }
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)

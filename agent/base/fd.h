@@ -40,7 +40,8 @@ int osh_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len
 int osh_read_fd(int fd, size_t max, char **ret_data, size_t *ret_len);
 
 /* Replace `path` by a file with these bytes and this mode: written beside it,
- * synced, renamed, so that a reader sees the old or the new one, never a part.
+ * synced, renamed, the directory synced, so that a reader sees the old or the new one,
+ * never a part, also after a power cut.
  * Returns 0 or -errno. */
 int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode);
 

@@ -164,6 +164,10 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 			       "no sandbox named %.64s: 'openshell sandbox list' shows them", name);
 		return NULL;
 	}
+	if (!osh_lifecycle_is_for(sandbox, call->client->peer.uid)) {
+		osh_call_error(call, "PermissionDenied", "sandbox %.64s belongs to another user", name);
+		return NULL;
+	}
 	if (running && sandbox->state != OSH_AGENT_SANDBOX_RUNNING) {
 		osh_call_error(call, "Failed",
 			       sandbox->state == OSH_AGENT_SANDBOX_DEAD

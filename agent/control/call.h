@@ -56,8 +56,8 @@ bool osh_call_unpack_object(struct osh_call *call, const char *format, ...);
  * call has been answered. */
 const char **osh_call_strings(struct osh_call *call, const char *name, json_t *array, size_t max);
 
-/* The sandbox of that name, or NULL: the call has been answered. With `running` one that
- * does not run is refused too. */
+/* The sandbox of that name, or NULL: the call has been answered. Another user's is refused,
+ * unless root asks; with `running` one that does not run is refused too. */
 struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *name, bool running);
 
 /* The reference to `parameters` is taken over (NULL: none), descriptors are borrowed. */

@@ -66,7 +66,7 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 	if (osh_state_digest_static(statics, digests) < 0)
 		return;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
-		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0 ||
+		if (strcmp(digests[i], sandbox->origin.sections[i]) == 0 ||
 		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
 			continue;
 		snprintf(text, sizeof(text),
@@ -161,7 +161,7 @@ static void get_policy(struct osh_call *call)
 			       (uint32_t)number);
 		return;
 	}
-	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
+	if (osh_revision_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
 	    0) {
 		osh_call_error(call, "Failed", "%s", err.message);
 		return;

@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "control/agent.h"
 #include "control/call.h"
+#include "control/client.h"
 #include "control/embed.h"
 #include "control/lifecycle.h"
 
@@ -111,7 +112,8 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 		.providers = providers,
 		.env = env,
 		.keep = parameters->keep,
-		.owner = call->client,
+		.client = call->client,
+		.owner = call->client->peer.uid,
 		.created = on_created,
 		.context = call,
 	};
@@ -160,8 +162,10 @@ static void list_sandboxes(struct osh_call *call)
 	if (!osh_call_unpack(call, ""))
 		return;
 	list = json_array();
-	HASH_ITER(hh, call->agent->sandboxes, sandbox, next)
-		json_array_append_new(list, osh_lifecycle_json(sandbox));
+	HASH_ITER(hh, call->agent->sandboxes, sandbox, next) {
+		if (osh_lifecycle_is_for(sandbox, call->client->peer.uid))
+			json_array_append_new(list, osh_lifecycle_json(sandbox));
+	}
 	osh_call_reply(call, json_pack("{s:o}", "sandboxes", list), NULL, 0);
 }
 
