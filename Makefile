@@ -161,6 +161,7 @@ build/bench/%: tests/bench/%.c build/libopenshell.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) build/libopenshell.a $(PKG_LIBS)
 
 bench: all $(BENCHES)
+	$(Q)scripts/install-packages bench
 	$(Q)for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || exit 1; done
 
 lint:
