@@ -489,9 +489,9 @@ void osh_session_step(struct osh_session *s)
 	if (s->reap.queued)
 		return;
 	do {
-		osh_conn_pump(&s->conn);
+		osh_conn_pump_corked(&s->conn);
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
-			osh_conn_pump(&s->upstream->conn);
+			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
 	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
 	if (s->reap.queued)

@@ -87,6 +87,8 @@ static void set_common(SSL_CTX *ctx)
 	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
+	/* One read for the records that came together, not two for each. */
+	SSL_CTX_set_read_ahead(ctx, 1);
 }
 
 int osh_tls_worker_init(struct osh_worker *worker)

@@ -269,7 +269,7 @@ void osh_upstream_keep(struct osh_upstream *up)
 	struct osh_upstream_pool *pool = up->worker->pool;
 	struct shelf *shelf = find_shelf(pool, &up->key);
 
-	if (up->conn.in.len || up->conn.out.len || up->conn.eof || !osh_conn_is_open(&up->conn) ||
+	if (up->conn.in.len || up->conn.out.len || (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || up->conn.eof || !osh_conn_is_open(&up->conn) ||
 	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
 		osh_upstream_free(up);
 		return;

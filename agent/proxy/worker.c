@@ -194,18 +194,32 @@ void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
 	view->worker->published = true;
 }
 
-/* Once per batch of events, however many verdicts it produced. */
+static void tell_agent(struct osh_worker *worker)
+{
+	uint64_t one = 1;
+
+	worker->published = false;
+	worker->told_ms = osh_loop_now_ms(worker->loop);
+	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
+}
+
+static void on_tell(struct osh_timer *timer)
+{
+	tell_agent(osh_container_of(timer, struct osh_worker, tell));
+}
+
+/* Once per batch of events, and at most once a millisecond, however many verdicts came:
+ * under load the agent would be woken for each. Records wait in the ring meanwhile. */
 static void on_batch_end(void *context)
 {
 	struct osh_worker *worker = context;
-	uint64_t one = 1;
 
 	bound_whos(worker);
-	if (!worker->published)
+	if (!worker->published || worker->tell.slot)
 		return;
-	worker->published = false;
-	osh_ring_flush(worker->ring);
-	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
+	if (osh_loop_now_ms(worker->loop) != worker->told_ms ||
+	    osh_loop_timer_set(worker->loop, &worker->tell, 1) < 0)
+		tell_agent(worker);
 }
 
 /* ---- Letters ----------------------------------------------------------------------- */
@@ -399,6 +413,7 @@ struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struc
 	worker->pool = osh_upstream_pool_new(worker);
 	if (!worker->resolver || !worker->pool || osh_tls_worker_init(worker) < 0)
 		return NULL;
+	worker->tell.on_expire = on_tell;
 	osh_loop_set_batch_end(worker->loop, on_batch_end, worker);
 	if (osh_loop_set(worker->loop, &worker->mail_io, EPOLLIN) < 0)
 		return NULL;

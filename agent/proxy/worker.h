@@ -110,7 +110,9 @@ struct osh_worker {
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
 	struct osh_ring_writer *ring;
-	bool published;                 /* since the last flush */
+	bool published;                 /* verdicts that the agent was not told of */
+	uint64_t told_ms;
+	struct osh_timer tell;
 	/* Mailbox: letters from the main thread. */
 	pthread_mutex_t mail_lock;
 	struct osh_letter *mail;
