@@ -76,50 +76,57 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 
 /* ---- What MCP says about params ------------------------------------------ */
 
-enum shape { SHAPE_STRING, SHAPE_OBJECT };
-
 struct member {
-	const char *method, *key;
-	enum shape shape;
+	const char *method;
+	const char *outer; /* the member of params that holds it; NULL: params itself does */
+	const char *key;
+	enum osh_json_type type;
 	bool required;
 };
 
 /* Requests that a client sends, by the MCP schema (2025-06-18). */
 static const struct member members[] = {
-	{ "initialize", "protocolVersion", SHAPE_STRING, true },
-	{ "initialize", "capabilities", SHAPE_OBJECT, true },
-	{ "initialize", "clientInfo", SHAPE_OBJECT, true },
-	{ "tools/list", "cursor", SHAPE_STRING, false },
-	{ "tools/call", "name", SHAPE_STRING, true },
-	{ "tools/call", "arguments", SHAPE_OBJECT, false },
-	{ "resources/list", "cursor", SHAPE_STRING, false },
-	{ "resources/templates/list", "cursor", SHAPE_STRING, false },
-	{ "resources/read", "uri", SHAPE_STRING, true },
-	{ "resources/subscribe", "uri", SHAPE_STRING, true },
-	{ "resources/unsubscribe", "uri", SHAPE_STRING, true },
-	{ "prompts/list", "cursor", SHAPE_STRING, false },
-	{ "prompts/get", "name", SHAPE_STRING, true },
-	{ "prompts/get", "arguments", SHAPE_OBJECT, false },
-	{ "completion/complete", "ref", SHAPE_OBJECT, true },
-	{ "completion/complete", "argument", SHAPE_OBJECT, true },
-	{ "logging/setLevel", "level", SHAPE_STRING, true },
+	{ "initialize", NULL, "protocolVersion", OSH_JSON_STRING, true },
+	{ "initialize", NULL, "capabilities", OSH_JSON_OBJECT, true },
+	{ "initialize", NULL, "clientInfo", OSH_JSON_OBJECT, true },
+	{ "initialize", "clientInfo", "name", OSH_JSON_STRING, true },
+	{ "initialize", "clientInfo", "version", OSH_JSON_STRING, true },
+	{ "ping", NULL, "_meta", OSH_JSON_OBJECT, false },
+	{ "tools/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "tools/call", NULL, "name", OSH_JSON_STRING, true },
+	{ "tools/call", NULL, "arguments", OSH_JSON_OBJECT, false },
+	{ "resources/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "resources/templates/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "resources/read", NULL, "uri", OSH_JSON_STRING, true },
+	{ "resources/subscribe", NULL, "uri", OSH_JSON_STRING, true },
+	{ "resources/unsubscribe", NULL, "uri", OSH_JSON_STRING, true },
+	{ "prompts/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "prompts/get", NULL, "name", OSH_JSON_STRING, true },
+	{ "prompts/get", NULL, "arguments", OSH_JSON_OBJECT, false },
+	{ "completion/complete", NULL, "ref", OSH_JSON_OBJECT, true },
+	{ "completion/complete", "ref", "type", OSH_JSON_STRING, true },
+	{ "completion/complete", NULL, "argument", OSH_JSON_OBJECT, true },
+	{ "completion/complete", "argument", "name", OSH_JSON_STRING, true },
+	{ "completion/complete", "argument", "value", OSH_JSON_STRING, true },
+	{ "logging/setLevel", NULL, "level", OSH_JSON_STRING, true },
 };
 
 static const char *check_member(const struct member *member, struct osh_str params)
 {
-	struct osh_str value = { 0 };
+	struct osh_str value = { 0 }, holder = params;
 	enum osh_json_type type;
 
-	if (params.len && !osh_json_get(params, osh_str(member->key), &value))
+	if (member->outer && !osh_json_get(params, osh_str(member->outer), &holder))
+		return "a key of params is given twice";
+	if (holder.len && !osh_json_get(holder, osh_str(member->key), &value))
 		return "a key of params is given twice";
 	type = osh_json_type(value);
-	if (type == OSH_JSON_NONE)
+	if (type == OSH_JSON_NONE || (type == OSH_JSON_NULL && !member->required))
 		return member->required ? "params lack what the method needs" : NULL;
-	if (type != (member->shape == SHAPE_STRING ? OSH_JSON_STRING : OSH_JSON_OBJECT))
-		return "params hold a value of a wrong type";
-	return NULL;
+	return type == member->type ? NULL : "params hold a value of a wrong type";
 }
 
+/* Rows about a member's inside stand behind the row that makes sure of its type. */
 static const char *check_params(const struct frame *frame)
 {
 	for (size_t i = 0; i < OSH_COUNT_OF(members); i++) {
@@ -150,6 +157,13 @@ static bool is_strict_name(struct osh_str name)
 	return true;
 }
 
+/* What may be left out may also be null. */
+static void drop_null(struct osh_str *value)
+{
+	if (osh_json_type(*value) == OSH_JSON_NULL)
+		*value = (struct osh_str){ 0 };
+}
+
 static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *frame)
 {
 	bool loose = inquiry->selected->flags & OSH_IMAGE_LOOSE_TOOLS;
@@ -158,6 +172,7 @@ static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *fr
 	if (!osh_json_get(frame->params, osh_str("name"), &name) ||
 	    !osh_json_get(frame->params, osh_str("arguments"), &frame->arguments))
 		return "a key of params is given twice";
+	drop_null(&frame->arguments);
 	if (!osh_json_decode(osh_json_raw(name), frame->tool_buf, METHOD_MAX, &frame->tool) ||
 	    frame->tool.len == 0)
 		return "the tool's name is empty, too long or malformed";
@@ -175,6 +190,7 @@ static const char *read_frame(const struct osh_inquiry *inquiry, struct osh_str 
 	fault = read_envelope(object, frame);
 	if (fault || frame->is_response || !is_mcp(inquiry))
 		return fault;
+	drop_null(&frame->params);
 	fault = check_params(frame);
 	if (!fault && osh_str_eq_c(frame->method, "tools/call"))
 		fault = read_tool(inquiry, frame);
