@@ -15,13 +15,6 @@ static bool is_mcp(const struct osh_inquiry *inquiry)
 	return inquiry->selected->l7 == OSH_L7_MCP;
 }
 
-static bool reject(const struct osh_inquiry *inquiry, const char *why)
-{
-	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "JSON-RPC request rejected: %s",
-			  why);
-	return false;
-}
-
 /* ---- Frames -------------------------------------------------------------- */
 
 struct frame {
@@ -252,11 +245,12 @@ static bool argument_holds(const struct osh_policy *policy, const struct osh_ima
 }
 
 static bool rule_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
-			 const struct osh_image_rule *rule, const struct frame *frame, bool deny)
+			 const struct osh_image_rule *rule, const void *what, bool deny)
 {
 	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->rpc.arguments.offset);
+	const struct frame *frame = what;
 
-	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) ||
+	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) || frame->is_response ||
 	    !method_matches(policy, rule, frame))
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_TOOL) && !tool_matches(policy, e, rule, frame))
@@ -268,26 +262,16 @@ static bool rule_matches(const struct osh_policy *policy, const struct osh_image
 	return true;
 }
 
-static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
-					      const struct osh_image_endpoint *e,
-					      struct osh_image_list list, const struct frame *frame,
-					      bool deny)
-{
-	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
-
-	for (uint32_t i = 0; i < list.count; i++) {
-		if (rule_matches(policy, e, &rules[i], frame, deny))
-			return &rules[i];
-	}
-	return NULL;
-}
-
-/* The method profile grants every method; tool rules narrow tools/call alone. */
-static bool profile_grants(const struct osh_policy *policy, const struct osh_image_endpoint *e,
-			   const struct frame *frame)
+/* Answers to the server pass. The method profile grants every method; tool rules narrow
+ * tools/call alone. */
+static bool grants(const struct osh_policy *policy, const struct osh_image_endpoint *e,
+		   const void *what)
 {
 	const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+	const struct frame *frame = what;
 
+	if (frame->is_response)
+		return true;
 	if (!(e->flags & OSH_IMAGE_MCP_PROFILE))
 		return false;
 	for (uint32_t i = 0; osh_str_eq_c(frame->method, "tools/call") && i < e->allows.count;
@@ -298,23 +282,11 @@ static bool profile_grants(const struct osh_policy *policy, const struct osh_ima
 	return true;
 }
 
-/* For a denial: the first rule about this method, whatever tool it names. */
-static void find_nearest(const struct osh_inquiry *inquiry, const struct frame *frame)
+/* A denial names the first rule about this method, whatever tool it is about. */
+static bool is_near(const struct osh_policy *policy, const struct osh_image_rule *rule,
+		    const void *what)
 {
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_endpoint *e;
-	size_t i = 0;
-
-	while ((e = osh_inquiry_next(inquiry, &i))) {
-		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
-
-		for (uint32_t j = 0; j < e->allows.count; j++) {
-			if (!method_matches(policy, &rules[j], frame))
-				continue;
-			inquiry->decision->nearest_line = rules[j].line;
-			return;
-		}
-	}
+	return method_matches(policy, rule, what);
 }
 
 /* Method and tool, never what they are called with; what is denied stands alone. */
@@ -333,40 +305,30 @@ static void note_frame(const struct osh_inquiry *inquiry, const struct frame *fr
 static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *frame)
 {
 	const struct osh_request_query *query = inquiry->query;
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_rule *allowing = NULL, *denying = NULL;
-	const struct osh_image_endpoint *e;
+	struct osh_decision *decision = inquiry->decision;
 	uint32_t line = 0;
-	bool granted = false;
-	size_t i = 0;
+	enum osh_answer answer = osh_inquiry_answer(inquiry, frame, &line);
 
-	while (!denying && (e = osh_inquiry_next(inquiry, &i))) {
-		denying = frame->is_response ? NULL : find_rule(policy, e, e->denies, frame, true);
-		if (granted)
-			continue;
-		allowing =
-			frame->is_response ? NULL : find_rule(policy, e, e->allows, frame, false);
-		granted = allowing || frame->is_response || profile_grants(policy, e, frame);
-		line = allowing ? allowing->line : e->line;
-	}
-	if (denying)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
-				  "%.*s %.*s blocked by deny rule", OSH_STR_ARGS(query->method),
-				  OSH_STR_ARGS(query->path));
-	else if (!granted)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+	switch (answer) {
+	case OSH_ANSWER_ALLOWED:
+		osh_decision_allow(decision, line);
+		break;
+	case OSH_ANSWER_BLOCKED:
+		osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule",
+				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path));
+		decision->rule_line = line;
+		break;
+	case OSH_ANSWER_NONE:
+		osh_decision_deny(decision, OSH_STAGE_RULES,
 				  "%.*s %.*s not permitted by policy (%.*s%s%.*s)",
 				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path),
 				  OSH_STR_ARGS(frame->method), frame->tool.len ? " " : "",
 				  OSH_STR_ARGS(frame->tool));
-	else
-		osh_decision_allow(inquiry->decision, line);
-	if (denying)
-		inquiry->decision->rule_line = denying->line;
-	else if (!granted)
-		find_nearest(inquiry, frame);
-	note_frame(inquiry, frame, denying || !granted);
-	return granted && !denying;
+		osh_inquiry_find_nearest(inquiry, frame);
+		break;
+	}
+	note_frame(inquiry, frame, answer != OSH_ANSWER_ALLOWED);
+	return answer == OSH_ANSWER_ALLOWED;
 }
 
 /* ---- Bodies -------------------------------------------------------------- */
@@ -378,7 +340,7 @@ static bool check_frame(const struct osh_inquiry *inquiry, struct osh_str object
 	const char *fault = read_frame(inquiry, object, &frame);
 
 	if (fault)
-		return reject(inquiry, fault);
+		return osh_inquiry_reject(inquiry, fault);
 	if (!frame.is_response || is_mcp(inquiry))
 		return true;
 	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE,
@@ -391,42 +353,6 @@ static bool judge_object(const struct osh_inquiry *inquiry, struct osh_str objec
 	struct frame frame;
 
 	return !read_frame(inquiry, object, &frame) && judge_frame(inquiry, &frame);
-}
-
-static void judge_batch(const struct osh_inquiry *inquiry, struct osh_str array)
-{
-	struct osh_str rest = array, item;
-	size_t count = 0;
-
-	for (; osh_json_next_item(&rest, &item); count++) {
-		if (!check_frame(inquiry, item))
-			return;
-	}
-	if (count == 0) {
-		(void)reject(inquiry, "the batch is empty");
-		return;
-	}
-	rest = array;
-	while (osh_json_next_item(&rest, &item)) {
-		if (!judge_object(inquiry, item))
-			return;
-	}
-}
-
-static void judge_post(const struct osh_inquiry *inquiry)
-{
-	struct osh_str body = inquiry->query->message->body;
-	const char *fault = osh_json_check(body);
-
-	if (fault) {
-		(void)reject(inquiry, fault);
-		return;
-	}
-	body = osh_json_root(body);
-	if (osh_json_type(body) == OSH_JSON_ARRAY)
-		judge_batch(inquiry, body);
-	else if (check_frame(inquiry, body))
-		(void)judge_object(inquiry, body);
 }
 
 /* Does Accept list text/event-stream? */
@@ -467,10 +393,19 @@ void osh_judge_rpc(const struct osh_inquiry *inquiry)
 	const struct osh_message *message = inquiry->query->message;
 
 	if (osh_str_eq_c(inquiry->query->method, "POST"))
-		judge_post(inquiry);
+		osh_inquiry_judge_json(inquiry);
 	else if (osh_str_eq_c(inquiry->query->method, "GET") && message->body.len == 0 &&
 		 accepts_events(message->accept))
 		judge_stream(inquiry);
 	else
-		(void)reject(inquiry, "messages are sent by POST");
+		(void)osh_inquiry_reject(inquiry, "messages are sent by POST");
 }
+
+const struct osh_dialect osh_rpc_dialect = {
+	.name = "JSON-RPC",
+	.check = check_frame,
+	.judge = judge_object,
+	.matches = rule_matches,
+	.grants = grants,
+	.is_near = is_near,
+};
