@@ -4,6 +4,8 @@
 #include "policy/document.h"
 #include "policy/yaml.h"
 
+#define BYTES_PER_BYTE 24 /* of a document, for each of its text: nodes, marks, room for values */
+
 static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
 	if (doc->version.set && doc->version.value != 1)
@@ -24,7 +26,7 @@ static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 
 static int build_document(struct osh_str text, struct osh_diags *diags, struct osh_policy_doc *doc)
 {
-	struct osh_arena tree = { 0 };
+	struct osh_arena tree = { .expected = BYTES_PER_BYTE * text.len };
 	struct osh_yaml_node *root = NULL;
 	int r = osh_yaml_parse(text, &tree, diags, &root);
 
