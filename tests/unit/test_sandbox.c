@@ -321,6 +321,20 @@ Test(sandbox, refuses_a_taken_name_and_keeps_the_owner)
 	end_world();
 }
 
+Test(sandbox, takes_the_name_of_what_a_failed_removal_left)
+{
+	char path[256];
+	struct osh_err err = { 0 };
+
+	snprintf(path, sizeof(path), "%s/sandboxes/demo", world.state);
+	cr_assert(eq(int, mkdir(path, 0700), 0));
+	strcat(path, "/policy");
+	cr_assert(eq(int, mkdir(path, 0700), 0));
+	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "demo", &world.box, &err), 0), "%s", err.message);
+	cr_expect(ne(int, access(path, F_OK), 0));
+	end_world();
+}
+
 Test(sandbox, half_made_ones_can_be_destroyed)
 {
 	struct osh_err err = { 0 };
