@@ -129,20 +129,6 @@ static int make_state(struct osh_sandbox_instance *instance, struct osh_err *err
 	return 0;
 }
 
-/* A sandbox has a cgroup as long as it has a directory; a directory alone is what a failed
- * removal left. */
-static int make_directory(const struct osh_sandbox_instance *instance)
-{
-	int r;
-
-	if (mkdir(instance->dir, 0700) == 0)
-		return 0;
-	if (errno != EEXIST || access(instance->cgroup, F_OK) == 0)
-		return -errno;
-	r = tree_remove(instance->dir);
-	return r == 0 && mkdir(instance->dir, 0700) < 0 ? -errno : r;
-}
-
 int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 			    struct osh_sandbox_instance **ret_instance, struct osh_err *err)
 {
@@ -158,8 +144,8 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 	r = sandbox_instance_new(host, name, &instance);
 	if (r < 0)
 		return osh_err_sys(err, -r, "sandbox %s", name);
-	r = make_directory(instance);
-	if (r < 0) {
+	if (mkdir(instance->dir, 0700) < 0) {
+		r = -errno;
 		if (r == -EEXIST)
 			osh_err_set(err, EEXIST, "sandbox %s exists already: choose another name, "
 						 "or delete it first", name);
@@ -270,7 +256,7 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 	keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
 	if (unlink(instance->socket_path) < 0 && errno != ENOENT)
 		keep_first(&first, -errno, instance->socket_path, err);
-	keep_first(&first, tree_remove(instance->dir), instance->dir, err);
+	keep_first(&first, trash_put(instance->host, instance->dir, instance->record.id), instance->dir, err);
 	if (first < 0)
 		osh_err_wrap(err, "sandbox %s is not removed whole", instance->record.name);
 	sandbox_leave(instance);
