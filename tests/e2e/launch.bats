@@ -115,3 +115,27 @@ fails_closed() {
 	create whole
 	expect_equal "$output" "$CONFINED"
 }
+
+# As on a kernel that was booted without it.
+@test "without Landlock: best_effort says so and runs, hard_requirement does not" {
+	local tracer mode
+	for mode in best_effort hard_requirement; do
+		sed "s/compatibility: .* }/compatibility: $mode }/" "$REPO/share/default-policy.yaml" >"$SCRATCH/$mode.yaml"
+		with_strace -o /dev/null -e trace=landlock_create_ruleset -e inject=landlock_create_ruleset:error=EOPNOTSUPP
+		run osh sandbox create --name nolock --no-keep --policy "$SCRATCH/$mode.yaml" -- echo ran
+		end_strace
+		if [[ $mode == best_effort ]]; then
+			expect_equal "$status" 0
+			expect_contains "$output" "filesystem_policy is not enforced: this kernel has no Landlock"
+			expect_contains "$output" ran
+		else
+			expect_equal "$status" 1
+			expect_contains "$output" "compatibility is hard_requirement"
+			expect_lacks "$output" ran
+		fi
+		expect_nothing_left nolock
+	done
+	run osh sandbox create --no-keep --policy "$SCRATCH/hard_requirement.yaml" -- echo ran
+	expect_equal "$status" 0
+	expect_contains "$output" ran
+}
