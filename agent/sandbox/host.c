@@ -130,6 +130,7 @@ int osh_sandbox_host_open(const struct osh_sandbox_host_options *options,
 		osh_sandbox_host_close(host);
 		return r;
 	}
+	trash_open(host);
 	*ret_host = host;
 	return 0;
 }
@@ -138,6 +139,7 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host)
 {
 	if (!host)
 		return;
+	trash_close(host);
 	free(host->filter.filter);
 	keystore_done(&host->keystore);
 	free(host);

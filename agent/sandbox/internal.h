@@ -31,6 +31,7 @@ struct osh_sandbox_host {
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
 	struct keystore keystore; /* the host's trusted CAs; empty without Java */
+	struct osh_timer trash_timer; /* armed while something is left to remove */
 	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
 };
 
@@ -103,8 +104,14 @@ int process_start_time(pid_t pid, uint64_t *ret_start);
 
 /* ---- remove.c ---- */
 /* Remove a tree that an adversary filled: bounded memory and descriptors at any depth,
- * never through a symbolic link. 0, also when it was not there, or -errno. */
-int tree_remove(const char *path);
+ * never through a symbolic link; at most `budget` entries. 0, also when it was not there, 1
+ * when something is left, or -errno. */
+int tree_remove(const char *path, unsigned budget);
+/* The same for a sandbox's directory, which gives its name up at once: what is large goes
+ * in slices, through the loop. 0 or -errno. */
+int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id);
+void trash_open(struct osh_sandbox_host *host);
+void trash_close(struct osh_sandbox_host *host);
 
 /* ---- connection.c ---- */
 int connection_listen(const char *path, int *ret_fd);

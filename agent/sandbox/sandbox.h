@@ -111,7 +111,9 @@ void osh_sandbox_on_death(struct osh_sandbox_instance *instance,
 			  void *context);
 
 /* Kill everything in it (cgroup.kill), wait until it is empty, remove cgroup,
- * mounts, directories and files. Works on half-made ones. Frees the instance. */
+ * mounts, directories and files; its name is free then. Of very many files the rest
+ * goes later, in slices through the loop, or by the next agent. Works on half-made
+ * ones. Frees the instance. */
 int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *err);
 /* Free the handle, leave the sandbox running (the agent stops). */
 void osh_sandbox_release(struct osh_sandbox_instance *instance);

@@ -49,10 +49,10 @@ stop_all() {
 	[[ ! ${SCRATCH:-} ]] || rm -rf "$SCRATCH"
 }
 
+cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
+
 cgroup_of() {
-	local mount
-	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-	echo "$mount$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
+	echo "$(cgroup_mount)$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
 }
 
 in_px() { nsenter --net="$WORLD_PX" "$@"; }

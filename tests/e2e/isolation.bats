@@ -80,6 +80,49 @@ status_field() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 	inside box sh -c 'head -c 4 /dev/urandom >/dev/null'
 }
 
+@test "every mount is without setuid and devices, and read-only but for what is its own" {
+	local where options count=0
+	while read -r where options; do
+		expect_contains "$options" nosuid
+		[[ $options == *nodev* || $where == /dev || $where == /dev/pts ]] || fail "devices on $where"
+		case $where in
+		/sandbox | /tmp | /dev/pts | /dev/shm) expect_contains ",$options" ,rw ;;
+		*) expect_contains ",$options" ,ro ;;
+		esac
+		((++count))
+	done < <(inside box awk '{ print $5, $6 }' /proc/self/mountinfo)
+	((count > 10))
+	run inside box mknod /sandbox/disk b 8 0
+	((status != 0))
+	# What is setuid on the host is not here.
+	inside box test -u /usr/bin/su
+	run inside box sh -c 'su -c id root </dev/null'
+	((status != 0))
+}
+
+@test "other users' processes are hidden, its pid 1 too" {
+	run inside box grep ' /proc ' /proc/self/mountinfo
+	expect_contains "$output" hidepid=invisible
+	run inside box ls /proc
+	refute grep -qx 1 <<<"$output"
+	inside box sh -c 'test -d /proc/$$'
+}
+
+@test "a session of its own, without the caller's terminal" {
+	run inside box python3 -c 'import os
+print(os.getsid(0) == os.getpid() == os.getpgid(0))
+os.open("/dev/tty", os.O_RDWR)'
+	expect_contains "$output" True
+	expect_contains "$output" "No such device or address: '/dev/tty'"
+	run inside box python3 -c 'import fcntl, os, pty, termios
+master, slave = pty.openpty()
+os.write(master, b"x\n")
+print(os.read(slave, 2))
+fcntl.ioctl(slave, termios.TIOCSTI, b"x")'
+	expect_contains "$output" "b'x\\n'"
+	expect_contains "$output" "Operation not permitted"
+}
+
 @test "/sandbox and /tmp are its own" {
 	local canary
 	canary=$(new_canary)
