@@ -285,13 +285,6 @@ static void collect_entry(struct osh_grants *grants, const struct osh_entry *ent
 	for (size_t b = 0; b < entry->binary_count; b++) {
 		for (size_t i = 0; i < entry->endpoint_count; i++)
 			collect_endpoint(grants, &entry->endpoints[i], &entry->binaries[b]);
-		for (size_t i = 0; i < entry->unix_sockets.count; i++) {
-			struct osh_grant grant = { .kind = OSH_GRANT_BYTES,
-						   .binary = entry->binaries[b].path.text,
-						   .host = entry->unix_sockets.items[i].text };
-
-			add(grants, &grant);
-		}
 	}
 }
 
@@ -315,6 +308,7 @@ int osh_grants_collect(const struct osh_policy_doc *doc, struct osh_grants *gran
 		collect_entry(grants, &doc->entries[i]);
 	collect_paths(grants, "read_only", statics->read_only, statics->read_only_count);
 	collect_paths(grants, "read_write", statics->read_write, statics->read_write_count);
+	collect_paths(grants, "unix_sockets", statics->unix_sockets, statics->unix_socket_count);
 	if (doc->permissive)
 		add(grants, &(struct osh_grant){ .kind = OSH_GRANT_SETTING,
 						 .method = osh_str("mode"),

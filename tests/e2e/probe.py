@@ -101,6 +101,53 @@ def udplite(host, port, text):
         attempt(send)
 
 
+def unix(text, *paths):
+    """Each PATH by a stream, which is answered, and PATH.dgram by sendto and by connect. Ends in one
+    line for each PATH: what came of the three. `@name` is abstract."""
+    for path in paths:
+        results = []
+        for way in unix_stream, unix_datagram, unix_connected:
+            try:
+                results.append(way(path.replace("@", "\0", 1) if path[0] == "@" else path, text.encode()))
+            except OSError as error:
+                results.append(errno.errorcode.get(error.errno, str(error)))
+        print(path, *results)
+
+
+def unix_stream(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.connect(path)
+        sock.sendall(data)
+        return "heard" if sock.recv(200) == b"heard " + data else "silent"
+
+
+def unix_datagram(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(data, path + ".dgram")
+        return "sent"
+
+
+def unix_connected(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(path + ".dgram")
+        sock.send(data)
+        return "sent"
+
+
+def unix_spellings(text, path):
+    """One socket, PATH, by six spellings of its path: a line for each."""
+    directory, name = os.path.split(path)
+    os.chdir(directory)
+    link, tree = f"/sandbox/link-{os.getpid()}", f"/sandbox/tree-{os.getpid()}"
+    os.symlink(path, link)
+    os.symlink(directory, tree)
+    held = os.open(directory, os.O_PATH)
+    for spelling in (f"{directory}/../{os.path.basename(directory)}/./{name}", name, link, f"{tree}/{name}",
+                     f"/proc/self/root{path}", f"/proc/self/fd/{held}/{name}"):
+        attempt(lambda spelling=spelling: unix_stream(spelling, text.encode()))
+
+
 def question(name, kind=1, klass=1, ident=0x1234):
     labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
     return struct.pack(">HHHHHH", ident, 0x100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">HH", kind, klass)
@@ -348,6 +395,6 @@ def fork_twice(*command):
         print(out.read().decode())
 
 
-commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, dns, dns_tcp,
-                                    dns_raw, resolve, raw_http, alive, websocket, fork_twice)}
+commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, unix, unix_spellings,
+                                    dns, dns_tcp, dns_raw, resolve, raw_http, alive, websocket, fork_twice)}
 commands[sys.argv[1]](*sys.argv[2:])

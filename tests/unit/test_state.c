@@ -88,9 +88,8 @@ Test(state, revisions_are_kept_and_found_again)
 	char *text = NULL;
 	size_t len = 0;
 
-	snprintf(revisions.created_with[0], OSH_SHA256_HEX, "%064d", 1);
-	snprintf(revisions.created_with[1], OSH_SHA256_HEX, "%064d", 2);
-	snprintf(revisions.created_with[2], OSH_SHA256_HEX, "%064d", 3);
+	for (int i = 0; i < OSH_SECTION_COUNT; i++)
+		snprintf(revisions.created_with[i], OSH_SHA256_HEX, "%064d", i + 1);
 	add("version: 1\n");
 	osh_revisions_loaded(&revisions, 1);
 	cr_expect(eq(int, revisions.items[0].status, OSH_REVISION_LOADED));
@@ -202,7 +201,7 @@ Test(state, nothing_changes_when_the_disk_refuses)
 
 Test(state, static_sections_have_digests_of_their_own)
 {
-	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" };
+	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" }, *agent[] = { "/run/agent" };
 	struct osh_policy_static a = { .has_filesystem = true,
 				       .read_only = ro,
 				       .read_only_count = 2 };
@@ -215,9 +214,12 @@ Test(state, static_sections_have_digests_of_their_own)
 	b.read_only = joined;
 	b.read_only_count = 1;
 	b.landlock = OSH_LANDLOCK_HARD_REQUIREMENT;
+	b.unix_sockets = agent;
+	b.unix_socket_count = 1;
 	cr_assert(eq(int, osh_state_digest_static(&b, db), 0));
 	cr_expect_str_neq(da[OSH_SECTION_FILESYSTEM], db[OSH_SECTION_FILESYSTEM]);
 	cr_expect_str_neq(da[OSH_SECTION_LANDLOCK], db[OSH_SECTION_LANDLOCK]);
+	cr_expect_str_neq(da[OSH_SECTION_UNIX_SOCKETS], db[OSH_SECTION_UNIX_SOCKETS]);
 	cr_expect_str_eq(da[OSH_SECTION_PROCESS], db[OSH_SECTION_PROCESS]);
 }
 
