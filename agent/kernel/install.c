@@ -287,14 +287,17 @@ static int get_maps(const struct job *job, struct osh_install *install)
 	return 0;
 }
 
-static bool is_attached_here(const struct job *job, int link_fd)
+/* 0; -ENOENT: somebody detached it, which leaves a link to nothing; -EXDEV: elsewhere. */
+static int check_link(const struct job *job, int link_fd)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(link_fd, &info, &len) < 0)
-		return false;
-	return info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup;
+		return -ENOENT;
+	if (info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup)
+		return 0;
+	return info.cgroup.cgroup_id == 0 ? -ENOENT : -EXDEV;
 }
 
 /* All but the one program that is run and not attached, and those that this kernel has no
@@ -308,6 +311,7 @@ static int get_links(const struct job *job, struct osh_install *install)
 {
 	struct bpf_program *program;
 	char path[PATH_MAX];
+	int r;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
 		int fd;
@@ -317,9 +321,10 @@ static int get_links(const struct job *job, struct osh_install *install)
 		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
 		if (fd < 0)
 			return -ENOENT;
-		if (install->link_count == OSH_LINKS_MAX || !is_attached_here(job, fd)) {
+		r = install->link_count < OSH_LINKS_MAX ? check_link(job, fd) : -E2BIG;
+		if (r < 0) {
 			osh_close(fd);
-			return -EXDEV;
+			return r;
 		}
 		install->link_fds[install->link_count++] = fd;
 	}
