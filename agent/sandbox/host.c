@@ -141,6 +141,7 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host)
 		return;
 	osh_close(host->idmap_fd);
 	free(host->filter.filter);
+	keystore_done(&host->keystore);
 	free(host);
 }
 
