@@ -200,7 +200,7 @@ for number in range(3, 40):
 	# shellcheck disable=SC2016  # for the inner shell
 	run inside lab sh -c 'mkfifo end && exec 9<>end && rm end && { "$1/net-ok" hold l4.test 5432 held <&9 & } &&
 		until test -s held; do :; done; "$1/net-no" steal held "$2"
-		read -r pid rest <held; grep -q net-ok "/proc/$pid/status" && kill "$pid" && wait "$pid"; echo "status $?"' _ "$PROBES" "$canary"
+		exec 2>/dev/null; read -r pid rest <held; grep -q net-ok "/proc/$pid/status" && kill "$pid" && wait "$pid"; echo "status $?"' _ "$PROBES" "$canary"
 	# /proc is read-only before Landlock is asked.
 	expect_equal "$output" $'pidfd_getfd EPERM\nprocess_vm_writev EPERM\nmem EROFS\nptrace EPERM\nstatus 143'
 	expect_absent "$canary"
