@@ -127,6 +127,12 @@ check: $(TESTS) all
 		OSH_BUILD_DIR=$B timeout $(TEST_TIMEOUT) $$t --jobs 2 || failed=1; \
 	done; exit $$failed
 
+# What the end-to-end tests run inside: static, so that it is one file wherever it is put.
+$B/probe: tests/e2e/probe.c
+	@mkdir -p $(@D)
+	$(call msg,TEST,$<)
+	$(Q)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) $(if $(CI),-Werror) -static -o $@ $<
+
 # ---- Fuzzers: libFuzzer, on the sanitized library ---------------------------------
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/fuzz/%)

@@ -287,26 +287,31 @@ static int get_maps(const struct job *job, struct osh_install *install)
 	return 0;
 }
 
-static bool is_attached_here(const struct job *job, int link_fd)
+/* 0; -ENOENT: somebody detached it, which leaves a link to nothing; -EXDEV: elsewhere. */
+static int check_link(const struct job *job, int link_fd)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(link_fd, &info, &len) < 0)
-		return false;
-	return info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup;
+		return -ENOENT;
+	if (info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup)
+		return 0;
+	return info.cgroup.cgroup_id == 0 ? -ENOENT : -EXDEV;
 }
 
-/* The one program that is run and not attached. */
+/* All but the one program that is run and not attached, and those that this kernel has no
+ * place for. */
 static bool is_hook(const struct job *job, const struct bpf_program *program)
 {
-	return program != job->skel->progs.osh_cgroup_level;
+	return program != job->skel->progs.osh_cgroup_level && bpf_program__autoload(program);
 }
 
 static int get_links(const struct job *job, struct osh_install *install)
 {
 	struct bpf_program *program;
 	char path[PATH_MAX];
+	int r;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
 		int fd;
@@ -316,9 +321,10 @@ static int get_links(const struct job *job, struct osh_install *install)
 		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
 		if (fd < 0)
 			return -ENOENT;
-		if (install->link_count == OSH_LINKS_MAX || !is_attached_here(job, fd)) {
+		r = install->link_count < OSH_LINKS_MAX ? check_link(job, fd) : -E2BIG;
+		if (r < 0) {
 			osh_close(fd);
-			return -EXDEV;
+			return r;
 		}
 		install->link_fds[install->link_count++] = fd;
 	}
@@ -539,6 +545,19 @@ void osh_install_init(struct osh_install *install)
 		install->map_fds[i] = -1;
 }
 
+/* Attach types that libbpf does not know yet; left out where the kernel does not either. */
+static void choose_unix_hooks(struct openshell *skel)
+{
+	struct bpf_program *connect = skel->progs.osh_connect_unix;
+	struct bpf_program *sendmsg = skel->progs.osh_sendmsg_unix;
+	bool there = osh_features_unix_hooks();
+
+	bpf_program__set_autoload(connect, there);
+	bpf_program__set_autoload(sendmsg, there);
+	bpf_program__set_expected_attach_type(connect, (enum bpf_attach_type)OSH_UNIX_CONNECT);
+	bpf_program__set_expected_attach_type(sendmsg, (enum bpf_attach_type)OSH_UNIX_SENDMSG);
+}
+
 static int prepare(struct job *job, struct osh_install *inst)
 {
 	/* Before 5.11 maps counted against this; harmless since. */
@@ -548,6 +567,7 @@ static int prepare(struct job *job, struct osh_install *inst)
 	job->skel = openshell__open();
 	if (!job->skel)
 		return libbpf_failed(job, errno, "cannot open the kernel programs");
+	choose_unix_hooks(job->skel);
 	if (snprintf(job->dir, sizeof(job->dir), "%s/" LAYOUT, job->options->pin_dir) >= PATH_MAX)
 		return osh_err_set(job->err, ENAMETOOLONG, "%s is too long", job->options->pin_dir);
 	inst->pin_dir = strdup(job->options->pin_dir);

@@ -50,6 +50,11 @@ void osh_install_remove(struct osh_install *install);
 #define OSH_FEATURES_MAX 8
 size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX]);
 
+/* BPF_CGROUP_UNIX_CONNECT and _SENDMSG, newer than the headers that we build with (6.7). */
+#define OSH_UNIX_CONNECT 49
+#define OSH_UNIX_SENDMSG 50
+bool osh_features_unix_hooks(void);
+
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
  * key, or of the value. sandbox 0: every entry. */
 int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value);

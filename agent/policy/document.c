@@ -73,17 +73,6 @@ void osh_policy_doc_free(struct osh_policy_doc *doc)
 	free(doc);
 }
 
-void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
-				 void (*each)(void *context, const char *path), void *context)
-{
-	for (size_t i = 0; i < doc->entry_count; i++) {
-		const struct osh_texts *paths = &doc->entries[i].unix_sockets;
-
-		for (size_t j = 0; j < paths->count; j++)
-			each(context, paths->items[j].text.data);
-	}
-}
-
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc)
 {
 	return &doc->statics;

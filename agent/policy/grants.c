@@ -352,7 +352,7 @@ static void collect_entry(struct osh_grants *grants, const struct osh_entry *ent
 	add_limit(grants, entry, "bytes_per_second", &entry->limits.bytes_per_second);
 	/* The sandbox as a whole has them, whichever entry names them. */
 	for (size_t i = 0; i < entry->unix_sockets.count; i++)
-		add_whole(grants, "unix_socket", entry->unix_sockets.items[i].text);
+		add_whole(grants, "unix_sockets", entry->unix_sockets.items[i].text);
 }
 
 /* A fail-closed middleware takes its hosts away; one that fails open changes nothing here. */

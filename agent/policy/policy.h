@@ -43,7 +43,7 @@ size_t osh_diag_format(const struct osh_diag *diag, const char *file, char *buf,
 
 enum osh_landlock_mode { OSH_LANDLOCK_BEST_EFFORT, OSH_LANDLOCK_HARD_REQUIREMENT };
 
-/* The static sections: applied once, when a sandbox is created. */
+/* What is applied once, when a sandbox is created. */
 struct osh_policy_static {
 	bool has_filesystem;
 	bool include_workdir;
@@ -51,6 +51,9 @@ struct osh_policy_static {
 	size_t read_only_count;
 	char **read_write;
 	size_t read_write_count;
+	/* What the entries' `unix_sockets` name, each path once: absolute, normalised. */
+	char **unix_sockets;
+	size_t unix_socket_count;
 	enum osh_landlock_mode landlock;
 	/* run_as_user / run_as_group: 0 means the sandbox's own id ("sandbox"). */
 	uint32_t uid, gid;
@@ -69,10 +72,6 @@ void osh_policy_doc_free(struct osh_policy_doc *doc);
 /* Borrowed; lives as long as the document. Absent sections give the restrictive
  * defaults of the reference. */
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
-
-/* Unix sockets that the policy's entries name (our `unix_sockets`): absolute paths. */
-void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
-				 void (*each)(void *context, const char *path), void *context);
 
 /* ---- 2. Document to snapshot -------------------------------------------- */
 

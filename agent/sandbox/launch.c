@@ -26,7 +26,6 @@
 
 #define STEPS_PATIENCE_MS 15000
 #define WARNINGS_BYTES_MAX 65536
-#define REPORT_FD 4
 
 /* child -> parent, until exec closes the socket. */
 struct launch_report {
@@ -177,23 +176,30 @@ static _Noreturn void fail_step(struct launch *launch, const struct launch_step 
 	_exit(1);
 }
 
-/* Nothing of the agent's but the two descriptors that the child needs. */
-static int keep_two_descriptors(struct launch *launch)
+/* Nothing of the agent's but the descriptors that the child needs: first out of the way,
+ * then side by side from init's listener on. */
+static int keep_descriptors(struct launch *launch)
 {
-	int listener = fcntl(launch->listener_fd, F_DUPFD_CLOEXEC, 10);
-	int report = fcntl(launch->report_fd, F_DUPFD_CLOEXEC, 10);
+	int *const fds[] = { &launch->listener_fd, &launch->report_fd, &launch->idmap_fd };
+	int place = OSH_INIT_LISTENER_FD;
 
-	if (listener < 0 || report < 0 || dup3(listener, OSH_INIT_LISTENER_FD, O_CLOEXEC) < 0 ||
-	    dup3(report, REPORT_FD, O_CLOEXEC) < 0 || close_range(REPORT_FD + 1, ~0u, 0) < 0)
-		return -errno;
-	launch->listener_fd = OSH_INIT_LISTENER_FD;
-	launch->report_fd = REPORT_FD;
-	return 0;
+	for (size_t i = 0; i < OSH_COUNT_OF(fds); i++) {
+		if (*fds[i] >= 0 && (*fds[i] = fcntl(*fds[i], F_DUPFD_CLOEXEC, 10)) < 0)
+			return -errno;
+	}
+	for (size_t i = 0; i < OSH_COUNT_OF(fds); i++) {
+		if (*fds[i] < 0)
+			continue;
+		if (dup3(*fds[i], place, O_CLOEXEC) < 0)
+			return -errno;
+		*fds[i] = place++;
+	}
+	return close_range((unsigned)place, ~0u, 0) < 0 ? -errno : 0;
 }
 
 static _Noreturn void run_child(struct launch *launch)
 {
-	if (keep_two_descriptors(launch) < 0)
+	if (keep_descriptors(launch) < 0)
 		_exit(1);
 	for (size_t i = 0; i < OSH_COUNT_OF(steps); i++) {
 		int r = steps[i].run(launch);
@@ -371,7 +377,8 @@ static int commit(struct osh_sandbox_instance *instance, struct osh_err *err)
 int osh_sandbox_launch(struct osh_sandbox_instance *instance, const struct osh_sandbox_spec *spec,
 		       char **ret_warnings, struct osh_err *err)
 {
-	struct launch launch = { .instance = instance, .spec = spec, .root_fd = -1 };
+	struct launch launch = { .instance = instance, .spec = spec, .root_fd = -1,
+				 .idmap_fd = instance->host->idmap_fd };
 	char *warnings = NULL;
 	int r = prepare_record(instance, spec);
 

@@ -43,6 +43,10 @@ const char *osh_sandbox_host_key(const struct osh_sandbox_host *host);
 /* 0..n: the Landlock ABI of this kernel; 0 none. */
 int osh_sandbox_landlock_abi(void);
 
+/* Whether sockets of the host are out of reach in directories that are shown inside
+ * (id-mapped mounts), asked of the kernel and of /usr. */
+bool osh_sandbox_has_idmap(const struct osh_sandbox_host *host);
+
 /* [a-z0-9][a-z0-9-]{0,62} */
 bool osh_sandbox_name_is_valid(const char *name);
 

@@ -2,6 +2,7 @@
 #include <linux/rtnetlink.h>
 #include <net/route.h>
 
+#include "kernel/install.h"
 #include "test_kernel_world.h"
 
 TestSuite(kernel, .init = world_up, .fini = world_down, .timeout = 240);
@@ -290,6 +291,22 @@ Test(kernel, sockets_and_ports_that_never_are)
 	expect_probe("bind=EPERM", w.ok, "bind", "::", "53");
 	expect_probe("ok", w.ok, "bind", "127.0.0.1", "0");
 	wait_event(OSH_KERNEL_RESERVED_PORT);
+}
+
+/* Seen before the path is looked up, so the path need not be a foreign one to be refused. */
+Test(kernel, unix_sockets_are_for_a_sandbox_in_its_network)
+{
+	char path[128];
+
+	format(path, sizeof(path), "%s/socket", w.dir);
+	expect_probe("sendto=ok connect=ok", w.ok, "unix", path);
+	if (!osh_features_unix_hooks())
+		return; /* before 6.7 the mounts hold alone */
+	make_sandbox("t");
+	expect_output(start_at("t", false, w.ok, "unix", path, NULL), "sendto=EPERM connect=EPERM");
+	cr_expect_eq(wait_event(OSH_KERNEL_NO_SANDBOX)->family, AF_UNIX);
+	expect_output(start_at("s", true, w.ok, "unix", path, NULL), "sendto=EPERM connect=EPERM");
+	cr_expect_eq(wait_event(OSH_KERNEL_WRONG_NETNS)->sandbox, w.sandbox);
 }
 
 /* Loopback is left alone by the connect hook, but not a packet that goes on from there. */

@@ -201,20 +201,12 @@ Test(policy, pinned_binaries)
 	free(p.image);
 }
 
-static void count_path(void *context, const char *path)
-{
-	size_t *seen = context;
-
-	cr_expect_str_eq(path, "/run/x.sock");
-	(*seen)++;
-}
-
 /* What the proxy and the launcher need to know beyond allow and deny. */
 Test(policy, hands_on_the_optional_keys)
 {
 	static const char text[] =
 		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
-		"    unix_sockets: [/run/x.sock]\n    endpoints:\n"
+		"    unix_sockets: [/run/x.sock, /run/y.sock, /run/x.sock]\n    endpoints:\n"
 		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
 		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
 		"      - { host: raw.test, port: 443, tls: skip, allow_uninspected_credentials: true }\n"
@@ -224,11 +216,13 @@ Test(policy, hands_on_the_optional_keys)
 	struct osh_policy_doc *doc;
 	struct osh_decision d;
 	struct case_policy p;
-	size_t seen = 0;
+	const struct osh_policy_static *statics;
 
 	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
-	osh_policy_doc_unix_sockets(doc, count_path, &seen);
-	cr_expect_eq(seen, 1);
+	statics = osh_policy_doc_static(doc);
+	cr_assert_eq(statics->unix_socket_count, 2);
+	cr_expect_str_eq(statics->unix_sockets[0], "/run/x.sock");
+	cr_expect_str_eq(statics->unix_sockets[1], "/run/y.sock");
 	osh_policy_doc_free(doc);
 	case_compile(osh_str(text), &p);
 	d = requests(&p, "ok.test", "GET", "/");
