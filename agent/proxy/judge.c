@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "proxy/inspect.h"
-
-const char osh_credential_reason[] =
-	"a credential placeholder may travel only in Authorization, over verified TLS, to the hosts "
-	"of its provider";
+#include "proxy/rewrite.h"
 
 static void refuse(struct osh_judgement *j, unsigned status, const char *error,
 		   enum osh_verdict_engine engine, enum osh_stage stage, const char *reason)
@@ -94,6 +92,30 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 	return false;
 }
 
+static void refuse_credential(struct osh_judgement *j, const struct osh_credential_fault *fault)
+{
+	refuse(j, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE, fault->reason);
+}
+
+/* Rules and records see that a credential stands there, and not which. */
+static bool hide_placeholders(const struct osh_session *session, struct osh_judgement *j)
+{
+	const struct osh_vault *vault = osh_session_vault(session);
+	struct osh_path *shown = &j->path;
+
+	j->sent = j->path;
+	if (!osh_vault_contains(vault, shown->path) && !osh_vault_contains(vault, shown->query))
+		return true;
+	if (osh_vault_redact(vault, shown->path, OSH_CREDENTIAL_SHOWN, j->shown_bytes,
+			     sizeof(j->shown_bytes), &shown->path) == 0 &&
+	    osh_vault_redact(vault, shown->query, "%5BCREDENTIAL%5D", j->query_bytes,
+			     sizeof(j->query_bytes), &shown->query) == 0)
+		return true;
+	j->path = (struct osh_path){ 0 };
+	refuse_credential(j, &osh_credential_invalid);
+	return false;
+}
+
 static void ask_policy(struct osh_session *session, const struct osh_request_facts *facts,
 		       struct osh_judgement *j)
 {
@@ -129,7 +151,7 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 		ret->status = 403;
 		ret->error = "policy_denied";
 		ret->engine = OSH_ENGINE_POLICY;
-		(void)canonicalise(facts, ret, &encoded_slash);
+		(void)(canonicalise(facts, ret, &encoded_slash) && hide_placeholders(session, ret));
 		ret->decision = session->decision;
 		ret->effect = OSH_EFFECT_DENY;
 		ret->status = 403;
@@ -139,7 +161,8 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	}
 	ret->decision = session->decision; /* names the policy in a refusal before the rules */
 	if (!check_authority(session, facts->authority, ret) ||
-	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash))
+	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash) ||
+	    !hide_placeholders(session, ret))
 		return;
 	ask_policy(session, facts, ret);
 	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
@@ -156,30 +179,59 @@ static void judge_message(struct osh_session *session, const struct osh_request_
 	osh_judge_request(session, &with_body, ret);
 }
 
-/* What was compressed has not been looked through yet. */
-static bool hides_placeholder(const struct osh_session *session, const struct osh_buf *inflated)
+/* The body as rules may see it; `copy` (given back by the caller) is its memory when it had
+ * to be changed. False: it cannot be shown. */
+static bool hide_in_body(const struct osh_session *session, struct osh_message *message, char **copy)
 {
-	const struct osh_vault_box *box = session->view->vault;
+	const struct osh_vault *vault = osh_session_vault(session);
 
-	return inflated->len && box && osh_vault_contains(box->vault, osh_buf_str(inflated));
+	*copy = NULL;
+	if (!osh_vault_contains(vault, message->body))
+		return true;
+	*copy = malloc(message->body.len);
+	return *copy && osh_vault_redact(vault, message->body, OSH_CREDENTIAL_SHOWN, *copy,
+					 message->body.len, &message->body) == 0;
+}
+
+/* A placeholder in a body that is not rewritten, or was compressed. */
+static bool carries_placeholder(const struct osh_session *session, const struct osh_judgement *j,
+				const struct osh_message *message, const struct osh_buf *inflated)
+{
+	return (inflated->len || !j->decision.rewrite_body) &&
+	       osh_vault_contains(osh_session_vault(session), message->body);
 }
 
 void osh_judge_body(struct osh_session *session, const struct osh_request_facts *facts,
 		    const struct osh_inspection *inspection, struct osh_judgement *ret)
 {
-	struct osh_message message;
+	_cleanup_free_ char *copy = NULL;
+	struct osh_message message, received;
 	struct osh_buf inflated;
 	const char *fault = osh_inspection_read(inspection, &inflated, &message);
 
+	received = message;
+	if (!fault && !hide_in_body(session, &message, &copy))
+		fault = "the body holds too many credential placeholders";
 	/* Asked even when it cannot be read: a policy that reads no bodies here does not care. */
 	judge_message(session, facts, fault ? NULL : &message, ret);
 	if (fault && osh_judge_wants_body(ret))
 		refuse(ret, 403, "policy_denied", OSH_ENGINE_L7, OSH_STAGE_MESSAGE, fault);
 	ret->decision.body_limit = 0;
-	if (hides_placeholder(session, &inflated))
-		refuse(ret, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE,
-		       osh_credential_reason);
+	if (ret->effect != OSH_EFFECT_DENY && carries_placeholder(session, ret, &received, &inflated))
+		refuse_credential(ret, osh_rewrite_refusal(session));
 	osh_buf_done(&inflated);
+}
+
+void osh_judge_text(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_str text, struct osh_judgement *ret)
+{
+	struct osh_message message = { .body = text.data ? text : osh_str(""), .is_text = true };
+	_cleanup_free_ char *copy = NULL;
+	bool shown = hide_in_body(session, &message, &copy);
+
+	judge_message(session, facts, &message, ret);
+	if (!shown)
+		refuse_credential(ret, &osh_credential_invalid);
 }
 
 /* jansson refuses invalid UTF-8; the escape makes any bytes valid. Cut, so that the whole
@@ -233,7 +285,8 @@ static json_t *advise(const struct osh_judgement *j)
 					"Retrying may help, a policy change will not.",
 		[OSH_ENGINE_HTTP] = "The message itself was refused: no policy change will permit it.",
 		[OSH_ENGINE_AUTHORITY] = "The message itself was refused: no policy change will permit it.",
-		[OSH_ENGINE_CREDENTIAL] = "Send the credential only to its own provider, in Authorization.",
+		[OSH_ENGINE_CREDENTIAL] = "Send the credential only to its own provider, over TLS, in a "
+					  "header, a query value or the path.",
 	};
 
 	if (by_engine[j->engine])

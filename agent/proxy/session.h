@@ -75,6 +75,11 @@ bool osh_session_query(struct osh_session *session, struct osh_connect_query *re
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* The credentials of its sandbox; NULL: none. */
+static inline const struct osh_vault *osh_session_vault(const struct osh_session *session)
+{
+	return session->view->vault ? session->view->vault->vault : NULL;
+}
 /* Open a connection to the real server; events step the session. */
 int osh_session_dial(struct osh_session *session, bool tls, bool allow_reuse);
 

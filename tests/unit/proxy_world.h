@@ -573,7 +573,10 @@ static void set_vault(const char *placeholder, const char *secret, const char *c
 	cr_assert(osh_secret_init(&value, osh_str(secret)) == 0);
 	box->refs = 1;
 	box->vault = osh_vault_new();
-	cr_assert(osh_vault_add(box->vault, "my-github", placeholder, &value, hosts) == 0);
+	cr_assert(osh_vault_add(box->vault, &(struct osh_vault_item){
+		.provider = "my-github", .placeholder = placeholder, .revision = 7,
+		.variables = (const char *const[]){ "GITHUB_TOKEN", NULL }, .hosts = hosts, .secret = &value,
+	}) == 0);
 	osh_secret_done(&value);
 	post((struct osh_letter){ .type = OSH_LETTER_VAULT, .sandbox = WORLD_SANDBOX, .vault = box });
 }
