@@ -237,6 +237,7 @@ static bool refuse_for_middleware(const struct osh_policy *policy, struct osh_st
 				  "middleware '%.*s' is required for this host, but "
 				  "this agent runs none",
 				  OSH_STR_ARGS(key));
+		decision->middleware_required = true;
 		return true;
 	}
 	return false;
@@ -282,6 +283,8 @@ static void describe_connection(const struct osh_match *match, struct osh_decisi
 
 		if (e->flags & OSH_IMAGE_TLS_SKIP)
 			decision->tls = OSH_TLS_SKIP;
+		if (e->flags & (OSH_IMAGE_TLS_SKIP | OSH_IMAGE_TCP))
+			decision->opaque = true;
 		if (e->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS)
 			decision->uninspected_credentials = true;
 		if (match->ids[i] < line_id) {
@@ -590,6 +593,7 @@ static void judge_selected(const struct osh_match *match, const struct osh_image
 	decision->rewrite_body = selected->flags & OSH_IMAGE_REWRITE_BODY;
 	decision->rewrite_text = selected->flags & OSH_IMAGE_REWRITE_TEXT;
 	decision->uninspected_credentials = selected->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS;
+	decision->signing = selected->flags & OSH_IMAGE_SIGNED;
 	decision->credential_provider = osh_image_text(match->policy, selected->provider);
 	switch (decision->l7) {
 	case OSH_L7_REST:

@@ -184,6 +184,9 @@ struct osh_decision {
 	bool rewrite_body;         /* request_body_credential_rewrite */
 	bool rewrite_text;         /* websocket_credential_rewrite */
 	bool uninspected_credentials; /* allow_uninspected_credentials */
+	bool signing;              /* credential_signing: the server expects a signature */
+	bool opaque;               /* tls: skip or protocol: tcp: bytes that nobody may open */
+	bool middleware_required;  /* denied for a fail-closed middleware that is not run */
 	struct osh_str credential_provider; /* credential_binding.provider, empty when none */
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
 	struct osh_policy_limits limits; /* of the matched policy */

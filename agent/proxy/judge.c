@@ -116,6 +116,11 @@ static bool hide_placeholders(const struct osh_session *session, struct osh_judg
 	return false;
 }
 
+static const char *error_of(const struct osh_decision *decision)
+{
+	return decision->middleware_required ? "middleware_required" : "policy_denied";
+}
+
 static void ask_policy(struct osh_session *session, const struct osh_request_facts *facts,
 		       struct osh_judgement *j)
 {
@@ -136,7 +141,25 @@ static void ask_policy(struct osh_session *session, const struct osh_request_fac
 	j->effect = j->decision.effect;
 	j->engine = j->decision.stage == OSH_STAGE_CONNECT ? OSH_ENGINE_POLICY : OSH_ENGINE_L7;
 	j->status = j->decision.stage == OSH_STAGE_PARSE ? 400 : 403;
-	j->error = "policy_denied";
+	j->error = error_of(&j->decision);
+}
+
+/* Why it was refused when it connected. */
+static void explain_connection(const struct osh_session *session, struct osh_judgement *j)
+{
+	j->decision = session->decision;
+	j->effect = OSH_EFFECT_DENY;
+	j->status = 403;
+	j->error = session->fault ? session->fault->error : error_of(&j->decision);
+	j->engine = session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
+}
+
+/* SigV4 and its like: what the server would get unsigned goes nowhere. */
+static void refuse_unsigned(struct osh_judgement *j)
+{
+	refuse(j, 500, "credential_unavailable", OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE,
+	       "the policy demands credential_signing here, which this agent does not perform: take it "
+	       "out of the endpoint, and sign inside");
 }
 
 void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
@@ -147,16 +170,8 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	memset(ret, 0, offsetof(struct osh_judgement, path_bytes));
 	if (session->denied) {
 		/* Refused when it connected; whatever it says now, this is the answer. */
-		ret->decision = session->decision;
-		ret->status = 403;
-		ret->error = "policy_denied";
-		ret->engine = OSH_ENGINE_POLICY;
 		(void)(canonicalise(facts, ret, &encoded_slash) && hide_placeholders(session, ret));
-		ret->decision = session->decision;
-		ret->effect = OSH_EFFECT_DENY;
-		ret->status = 403;
-		ret->error = "policy_denied";
-		ret->engine = OSH_ENGINE_POLICY;
+		explain_connection(session, ret);
 		return;
 	}
 	ret->decision = session->decision; /* names the policy in a refusal before the rules */
@@ -168,6 +183,8 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
 		refuse(ret, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
 		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+	if (ret->effect != OSH_EFFECT_DENY && ret->decision.signing)
+		refuse_unsigned(ret);
 }
 
 static void judge_message(struct osh_session *session, const struct osh_request_facts *facts,
@@ -285,8 +302,9 @@ static json_t *advise(const struct osh_judgement *j)
 					"Retrying may help, a policy change will not.",
 		[OSH_ENGINE_HTTP] = "The message itself was refused: no policy change will permit it.",
 		[OSH_ENGINE_AUTHORITY] = "The message itself was refused: no policy change will permit it.",
-		[OSH_ENGINE_CREDENTIAL] = "Send the credential only to its own provider, over TLS, in a "
-					  "header, a query value or the path.",
+		[OSH_ENGINE_CREDENTIAL] = "Send a credential only to its own provider, over TLS, in a header, "
+					  "a query value or the path; the reason says what else a policy can "
+					  "allow.",
 	};
 
 	if (by_engine[j->engine])

@@ -23,6 +23,12 @@ const struct osh_credential_fault osh_credential_uninspected = {
 	"(request_body_credential_rewrite, websocket_credential_rewrite)"
 };
 
+const struct osh_credential_fault osh_credential_opaque = {
+	403, "uninspected_credentials",
+	"a credential of this sandbox may go to this host, and the endpoint passes bytes unseen (tls: skip, "
+	"protocol: tcp): inspect it (protocol: rest), or say allow_uninspected_credentials: true"
+};
+
 static struct osh_vault_way way_of(const struct osh_session *s, const struct osh_decision *decision)
 {
 	return (struct osh_vault_way){

@@ -22,7 +22,7 @@ struct osh_credential_fault {
 	const char *reason;
 };
 extern const struct osh_credential_fault osh_credential_invalid, osh_credential_mismatch,
-	osh_credential_unavailable, osh_credential_uninspected;
+	osh_credential_unavailable, osh_credential_uninspected, osh_credential_opaque;
 
 /* Resolve a head in place: path and query (of osh_judgement.sent), and the value of every
  * field. What was rewritten points into `bytes`, which the caller made with

@@ -14,6 +14,7 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
+struct osh_credential_fault;
 struct osh_exchange;
 struct osh_websocket;
 
@@ -36,6 +37,7 @@ struct osh_session {
 	uint16_t port_host;
 	bool tls;                  /* the sandbox speaks TLS to us */
 	bool denied;               /* refused at connect time: explain, never forward */
+	const struct osh_credential_fault *fault; /* ... for this, when the policy allowed it */
 	struct osh_decision decision; /* connect-time; refreshed when the policy changes */
 	size_t sniffed;            /* bytes of an unfinished ClientHello seen so far */
 	struct osh_upstream *upstream;
