@@ -129,6 +129,7 @@ static void read_name(struct osh_str text, struct osh_placeholder *p)
 	char byte;
 	size_t took;
 
+	p->next = p->at + p->len;
 	p->name_len = 0;
 	p->form = OSH_PLACEHOLDER_NAME;
 	while ((took = decode_at(text, p->at + p->len, &byte)) && is_name_char(byte)) {
@@ -173,6 +174,7 @@ bool osh_placeholder_find(const struct osh_vault *vault, struct osh_str text, si
 			continue;
 		found.form = OSH_PLACEHOLDER_OWN;
 		found.entry = entry;
+		found.next = found.at + found.len;
 		*ret = found;
 		any = true;
 	}
@@ -301,7 +303,7 @@ static bool holds(const struct osh_vault *vault, struct osh_str text, bool known
 			return false;
 		if (!known || names_any(vault, &p))
 			return true;
-		from = p.at + p.len;
+		from = p.next;
 	}
 	return true; /* too many to look at: taken for the worst */
 }
@@ -380,12 +382,12 @@ int osh_vault_redact(const struct osh_vault *vault, struct osh_str text, const c
 	for (unsigned i = 0; r == 0 && osh_placeholder_find(vault, text, from, &p); i++) {
 		if (i == OSH_PLACEHOLDERS_MAX)
 			return -E2BIG;
-		r = osh_buf_append(&out, text.data + from, p.at - from);
-		if (r == 0 && names_any(vault, &p))
+		bool known = names_any(vault, &p);
+
+		r = osh_buf_append(&out, text.data + from, (known ? p.at : p.next) - from);
+		if (r == 0 && known)
 			r = osh_buf_append_c(&out, shown);
-		else if (r == 0)
-			r = osh_buf_append(&out, text.data + p.at, p.len);
-		from = p.at + p.len;
+		from = known ? p.at + p.len : p.next;
 	}
 	if (r == 0)
 		r = osh_buf_append(&out, text.data ? text.data + from : NULL, text.len - from);

@@ -93,7 +93,7 @@ static bool placeholder_is_valid(struct osh_str text)
 	for (size_t i = 0; i < text.len; i++) {
 		char c = text.data[i];
 
-		if (!osh_ascii_is_alpha(c) && !osh_ascii_is_digit(c) && !strchr("-._~", c))
+		if (!osh_ascii_is_alpha(c) && !osh_ascii_is_digit(c) && (!c || !strchr("-._~", c)))
 			return false;
 	}
 	return true;

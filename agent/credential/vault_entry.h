@@ -34,6 +34,7 @@ enum osh_placeholder_form {
 /* One placeholder in a text. */
 struct osh_placeholder {
 	size_t at, len; /* as it is spelled */
+	size_t next;    /* where to look on when it names nothing: its name may hold another */
 	bool escaped;   /* some of it percent-encoded */
 	enum osh_placeholder_form form;
 	const struct osh_vault_entry *entry;

@@ -378,6 +378,8 @@ Test(vault, redacted)
 		{ "x=openshell%3Aresolve%3Aenv%3AGH_TOKEN&y=xOPENSHELL-RESOLVE-ENV-GH_TOKEN", "x=[CREDENTIAL]&y=[CREDENTIAL]" },
 		/* What names nothing is nobody's: rules see it as it is. */
 		{ MARKER "NOPE", MARKER "NOPE" },
+		{ MARKER "NOPE" PLACEHOLDER, MARKER "NOPE[CREDENTIAL]" },
+		{ "xOPENSHELL-RESOLVE-ENV-X" PLACEHOLDER, "xOPENSHELL-RESOLVE-ENV-X[CREDENTIAL]" },
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
