@@ -268,15 +268,39 @@ static void refuse_malformed(struct osh_session *s, const struct osh_http_error 
 	refuse_for(s, &nothing, error->status, "invalid_http_request", OSH_ENGINE_HTTP, error->reason);
 }
 
-void osh_exchange_refuse_credential(struct osh_session *s, const struct osh_credential_fault *fault)
+/* Found in the body: the server may have a part of it, so there is no way to go on. */
+static void cut_off(struct osh_session *s, unsigned status, const char *error,
+		    enum osh_verdict_engine engine, const char *reason)
 {
 	if (s->exchange->answered) {
-		osh_exchange_record(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY, fault->reason, 0);
+		osh_exchange_record(s, engine, OSH_VERDICT_DENY, reason, 0);
 		osh_session_end(s, true);
 		return;
 	}
-	s->exchange->close = true; /* the server may have a part of it: no way to go on */
-	osh_exchange_fail(s, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, fault->reason, true);
+	s->exchange->close = true;
+	osh_exchange_fail(s, status, error, engine, reason, true);
+}
+
+void osh_exchange_refuse_credential(struct osh_session *s, const struct osh_credential_fault *fault)
+{
+	cut_off(s, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, fault->reason);
+}
+
+bool osh_exchange_check_piece(struct osh_session *s, struct osh_str piece, bool last)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_request_facts facts = osh_exchange_facts(ex);
+	struct osh_judgement j;
+
+	if (!ex->rewrites_body && !ex->passes_placeholders &&
+	    osh_vault_scan(osh_session_vault(s), &ex->scan, piece)) {
+		osh_exchange_refuse_credential(s, osh_rewrite_refusal(s));
+		return false;
+	}
+	if (osh_judge_form(s, &facts, &ex->form, piece, last, &j))
+		return true;
+	cut_off(s, j.status, j.error, j.engine, j.decision.reason);
+	return false;
 }
 
 /* RFC 6455 4.1: what a client must send. Everything else is no WebSocket to us, and its
@@ -404,14 +428,21 @@ static void hold(struct osh_session *s, const struct osh_http_head *head,
 		osh_exchange_hold(s, head, limit);
 }
 
-/* Will credentials be put into its body? */
-static bool rewrites_body(const struct osh_http_head *head, const struct osh_decision *decision)
+/* What its body will be looked at for. */
+static void expect_body(struct osh_session *s, const struct osh_http_head *head,
+			const struct osh_decision *decision)
 {
 	const struct osh_http_field *type = osh_http_find(head, "content-type");
 	uint64_t length = head->framing == OSH_HTTP_BODY_CHUNKED ? UINT64_MAX : head->length;
+	struct osh_exchange *ex = s->exchange;
 
-	return head->framing != OSH_HTTP_BODY_NONE && type &&
-	       osh_rewrite_wants_body(decision, type->value, length);
+	ex->passes_placeholders = decision->uninspected_credentials &&
+				  osh_rewrite_refusal(s) == &osh_credential_uninspected;
+	if (head->framing == OSH_HTTP_BODY_NONE || !type)
+		return;
+	ex->rewrites_body = osh_rewrite_wants_body(decision, type->value, length);
+	if (decision->l7 == OSH_L7_REST)
+		osh_override_init(&ex->form, osh_form_of(type->value));
 }
 
 static void judge(struct osh_session *s, const struct osh_http_head *head)
@@ -432,9 +463,7 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 	ex->path = duplicate(j.path.path);
 	osh_exchange_keep_decision(ex, &j);
 	ex->inspects_text = ex->websocket && (j.decision.text_inspected || j.decision.rewrite_text);
-	ex->rewrites_body = rewrites_body(head, &j.decision);
-	ex->passes_placeholders = j.decision.uninspected_credentials &&
-				  osh_rewrite_refusal(s) == &osh_credential_uninspected;
+	expect_body(s, head, &j.decision);
 	if (!ex->path)
 		osh_session_end(s, true);
 	else if (j.effect == OSH_EFFECT_DENY && !osh_judge_wants_body(&j))

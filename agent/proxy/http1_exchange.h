@@ -59,6 +59,7 @@ struct osh_exchange {
 	enum osh_http_framing framing_out; /* of the response, towards the sandbox */
 	unsigned interim;           /* 1xx responses so far */
 	struct osh_vault_scan scan;
+	struct osh_override form;   /* methods that the body may ask to be taken for */
 	bool close;                 /* the connection ends after this answer */
 	bool awaits_reader;         /* the deadline is about bytes the sandbox does not take */
 };
@@ -83,6 +84,8 @@ void osh_exchange_record_as(struct osh_session *session, const char *method,
 void osh_exchange_over(struct osh_session *session);
 /* Arm the deadline that fits what is waited for. */
 void osh_exchange_await(struct osh_session *session);
+/* Look at a piece of the body on its way in; `last`: the message ends with it. False: refused. */
+bool osh_exchange_check_piece(struct osh_session *session, struct osh_str piece, bool last);
 /* A credential's fault, found while the body is on its way. */
 void osh_exchange_refuse_credential(struct osh_session *session,
 				    const struct osh_credential_fault *fault);

@@ -199,10 +199,8 @@ static bool move_request(struct osh_session *s)
 	/* Before anything can refuse it: what was taken is never read as the next request. The
 	 * bytes stay where they are until more are read. */
 	osh_buf_consume(&s->conn.in, used);
-	if (!ex->passes_placeholders && osh_vault_scan(osh_session_vault(s), &ex->scan, data)) {
-		osh_exchange_refuse_credential(s, osh_rewrite_refusal(s));
+	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
-	}
 	if (osh_http_write_data(out, ex->request.framing, data) < 0) {
 		osh_session_end(s, true);
 		return false;

@@ -135,11 +135,8 @@ static bool keep(struct osh_session *s, struct osh_str data)
 {
 	struct osh_exchange *ex = s->exchange;
 
-	if (!ex->rewrites_body && !ex->passes_placeholders &&
-	    osh_vault_scan(osh_session_vault(s), &ex->scan, data)) {
-		osh_exchange_refuse_credential(s, osh_rewrite_refusal(s));
+	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
-	}
 	switch (osh_inspection_add(ex->inspection, data)) {
 	case 0:
 		break;

@@ -162,6 +162,35 @@ static void refuse_unsigned(struct osh_judgement *j)
 	       "out of the endpoint, and sign inside");
 }
 
+static void say_override(struct osh_decision *decision)
+{
+	size_t len = strlen(decision->reason);
+
+	snprintf(decision->reason + len, sizeof(decision->reason) - len,
+		 " (asked for by _method in the query or form)");
+}
+
+/* A server may take the request for one with the method that its query names: that one has to
+ * be permitted, too. */
+static void judge_overrides(struct osh_session *session, const struct osh_request_facts *facts,
+			    struct osh_judgement *j)
+{
+	struct osh_request_facts other = *facts;
+	struct osh_str query = j->path.query;
+	struct osh_override form;
+	bool found;
+
+	osh_override_init(&form, OSH_FORM_PAIRS);
+	do {
+		found = osh_override_next(&form, &query) || osh_override_end(&form);
+		other.method = osh_str(form.method);
+		if (found)
+			ask_policy(session, &other, j);
+		if (found && j->effect == OSH_EFFECT_DENY)
+			say_override(&j->decision);
+	} while (found && j->effect != OSH_EFFECT_DENY);
+}
+
 void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
 		       struct osh_judgement *ret)
 {
@@ -185,7 +214,46 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
 	if (ret->effect != OSH_EFFECT_DENY && ret->decision.signing)
 		refuse_unsigned(ret);
+	if (ret->effect != OSH_EFFECT_DENY && ret->decision.l7 == OSH_L7_REST)
+		judge_overrides(session, facts, ret);
 }
+
+/* ---- Forms ------------------------------------------------------------------------- */
+
+static bool judge_as(struct osh_session *session, const struct osh_request_facts *facts,
+		     const char *method, struct osh_judgement *ret)
+{
+	struct osh_request_facts other = *facts;
+
+	other.method = osh_str(method);
+	osh_judge_request(session, &other, ret);
+	if (ret->effect == OSH_EFFECT_DENY)
+		say_override(&ret->decision);
+	return ret->effect != OSH_EFFECT_DENY;
+}
+
+/* Where only that there is one is known, it may be any that changes something. */
+static bool judge_found(struct osh_session *session, const struct osh_request_facts *facts,
+			const struct osh_override *form, struct osh_judgement *ret)
+{
+	if (form->form == OSH_FORM_PAIRS)
+		return judge_as(session, facts, form->method, ret);
+	return judge_as(session, facts, "PUT", ret) && judge_as(session, facts, "PATCH", ret) &&
+	       judge_as(session, facts, "DELETE", ret);
+}
+
+bool osh_judge_form(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_override *form, struct osh_str bytes, bool last,
+		    struct osh_judgement *ret)
+{
+	while (osh_override_next(form, &bytes)) {
+		if (!judge_found(session, facts, form, ret))
+			return false;
+	}
+	return !last || !osh_override_end(form) || judge_found(session, facts, form, ret);
+}
+
+/* ---- Messages ---------------------------------------------------------------------- */
 
 static void judge_message(struct osh_session *session, const struct osh_request_facts *facts,
 			  const struct osh_message *message, struct osh_judgement *ret)

@@ -4,6 +4,7 @@
 
 #include "policy/path.h"
 #include "proxy/http_head.h"
+#include "proxy/override.h"
 #include "proxy/session.h"
 
 struct osh_request_facts {
@@ -50,6 +51,12 @@ void osh_judge_body(struct osh_session *session, const struct osh_request_facts 
 /* And about a text of the client on a WebSocket; `facts` are those of its handshake. */
 void osh_judge_text(struct osh_session *session, const struct osh_request_facts *facts,
 		    struct osh_str text, struct osh_judgement *ret);
+
+/* The same question about the methods that a form asks to be taken for, as its bytes arrive;
+ * `last`: it ends with these. False: *ret says why it is refused. */
+bool osh_judge_form(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_override *form, struct osh_str bytes, bool last,
+		    struct osh_judgement *ret);
 
 /* The body of a refusal: a JSON object for the program inside (policy-semantics "Deny
  * bodies"), malloc'ed, the caller frees; NULL when memory is out. */

@@ -790,6 +790,60 @@ Test(proxy_http, h2c_is_refused)
 	hang_up(p);
 }
 
+/* ---- Requests that ask to be taken for others ------------------------------------------------------------------ */
+
+#define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+#define PARTS "Content-Type: multipart/form-data; boundary=x\r\n"
+
+Test(proxy_http, method_override)
+{
+	static const struct { const char *request, *status; } table[] = {
+		{ "POST /api/x?_method=POST HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", "200" },
+		{ "POST /api/x?a=1&%5Fmethod=DELETE HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", "403" },
+		{ "POST /api/x?_method=post&_method=delete HTTP/1.1\r\n" HOST "Content-Length: 0\r\n\r\n", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "X-HTTP-Method-Override: DELETE\r\nX_Method_Override: PUT\r\n"
+		  "X-HTTP-Method: PUT\r\nContent-Length: 0\r\n\r\n", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Content-Length: 16\r\n\r\na=b&_method=POST", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Content-Length: 18\r\n\r\na=b&_method=DELETE", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Transfer-Encoding: chunked\r\n\r\n"
+		  "4\r\n_met\r\na\r\nhod=DELETE\r\n0\r\n\r\n", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Transfer-Encoding: chunked\r\n\r\n"
+		  "4\r\n_met\r\n8\r\nhod=POST\r\n0\r\n\r\n", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Type: text/plain\r\nContent-Length: 14\r\n\r\n_method=DELETE", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST PARTS "Content-Length: 63\r\n\r\n--x\r\nContent-Disposition: "
+		  "form-data; name=\"_method\"\r\n\r\nx\r\n--x--", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST PARTS "Content-Length: 63\r\n\r\n--x\r\nContent-Disposition: "
+		  "form-data; name=\"amethod\"\r\n\r\nx\r\n--x--", "200" },
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+		ask(p, table[i].request);
+		cr_expect(strncmp(answer + 9, table[i].status, 3) == 0, "row %zu: %.200s", i, answer);
+		if (strcmp(table[i].status, "403") == 0) {
+			EXPECT_HAS(answer, "not permitted by policy (asked for by _method");
+			EXPECT_HAS(answer, "\"error\":\"policy_denied\"");
+		}
+		hang_up(p);
+	}
+	cr_expect(!server_saw("verride") && !server_saw("Method: PUT"));
+}
+
+Test(proxy_http, method_override_that_the_policy_permits)
+{
+	struct peer *p;
+
+	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "POST /x?_method=DELETE HTTP/1.1\r\nHost: other.test\r\n" FORM "Content-Length: 14\r\n\r\n_method=DELETE");
+	EXPECT_STATUS(answer, "200");
+	ask(p, "POST /x HTTP/1.1\r\nHost: other.test\r\n" PARTS "Content-Length: 63\r\n\r\n--x\r\nContent-Disposition: "
+	       "form-data; name=\"_method\"\r\n\r\nx\r\n--x--");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
 /* ---- A new policy ------------------------------------------------------------------------------------------------- */
 
 Test(proxy_http, kept_connection_is_judged_by_the_new_policy)
