@@ -23,6 +23,16 @@ static const char policy[] =
 	"        protocol: rest\n"
 	"        enforcement: enforce\n"
 	"        access: full\n"
+	"      - host: host.openshell.internal\n"
+	"        port: 80\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        access: full\n"
+	"      - host: host.*.internal\n"
+	"        port: 80\n"
+	"        protocol: rest\n"
+	"        enforcement: enforce\n"
+	"        access: full\n"
 	"      - host: rebound.test\n"
 	"        port: 80\n"
 	"        protocol: rest\n"
@@ -744,6 +754,53 @@ Test(proxy_http, rebinding)
 	EXPECT_HAS(answer, "\"error\":\"ssrf_denied\"");
 	cr_expect(next_verdict()->engine == OSH_ENGINE_SSRF);
 	expect_no_verdict();
+	hang_up(p);
+}
+
+/* A link-local address is dialled for the names of one's own host, when /etc/hosts says so. */
+Test(proxy_http, host_gateway)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "host.openshell.internal", 80);
+
+	ask(p, "GET / HTTP/1.1\r\nHost: host.openshell.internal\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+	p = dial_plain(WORLD_CURL, "host.docker.internal", 80);
+	ask(p, "GET / HTTP/1.1\r\nHost: host.docker.internal\r\n\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "\"error\":\"ssrf_denied\"");
+	EXPECT_HAS(answer, "trusted-gateway check failed");
+	hang_up(p);
+	/* DNS is not asked for it. */
+	p = dial_plain(WORLD_CURL, "host.containers.internal", 80);
+	ask(p, "GET / HTTP/1.1\r\nHost: host.containers.internal\r\n\r\n");
+	EXPECT_STATUS(answer, "502");
+	EXPECT_HAS(answer, "no such name in /etc/hosts");
+	hang_up(p);
+	cr_expect(world.accepted == 1);
+}
+
+Test(proxy_http, middleware_that_nobody_runs)
+{
+	char text[4096];
+	struct peer *p;
+
+	snprintf(text, sizeof(text), "%snetwork_middlewares:\n  redact: {middleware: openshell/regex, endpoints: "
+		 "{include: [ok.test]}}\n", policy);
+	set_policy(text);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "403");
+	EXPECT_HAS(answer, "\"error\":\"middleware_required\"");
+	EXPECT_HAS(answer, "middleware 'redact' is required for this host");
+	hang_up(p);
+	cr_expect(world.accepted == 0);
+	snprintf(text, sizeof(text), "%snetwork_middlewares:\n  redact: {middleware: openshell/regex, on_error: fail_open, "
+		 "endpoints: {include: [ok.test]}}\n", policy);
+	set_policy(text);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
 	hang_up(p);
 }
 
