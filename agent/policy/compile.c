@@ -126,6 +126,8 @@ static uint16_t endpoint_flags(const struct osh_endpoint *e)
 	flags |= e->request_body_credential_rewrite.value ? OSH_IMAGE_REWRITE_BODY : 0;
 	flags |= e->websocket_credential_rewrite.value ? OSH_IMAGE_REWRITE_TEXT : 0;
 	flags |= e->allow_uninspected_credentials.value ? OSH_IMAGE_UNINSPECTED_CREDENTIALS : 0;
+	flags |= e->is_tcp ? OSH_IMAGE_TCP : 0;
+	flags |= e->credential_signing.set ? OSH_IMAGE_SIGNED : 0;
 	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ?
 			 OSH_IMAGE_REGISTERED :
 			 0;

@@ -254,6 +254,7 @@ static bool refuse_for_middleware(const struct osh_policy *policy, struct osh_st
 				  "middleware '%.*s' is required for this host, but "
 				  "this agent runs none",
 				  OSH_STR_ARGS(key));
+		decision->middleware_required = true;
 		return true;
 	}
 	return false;
@@ -274,6 +275,8 @@ static void describe_connection(const struct osh_match *match, struct osh_decisi
 
 		if (e->flags & OSH_IMAGE_TLS_SKIP)
 			decision->tls = OSH_TLS_SKIP;
+		if (e->flags & (OSH_IMAGE_TLS_SKIP | OSH_IMAGE_TCP))
+			decision->opaque = true;
 		if (e->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS)
 			decision->uninspected_credentials = true;
 		if (match->ids[i] < line_id) {

@@ -183,6 +183,9 @@ struct osh_decision {
 	bool rewrite_body;         /* request_body_credential_rewrite */
 	bool rewrite_text;         /* websocket_credential_rewrite */
 	bool uninspected_credentials; /* allow_uninspected_credentials */
+	bool signing;              /* credential_signing: the server expects a signature */
+	bool opaque;               /* tls: skip or protocol: tcp: bytes that nobody may open */
+	bool middleware_required;  /* denied for a fail-closed middleware that is not run */
 	struct osh_str credential_provider; /* credential_binding.provider, empty when none */
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
 	struct osh_policy_limits limits; /* of the matched policy */
@@ -242,12 +245,14 @@ void osh_policy_request(const struct osh_policy *policy, const struct osh_reques
 enum osh_address_verdict {
 	OSH_ADDRESS_DENY_INTERNAL = 0, /* "internal address" */
 	OSH_ADDRESS_DENY_ALLOWED_IPS,  /* "allowed_ips check failed" */
+	OSH_ADDRESS_DENY_GATEWAY,      /* "trusted-gateway check failed" */
 	OSH_ADDRESS_DENY_PORT,         /* control-plane port outside public-only mode */
 	OSH_ADDRESS_ALLOW,
 };
 
 /* May this resolved address be dialled for a connection that `connect` allowed?
- * `addr` is IPv4-mapped for IPv4. Every address of an answer has to pass. */
+ * `addr` is IPv4-mapped for IPv4. Every address of an answer has to pass. That of a gateway
+ * (osh_host_is_gateway) comes from /etc/hosts: the caller sees to it. */
 enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 					    const struct osh_connect_query *query,
 					    const struct in6_addr *addr);

@@ -15,6 +15,7 @@
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/relay.h"
+#include "proxy/rewrite.h"
 #include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
@@ -307,6 +308,7 @@ static void end_with_alert(struct osh_session *s, unsigned char description)
 	osh_session_end(s, false);
 }
 
+#define ALERT_ACCESS_DENIED 49
 #define ALERT_DECODE_ERROR 50
 #define ALERT_INTERNAL_ERROR 80
 #define ALERT_UNRECOGNIZED_NAME 112
@@ -389,6 +391,13 @@ static bool step_sniff(struct osh_session *s)
 	return false;
 }
 
+/* A credential may go to this host, and the policy does not say that it may pass unseen. */
+static bool guards_credential(const struct osh_session *s)
+{
+	return s->decision.effect == OSH_EFFECT_ALLOW && !s->decision.uninspected_credentials &&
+	       osh_vault_serves(osh_session_vault(s), osh_str(s->host.text));
+}
+
 /* L4: the client's first bytes are looked at only to hold TLS to its name; the server
  * may speak first meanwhile. */
 static bool step_relay(struct osh_session *s)
@@ -407,6 +416,12 @@ static bool step_relay(struct osh_session *s)
 		case SNIFF_TLS:
 			if (!sni_matches(s, sni)) {
 				refuse_sni(s, sni);
+				return false;
+			}
+			if (guards_credential(s)) {
+				record_connect(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY,
+					       osh_credential_opaque.reason);
+				end_with_alert(s, ALERT_ACCESS_DENIED);
 				return false;
 			}
 			let_go = true;
@@ -538,26 +553,47 @@ static bool can_explain(const struct osh_session *s)
 	return s->port_host == 80 || s->port_host == 443;
 }
 
+static void set_uninspected(struct osh_session *s)
+{
+	s->fault = &osh_credential_opaque;
+	s->decision.effect = OSH_EFFECT_DENY;
+	s->decision.stage = OSH_STAGE_PARSE;
+	snprintf(s->decision.reason, sizeof(s->decision.reason), "%s", osh_credential_opaque.reason);
+}
+
+/* Bytes go both ways unseen. Not so where HTTP is spoken to a credential's host: that is
+ * opened as with protocol rest, all of it allowed, or else refused. */
+static bool is_relayed(struct osh_session *s)
+{
+	if (s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP)
+		return false;
+	return !can_explain(s) || !guards_credential(s);
+}
+
 static void begin(struct osh_session *s)
 {
-	bool known = find_host(s) == 0;
+	bool known = find_host(s) == 0, relayed;
 
 	if (known)
 		ask(s);
 	else
 		set_denied(s, "this address was not given to any name in this sandbox");
+	relayed = is_relayed(s);
+	if (!relayed && s->decision.opaque)
+		set_uninspected(s);
 	s->denied = s->decision.effect == OSH_EFFECT_DENY;
 	s->conn.want_read = true;
 	s->conn.hold_read = true;
 	if (s->denied) {
-		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
+		record_connect(s, s->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
+			       s->decision.reason);
 		if (!can_explain(s)) {
 			cache_denial(s);
 			osh_session_end(s, true);
 			return;
 		}
 		osh_session_set_state(s, OSH_SESSION_SNIFF);
-	} else if (s->decision.l7 == OSH_L7_NONE || s->decision.tls == OSH_TLS_SKIP) {
+	} else if (relayed) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
 		if (osh_session_dial(s, false, false) < 0) {
 			osh_session_end(s, true);
@@ -703,7 +739,7 @@ static void judge_again(struct osh_session *s)
 	if (s->decision.effect == OSH_EFFECT_DENY) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);
-	} else if (was_relay && s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP) {
+	} else if (was_relay && !is_relayed(s)) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
 			       "the policy now inspects this host: reconnect");
 		osh_session_end(s, true);

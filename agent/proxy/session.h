@@ -14,6 +14,7 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
+struct osh_credential_fault;
 struct osh_exchange;
 struct osh_websocket;
 
@@ -36,6 +37,7 @@ struct osh_session {
 	uint16_t port_host;
 	bool tls;                  /* the sandbox speaks TLS to us */
 	bool denied;               /* refused at connect time: explain, never forward */
+	const struct osh_credential_fault *fault; /* ... for this, when the policy allowed it */
 	struct osh_decision decision; /* connect-time; refreshed when the policy changes */
 	size_t sniffed;            /* bytes of an unfinished ClientHello seen so far */
 	struct osh_upstream *upstream;
@@ -75,6 +77,11 @@ bool osh_session_query(struct osh_session *session, struct osh_connect_query *re
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* The credentials of its sandbox; NULL: none. */
+static inline const struct osh_vault *osh_session_vault(const struct osh_session *session)
+{
+	return session->view->vault ? session->view->vault->vault : NULL;
+}
 /* Open a connection to the real server; events step the session. */
 int osh_session_dial(struct osh_session *session, bool tls, bool allow_reuse);
 

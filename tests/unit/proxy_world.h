@@ -43,6 +43,7 @@
 #include "verdict/ring.h"
 
 #define WORLD_SERVER "203.0.113.10"
+#define WORLD_GATEWAY "169.254.7.1"
 #define WORLD_SANDBOX 4242u
 #define WORLD_CURL 1u
 #define WORLD_EVIL 2u
@@ -411,7 +412,9 @@ static void bind_hosts(void)
 {
 	static const char hosts[] = "127.0.0.1 localhost\n" WORLD_SERVER
 				    " ok.test no.test l4.test other.test\n"
-				    "127.0.0.1 rebound.test\n";
+				    "127.0.0.1 rebound.test\n"
+				    WORLD_GATEWAY " host.openshell.internal\n"
+				    "169.254.169.254 host.docker.internal\n";
 	char path[] = "/tmp/oshp-hosts-XXXXXX";
 	int fd = mkstemp(path);
 
@@ -488,7 +491,8 @@ static void start_server(void)
 	for (size_t i = 0; i < 3; i++) {
 		pthread_t thread;
 
-		world.server_fds[i] = listen_at(WORLD_SERVER, world_ports[i], SOCK_STREAM, NULL);
+		/* On every address, so that what gets past the guard is seen. */
+		world.server_fds[i] = listen_at("0.0.0.0", world_ports[i], SOCK_STREAM, NULL);
 		pthread_create(&thread, NULL, accept_all, (void *)i);
 		pthread_detach(thread);
 	}
@@ -573,7 +577,10 @@ static void set_vault(const char *placeholder, const char *secret, const char *c
 	cr_assert(osh_secret_init(&value, osh_str(secret)) == 0);
 	box->refs = 1;
 	box->vault = osh_vault_new();
-	cr_assert(osh_vault_add(box->vault, "my-github", placeholder, &value, hosts) == 0);
+	cr_assert(osh_vault_add(box->vault, &(struct osh_vault_item){
+		.provider = "my-github", .placeholder = placeholder, .revision = 7,
+		.variables = (const char *const[]){ "GITHUB_TOKEN", NULL }, .hosts = hosts, .secret = &value,
+	}) == 0);
 	osh_secret_done(&value);
 	post((struct osh_letter){ .type = OSH_LETTER_VAULT, .sandbox = WORLD_SANDBOX, .vault = box });
 }
@@ -588,6 +595,8 @@ static void world_prepare(void)
 	cr_assert(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 	lo_up();
 	add_address(WORLD_SERVER, "lo:1");
+	add_address(WORLD_GATEWAY, "lo:2");
+	add_address("169.254.169.254", "lo:3");
 	bind_hosts();
 	make_ca(&world.sandbox_ca, "world");
 	make_ca(&world.world_ca, "the world");

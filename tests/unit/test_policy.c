@@ -543,6 +543,55 @@ Test(policy, address_forms)
 	free(p.image);
 }
 
+/* The names of one's own host: a link-local address is theirs alone. */
+Test(policy, gateway_addresses)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints:\n"
+		"      - {host: host.openshell.internal, ports: [80, 6443]}\n"
+		"      - {host: host.docker.internal, port: 80, allowed_ips: [10.0.0.0/8]}\n"
+		"      - {host: \"*.containers.internal\", port: 80}\n      - {host: e.test, port: 80}\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	static const struct {
+		const char *host;
+		uint16_t port;
+		const char *addr;
+		enum osh_address_verdict want;
+	} rows[] = {
+		{ "host.openshell.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "host.containers.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "e.test", 80, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_INTERNAL },
+		{ "x.containers.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_INTERNAL },
+		{ "host.openshell.internal", 6443, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_PORT },
+		{ "host.openshell.internal", 80, "::ffff:169.254.169.254", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:169.254.170.2", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:169.254.170.23", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "64:ff9b::a9fe:102", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:127.0.0.1", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "fe80::1", OSH_ADDRESS_DENY_GATEWAY },
+		/* Elsewhere as any name. */
+		{ "host.openshell.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:8.8.8.8", OSH_ADDRESS_DENY_ALLOWED_IPS },
+		{ "host.containers.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_DENY_INTERNAL },
+	};
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
+		struct osh_connect_query curl = from("/usr/bin/curl", rows[i].host, rows[i].port);
+		struct osh_connect_query other = from("/bin/sh", rows[i].host, rows[i].port);
+		struct in6_addr addr;
+
+		cr_assert_eq(inet_pton(AF_INET6, rows[i].addr, &addr), 1);
+		cr_expect_eq(osh_policy_address(&p.policy, &curl, &addr), rows[i].want, "%s at %s: %d",
+			     rows[i].host, rows[i].addr, osh_policy_address(&p.policy, &curl, &addr));
+		cr_expect_neq(osh_policy_address(&p.policy, &other, &addr), OSH_ADDRESS_ALLOW);
+	}
+	free(p.image);
+}
+
 /* ---- Middleware ---------------------------------------------------------- */
 
 Test(policy, fail_closed_middleware_denies_its_hosts)
