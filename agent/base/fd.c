@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -107,7 +108,7 @@ int osh_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len
 	return osh_read_fd(fd, max, ret_data, ret_len);
 }
 
-static int write_beside(const char *path, const void *data, size_t len, mode_t mode)
+static int write_beside(const char *path, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	int r;
@@ -117,9 +118,7 @@ static int write_beside(const char *path, const void *data, size_t len, mode_t m
 	if (fchmod(fd, mode) < 0)
 		return -errno;
 	r = osh_write_full(fd, data, len);
-	if (r < 0)
-		return r;
-	return fsync(fd) < 0 ? -errno : 0;
+	return r == 0 && sync && fsync(fd) < 0 ? -errno : r;
 }
 
 /* The rename itself reaches the disk with its directory. */
@@ -134,7 +133,7 @@ static int sync_parent(const char *path)
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode)
+static int replace_file(const char *path, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_free_ char *temporary = NULL;
 	int r;
@@ -144,14 +143,24 @@ int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode
 		return -ENOMEM;
 	}
 	(void)unlink(temporary); /* left by a crash: ours alone, the directory is private */
-	r = write_beside(temporary, data, len, mode);
+	r = write_beside(temporary, data, len, mode, sync);
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
 	if (r < 0) {
 		(void)unlink(temporary);
 		return r;
 	}
-	return sync_parent(path);
+	return sync ? sync_parent(path) : 0;
+}
+
+int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace_file(path, data, len, mode, true);
+}
+
+int osh_replace_file_unsynced(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace_file(path, data, len, mode, false);
 }
 
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
