@@ -61,7 +61,7 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 	    !osh_policy_output(command, values.output, &output, &status) ||
 	    !osh_policy_revision_option(command, values.revision, &revision, &status))
 		return status;
-	/* No provider adds to a policy, so both are the text that was set. */
+	/* A provider says where its secret may go, and grants nothing: both are the text. */
 	if (values.base && values.full)
 		return osh_cli_misuse(command, "--base and --full exclude each other");
 	if (!values.revision)

@@ -325,6 +325,15 @@ int osh_server_open(struct osh_agent *agent, struct osh_server **ret_server, str
 	return 0;
 }
 
+bool osh_server_is_connection(const struct osh_server *server, int fd)
+{
+	struct sockaddr_un peer = { .sun_family = AF_UNSPEC };
+	socklen_t len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.sun_family == AF_UNIX &&
+	       strncmp(peer.sun_path, server->path, sizeof(peer.sun_path)) == 0;
+}
+
 void osh_server_close(struct osh_server *server)
 {
 	struct osh_client *client, *next;

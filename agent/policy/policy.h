@@ -169,6 +169,8 @@ struct osh_policy_limits {
 };
 
 /* Strings point into the image, or into the decision itself. */
+#define OSH_DECISION_MESSAGE_MAX 256 /* cut when longer, NUL included */
+
 struct osh_decision {
 	enum osh_effect effect;
 	enum osh_stage stage;
@@ -190,7 +192,7 @@ struct osh_decision {
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
 	struct osh_policy_limits limits; /* of the matched policy */
 	bool text_inspected;       /* WebSocket: every client text has to be asked about */
-	char message[256];         /* what a body or text asks for, for people: "query Viewer{viewer}" */
+	char message[OSH_DECISION_MESSAGE_MAX]; /* what a body or text asks for, for people: "query Viewer{viewer}" */
 	char reason[512];          /* empty when allowed */
 };
 

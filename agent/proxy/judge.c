@@ -378,7 +378,8 @@ static json_t *advise(const struct osh_judgement *j)
 	if (by_engine[j->engine])
 		return json_pack("[s]", by_engine[j->engine]);
 	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",
-			 "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait");
+			 "Ask the user outside to allow it: openshell logs <sandbox> --denied shows its id, "
+			 "openshell policy explain <id> the change that would.");
 }
 
 /* Rules of the others speak of what stands in the body. */
