@@ -190,7 +190,7 @@ Test(policy_diff, limits_sockets_and_middlewares)
 		    "+ limits p flows=7 (limit gone)\n- limits p flows=9 (limit)\n");
 	expect_diff(ENTRY("    limits: { flows: 7 }\n"), ENTRY("    limits: { flows: 7 }\n"), "");
 	expect_diff(ENTRY(""), ENTRY("    unix_sockets: [/run/a.sock]\n"),
-		    "+ unix_socket /run/a.sock\n");
+		    "+ unix_sockets /run/a.sock\n");
 	expect_diff(ENTRY(""), ENTRY(GUARD("")), "- *.x.test middleware guard (limit)\n");
 	expect_diff(ENTRY(GUARD("")), ENTRY(GUARD(", on_error: fail_open")),
 		    "+ *.x.test middleware guard (limit gone)\n");
