@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/mem.h"
 #include "openshell.skel.h"
 
@@ -304,6 +305,9 @@ static int check_link(const struct job *job, int link_fd)
  * place for. */
 static bool is_hook(const struct job *job, const struct bpf_program *program)
 {
+	if (osh_layer_off(bpf_program__name(program)) ||
+	    (osh_layer_off("hooks") && bpf_program__type(program) != BPF_PROG_TYPE_TRACING))
+		return false;
 	return program != job->skel->progs.osh_cgroup_level && bpf_program__autoload(program);
 }
 

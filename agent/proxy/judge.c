@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/knockout.h"
 #include "base/mem.h"
 #include "proxy/inspect.h"
 #include "proxy/rewrite.h"
@@ -29,6 +30,8 @@ static bool check_authority(struct osh_session *session, struct osh_str authorit
 	struct osh_host host;
 	uint16_t port_host;
 
+	if (osh_layer_off("authority"))
+		return true;
 	if (osh_authority_parse(authority, session->tls ? 443 : 80, &host, &port_host) < 0) {
 		refuse(j, 400, "invalid_request_authority", OSH_ENGINE_AUTHORITY, OSH_STAGE_AUTHORITY,
 		       "the request names no valid host");
@@ -74,7 +77,8 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 	enum osh_path_error error;
 
 	*ret_encoded_slash = false;
-	if (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS")) {
+	if (osh_layer_off("path") ||
+	    (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS"))) {
 		j->path = (struct osh_path){ .path = facts->target };
 		return true;
 	}
@@ -138,6 +142,8 @@ static void ask_policy(struct osh_session *session, const struct osh_request_fac
 		return;
 	}
 	osh_policy_request(&session->view->snapshot->policy, &query, &j->decision);
+	if (osh_layer_off("rules"))
+		j->decision.effect = OSH_EFFECT_ALLOW;
 	j->effect = j->decision.effect;
 	j->engine = j->decision.stage == OSH_STAGE_CONNECT ? OSH_ENGINE_POLICY : OSH_ENGINE_L7;
 	j->status = j->decision.stage == OSH_STAGE_PARSE ? 400 : 403;

@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "proxy/channel.h"
 #include "verdict/ring.h"
@@ -236,7 +237,7 @@ static void on_wake(struct osh_io *io, uint32_t events)
 static int start_process(struct osh_supervisor *sup, int sock)
 {
 	char *const argv[] = { "openshelld", "proxy", NULL };
-	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", osh_layers_off(), NULL };
 	posix_spawn_file_actions_t actions;
 	int r;
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/mem.h"
 
 /* ---- The table of the root ------------------------------------------------------ */
@@ -135,6 +136,8 @@ static int make_entry(struct launch *launch, const struct root_entry *entry)
 	case ENTRY_HOST_DIR:
 		return bind_host(launch, entry);
 	case ENTRY_EMPTY:
+		if (osh_layer_off(entry->path))
+			return bind_host(launch, entry);
 		return mkdirat(launch->root_fd, entry->path, 0755) < 0 ? -errno : 0;
 	case ENTRY_SECRET:
 		return mkdirat(launch->root_fd, entry->path, 0700) < 0 ? -errno : 0;
