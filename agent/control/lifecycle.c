@@ -98,9 +98,9 @@ static struct osh_agent_sandbox *enlist(struct osh_agent *agent,
 	return sandbox;
 }
 
-static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+static int enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_system, struct osh_err *err)
 {
-	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id);
+	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id, writes_system);
 
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the sandbox");
@@ -332,7 +332,8 @@ static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *c
 	if (r == 0)
 		r = open_log(sandbox, err);
 	if (r == 0)
-		r = enter_kernel(sandbox, err);
+		r = enter_kernel(sandbox, osh_policy_writes_system(osh_policy_doc_static(creation->policy)),
+				 err);
 	if (r == 0)
 		r = list_trusted(sandbox->agent->config, cert, &trusted, err);
 	if (r == 0)
@@ -602,7 +603,8 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	load_state(sandbox);
 	osh_sandbox_on_death(instance, on_death, sandbox);
 	sandbox->in_kernel = is_known(known, sandbox->id);
-	if (!sandbox->in_kernel && enter_kernel(sandbox, &err) < 0)
+	/* What it was created with is not known any more. */
+	if (!sandbox->in_kernel && enter_kernel(sandbox, true, &err) < 0)
 		fence(sandbox, &err);
 }
 

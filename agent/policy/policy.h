@@ -70,6 +70,9 @@ void osh_policy_doc_free(struct osh_policy_doc *doc);
  * defaults of the reference. */
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
 
+/* May a sandbox of this policy write below /usr, /etc or another directory of the system? */
+bool osh_policy_writes_system(const struct osh_policy_static *policy);
+
 /* Unix sockets that the policy's entries name (our `unix_sockets`): absolute paths. */
 void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
 				 void (*each)(void *context, const char *path), void *context);
