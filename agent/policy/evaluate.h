@@ -13,6 +13,7 @@ struct osh_match {
 	size_t granted, count;
 	bool overflow;
 	uint32_t entry; /* the smallest entry among the granted */
+	struct osh_wanted wanted; /* some entry may yet grant, once this is known */
 	uint32_t ids[OSH_MATCH_MAX];
 };
 
@@ -22,9 +23,10 @@ void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16
 /* Sort those whose entry names the subject to the front. */
 void osh_match_subject(struct osh_match *match, const struct osh_subject *subject);
 
-/* Does the entry name one of the subject's paths, whatever it asks of the file behind it? */
-bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
-			  const struct osh_subject *subject);
+/* Why an entry does not grant to a subject, in words that go before "policy 'KEY'", and whom
+ * it would be about. */
+const char *osh_entry_fault(const struct osh_policy *policy, uint32_t entry,
+			    const struct osh_subject *subject, struct osh_str *ret_path);
 
 void osh_decision_init(struct osh_decision *decision);
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)

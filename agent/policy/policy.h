@@ -112,16 +112,38 @@ uint32_t osh_policy_revision(const struct osh_policy *policy);
  * osh_policy_connect); malformed requests and the address guard still deny. */
 bool osh_policy_is_permissive(const struct osh_policy *policy);
 
-/* What is known of one executable beyond its path. */
-struct osh_exe_facts {
-	bool has_digest;
-	unsigned char digest[32]; /* SHA-256 */
-	bool clean;               /* started without injection (binaries' `clean: true`) */
+/* Is an executable the file that it was at its first use under this policy? */
+enum osh_trust {
+	OSH_TRUST_UNASKED = 0,
+	OSH_TRUST_SAME,    /* yes, or this is its first use */
+	OSH_TRUST_CHANGED, /* other bytes: denied until the policy is set again */
+	OSH_TRUST_UNTOLD,  /* the file that was executed is not at its path any more, or cannot be read */
 };
 
-/* Who asks. Ancestors nearest first. `facts` is NULL or holds 1 + ancestor_count items,
- * the binary's first; a binary that the policy pins by sha256 or clean only matches when
- * its facts say so. */
+/* Was it started, and does it run, without code from elsewhere (binaries' `clean: true`)? */
+enum osh_cleanness {
+	OSH_CLEAN_UNASKED = 0,
+	OSH_CLEAN_YES,
+	OSH_CLEAN_NO,
+};
+
+/* What is known of one executable beyond its path. */
+struct osh_exe_facts {
+	enum osh_trust trust;
+	enum osh_cleanness clean;
+	unsigned char digest[32]; /* SHA-256; with OSH_TRUST_SAME */
+};
+
+/* What has to be found out before a question can be answered. */
+struct osh_wanted {
+	uint32_t subject; /* 0: nothing; 1: about the binary; 1 + n: about its nth ancestor */
+	bool clean;       /* `clean` of its facts; else `trust` */
+};
+
+/* Who asks. Ancestors nearest first. `facts` is NULL (paths alone count, and what the policy
+ * pins by sha256 or clean matches nobody) or holds 1 + ancestor_count items, the binary's
+ * first. A fact that is needed and UNASKED makes the decision DENY with `wanted` set: find it
+ * out and ask again. */
 struct osh_subject {
 	struct osh_str binary;
 	const struct osh_str *ancestors;
@@ -175,6 +197,7 @@ struct osh_policy_limits {
 /* Strings point into the image, or into the decision itself. */
 struct osh_decision {
 	enum osh_effect effect;
+	struct osh_wanted wanted;  /* not decided yet; effect is DENY */
 	enum osh_stage stage;
 	enum osh_l7 l7;            /* parser that the traffic needs */
 	enum osh_tls_mode tls;
