@@ -16,6 +16,7 @@
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/ca.h"
 #include "proxy/supervisor.h"
@@ -166,6 +167,7 @@ static void delist(struct osh_agent_sandbox *sandbox)
 
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
+	osh_notary_forget(sandbox);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;

@@ -10,6 +10,7 @@
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -104,6 +105,9 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 				      publication, err);
 	if (r < 0)
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
+	/* What it asks from here on comes behind the policy. */
+	if (!publication->is_adopted)
+		osh_notary_reset(sandbox);
 	if (permissive && !sandbox->permissive)
 		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
 			    sandbox->name);
