@@ -67,7 +67,9 @@ static void on_deadline(struct osh_timer *timer)
 
 static int resolve_binary(void *context, const char *path, char *buf, size_t size)
 {
-	return osh_sandbox_resolve(context, path, buf, size);
+	int r = osh_sandbox_resolve(context, path, buf, size);
+
+	return r == 0 && osh_sandbox_may_write(context, path) ? 1 : r;
 }
 
 static int compile(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,

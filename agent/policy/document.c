@@ -84,6 +84,21 @@ void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
 	}
 }
 
+void osh_policy_doc_binaries(const struct osh_policy_doc *doc,
+			     void (*each)(void *context, const char *path, uint32_t line), void *context)
+{
+	for (size_t i = 0; i < doc->entry_count; i++) {
+		const struct osh_entry *entry = &doc->entries[i];
+
+		for (size_t j = 0; j < entry->binary_count; j++) {
+			const struct osh_text *path = &entry->binaries[j].path;
+
+			if (path->set && path->text.len)
+				each(context, path->text.data, path->mark.line);
+		}
+	}
+}
+
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc)
 {
 	return &doc->statics;

@@ -77,14 +77,19 @@ bool osh_policy_writes_system(const struct osh_policy_static *policy);
 void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
 				 void (*each)(void *context, const char *path), void *context);
 
+/* Paths and globs of the binaries that the policy's entries name, each with its line. */
+void osh_policy_doc_binaries(const struct osh_policy_doc *doc,
+			     void (*each)(void *context, const char *path, uint32_t line), void *context);
+
 /* ---- 2. Document to snapshot -------------------------------------------- */
 
 struct osh_policy_compile_options {
 	uint32_t revision;
 	/* Where a literal binary path of the policy leads, when it is a symbolic
 	 * link in the sandbox's own root: the target becomes one more accepted
-	 * path. Writes it to buf and returns 0, or negative: no link, not found.
-	 * NULL: paths are taken as written (offline evaluation). */
+	 * path. Writes it to buf and returns 0; 1: the sandbox may lead the link
+	 * elsewhere, so the target counts in place of the path; or negative: no
+	 * link, not found. NULL: paths are taken as written (offline evaluation). */
 	int (*resolve_binary)(void *context, const char *path, char *buf, size_t size);
 	void *context;
 };
