@@ -28,7 +28,7 @@ msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 PKGS := libbpf openssl yaml-0.1 libelf zlib libnl-3.0 libnl-route-3.0 libcares jansson libseccomp libcap-ng
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lpthread
-TUI_LIBS := $(shell pkg-config --libs ncursesw)
+CLI_LIBS := $(shell pkg-config --libs ncursesw nettle)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
 	-Wswitch-enum -Wundef
@@ -103,7 +103,7 @@ $B/openshelld: $B/obj/agent/main.o $B/libopenshell.a
 
 $B/openshell: $(CLI_OBJS) $B/libopenshell.a
 	$(call msg,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(TUI_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(CLI_LIBS)
 
 # Pid 1 of a sandbox: static, so that it runs whatever the sandbox's root holds.
 $B/openshell-init: $(INIT_OBJS)
@@ -119,7 +119,7 @@ $B/tests/%: tests/unit/%.c $B/libopenshell.a
 	@mkdir -p $(@D)
 	$(call msg,TEST,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(ALL_LDFLAGS) $B/libopenshell.a \
-		$(PKG_LIBS) $(TUI_LIBS) -lcriterion
+		$(PKG_LIBS) $(CLI_LIBS) -lcriterion
 
 check: $(TESTS) all
 	$(Q)failed=0; for t in $(TESTS); do \
@@ -161,6 +161,7 @@ build/bench/%: tests/bench/%.c build/libopenshell.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) build/libopenshell.a $(PKG_LIBS)
 
 bench: all $(BENCHES)
+	$(Q)scripts/install-packages bench
 	$(Q)for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || exit 1; done
 
 lint:

@@ -67,7 +67,7 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 	if (osh_state_digest_static(statics, digests) < 0)
 		return;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
-		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0 ||
+		if (strcmp(digests[i], sandbox->origin.sections[i]) == 0 ||
 		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
 			continue;
 		snprintf(text, sizeof(text),
@@ -186,21 +186,22 @@ bool osh_policy_check_timeout(struct osh_call *call, json_int_t timeout_ms)
 
 static void set_policy(struct osh_call *call)
 {
-	const char *name, *text, *sha256;
+	const char *name, *sha256;
 	json_int_t timeout_ms = OSH_POLICY_TIMEOUT_MS;
 	struct osh_policy_doc *policy = NULL;
 	struct osh_agent_sandbox *sandbox;
+	_cleanup_free_ char *text = NULL;
 	json_t *warnings = NULL;
-	size_t len;
+	size_t len = 0;
 	int wait;
 
-	if (!osh_call_unpack(call, "s:s, s:s%, s:s, s:b, s?I", "name", &name, "policy", &text, &len,
-			     "policy_sha256", &sha256, "wait", &wait, "timeout_ms", &timeout_ms))
-		return;
-	if (!osh_policy_check_timeout(call, timeout_ms))
+	if (!osh_call_unpack(call, "s:s, s:s, s:b, s?I", "name", &name, "policy_sha256", &sha256,
+			     "wait", &wait, "timeout_ms", &timeout_ms) ||
+	    !osh_policy_check_timeout(call, timeout_ms))
 		return;
 	sandbox = osh_call_sandbox(call, name, true);
-	if (!sandbox || !osh_call_policy(call, text, len, sha256, &policy, &warnings))
+	if (!sandbox || !osh_call_policy_text(call, &text, &len) ||
+	    !osh_call_policy(call, text, len, sha256, &policy, &warnings))
 		return;
 	osh_policy_publish(call, sandbox, policy, osh_str_n(text, len), wait, (uint64_t)timeout_ms,
 			   warnings);
@@ -236,7 +237,7 @@ static void get_policy(struct osh_call *call)
 			       (uint32_t)number);
 		return;
 	}
-	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
+	if (osh_revision_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
 	    0) {
 		osh_call_error(call, "Failed", "%s", err.message);
 		return;

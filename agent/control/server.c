@@ -46,7 +46,7 @@ static void close_client(struct osh_client *client)
 	client->is_closed = true;
 	osh_loop_remove(agent->loop, &client->io);
 	osh_client_cancel(client);
-	osh_lifecycle_owner_gone(agent, client);
+	osh_lifecycle_client_gone(agent, client);
 	osh_wire_done(&client->wire);
 	DL_DELETE(server->clients, client);
 	server->client_count--;
@@ -60,7 +60,7 @@ static bool is_idle(const struct osh_client *client)
 	if (client->is_busy || !osh_wire_is_flushed(&client->wire))
 		return false;
 	HASH_ITER(hh, client->server->agent->sandboxes, sandbox, next) {
-		if (sandbox->owner == client)
+		if (sandbox->ends_with == client)
 			return false;
 	}
 	return true;

@@ -154,13 +154,12 @@ enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 	struct osh_host host;
 	bool permissive = osh_policy_is_permissive(policy);
 
-	osh_match_host(policy, query->host, query->port_host, &match);
-	osh_match_subject(&match, &query->subject);
+	osh_match_connect(policy, query, &match);
 	if ((match.granted == 0 && !permissive) || match.overflow || is_blocked(addr))
 		return OSH_ADDRESS_DENY_INTERNAL;
 	listed = find_listed_endpoint(&match);
 	if (listed) {
-		if (!is_listed(policy, listed->ips, addr))
+		if (!is_listed(policy, osh_image_extras(policy, listed)->ips, addr))
 			return OSH_ADDRESS_DENY_ALLOWED_IPS;
 		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
 							    OSH_ADDRESS_ALLOW;

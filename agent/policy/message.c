@@ -4,14 +4,6 @@
 #include "policy/json.h"
 #include "policy/text.h"
 
-void osh_inquiry_allow(const struct osh_inquiry *inquiry, uint32_t line)
-{
-	inquiry->decision->effect = OSH_EFFECT_ALLOW;
-	inquiry->decision->stage = OSH_STAGE_NONE;
-	inquiry->decision->rule_line = line;
-	inquiry->decision->reason[0] = '\0';
-}
-
 const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inquiry, size_t *i)
 {
 	const struct osh_match *match = inquiry->match;
@@ -37,7 +29,7 @@ static void judge_plain_text(const struct osh_inquiry *inquiry)
 						 inquiry->query, true, &line);
 
 	if (answer == OSH_ANSWER_ALLOWED)
-		osh_inquiry_allow(inquiry, line);
+		osh_decision_allow(inquiry->decision, line);
 	else
 		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "WEBSOCKET_TEXT %.*s %s",
 				  OSH_STR_ARGS(inquiry->query->path),
@@ -117,7 +109,7 @@ static void judge_graphql_text(const struct osh_inquiry *inquiry)
 				  "WEBSOCKET_TEXT %.*s blocked by deny rule",
 				  OSH_STR_ARGS(inquiry->query->path));
 	else if (is_control_type(raw))
-		osh_inquiry_allow(inquiry, 0);
+		osh_decision_allow(inquiry->decision, 0);
 	else if (osh_json_raw_eq(raw, osh_str("subscribe")) ||
 		 osh_json_raw_eq(raw, osh_str("start")))
 		judge_subscribe(inquiry, text);

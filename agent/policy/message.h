@@ -12,8 +12,6 @@ struct osh_inquiry {
 	struct osh_decision *decision;
 };
 
-void osh_inquiry_allow(const struct osh_inquiry *inquiry, uint32_t line);
-
 /* Endpoints whose rules count: of the selected protocol, on this path. Start with *i = 0;
  * NULL at the end. */
 const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inquiry, size_t *i);

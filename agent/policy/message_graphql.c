@@ -35,7 +35,7 @@ static bool fields_match(const struct osh_policy *policy, const struct osh_image
 	if (!(rule->flags & OSH_RULE_HAS_FIELDS))
 		return true;
 	for (size_t i = 0; i < op->field_count; i++) {
-		bool matches = osh_globs_match_any(policy, rule->fields, op->fields[i]);
+		bool matches = osh_globs_match_any(policy, rule->graphql.fields, op->fields[i]);
 
 		if (matches && deny)
 			return true;
@@ -50,10 +50,10 @@ static bool rule_matches(const struct osh_policy *policy, const struct osh_image
 {
 	if (rule->kind != OSH_RULE_GRAPHQL || (rule->flags & OSH_RULE_NEVER))
 		return false;
-	if (!(rule->flags & OSH_RULE_ANY_TYPE) && rule->operation != op->type)
+	if (!(rule->flags & OSH_RULE_ANY_TYPE) && rule->graphql.operation != op->type)
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_NAME) &&
-	    !osh_globs_match_any(policy, rule->names, op->name))
+	    !osh_globs_match_any(policy, rule->graphql.names, op->name))
 		return false;
 	return fields_match(policy, rule, op, deny);
 }
@@ -82,7 +82,7 @@ static void find_nearest(const struct osh_inquiry *inquiry, const struct osh_gra
 		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
 
 		for (uint32_t j = 0; j < e->allows.count; j++) {
-			if (rules[j].kind != OSH_RULE_GRAPHQL || rules[j].operation != op->type)
+			if (rules[j].kind != OSH_RULE_GRAPHQL || rules[j].graphql.operation != op->type)
 				continue;
 			inquiry->decision->nearest_line = rules[j].line ? rules[j].line : e->line;
 			return;
@@ -136,7 +136,7 @@ static bool judge_operation(const struct osh_inquiry *inquiry,
 		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
 				  "GraphQL operation not permitted by policy");
 	else
-		osh_inquiry_allow(inquiry, line);
+		osh_decision_allow(inquiry->decision, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
 	else if (!allowing)
@@ -155,10 +155,10 @@ static const struct osh_image_registered *find_registered(const struct osh_inqui
 	size_t i = 0;
 
 	while ((e = osh_inquiry_next(inquiry, &i))) {
-		const struct osh_image_registered *items = osh_image_at(policy, e->registry.offset);
+		struct osh_image_list list = osh_image_extras(policy, e)->registry;
+		const struct osh_image_registered *items = osh_image_at(policy, list.offset);
 
-		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < e->registry.count;
-		     j++) {
+		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < list.count; j++) {
 			if (osh_str_eq(osh_image_text(policy, items[j].key), key))
 				return &items[j];
 		}

@@ -188,19 +188,19 @@ static bool method_matches(const struct osh_policy *policy, const struct osh_ima
 {
 	if (rule->flags & OSH_RULE_ANY_METHOD)
 		return true;
-	if (rule->method_glob)
-		return osh_glob_match(osh_image_at(policy, rule->method_glob), frame->method);
-	return osh_str_eq(osh_image_text(policy, rule->method), frame->method);
+	if (rule->rpc.method_glob)
+		return osh_glob_match(osh_image_at(policy, rule->rpc.method_glob), frame->method);
+	return osh_str_eq(osh_image_text(policy, rule->rpc.method), frame->method);
 }
 
 static bool tool_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
 			 const struct osh_image_rule *rule, const struct frame *frame)
 {
-	const struct osh_image_str *names = osh_image_at(policy, rule->tools.offset);
+	const struct osh_image_str *names = osh_image_at(policy, rule->rpc.tools.offset);
 
 	if (!(e->flags & OSH_IMAGE_LOOSE_TOOLS))
-		return osh_globs_match_any(policy, rule->tools, frame->tool);
-	for (uint32_t i = 0; i < rule->tools.count; i++) {
+		return osh_globs_match_any(policy, rule->rpc.tools, frame->tool);
+	for (uint32_t i = 0; i < rule->rpc.tools.count; i++) {
 		if (osh_str_eq(osh_image_text(policy, names[i]), frame->tool))
 			return true;
 	}
@@ -238,14 +238,14 @@ static bool argument_holds(const struct osh_policy *policy, const struct osh_ima
 static bool rule_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
 			 const struct osh_image_rule *rule, const struct frame *frame, bool deny)
 {
-	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->arguments.offset);
+	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->rpc.arguments.offset);
 
 	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) ||
 	    !method_matches(policy, rule, frame))
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_TOOL) && !tool_matches(policy, e, rule, frame))
 		return false;
-	for (uint32_t i = 0; i < rule->arguments.count; i++) {
+	for (uint32_t i = 0; i < rule->rpc.arguments.count; i++) {
 		if (!argument_holds(policy, &arguments[i], frame->arguments, deny))
 			return false;
 	}
@@ -276,7 +276,7 @@ static bool profile_grants(const struct osh_policy *policy, const struct osh_ima
 		return false;
 	for (uint32_t i = 0; osh_str_eq_c(frame->method, "tools/call") && i < e->allows.count;
 	     i++) {
-		if ((rules[i].flags & OSH_RULE_HAS_TOOL) || rules[i].arguments.count)
+		if ((rules[i].flags & OSH_RULE_HAS_TOOL) || rules[i].rpc.arguments.count)
 			return false;
 	}
 	return true;
@@ -344,7 +344,7 @@ static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *f
 				  OSH_STR_ARGS(frame->method), frame->tool.len ? " " : "",
 				  OSH_STR_ARGS(frame->tool));
 	else
-		osh_inquiry_allow(inquiry, line);
+		osh_decision_allow(inquiry->decision, line);
 	if (denying)
 		inquiry->decision->rule_line = denying->line;
 	else if (!granted)
@@ -439,7 +439,7 @@ static void judge_stream(const struct osh_inquiry *inquiry)
 
 	e = is_mcp(inquiry) ? osh_inquiry_next(inquiry, &i) : NULL;
 	if (e)
-		osh_inquiry_allow(inquiry, e->line);
+		osh_decision_allow(inquiry->decision, e->line);
 	else
 		osh_decision_deny(
 			inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy",

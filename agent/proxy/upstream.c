@@ -17,7 +17,7 @@
 #define HANDSHAKE_TIMEOUT_MS 10000
 #define IDLE_TIMEOUT_MS 30000
 #define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
-#define IDLE_PER_KEY_MAX 16
+#define IDLE_PER_KEY_MAX 128
 
 /* Idle connections of one key. */
 struct shelf {

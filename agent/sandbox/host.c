@@ -139,6 +139,7 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host)
 	if (!host)
 		return;
 	free(host->filter.filter);
+	keystore_done(&host->keystore);
 	free(host);
 }
 

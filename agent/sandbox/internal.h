@@ -6,11 +6,21 @@
 #include <stdio.h>
 #include <sys/mount.h>
 
+#include "base/buf.h"
 #include "sandbox/protocol.h"
 #include "sandbox/sandbox.h"
 
 #define OSH_SANDBOX_PATH_MAX 512  /* paths that the agent itself makes */
 #define OSH_SANDBOX_PROVIDERS_MAX 64
+
+/* Certificates as entries of a Java keystore, made from a PEM file once: it takes
+ * milliseconds. All zero: none. */
+struct keystore {
+	struct osh_buf entries;
+	unsigned count;
+	ino_t inode;             /* of the file it was made from */
+	struct timespec changed;
+};
 
 struct osh_sandbox_host {
 	struct osh_loop *loop;
@@ -20,6 +30,7 @@ struct osh_sandbox_host {
 	char key[16];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
+	struct keystore keystore; /* the host's trusted CAs; empty without Java */
 	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
 };
 
@@ -75,8 +86,11 @@ void sandbox_reap_init(struct osh_sandbox_instance *instance);
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
 int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
 int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);
-/* Kill everything in it and wait until it is empty. */
+/* Kill everything in it, without waiting for the ends. */
 int cgroup_kill(int cgroup_fd);
+/* Ask after the end of whoever is known by a pidfd: the kernel tells of changes here at
+ * most every 10 ms. */
+int cgroup_await_empty(int cgroup_fd);
 int cgroup_remove(const char *path);
 
 /* ---- record.c ---- */
@@ -104,8 +118,16 @@ void command_fail_all(struct osh_sandbox_instance *instance);
 /* Free them without a word: the handle is let go, the programs run on. */
 void command_forget_all(struct osh_sandbox_instance *instance);
 
+/* ---- keystore.c ---- */
+/* Read the PEM file `path`, unless it is the one read already. 0 or -errno (-ENOENT). */
+int keystore_load(struct keystore *keystore, const char *path);
+void keystore_done(struct keystore *keystore);
+/* A keystore of the host's certificates and those of a PEM text. 0 or -errno. */
+int keystore_write(FILE *out, const struct keystore *host, const char *pem);
+
 /* ---- files.c: what identity, names and trust look like inside ---- */
 #define OSH_SANDBOX_HOME "/sandbox"
+#define OSH_SANDBOX_CA_BYTES_MAX (8u << 20) /* a host's bundle of trusted CAs */
 /* Read-only, the sandbox's own: generated files and init; bound from here to their places. */
 #define OSH_SANDBOX_OWN_DIR "/run/openshell"
 
@@ -114,6 +136,7 @@ struct sandbox_files_input {
 	uid_t uid;
 	gid_t gid;
 	const char *ca_pem; /* may be NULL */
+	const struct keystore *keystore;
 };
 
 /* One generated file and where it is bound; places end with NULL. */
@@ -123,6 +146,8 @@ struct sandbox_file {
 	const char *const *places;
 	int (*write)(FILE *out, const struct sandbox_files_input *input);
 };
+/* What is made once and used by every launch, as long as the host's files are the same. */
+int sandbox_files_prepare(struct osh_sandbox_host *host);
 size_t sandbox_files(const struct sandbox_file **ret_files);
 /* NULL-terminated, malloc'ed, strings too: free with sandbox_strings_free. */
 char **sandbox_environment(const char *const *additions);

@@ -290,6 +290,8 @@ static int prepare_record(struct osh_sandbox_instance *instance, const struct os
 {
 	int r = record_set_providers(&instance->record, spec->providers);
 
+	if (r == 0)
+		r = sandbox_files_prepare(instance->host);
 	if (spec->policy->uid)
 		instance->record.uid = spec->policy->uid;
 	if (spec->policy->gid)
@@ -342,6 +344,7 @@ static void undo_launch(struct osh_sandbox_instance *instance)
 	sandbox_kill_init(instance);
 	sandbox_reap_init(instance);
 	(void)cgroup_kill(instance->cgroup_fd);
+	(void)cgroup_await_empty(instance->cgroup_fd);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "policy/document.h"
+#include "policy/image.h"
 #include "policy_cases.h"
 
 static struct osh_connect_query from(const char *binary, const char *host, uint16_t port)
@@ -378,6 +379,14 @@ Test(image, can_be_moved)
 
 Test(image, refuses_what_is_none)
 {
+	static const size_t lists[] = {
+		offsetof(struct osh_image_header, entries),
+		offsetof(struct osh_image_header, endpoints),
+		offsetof(struct osh_image_header, slots),
+		offsetof(struct osh_image_header, hostless),
+		offsetof(struct osh_image_header, literals),
+		offsetof(struct osh_image_header, middlewares),
+	};
 	struct case_policy p;
 	struct osh_policy policy;
 	unsigned char *image;
@@ -396,6 +405,18 @@ Test(image, refuses_what_is_none)
 	image[0] ^= 1;
 	image[8] ^= 1;
 	cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "version");
+	image[8] ^= 1;
+	for (size_t i = 0; i < OSH_COUNT_OF(lists); i++) {
+		struct osh_image_list *list = (void *)(image + lists[i]), kept = *list;
+
+		list->count = (uint32_t)len;
+		cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "list %zu", i);
+		*list = (struct osh_image_list){ (uint32_t)len + 1, 0 };
+		cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "list %zu", i);
+		*list = kept;
+	}
+	((struct osh_image_header *)(void *)image)->slots.count--;
+	cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "no power of two");
 	free(image);
 }
 
