@@ -138,7 +138,7 @@ OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *fact
 {
 	struct osh_decision decision = { OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE };
 
-	if (facts->identity == 0 || facts->identity_flags != 0) {
+	if (facts->identity == 0 || facts->identity_flags & OSH_EXE_NAMELESS) {
 		decision.reason = OSH_KERNEL_NO_IDENTITY;
 	} else if (facts->denied_before) {
 		decision.reason = OSH_KERNEL_CACHED_DENIAL;

@@ -24,7 +24,7 @@
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-2"
+#define LAYOUT "layout-3"
 #define LAYOUT_PREFIX "layout-"
 
 #define BPFFS "/sys/fs/bpf"
@@ -260,6 +260,7 @@ static void close_handles(struct osh_install *install)
 	for (size_t i = 0; i < install->link_count; i++)
 		install->link_fds[i] = osh_close(install->link_fds[i]);
 	install->link_count = 0;
+	install->file_program_fd = osh_close(install->file_program_fd);
 }
 
 /* Whoever forgets to raise LAYOUT must not have us read past a smaller entry. */
@@ -301,14 +302,26 @@ static int check_link(const struct job *job, int link_fd)
 	return info.cgroup.cgroup_id == 0 ? -ENOENT : -EXDEV;
 }
 
-/* All but the one program that is run and not attached, and those that this kernel has no
- * place for. */
-static bool is_hook(const struct job *job, const struct bpf_program *program)
+/* All but those that are run and not attached, and those that this kernel has no place for. */
+static bool is_hook(const struct bpf_program *program)
 {
 	if (osh_layer_off(bpf_program__name(program)) ||
 	    (osh_layer_off("hooks") && bpf_program__type(program) != BPF_PROG_TYPE_TRACING))
 		return false;
-	return program != job->skel->progs.osh_cgroup_level && bpf_program__autoload(program);
+	return bpf_program__type(program) != BPF_PROG_TYPE_SYSCALL && bpf_program__autoload(program);
+}
+
+static const char *file_program_path(const struct job *job, char buf[PATH_MAX])
+{
+	return pin_path(job, buf, "programs", bpf_program__name(job->skel->progs.osh_file));
+}
+
+static int get_file_program(const struct job *job, struct osh_install *install)
+{
+	char path[PATH_MAX];
+
+	install->file_program_fd = bpf_obj_get(file_program_path(job, path));
+	return install->file_program_fd < 0 ? -ENOENT : 0;
 }
 
 static int get_links(const struct job *job, struct osh_install *install)
@@ -320,7 +333,7 @@ static int get_links(const struct job *job, struct osh_install *install)
 	bpf_object__for_each_program(program, job->skel->obj) {
 		int fd;
 
-		if (!is_hook(job, program))
+		if (!is_hook(program))
 			continue;
 		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
 		if (fd < 0)
@@ -349,6 +362,8 @@ static int adopt(const struct job *job, struct osh_install *install)
 		r = -EXDEV;
 	if (r == 0)
 		r = get_links(job, install);
+	if (r == 0)
+		r = get_file_program(job, install);
 	if (r < 0)
 		close_handles(install);
 	return r;
@@ -437,7 +452,7 @@ static int attach_all(struct job *job)
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
-		int r = is_hook(job, program) ? attach(job, program) : 0;
+		int r = is_hook(program) ? attach(job, program) : 0;
 
 		if (r < 0)
 			return r;
@@ -445,9 +460,20 @@ static int attach_all(struct job *job)
 	return 0;
 }
 
+static int pin_file_program(struct job *job)
+{
+	char path[PATH_MAX];
+
+	file_program_path(job, path);
+	(void)unlink(path);
+	if (bpf_obj_pin(bpf_program__fd(job->skel->progs.osh_file), path) < 0)
+		return osh_err_sys(job->err, errno, "cannot pin %s", path);
+	return 0;
+}
+
 static int make_dirs(struct job *job)
 {
-	static const char *const kinds[] = { "", "maps", "links", "build" };
+	static const char *const kinds[] = { "", "maps", "links", "programs", "build" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < OSH_COUNT_OF(kinds); i++) {
@@ -471,6 +497,8 @@ static int load(struct job *job)
 		r = make_dirs(job);
 	if (r == 0)
 		r = pin_maps(job);
+	if (r == 0)
+		r = pin_file_program(job);
 	if (r == 0)
 		r = attach_all(job);
 	/* Last: a directory without it is unfinished and will be replaced. */
@@ -544,7 +572,7 @@ static int install(struct job *job, struct osh_install *inst)
 
 void osh_install_init(struct osh_install *install)
 {
-	*install = (struct osh_install){ .pin_dir_fd = -1 };
+	*install = (struct osh_install){ .pin_dir_fd = -1, .file_program_fd = -1 };
 	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
 		install->map_fds[i] = -1;
 }

@@ -34,6 +34,7 @@ struct osh_install {
 	int map_fds[OSH_MAP_COUNT];
 	int link_fds[OSH_LINKS_MAX];   /* so that a removed pin alone detaches nothing */
 	size_t link_count;
+	int file_program_fd;           /* osh_file, run by osh_kernel_file */
 	char *pin_dir;                 /* owned */
 	bool adopted;                  /* found in force, not loaded by this call */
 };

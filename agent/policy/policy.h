@@ -73,14 +73,22 @@ void osh_policy_doc_free(struct osh_policy_doc *doc);
  * defaults of the reference. */
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
 
+/* May a sandbox of this policy write below /usr, /etc or another directory of the system? */
+bool osh_policy_writes_system(const struct osh_policy_static *policy);
+
+/* Paths and globs of the binaries that the policy's entries name, each with its line. */
+void osh_policy_doc_binaries(const struct osh_policy_doc *doc,
+			     void (*each)(void *context, const char *path, uint32_t line), void *context);
+
 /* ---- 2. Document to snapshot -------------------------------------------- */
 
 struct osh_policy_compile_options {
 	uint32_t revision;
 	/* Where a literal binary path of the policy leads, when it is a symbolic
 	 * link in the sandbox's own root: the target becomes one more accepted
-	 * path. Writes it to buf and returns 0, or negative: no link, not found.
-	 * NULL: paths are taken as written (offline evaluation). */
+	 * path. Writes it to buf and returns 0; 1: the sandbox may lead the link
+	 * elsewhere, so the target counts in place of the path; or negative: no
+	 * link, not found. NULL: paths are taken as written (offline evaluation). */
 	int (*resolve_binary)(void *context, const char *path, char *buf, size_t size);
 	void *context;
 };
@@ -108,16 +116,38 @@ uint32_t osh_policy_revision(const struct osh_policy *policy);
  * osh_policy_connect); malformed requests and the address guard still deny. */
 bool osh_policy_is_permissive(const struct osh_policy *policy);
 
-/* What is known of one executable beyond its path. */
-struct osh_exe_facts {
-	bool has_digest;
-	unsigned char digest[32]; /* SHA-256 */
-	bool clean;               /* started without injection (binaries' `clean: true`) */
+/* Is an executable the file that it was at its first use under this policy? */
+enum osh_trust {
+	OSH_TRUST_UNASKED = 0,
+	OSH_TRUST_SAME,    /* yes, or this is its first use */
+	OSH_TRUST_CHANGED, /* other bytes: denied until the policy is set again */
+	OSH_TRUST_UNTOLD,  /* the file that was executed is not at its path any more, or cannot be read */
 };
 
-/* Who asks. Ancestors nearest first. `facts` is NULL or holds 1 + ancestor_count items,
- * the binary's first; a binary that the policy pins by sha256 or clean only matches when
- * its facts say so. */
+/* Was it started, and does it run, without code from elsewhere (binaries' `clean: true`)? */
+enum osh_cleanness {
+	OSH_CLEAN_UNASKED = 0,
+	OSH_CLEAN_YES,
+	OSH_CLEAN_NO,
+};
+
+/* What is known of one executable beyond its path. */
+struct osh_exe_facts {
+	enum osh_trust trust;
+	enum osh_cleanness clean;
+	unsigned char digest[32]; /* SHA-256; with OSH_TRUST_SAME */
+};
+
+/* What has to be found out before a question can be answered. */
+struct osh_wanted {
+	uint32_t subject; /* 0: nothing; 1: about the binary; 1 + n: about its nth ancestor */
+	bool clean;       /* `clean` of its facts; else `trust` */
+};
+
+/* Who asks. Ancestors nearest first. `facts` is NULL (paths alone count, and what the policy
+ * pins by sha256 or clean matches nobody) or holds 1 + ancestor_count items, the binary's
+ * first. A fact that is needed and UNASKED makes the decision DENY with `wanted` set: find it
+ * out and ask again. */
 struct osh_subject {
 	struct osh_str binary;
 	const struct osh_str *ancestors;
@@ -173,6 +203,7 @@ struct osh_policy_limits {
 
 struct osh_decision {
 	enum osh_effect effect;
+	struct osh_wanted wanted;  /* not decided yet; effect is DENY */
 	enum osh_stage stage;
 	enum osh_l7 l7;            /* parser that the traffic needs */
 	enum osh_tls_mode tls;

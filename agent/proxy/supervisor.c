@@ -200,6 +200,8 @@ static void on_channel(struct osh_io *io, uint32_t events)
 		osh_close(fds[i]); /* it has none to give */
 	if (message.type == OSH_CHANNEL_DONE)
 		complete_pending(sup, message.sandbox, message.serial, message.result);
+	else if (message.type == OSH_CHANNEL_QUESTION)
+		sup->options.on_question(sup->options.context, message.sandbox, &message.about);
 }
 
 static void drain_ring(struct osh_supervisor *sup, unsigned index)
@@ -581,6 +583,16 @@ void osh_supervisor_abandon(struct osh_supervisor *sup, void *context)
 		if (pending->context == context)
 			pending->done = NULL;
 	}
+}
+
+void osh_supervisor_answer(struct osh_supervisor *sup, uint64_t sandbox,
+			   const struct osh_question_about *about, const struct osh_exe_facts *facts)
+{
+	struct osh_channel_message message = {
+		.type = OSH_CHANNEL_ANSWER, .sandbox = sandbox, .about = *about, .facts = *facts
+	};
+
+	send_message(sup, &message, NULL, 0);
 }
 
 int osh_supervisor_vault_set(struct osh_supervisor *sup, uint64_t sandbox,

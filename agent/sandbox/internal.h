@@ -237,4 +237,10 @@ int confine_capabilities(void);
 int confine_user(uid_t uid, gid_t gid);
 int confine_landlock(struct launch *launch);
 
+/* ---- What the sandbox may write (resolve.c) -------------------------------------- */
+
+/* May the sandbox's user write this open file or directory, through the mount that it was
+ * opened on? 1, 0 or -errno. */
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd);
+
 #endif

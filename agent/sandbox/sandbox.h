@@ -145,4 +145,18 @@ const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *inst
  * -ENOENT, or -EALREADY when it is no link. For osh_policy_compile. */
 int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path, char *buf, size_t size);
 
+/* Open the file at a path that the kernel gave an executable (no link in it), for reading. A
+ * descriptor owned by the caller, or -errno; whether it is the file that was executed is the
+ * caller's to find out. */
+int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const char *path);
+
+/* Could the sandbox itself put another file at this path, or write the one that is there?
+ * `path` may be a glob: then the directories before its first star are asked about. */
+bool osh_sandbox_may_write(struct osh_sandbox_instance *instance, const char *path);
+
+/* Does a process of the sandbox run code from a file that the sandbox may write (mapped
+ * executable; /proc/PID/maps)? 0: no, 1: yes, -errno: it cannot be told. What was copied
+ * into anonymous memory is not seen. */
+int osh_sandbox_maps_written_code(struct osh_sandbox_instance *instance, pid_t pid);
+
 #endif

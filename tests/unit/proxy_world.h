@@ -18,6 +18,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -369,6 +371,11 @@ static struct {
 	struct osh_worker *worker;
 	struct osh_ring_reader *reader;
 	int channel_fd;
+	struct osh_exe_facts facts;   /* the agent's answer to every question */
+	bool holds_answers;           /* until may_answer is posted */
+	sem_t may_answer, policy_done;
+	uint64_t done_serial;
+	atomic_uint questions;
 	struct world_identity sandbox_ca, world_ca;
 	struct sockaddr_in listener;
 	struct sockaddr_in dns;
@@ -535,6 +542,40 @@ static void add_sandbox(void)
 	post((struct osh_letter){ .type = OSH_LETTER_ADD, .sandbox = WORLD_SANDBOX, .tenant = tenant });
 }
 
+/* The agent's end of the channel: a thread that says of every executable what world.facts
+ * says, at once or when a test lets it. */
+static void *run_agent(void *unused)
+{
+	struct osh_channel_message message;
+	int fds[OSH_FDS_MAX];
+	size_t fd_count;
+
+	(void)unused;
+	while (osh_channel_recv(world.channel_fd, &message, fds, &fd_count) == 0) {
+		if (message.type == OSH_CHANNEL_DONE) {
+			world.done_serial = message.serial;
+			sem_post(&world.policy_done);
+			continue;
+		}
+		atomic_fetch_add(&world.questions, 1);
+		if (world.holds_answers)
+			sem_wait(&world.may_answer);
+		post((struct osh_letter){ .type = OSH_LETTER_ANSWER, .sandbox = message.sandbox,
+					  .about = message.about, .facts = world.facts });
+	}
+	return NULL;
+}
+
+static void start_agent(void)
+{
+	pthread_t thread;
+
+	sem_init(&world.policy_done, 0, 0);
+	sem_init(&world.may_answer, 0, 0);
+	world.facts = (struct osh_exe_facts){ .trust = OSH_TRUST_SAME, .clean = OSH_CLEAN_YES };
+	cr_assert(pthread_create(&thread, NULL, run_agent, NULL) == 0);
+}
+
 /* Put a policy in force; returns when the worker enforces it. */
 static void set_policy(const char *yaml)
 {
@@ -543,9 +584,6 @@ static void set_policy(const char *yaml)
 	struct osh_errand *errand = calloc(1, sizeof(*errand));
 	struct osh_diags *diags = calloc(1, sizeof(*diags));
 	struct osh_policy_doc *doc = NULL;
-	struct osh_channel_message message;
-	int fds[OSH_FDS_MAX];
-	size_t fd_count;
 	void *image;
 
 	cr_assert(osh_policy_parse(osh_str(yaml), diags, &doc) == 0, "line %u: %s", diags->items[0].line,
@@ -565,8 +603,8 @@ static void set_policy(const char *yaml)
 	errand->serial = world.serial;
 	post((struct osh_letter){ .type = OSH_LETTER_POLICY, .sandbox = WORLD_SANDBOX,
 				  .snapshot = snapshot, .errand = errand });
-	cr_assert(osh_channel_recv(world.channel_fd, &message, fds, &fd_count) == 0);
-	cr_assert(message.type == OSH_CHANNEL_DONE && message.serial == world.serial);
+	cr_assert(sem_wait(&world.policy_done) == 0);
+	cr_assert(world.done_serial == world.serial);
 }
 
 static void set_vault(const char *placeholder, const char *secret, const char *const *hosts)
@@ -624,6 +662,7 @@ static void world_begin(void)
 	cr_assert(world.proxy.trust && world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
+	start_agent();
 	add_sandbox();
 }
 

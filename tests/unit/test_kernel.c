@@ -344,7 +344,7 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 	int leases = 0, reachable = 0;
 
 	expect_output(probe, "ok peer=198.18.0.50:443");
-	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other), 0);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
 	for (int i = 0; i < 2; i++) {
 		cr_assert_eq(osh_maps_lease_set(maps, &lease_key, &lease), 0);
 		cr_assert_eq(osh_maps_reachable_add(maps, &reach_key), 0);

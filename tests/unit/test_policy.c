@@ -172,7 +172,7 @@ Test(policy, pinned_binaries)
 {
 	char text[512];
 	struct case_policy p;
-	struct osh_exe_facts facts = { .has_digest = true };
+	struct osh_exe_facts facts = { .trust = OSH_TRUST_SAME };
 	struct osh_connect_query query = from("/usr/bin/curl", "ok.test", 443);
 	struct osh_decision decision;
 
@@ -183,7 +183,7 @@ Test(policy, pinned_binaries)
 		1);
 	case_compile(osh_str(text), &p);
 	facts.digest[31] = 0x01;
-	facts.clean = true;
+	facts.clean = OSH_CLEAN_YES;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "nothing is known of the binary");
 	cr_expect_not_null(strstr(decision.reason, "sha256 or clean condition of policy 'p'"), "%s",
@@ -191,13 +191,91 @@ Test(policy, pinned_binaries)
 	query.subject.facts = &facts;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
-	facts.clean = false;
+	facts.clean = OSH_CLEAN_NO;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "not clean");
-	facts.clean = true;
+	facts.clean = OSH_CLEAN_YES;
 	facts.digest[0] = 1;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "another digest");
+	free(p.image);
+}
+
+/* Facts are asked for one by one, and only about whom an entry for this host names. */
+Test(policy, facts_are_wanted)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n"
+		"  child: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/child}]}\n"
+		"  top: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/top, clean: true}]}\n";
+	struct osh_str ancestors[] = { osh_str("/b/middle"), osh_str("/b/top") };
+	struct osh_exe_facts facts[3] = { 0 };
+	struct osh_connect_query query = from("/b/child", "ok.test", 443);
+	struct osh_decision decision;
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	query.subject.ancestors = ancestors;
+	query.subject.ancestor_count = 2;
+	query.subject.facts = facts;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 1);
+	cr_expect_not(decision.wanted.clean);
+	facts[0].trust = OSH_TRUST_SAME;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "the other entry may yet count");
+	cr_expect_eq(decision.wanted.subject, 3);
+	cr_expect_not(decision.wanted.clean);
+	facts[2].trust = OSH_TRUST_SAME;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.wanted.subject, 3);
+	cr_expect(decision.wanted.clean);
+	facts[2].clean = OSH_CLEAN_NO;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
+	cr_expect_eq(decision.wanted.subject, 0);
+	cr_expect(osh_str_eq_c(decision.policy, "child"));
+	/* Neither: each says why. */
+	facts[0].trust = OSH_TRUST_CHANGED;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 0);
+	cr_expect_not_null(strstr(decision.reason, "'/b/child' changed since its first use"), "%s",
+			   decision.reason);
+	cr_expect_not_null(strstr(decision.reason, "'/b/top' was not started clean"), "%s",
+			   decision.reason);
+	facts[0].trust = OSH_TRUST_UNTOLD;
+	facts[2].clean = OSH_CLEAN_YES;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
+	cr_expect(osh_str_eq_c(decision.policy, "top"));
+	query.host = osh_str("no.test");
+	memset(facts, 0, sizeof(facts));
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.wanted.subject, 0, "nobody may go there anyway");
+	free(p.image);
+}
+
+/* What is not known is not let through, whatever the mode. */
+Test(policy, permissive_waits_for_facts)
+{
+	static const char text[] =
+		"version: 1\nmode: permissive\nnetwork_policies:\n"
+		"  p: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/x}]}\n";
+	struct osh_exe_facts facts = { 0 };
+	struct osh_connect_query query = from("/b/x", "ok.test", 443);
+	struct osh_decision decision;
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	query.subject.facts = &facts;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 1);
+	facts.trust = OSH_TRUST_CHANGED;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_AUDIT);
 	free(p.image);
 }
 
