@@ -164,7 +164,7 @@ expect_changed() {
 	local get='const https = require("https"), fs = require("fs");
 	const get = then => https.get({ host: "ok.test", path: "/pub/x", agent: false }, r => {
 		r.resume(); console.log(r.statusCode); then(); });
-	get(() => { fs.readFileSync("/sandbox/go"); get(() => process.exit()); });'
+	get(() => { fs.readFileSync("/sandbox/go"); get(() => 0); });'
 	inside who /sandbox/named -e "$get" >"$SCRATCH/said" &
 	wait_until 20 has_line "$SCRATCH/said" 200
 	other_curl /sandbox/next
