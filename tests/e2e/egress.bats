@@ -179,7 +179,8 @@ teardown() { twin; }
 	[[ ${lines[2]} =~ ^retopts\ (EPERM|EINVAL)$ ]]
 	expect_absent "$canary"
 	expect_equal "$(packets ip6 proto 43)" 0 "routed packets"
-	expect_verdicts 1 out dst_host=::1 l7_decision=deny
+	# Recorded is where it would have gone.
+	expect_verdicts 1 out dst_host=2001:db8::10 l7_decision=deny engine=kernel
 	run inside out python3 -c 'import socket
 server = socket.create_server(("::1", 9999), family=socket.AF_INET6)
 client = socket.socket(socket.AF_INET6)
