@@ -113,7 +113,7 @@ peel() {
 	expect_equal "$output" "connect EPERM"
 	without osh_connect4
 	run net_ok s tcp 198.18.0.1 1 hello
-	expect_equal "$output" "recv ECONNRESET"
+	[[ $output == "recv ECONNRESET" || $output == "ok " ]] # closed, with or without a reset
 	expect_verdicts 1 s engine=bypass l7_decision=deny
 }
 
