@@ -31,12 +31,12 @@ end_agent() {
 	AGENT_DIR=
 }
 
-# without LAYERS: another agent, which goes without these, and a sandbox s.
+# without LAYERS: another agent, which goes without these, and a sandbox s under $POLICY.
 without() {
 	end_agent
 	export OSH_LAYERS_OFF=$1
 	agent_start "$SCRATCH/$BATS_TEST_NUMBER-${1//[\/,]/-}" || return
-	make_sandbox s "$SCRATCH/probe.yaml"
+	make_sandbox s "${POLICY:-$SCRATCH/probe.yaml}"
 }
 
 # peel LAYER...: calls attempt CANARY with every layer on, without the first, without the first two,
@@ -168,6 +168,24 @@ peel() {
 		inside s /sandbox/copy tcp l4.test 5432 "$1"
 	}
 	peel binary
+}
+
+# B05
+@test "a program that was replaced is not the one that was trusted" {
+	attempt() {
+		inside s sh -c 'cp /usr/bin/curl named && ./named -sS -m 10 https://ok.test/pub/first &&
+			cp named next && echo >>next && mv next named'
+		inside s /sandbox/named -sS -m 10 "https://ok.test/pub/$1"
+	}
+	peel trust
+}
+
+# B09
+@test "a program that was started with another's code is not clean" {
+	local POLICY=$SCRATCH/clean.yaml
+	sed 's|{ path: "/usr/bin/python3\*" }|{ path: "/usr/bin/python3*", clean: true }|' "$SCRATCH/probe.yaml" >"$POLICY"
+	attempt() { inside s env LD_PRELOAD=/sandbox/own.so python3 - tcp l4.test 5432 "$1" <"$E2E/probe.py"; }
+	peel clean
 }
 
 # C02
