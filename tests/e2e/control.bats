@@ -316,6 +316,7 @@ places_of() {
 	osh sandbox get box # T: and it goes on
 }
 
+# shellcheck disable=SC2069  # what it says, not what it reads
 as_anne_reads() { as "$ANNE" cat "$1" 2>&1 >/dev/null; }
 
 @test "G08: keys and state are root's alone, and nothing of them is inside" {
