@@ -104,7 +104,8 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	load_state(sandbox);
 	osh_lifecycle_watch(sandbox);
 	sandbox->in_kernel = is_known(known, sandbox->id);
-	if (!sandbox->in_kernel && osh_lifecycle_enter_kernel(sandbox, &err) < 0)
+	/* What it was created with is not known any more. */
+	if (!sandbox->in_kernel && osh_lifecycle_enter_kernel(sandbox, true, &err) < 0)
 		fence(sandbox, &err);
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "control/agent.h"
@@ -228,7 +229,7 @@ static bool is_whole(struct osh_call *call, struct osh_str text, const char *sha
 		osh_call_error(call, "Failed", "cannot hash the policy");
 		return false;
 	}
-	if (strcmp(digest, sha256) != 0) {
+	if (strcmp(digest, sha256) != 0 && !osh_layer_off("digest")) {
 		osh_call_error(
 			call, "Invalid",
 			"the policy that arrived is not the one that was sent: its SHA-256 is %s",

@@ -148,7 +148,8 @@ static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *c
 	if (r == 0)
 		r = osh_lifecycle_open_log(sandbox, err);
 	if (r == 0)
-		r = osh_lifecycle_enter_kernel(sandbox, err);
+		r = osh_lifecycle_enter_kernel(
+			sandbox, osh_policy_writes_system(osh_policy_doc_static(creation->policy)), err);
 	if (r == 0)
 		r = list_trusted(sandbox->agent->config, cert, &trusted, err);
 	if (r == 0)

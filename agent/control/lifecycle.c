@@ -16,6 +16,7 @@
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -98,9 +99,10 @@ struct osh_agent_sandbox *osh_lifecycle_enlist(struct osh_agent *agent,
 	return sandbox;
 }
 
-int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_system,
+			       struct osh_err *err)
 {
-	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id);
+	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id, writes_system);
 
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the sandbox");
@@ -194,6 +196,7 @@ static void delist(struct osh_agent_sandbox *sandbox)
 
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
+	osh_notary_forget(sandbox);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;

@@ -10,7 +10,8 @@
 struct osh_agent_sandbox *osh_lifecycle_enlist(struct osh_agent *agent,
 					       struct osh_sandbox_instance *instance);
 /* The kernel half judges its sockets; all are refused until the proxy has a policy. */
-int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_system,
+			       struct osh_err *err);
 /* The proxy gets the sandbox's listeners, its CA and its secrets. Without a policy it
  * refuses everything. */
 int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,

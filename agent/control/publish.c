@@ -10,6 +10,7 @@
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -66,7 +67,9 @@ static void on_deadline(struct osh_timer *timer)
 
 static int resolve_binary(void *context, const char *path, char *buf, size_t size)
 {
-	return osh_sandbox_resolve(context, path, buf, size);
+	int r = osh_sandbox_resolve(context, path, buf, size);
+
+	return r == 0 && osh_sandbox_may_write(context, path) ? 1 : r;
 }
 
 static int compile(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
@@ -104,6 +107,9 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 				      publication, err);
 	if (r < 0)
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
+	/* What it asks from here on comes behind the policy. */
+	if (!publication->is_adopted)
+		osh_notary_reset(sandbox);
 	if (permissive && !sandbox->permissive)
 		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
 			    sandbox->name);

@@ -9,6 +9,7 @@
 #include "control/client.h"
 #include "control/embed.h"
 #include "control/lifecycle.h"
+#include "control/policy_calls.h"
 
 #define ENVIRONMENT_MAX 256
 
@@ -96,6 +97,9 @@ static void begin_creation(struct osh_call *call, const struct osh_creation *cre
 		return;
 	}
 	add_warning_lines(warnings, lines);
+	/* Not of the default policy: nobody here wrote it. */
+	if (creation->policy_text.data != osh_embed_default_policy().data)
+		osh_policy_warn_of_writable(sandbox, creation->policy, warnings);
 	call->context = warnings;
 	call->on_cancel = on_create_cancel;
 }

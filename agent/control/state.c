@@ -95,6 +95,7 @@ const char *osh_section_name(enum osh_section section)
 		[OSH_SECTION_FILESYSTEM] = "filesystem_policy",
 		[OSH_SECTION_LANDLOCK] = "landlock",
 		[OSH_SECTION_PROCESS] = "process",
+		[OSH_SECTION_UNIX_SOCKETS] = "unix_sockets",
 	};
 
 	return names[section];
@@ -128,6 +129,9 @@ static int append_section(struct osh_buf *buf, const struct osh_policy_static *p
 		break;
 	case OSH_SECTION_PROCESS:
 		r = osh_buf_printf(buf, "%" PRIu32 ":%" PRIu32, policy->uid, policy->gid);
+		break;
+	case OSH_SECTION_UNIX_SOCKETS:
+		r = append_paths(buf, policy->unix_sockets, policy->unix_socket_count);
 		break;
 	case OSH_SECTION_COUNT:
 		break;

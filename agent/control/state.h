@@ -30,6 +30,7 @@ enum osh_section {
 	OSH_SECTION_FILESYSTEM,
 	OSH_SECTION_LANDLOCK,
 	OSH_SECTION_PROCESS,
+	OSH_SECTION_UNIX_SOCKETS,
 	OSH_SECTION_COUNT
 };
 const char *osh_section_name(enum osh_section section); /* its key in a policy file */

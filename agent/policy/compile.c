@@ -68,6 +68,7 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
 		const struct osh_binary *binary = &entry->binaries[i];
 		struct osh_str path = binary->path.text;
 		char target[OSH_PATH_MAX];
+		int leads;
 
 		if (path.len && memchr(path.data, '*', path.len)) {
 			globs[glob_count] = compile_binary(c, binary, path);
@@ -75,11 +76,12 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
 			glob_count += globs[glob_count].glob != 0;
 			continue;
 		}
-		exact[exact_count++] = compile_binary(c, binary, path);
-		if (c->options->resolve_binary &&
-		    c->options->resolve_binary(c->options->context, path.data, target,
-					       sizeof(target)) == 0 &&
-		    !osh_str_eq_c(path, target))
+		leads = c->options->resolve_binary ?
+				c->options->resolve_binary(c->options->context, path.data, target,
+							   sizeof(target)) : -1;
+		if (leads != 1)
+			exact[exact_count++] = compile_binary(c, binary, path);
+		if (leads >= 0 && !osh_str_eq_c(path, target))
 			exact[exact_count++] = compile_binary(c, binary, osh_str(target));
 	}
 	qsort(exact, exact_count, sizeof(*exact), compare_binaries);
@@ -126,6 +128,8 @@ static uint16_t endpoint_flags(const struct osh_endpoint *e)
 	flags |= e->request_body_credential_rewrite.value ? OSH_IMAGE_REWRITE_BODY : 0;
 	flags |= e->websocket_credential_rewrite.value ? OSH_IMAGE_REWRITE_TEXT : 0;
 	flags |= e->allow_uninspected_credentials.value ? OSH_IMAGE_UNINSPECTED_CREDENTIALS : 0;
+	flags |= e->is_tcp ? OSH_IMAGE_TCP : 0;
+	flags |= e->credential_signing.set ? OSH_IMAGE_SIGNED : 0;
 	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ?
 			 OSH_IMAGE_REGISTERED :
 			 0;

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "policy/builder.h"
+#include "policy/glob.h"
 #include "policy/graphql.h"
 
 /* A glob that cannot be read must never grant: an allow rule that holds one is dead, and a
@@ -145,7 +146,7 @@ static void compile_rpc(struct reading *r, const struct osh_endpoint *e,
 	out->rpc.method = osh_builder_str(r->builder, method);
 	if (osh_str_eq_c(method, "*"))
 		out->flags |= OSH_RULE_ANY_METHOD;
-	if (e->l7 == OSH_L7_MCP && memchr(method.data, '*', method.len)) {
+	if (e->l7 == OSH_L7_MCP && !osh_glob_is_literal(method)) {
 		out->rpc.method_glob = osh_builder_glob(r->builder, method, '.');
 		if (out->rpc.method_glob == 0) {
 			r->broken = true;

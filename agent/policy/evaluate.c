@@ -141,7 +141,8 @@ void osh_decision_soften(const struct osh_policy *policy, struct osh_decision *d
 	bool by_policy = decision->stage == OSH_STAGE_CONNECT ||
 			 decision->stage == OSH_STAGE_ROUTE || decision->stage == OSH_STAGE_RULES;
 
-	if (decision->effect == OSH_EFFECT_DENY && by_policy && osh_policy_is_permissive(policy))
+	if (decision->effect == OSH_EFFECT_DENY && by_policy && !decision->wanted.subject &&
+	    osh_policy_is_permissive(policy))
 		decision->effect = OSH_EFFECT_AUDIT;
 }
 
@@ -170,11 +171,10 @@ static void add_binary_reason(struct text *t, const struct osh_match *match,
 {
 	struct osh_str key =
 		osh_image_text(match->policy, osh_image_entry(match->policy, entry)->key);
-	bool pinned = osh_entry_names_path(match->policy, entry, subject);
+	struct osh_str path;
+	const char *fault = osh_entry_fault(match->policy, entry, subject, &path);
 
-	add_text(t, "%sbinary '%.*s' %s policy '%.*s'", t->len ? "; " : "",
-		 OSH_STR_ARGS(subject->binary),
-		 pinned ? "does not meet the sha256 or clean condition of" : "not allowed in",
+	add_text(t, "%sbinary '%.*s' %s policy '%.*s'", t->len ? "; " : "", OSH_STR_ARGS(path), fault,
 		 OSH_STR_ARGS(key));
 	if (subject->ancestor_count == 0 || t->len > t->size / 2)
 		return;
@@ -207,6 +207,7 @@ static void explain_binaries(const struct osh_match *match, const struct osh_sub
 	uint32_t entry = next_entry(match, -1);
 
 	decision->stage = OSH_STAGE_CONNECT;
+	decision->wanted = match->wanted;
 	decision->nearest_line = osh_image_entry(match->policy, entry)->line;
 	for (int i = 0; i < REASON_ENTRIES_MAX && entry != UINT32_MAX; i++) {
 		add_binary_reason(&text, match, subject, entry);
@@ -254,6 +255,7 @@ static bool refuse_for_middleware(const struct osh_policy *policy, struct osh_st
 				  "middleware '%.*s' is required for this host, but "
 				  "this agent runs none",
 				  OSH_STR_ARGS(key));
+		decision->middleware_required = true;
 		return true;
 	}
 	return false;
@@ -274,6 +276,8 @@ static void describe_connection(const struct osh_match *match, struct osh_decisi
 
 		if (e->flags & OSH_IMAGE_TLS_SKIP)
 			decision->tls = OSH_TLS_SKIP;
+		if (e->flags & (OSH_IMAGE_TLS_SKIP | OSH_IMAGE_TCP))
+			decision->opaque = true;
 		if (e->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS)
 			decision->uninspected_credentials = true;
 		if (match->ids[i] < line_id) {
@@ -303,7 +307,7 @@ bool osh_decide_connect(const struct osh_policy *policy, const struct osh_connec
 		osh_decision_deny(decision, OSH_STAGE_CONNECT,
 				  "endpoint %.*s:%u is not allowed by any policy",
 				  OSH_STR_ARGS(query->host), query->port_host);
-	else if (match->granted == 0)
+	else if (match->granted == 0 || match->wanted.subject)
 		explain_binaries(match, &query->subject, decision);
 	else if (!refuse_for_middleware(policy, query->host, decision)) {
 		describe_connection(match, decision);

@@ -13,6 +13,7 @@ struct osh_match {
 	size_t granted, count;
 	bool overflow;
 	uint32_t entry; /* the smallest entry among the granted */
+	struct osh_wanted wanted; /* some entry may yet grant, once this is known */
 	uint32_t ids[OSH_MATCH_MAX];
 };
 
@@ -20,9 +21,10 @@ struct osh_match {
 void osh_match_connect(const struct osh_policy *policy, const struct osh_connect_query *query,
 		       struct osh_match *match);
 
-/* Does the entry name one of the subject's paths, whatever it asks of the file behind it? */
-bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
-			  const struct osh_subject *subject);
+/* Why an entry does not grant to a subject, in words that go before "policy 'KEY'", and whom
+ * it would be about. */
+const char *osh_entry_fault(const struct osh_policy *policy, uint32_t entry,
+			    const struct osh_subject *subject, struct osh_str *ret_path);
 
 void osh_decision_init(struct osh_decision *decision);
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)

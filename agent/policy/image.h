@@ -110,6 +110,8 @@ enum {
 	OSH_IMAGE_REWRITE_BODY = 1 << 9,
 	OSH_IMAGE_REWRITE_TEXT = 1 << 10,
 	OSH_IMAGE_UNINSPECTED_CREDENTIALS = 1 << 11,
+	OSH_IMAGE_TCP = 1 << 12,         /* protocol: tcp: bytes, never to be opened */
+	OSH_IMAGE_SIGNED = 1 << 13,      /* credential_signing */
 };
 
 struct osh_image_cidr {

@@ -2,6 +2,7 @@
  * Whatever memory a step will want is fetched while an earlier one computes. */
 #include <string.h>
 
+#include "base/knockout.h"
 #include "policy/evaluate.h"
 #include "policy/glob.h"
 
@@ -199,18 +200,32 @@ static bool read_host(struct walk *walk, struct osh_str host)
 
 #define SUBJECT_MAX (1 + OSH_LINEAGE_MAX)
 
+/* What an entry finds wrong with an executable whose path it names. */
+enum fault {
+	FAULT_NONE = 0,
+	FAULT_UNKNOWN, /* no facts at all */
+	FAULT_WANTED,  /* not asked yet */
+	FAULT_CHANGED,
+	FAULT_UNTOLD,
+	FAULT_DIGEST,
+	FAULT_UNCLEAN,
+	FAULT_COUNT,
+};
+
 struct hashed_subject {
 	const struct osh_subject *subject;
-	bool any_facts; /* look at paths alone */
 	size_t count;
 	struct osh_str paths[SUBJECT_MAX];
 	uint32_t hashes[SUBJECT_MAX];
+	/* The first one found by the entry at hand, and about whom. */
+	enum fault fault;
+	size_t fault_at;
+	struct osh_wanted wanted;
 };
 
 static void hash_subject(const struct osh_subject *subject, struct hashed_subject *hashed)
 {
 	hashed->subject = subject;
-	hashed->any_facts = false;
 	hashed->count = 0;
 	for (size_t i = 0; i <= subject->ancestor_count && i < SUBJECT_MAX; i++) {
 		struct osh_str path = i == 0 ? subject->binary : subject->ancestors[i - 1];
@@ -221,23 +236,50 @@ static void hash_subject(const struct osh_subject *subject, struct hashed_subjec
 	}
 }
 
+static enum fault check_facts(const struct osh_policy *policy, const struct osh_image_binary *binary,
+			      const struct osh_exe_facts *facts, struct osh_wanted *wanted)
+{
+	if (!facts)
+		return binary->digest || binary->clean ? FAULT_UNKNOWN : FAULT_NONE;
+	wanted->clean = false;
+	switch (facts->trust) {
+	case OSH_TRUST_UNASKED:
+		return FAULT_WANTED;
+	case OSH_TRUST_SAME:
+		break;
+	case OSH_TRUST_CHANGED:
+		return FAULT_CHANGED;
+	case OSH_TRUST_UNTOLD:
+		return FAULT_UNTOLD;
+	}
+	if (binary->digest && memcmp(osh_image_at(policy, binary->digest), facts->digest,
+				     sizeof(facts->digest)) != 0)
+		return FAULT_DIGEST;
+	if (!binary->clean || facts->clean == OSH_CLEAN_YES)
+		return FAULT_NONE;
+	wanted->clean = true;
+	return facts->clean == OSH_CLEAN_UNASKED ? FAULT_WANTED : FAULT_UNCLEAN;
+}
+
+/* Is the executable behind the path that matched the one that is meant? */
 static bool facts_hold(const struct osh_policy *policy, const struct osh_image_binary *binary,
-		       const struct hashed_subject *s, size_t i)
+		       struct hashed_subject *s, size_t i)
 {
 	const struct osh_exe_facts *facts = s->subject->facts ? &s->subject->facts[i] : NULL;
+	struct osh_wanted wanted = { .subject = (uint32_t)i + 1 };
+	enum fault fault = check_facts(policy, binary, facts, &wanted);
 
-	if (s->any_facts)
-		return true;
-	if (binary->digest &&
-	    (!facts || !facts->has_digest ||
-	     memcmp(osh_image_at(policy, binary->digest), facts->digest,
-		    sizeof(facts->digest)) != 0))
-		return false;
-	return !binary->clean || (facts && facts->clean);
+	if (fault == FAULT_WANTED && !s->wanted.subject)
+		s->wanted = wanted;
+	if (fault && !s->fault) {
+		s->fault = fault;
+		s->fault_at = i;
+	}
+	return fault == FAULT_NONE;
 }
 
 static bool exact_matches(const struct osh_policy *policy, const struct osh_image_binary *binary,
-			  const struct hashed_subject *s, size_t i)
+			  struct hashed_subject *s, size_t i)
 {
 	return binary->hash == s->hashes[i] && s->paths[i].len &&
 	       osh_str_eq(osh_image_text(policy, binary->path), s->paths[i]) &&
@@ -261,11 +303,15 @@ static uint32_t lower_bound(const struct osh_image_binary *items, uint32_t count
 }
 
 static bool entry_names(const struct osh_policy *policy, const struct osh_image_entry *entry,
-			const struct hashed_subject *s)
+			struct hashed_subject *s)
 {
 	const struct osh_image_binary *exact = osh_image_at(policy, entry->exact.offset);
 	const struct osh_image_binary *globs = osh_image_at(policy, entry->globs.offset);
 
+	s->fault = FAULT_NONE;
+	s->wanted = (struct osh_wanted){ 0 };
+	if (osh_layer_off("binary"))
+		return true;
 	for (size_t i = 0; i < s->count; i++) {
 		for (uint32_t j = lower_bound(exact, entry->exact.count, s->hashes[i]);
 		     j < entry->exact.count && exact[j].hash == s->hashes[i]; j++) {
@@ -284,18 +330,30 @@ static bool entry_names(const struct osh_policy *policy, const struct osh_image_
 	return false;
 }
 
-bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
-			  const struct osh_subject *subject)
+const char *osh_entry_fault(const struct osh_policy *policy, uint32_t entry,
+			    const struct osh_subject *subject, struct osh_str *ret_path)
 {
+	static const char *const words[FAULT_COUNT] = {
+		[FAULT_NONE] = "not allowed in",
+		[FAULT_UNKNOWN] = "does not meet the sha256 or clean condition of",
+		[FAULT_WANTED] = "is not known yet to",
+		[FAULT_CHANGED] = "changed since its first use (set the policy again to accept it): "
+				  "not allowed in",
+		[FAULT_UNTOLD] = "is not the file any more that was started, or cannot be read (start it "
+				 "again): not allowed in",
+		[FAULT_DIGEST] = "does not have the sha256 asked for in",
+		[FAULT_UNCLEAN] = "was not started clean, as is asked for in",
+	};
 	struct hashed_subject hashed;
 
 	hash_subject(subject, &hashed);
-	hashed.any_facts = true;
-	return entry_names(policy, osh_image_entry(policy, entry), &hashed);
+	(void)entry_names(policy, osh_image_entry(policy, entry), &hashed);
+	*ret_path = hashed.fault ? hashed.paths[hashed.fault_at] : subject->binary;
+	return words[hashed.fault];
 }
 
 /* Sort the endpoints whose entry names the subject to the front. */
-static void grant(struct osh_match *match, const struct hashed_subject *subject)
+static void grant(struct osh_match *match, struct hashed_subject *subject)
 {
 	uint32_t last = UINT32_MAX;
 	bool last_named = false;
@@ -308,6 +366,8 @@ static void grant(struct osh_match *match, const struct hashed_subject *subject)
 			last = entry;
 			last_named = entry_names(match->policy,
 						 osh_image_entry(match->policy, entry), subject);
+			if (!last_named && !match->wanted.subject)
+				match->wanted = subject->wanted;
 		}
 		if (!last_named)
 			continue;
@@ -326,6 +386,7 @@ static void match_init(struct osh_match *match, const struct osh_policy *policy)
 	match->count = match->granted = 0;
 	match->overflow = false;
 	match->entry = UINT32_MAX;
+	match->wanted = (struct osh_wanted){ 0 };
 }
 
 void osh_match_connect(const struct osh_policy *policy, const struct osh_connect_query *query,

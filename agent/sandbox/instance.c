@@ -256,7 +256,7 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 	keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
 	if (unlink(instance->socket_path) < 0 && errno != ENOENT)
 		keep_first(&first, -errno, instance->socket_path, err);
-	keep_first(&first, tree_remove(instance->dir), instance->dir, err);
+	keep_first(&first, trash_put(instance->host, instance->dir, instance->record.id), instance->dir, err);
 	if (first < 0)
 		osh_err_wrap(err, "sandbox %s is not removed whole", instance->record.name);
 	sandbox_leave(instance);

@@ -29,8 +29,10 @@ struct osh_sandbox_host {
 	char init_path[OSH_SANDBOX_PATH_MAX];
 	char key[16];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
+	int idmap_fd;             /* the map of idmap.c; -1: this kernel has none */
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
 	struct keystore keystore; /* the host's trusted CAs; empty without Java */
+	struct osh_timer trash_timer; /* armed while something is left to remove */
 	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
 };
 
@@ -103,8 +105,14 @@ int process_start_time(pid_t pid, uint64_t *ret_start);
 
 /* ---- remove.c ---- */
 /* Remove a tree that an adversary filled: bounded memory and descriptors at any depth,
- * never through a symbolic link. 0, also when it was not there, or -errno. */
-int tree_remove(const char *path);
+ * never through a symbolic link; at most `budget` entries. 0, also when it was not there, 1
+ * when something is left, or -errno. */
+int tree_remove(const char *path, unsigned budget);
+/* The same for a sandbox's directory, which gives its name up at once: what is large goes
+ * in slices, through the loop. 0 or -errno. */
+int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id);
+void trash_open(struct osh_sandbox_host *host);
+void trash_close(struct osh_sandbox_host *host);
 
 /* ---- connection.c ---- */
 int connection_listen(const char *path, int *ret_fd);
@@ -163,6 +171,7 @@ struct launch {
 	const struct osh_sandbox_instance *instance;
 	const struct osh_sandbox_spec *spec;
 	char **env;
+	int idmap_fd;     /* idmap.c; -1: none */
 	int root_fd;      /* the new root while it is built */
 	int listener_fd;
 	int report_fd;
@@ -187,7 +196,7 @@ struct mount_option {
 	const char *name, *value; /* value NULL: a flag */
 };
 
-/* A copy of what is mounted at `path`, or a new file system: the descriptor of a tree that
+/* A copy of what is mounted at `path` ("": of dir_fd itself), or a new file system: the descriptor of a tree that
  * is not visible anywhere yet, or -errno. */
 int mount_clone(int dir_fd, const char *path, uint64_t attributes);
 int mount_filesystem(const char *type, const struct mount_option *options, size_t count,
@@ -202,11 +211,23 @@ int mount_open_place(int root_fd, const char *path, bool directory);
 int mount_make_file(int dir_fd, const char *name);
 bool mount_same_filesystem(int a, int b);
 
-/* root.c, devices.c, overlay.c */
+/* idmap.c */
+/* A user namespace that maps no group: a descriptor, or -1: not here. */
+int idmap_open(void);
+/* Whether this kernel and the host's /usr take it. */
+bool idmap_works(int idmap_fd);
+/* A read-only copy of what the host has at `path`, as mount_clone, in which nothing can be
+ * written to, sockets included, where idmap_fd is not -1 and its file system allows that. */
+int mount_clone_host(int idmap_fd, const char *path);
+
+/* root.c, devices.c, overlay.c, unix_sockets.c */
+/* Does `path` begin with `directory`, as paths do? */
+bool path_is_at_or_below(const char *path, const char *directory);
 int root_build(struct launch *launch);
 int root_mount_proc(struct launch *launch);
 int root_mount_dev(struct launch *launch);
 int root_make_files(struct launch *launch);
+int root_bind_unix_sockets(struct launch *launch);
 int root_mask_secrets(struct launch *launch);
 int root_enter(struct launch *launch);
 
@@ -215,5 +236,11 @@ int confine_limits(void);
 int confine_capabilities(void);
 int confine_user(uid_t uid, gid_t gid);
 int confine_landlock(struct launch *launch);
+
+/* ---- What the sandbox may write (resolve.c) -------------------------------------- */
+
+/* May the sandbox's user write this open file or directory, through the mount that it was
+ * opened on? 1, 0 or -errno. */
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd);
 
 #endif

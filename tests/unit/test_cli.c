@@ -597,7 +597,7 @@ Test(cli, provider_secret_travels_in_a_descriptor)
 	run("provider", "create", "--name", "g", "--type", "github", "--from-existing");
 	expect(1, NULL, "GITHUB_TOKEN or GH_TOKEN, which is not set");
 	run("provider", "create", "--name", "g", "--type", "zork", "--from-existing");
-	expect(1, NULL, "unknown provider type 'zork'; there are: github");
+	expect(1, NULL, "unknown provider type 'zork'; there are: anthropic, github");
 }
 
 /* While the agent thinks, nobody can read the secret off the CLI. */

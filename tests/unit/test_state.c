@@ -253,7 +253,7 @@ Test(state, the_origin_is_kept)
 
 Test(state, static_sections_have_digests_of_their_own)
 {
-	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" };
+	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" }, *agent[] = { "/run/agent" };
 	struct osh_policy_static a = { .has_filesystem = true,
 				       .read_only = ro,
 				       .read_only_count = 2 };
@@ -266,9 +266,12 @@ Test(state, static_sections_have_digests_of_their_own)
 	b.read_only = joined;
 	b.read_only_count = 1;
 	b.landlock = OSH_LANDLOCK_HARD_REQUIREMENT;
+	b.unix_sockets = agent;
+	b.unix_socket_count = 1;
 	cr_assert(eq(int, osh_state_digest_static(&b, db), 0));
 	cr_expect_str_neq(da[OSH_SECTION_FILESYSTEM], db[OSH_SECTION_FILESYSTEM]);
 	cr_expect_str_neq(da[OSH_SECTION_LANDLOCK], db[OSH_SECTION_LANDLOCK]);
+	cr_expect_str_neq(da[OSH_SECTION_UNIX_SOCKETS], db[OSH_SECTION_UNIX_SOCKETS]);
 	cr_expect_str_eq(da[OSH_SECTION_PROCESS], db[OSH_SECTION_PROCESS]);
 }
 
