@@ -194,7 +194,7 @@ static void judge_subscribe(const struct osh_inquiry *inquiry, struct osh_str ob
 
 	if (!osh_json_get(object, osh_str("id"), &id) ||
 	    !osh_json_get(object, osh_str("payload"), &payload))
-		reject_text(inquiry, "a key is given twice");
+		reject_text(inquiry, "a key is given twice, or in another case");
 	else if (osh_json_type(id) != OSH_JSON_STRING || osh_json_raw(id).len == 0)
 		reject_text(inquiry, "id must be a non-empty string");
 	else if (osh_json_type(payload) != OSH_JSON_OBJECT)

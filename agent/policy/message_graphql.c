@@ -180,7 +180,7 @@ static const char *read_string(struct osh_str object, const char *key, char *buf
 	struct osh_str value;
 
 	if (!osh_json_get(object, osh_str(key), &value))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(value) == OSH_JSON_NONE || osh_json_type(value) == OSH_JSON_NULL)
 		return NULL;
 	if (osh_json_type(value) != OSH_JSON_STRING)
@@ -200,7 +200,7 @@ static const char *read_hash(struct osh_str extensions, struct request *request)
 	if (osh_json_type(extensions) != OSH_JSON_OBJECT)
 		return "extensions must be an object";
 	if (!osh_json_get(extensions, osh_str("persistedQuery"), &persisted))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(persisted) == OSH_JSON_NONE || osh_json_type(persisted) == OSH_JSON_NULL)
 		return NULL;
 	if (osh_json_type(persisted) != OSH_JSON_OBJECT)
@@ -239,7 +239,7 @@ static const char *read_object(struct osh_str object, struct request *request)
 		return "it is not an object";
 	if (!osh_json_get(object, osh_str("query"), &document) ||
 	    !osh_json_get(object, osh_str("extensions"), &extensions))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(document) == OSH_JSON_STRING) {
 		/* An empty text is no document: clients send it beside a hash. */
 		request->document = osh_json_raw(document);

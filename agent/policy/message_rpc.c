@@ -46,7 +46,7 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 	    !osh_json_get(object, osh_str("params"), &frame->params) ||
 	    !osh_json_get(object, osh_str("result"), &result) ||
 	    !osh_json_get(object, osh_str("error"), &error))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(version) != OSH_JSON_STRING ||
 	    !osh_json_raw_eq(osh_json_raw(version), osh_str("2.0")))
 		return "jsonrpc must be \"2.0\"";
@@ -110,9 +110,9 @@ static const char *check_member(const struct member *member, struct osh_str para
 	enum osh_json_type type;
 
 	if (member->outer && !osh_json_get(params, osh_str(member->outer), &holder))
-		return "a key of params is given twice";
+		return "a key of params is given twice, or in another case";
 	if (holder.len && !osh_json_get(holder, osh_str(member->key), &value))
-		return "a key of params is given twice";
+		return "a key of params is given twice, or in another case";
 	type = osh_json_type(value);
 	if (type == OSH_JSON_NONE || (type == OSH_JSON_NULL && !member->required))
 		return member->required ? "params lack what the method needs" : NULL;
@@ -164,7 +164,7 @@ static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *fr
 
 	if (!osh_json_get(frame->params, osh_str("name"), &name) ||
 	    !osh_json_get(frame->params, osh_str("arguments"), &frame->arguments))
-		return "a key of params is given twice";
+		return "a key of params is given twice, or in another case";
 	drop_null(&frame->arguments);
 	if (!osh_json_decode(osh_json_raw(name), frame->tool_buf, METHOD_MAX, &frame->tool) ||
 	    frame->tool.len == 0)

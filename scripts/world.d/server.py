@@ -28,6 +28,7 @@ import zlib
 
 MAIN = "203.0.113.10"
 PRIVATE = "10.9.0.5"
+GATEWAY = "169.254.7.1"
 PUBLIC = "93.184.215.14"
 TRAP = "203.0.113.66"
 HEAD_MAX = 65536
@@ -530,6 +531,7 @@ def main():
         TlsServer((TRAP, 443), HttpHandler), TcpServer((TRAP, 80), HttpHandler),
         TcpServer((TRAP, 5432), EchoHandler),
         TcpServer((PUBLIC, 80), HttpHandler), TcpServer((PUBLIC, 5432), EchoHandler),
+        TcpServer((GATEWAY, 80), HttpHandler),
         TcpServer((PRIVATE, 9443), HttpHandler), TcpServer((MAIN, 9443), HttpHandler),
     ]
     threading.Thread(target=capture, args=(wire, os.path.join(world, "capture.pcap")),

@@ -166,12 +166,12 @@ expect_changed() {
 		r.resume(); console.log(r.statusCode); then(); });
 	get(() => { fs.readFileSync("/sandbox/go"); get(() => 0); });'
 	inside who /sandbox/named -e "$get" >"$SCRATCH/said" &
-	local pid=$!
+	local client=$!
 	wait_until 20 has_line "$SCRATCH/said" 200
 	other_curl /sandbox/next
 	inside who mv /sandbox/next /sandbox/named
 	inside who sh -c 'echo >/sandbox/go'
-	wait "$pid"
+	wait "$client"
 	expect_equal "$(paste -sd, "$SCRATCH/said")" 200,200
 	expect_equal "$(named_status)" 403
 	inside who rm /sandbox/go

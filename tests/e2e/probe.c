@@ -174,28 +174,28 @@ static int mixed(char **args)
 	return 0;
 }
 
-/* routed FIRST FINAL PORT TEXT: a datagram that the connect hook sees going to FIRST, with a routing
- * header (type 4, RFC 8754) that leads on to FINAL; then IPv4's loose source route, as an option and
+/* routed SEEN VIA PORT TEXT: a datagram that the connect hook sees going to SEEN, with a routing header
+ * (type 4, RFC 8754) that makes it leave for VIA; then IPv4's loose source route, as an option and
  * beside one datagram. */
 static int routed(char **args)
 {
 	unsigned char header[40] = { 0, 4, 4, 1, 1 };
 	unsigned char lsrr[12] = { 131, 11, 4, 203, 0, 113, 10, 203, 0, 113, 10, 0 };
 	char control[CMSG_SPACE(sizeof(lsrr))] = { 0 };
-	union address first, resolver;
-	socklen_t len = parse(args[0], args[2], &first), resolver_len = parse(RESOLVER, "53", &resolver);
+	union address seen, resolver;
+	socklen_t len = parse(args[0], args[2], &seen), resolver_len = parse(RESOLVER, "53", &resolver);
 	struct iovec data = { args[3], strlen(args[3]) };
 	struct msghdr message = { .msg_name = &resolver, .msg_namelen = resolver_len, .msg_iov = &data,
 				  .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
 	struct cmsghdr *ancillary = CMSG_FIRSTHDR(&message);
 	int fd = socket(AF_INET6, SOCK_DGRAM, 0), failed;
 
-	inet_pton(AF_INET6, args[1], header + 8);
-	inet_pton(AF_INET6, args[0], header + 24);
+	inet_pton(AF_INET6, args[0], header + 8); /* the last stop */
+	inet_pton(AF_INET6, args[1], header + 24);
 	if (setsockopt(fd, IPPROTO_IPV6, IPV6_RTHDR, header, sizeof(header)) < 0)
 		failed = report("rthdr", -1);
 	else
-		failed = report("rthdr", sendto(fd, args[3], strlen(args[3]), 0, &first.any, len));
+		failed = report("rthdr", sendto(fd, args[3], strlen(args[3]), 0, &seen.any, len));
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	failed |= report("lsrr", setsockopt(fd, IPPROTO_IP, IP_OPTIONS, lsrr, sizeof(lsrr)));
 	ancillary->cmsg_level = IPPROTO_IP;
