@@ -12,9 +12,10 @@ pause() {
 	read -r -t 0.02 -u "$idle_fd" || true
 }
 
-# wait_until SECONDS COMMAND...: until the command succeeds; 1 when time is up.
+# wait_until SECONDS COMMAND...: until the command succeeds; 1 when time is up. OSH_TIME_SCALE
+# stretches every deadline on a machine that is that much slower.
 wait_until() {
-	local deadline=$((SECONDS + $1))
+	local deadline=$((SECONDS + $1 * ${OSH_TIME_SCALE:-1}))
 	shift
 	until "$@"; do
 		((SECONDS <= deadline)) || return 1

@@ -1,0 +1,24 @@
+# shellcheck shell=bash
+# Running tests, on this machine or in a guest: each function prints TAP lines.
+
+# run_unit_tests BUILD_DIR LOG_DIR NAME...: programs in BUILD_DIR/tests.
+run_unit_tests() {
+	local build=$1 logs=$2 name tap status
+	for name in "${@:3}"; do
+		tap=$logs/$name.tap
+		rm -f "$tap"
+		status=0
+		OSH_BUILD_DIR=$build timeout -k 5 300 "$build/tests/$name" --jobs "$(nproc)" --quiet --tap="$tap" ||
+			status=$?
+		cat "$tap" || true
+		# A program that died has not reported all of its tests.
+		if ((status != 0)) && ! grep -q '^not ok' "$tap"; then
+			echo "not ok - $name ended with status $status"
+		fi
+	done
+}
+
+# run_bats FILE
+run_bats() {
+	timeout -k 10 600 bats --tap "$1" 2>&1
+}
