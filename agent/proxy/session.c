@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
+#include "proxy/http2_server.h"
 #include "proxy/relay.h"
 #include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
@@ -28,6 +29,7 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_SNIFF] = 30000,
 	[OSH_SESSION_HANDSHAKE] = 10000,
 	[OSH_SESSION_HTTP] = 120000,
+	[OSH_SESSION_HTTP2] = 120000,
 	[OSH_SESSION_RELAY] = 7200000,
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
@@ -62,6 +64,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 		return;
 	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
+	osh_http2_end(s);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
@@ -88,6 +91,10 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->state == OSH_SESSION_HTTP2) {
+		osh_http2_on_deadline(s);
+		return;
+	}
 	if (s->state == OSH_SESSION_HTTP && osh_http1_on_deadline(s)) {
 		osh_session_step(s);
 		return;
@@ -349,6 +356,11 @@ static void start_handshake(struct osh_session *s, const char *sni)
 
 static void start_http(struct osh_session *s)
 {
+	if (s->tls && osh_tls_speaks_http2(s->conn.ssl)) {
+		if (osh_http2_begin(s) < 0)
+			osh_session_end(s, true);
+		return;
+	}
 	s->conn.want_read = true;
 	osh_session_set_state(s, OSH_SESSION_HTTP);
 }
@@ -439,7 +451,7 @@ static bool step_handshake(struct osh_session *s)
 		return false;
 	}
 	start_http(s);
-	return true;
+	return !s->reap.queued;
 }
 
 /* Swallow what still comes, so that the last answer is not lost to a reset. */
@@ -469,6 +481,8 @@ static bool step_state(struct osh_session *s)
 		return step_handshake(s);
 	case OSH_SESSION_HTTP:
 		return osh_http1_step(s);
+	case OSH_SESSION_HTTP2:
+		return osh_http2_step(s);
 	case OSH_SESSION_RELAY:
 		return step_relay(s);
 	case OSH_SESSION_WEBSOCKET:
@@ -623,6 +637,36 @@ static void refuse_for_want_of_room(struct osh_view *view, const struct osh_flow
 	view->reported_full = true;
 }
 
+static void join(struct osh_session *s, struct osh_view *view)
+{
+	s->view = view;
+	s->timer.on_expire = on_deadline;
+	s->pace.on_expire = on_pace;
+	DL_APPEND(view->sessions, s);
+	view->session_count++;
+}
+
+struct osh_session *osh_session_new_stream(struct osh_session *parent, const struct osh_carrier *carrier,
+					   void *stream)
+{
+	struct osh_view *view = parent->view;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+
+	if (!s)
+		return NULL;
+	s->flow = parent->flow;
+	s->host = parent->host;
+	s->port_host = parent->port_host;
+	s->tls = parent->tls;
+	s->denied = parent->denied;
+	s->decision = parent->decision;
+	osh_conn_init_carried(&s->conn, view->worker->loop, carrier, stream, on_conn_event);
+	s->conn.want_read = true;
+	join(s, view);
+	osh_session_set_state(s, OSH_SESSION_HTTP);
+	return s;
+}
+
 static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
 {
 	struct osh_flow_key key;
@@ -642,15 +686,11 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 		return;
 	}
 	view->reported_full = false;
-	s->view = view;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
-	s->timer.on_expire = on_deadline;
-	s->pace.on_expire = on_pace;
 	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
-	DL_APPEND(view->sessions, s);
-	view->session_count++;
+	join(s, view);
 	begin(s);
 }
 
@@ -691,8 +731,8 @@ static void judge_again(struct osh_session *s)
 {
 	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
 
-	if (s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
-		return; /* its answer is on the way and closes the connection */
+	if (s->reap.queued || s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
+		return; /* ended with the connection that carried it; its answer is on the way and closes the connection */
 	ask(s);
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an
 	 * answer that explains. */

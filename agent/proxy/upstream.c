@@ -104,7 +104,7 @@ static void dial_next(struct osh_upstream *up, int last_error)
 
 static void secure(struct osh_upstream *up)
 {
-	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host);
+	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host, false);
 
 	if (!ssl || osh_conn_start_tls(&up->conn, ssl) < 0) {
 		break_off(up, OSH_ENGINE_TLS, "cannot start TLS to %s: out of memory", up->key.host);
