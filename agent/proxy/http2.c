@@ -206,16 +206,15 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
 	bool carries_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
 
+	(void)session;
 	if (!st || !carries_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	st->end_sent = true;
-	if (!mux->role->is_server)
-		return 0;
-	/* Answered: nobody waits for the rest of the request (RFC 9113 8.1). */
-	if (!st->ended_in)
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
-	if (st->conn) {
-		st->conn->finished = st->conn->eof = true;
+	/* Answered. What is left of the request is swallowed for a while: some clients take a
+	 * reset while they send for a failure. */
+	if (mux->role->is_server && st->conn) {
+		st->conn->finished = true;
+		st->conn->eof |= st->end_given;
 		osh_http2_set_ready(st);
 	}
 	return 0;

@@ -95,7 +95,7 @@ static int give_end(struct osh_http2_stream *st)
 		r = osh_http_write_end(&conn->in, st->framing_in, osh_buf_str(&st->trailers));
 	st->end_given = true;
 	/* A request says itself where it ends, and its sender still listens. */
-	if (st->raw || !st->mux->role->is_server)
+	if (st->raw || st->end_sent || !st->mux->role->is_server)
 		conn->eof = conn->eof_clean = true;
 	return r;
 }
@@ -110,8 +110,8 @@ static int give_piece(struct osh_http2_stream *st, size_t room)
 	piece.len = piece.len < PIECE_MAX ? piece.len : PIECE_MAX;
 	r = osh_http_write_data(&st->conn->in, framing, piece);
 	osh_buf_consume(&st->payload, piece.len);
-	if (!st->closed)
-		(void)nghttp2_session_consume_stream(st->mux->session, st->id, piece.len);
+	if (!st->closed && nghttp2_session_consume_stream(st->mux->session, st->id, piece.len) == 0)
+		osh_http2_schedule(st->mux); /* the window may open */
 	return r;
 }
 
@@ -261,18 +261,21 @@ static void pump(struct osh_conn *conn)
 static void leave(struct osh_conn *conn, bool reset)
 {
 	struct osh_http2_stream *st = conn->stream;
+	uint32_t code = NGHTTP2_CANCEL;
 	struct osh_http2 *mux;
 
 	if (!st)
 		return;
 	mux = st->mux;
+	if (mux->role->is_server)
+		code = st->end_sent && !reset ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR;
 	conn->stream = NULL;
 	st->conn = NULL;
 	osh_http2_unset_ready(st);
 	if (!st->id || st->closed || mux->dropped)
 		osh_http2_free_stream(st);
-	else if (reset || !st->end_sent || !mux->role->is_server)
-		osh_http2_reset(st, mux->role->is_server ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
+	else
+		osh_http2_reset(st, code);
 	osh_http2_schedule(mux);
 }
 

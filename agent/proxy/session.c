@@ -232,19 +232,21 @@ static void on_upstream_event(struct osh_upstream *up)
 	osh_session_step(up->owner);
 }
 
-int osh_session_dial(struct osh_session *s, bool tls, bool allow_reuse)
+int osh_session_dial(struct osh_session *s, bool tls, enum osh_upstream_use use)
 {
 	struct osh_upstream_key key = {
 		.tenant = s->view->tenant->id,
 		.identity = s->flow.identity,
 		.port_host = s->port_host,
 		.tls = tls,
+		/* Like asks for like; a server that knows only the other gets it. */
+		.http2 = tls && s->conn.carrier && use != OSH_UPSTREAM_ALONE,
 	};
 
 	/* All of it is hashed: no stray bytes behind the name. */
 	memcpy(key.host, s->host.text, strnlen(s->host.text, sizeof(key.host) - 1));
 	s->upstream = osh_upstream_open(s->view->worker, &key, check_address, on_upstream_event, s,
-					allow_reuse);
+					use);
 	return s->upstream ? 0 : -ENOMEM;
 }
 
@@ -573,7 +575,7 @@ static void begin(struct osh_session *s)
 		osh_session_set_state(s, OSH_SESSION_SNIFF);
 	} else if (s->decision.l7 == OSH_L7_NONE || s->decision.tls == OSH_TLS_SKIP) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
-		if (osh_session_dial(s, false, false) < 0) {
+		if (osh_session_dial(s, false, OSH_UPSTREAM_ALONE) < 0) {
 			osh_session_end(s, true);
 			return;
 		}

@@ -86,6 +86,6 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
 /* Open a connection to the real server; events step the session. */
-int osh_session_dial(struct osh_session *session, bool tls, bool allow_reuse);
+int osh_session_dial(struct osh_session *session, bool tls, enum osh_upstream_use use);
 
 #endif
