@@ -7,6 +7,8 @@
 #   make install     PREFIX (/usr/local), DESTDIR
 #   SAN=address,undefined builds into build/san instead: clang, sanitizers, and the
 #                    coverage that fuzzers steer by, so one library serves tests and fuzzers
+#   KNOCKOUT=1 builds into build/knockout: programs for tests/e2e/knockout.bats, in which
+#                    $OSH_LAYERS_OFF names layers of enforcement to go without; never installed
 #   V=1 shows the commands.
 
 .DELETE_ON_ERROR:
@@ -18,7 +20,8 @@ SHARE_DIR := $(PREFIX)/share/openshell
 LIBEXEC_DIR := $(PREFIX)/libexec/openshell
 FUZZ_SECONDS ?= 10
 SAN ?=
-B := build$(if $(SAN),/san)
+KNOCKOUT ?=
+B := build$(if $(SAN),/san)$(if $(KNOCKOUT),/knockout)
 
 CLANG := clang-14
 CC := $(if $(SAN),$(CLANG),gcc)
@@ -28,7 +31,7 @@ msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 PKGS := libbpf openssl yaml-0.1 libelf zlib libnl-3.0 libnl-route-3.0 libcares jansson libseccomp libcap-ng libnghttp2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lpthread
-TUI_LIBS := $(shell pkg-config --libs ncursesw)
+CLI_LIBS := $(shell pkg-config --libs ncursesw nettle)
 
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla \
 	-Wswitch-enum -Wundef
@@ -42,7 +45,7 @@ COVERAGE := -fsanitize=fuzzer-no-link -DOSH_SANITIZED
 WARN += -Wno-missing-field-initializers # clang takes libseccomp's SCMP_A0 for one; gcc looks too
 endif
 CFLAGS ?= $(if $(SAN),-O1,-O2) -g
-ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARN) $(if $(CI),-Werror) $(HARDEN) $(SANFLAGS) $(COVERAGE) \
+ALL_CFLAGS := -std=gnu11 -D_GNU_SOURCE $(CFLAGS) $(WARN) $(if $(CI),-Werror) $(HARDEN) $(SANFLAGS) $(COVERAGE) $(if $(KNOCKOUT),-DOSH_KNOCKOUT) \
 	-Iinclude -Iagent -Ibuild $(PKG_CFLAGS) -DOSH_VERSION='"$(VERSION)"' \
 	-DOSH_SHARE_DIR='"$(SHARE_DIR)"' -DOSH_LIBEXEC_DIR='"$(LIBEXEC_DIR)"'
 ALL_LDFLAGS := $(LDFLAGS) $(HARDEN_LD) $(SANFLAGS)
@@ -59,7 +62,7 @@ INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o
 all: $B/openshell $B/openshelld $B/openshell-init
 
 help:
-	@sed -n '2,10s/^# \{0,1\}//p' Makefile
+	@sed -n '2,14s/^# \{0,1\}//p' Makefile
 
 # ---- BPF: C -> object -> one skeleton ---------------------------------------
 MULTIARCH := $(shell $(CC) -print-multiarch)
@@ -103,7 +106,7 @@ $B/openshelld: $B/obj/agent/main.o $B/libopenshell.a
 
 $B/openshell: $(CLI_OBJS) $B/libopenshell.a
 	$(call msg,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(TUI_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS) $(CLI_LIBS)
 
 # Pid 1 of a sandbox: static, so that it runs whatever the sandbox's root holds.
 $B/openshell-init: $(INIT_OBJS)
@@ -119,13 +122,19 @@ $B/tests/%: tests/unit/%.c $B/libopenshell.a
 	@mkdir -p $(@D)
 	$(call msg,TEST,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -MF $@.d -o $@ $< $(ALL_LDFLAGS) $B/libopenshell.a \
-		$(PKG_LIBS) $(TUI_LIBS) -lcriterion
+		$(PKG_LIBS) $(CLI_LIBS) -lcriterion
 
 check: $(TESTS) all
 	$(Q)failed=0; for t in $(TESTS); do \
 		printf '  %-8s %s\n' RUN "$${t##*/}"; \
 		OSH_BUILD_DIR=$B timeout $(TEST_TIMEOUT) $$t --jobs 2 || failed=1; \
 	done; exit $$failed
+
+# What the end-to-end tests run inside: static, so that it is one file wherever it is put.
+$B/probe: tests/e2e/probe.c
+	@mkdir -p $(@D)
+	$(call msg,TEST,$<)
+	$(Q)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) $(if $(CI),-Werror) -static -o $@ $<
 
 # ---- Fuzzers: libFuzzer, on the sanitized library ---------------------------------
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
@@ -161,11 +170,16 @@ build/bench/%: tests/bench/%.c build/libopenshell.a
 	$(Q)$(CC) $(ALL_CFLAGS) -o $@ $< $(ALL_LDFLAGS) build/libopenshell.a $(PKG_LIBS)
 
 bench: all $(BENCHES)
+	$(Q)scripts/install-packages bench
 	$(Q)for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || exit 1; done
 
 lint:
 	$(Q)scripts/lint
 
+ifneq ($(KNOCKOUT),)
+install:
+	$(error programs whose layers can be switched off are not for use)
+else
 install: all
 	install -D -m 0755 build/openshell $(DESTDIR)$(PREFIX)/bin/openshell
 	install -D -m 0755 build/openshelld $(DESTDIR)$(PREFIX)/sbin/openshelld
@@ -180,6 +194,8 @@ install: all
 	install -D -m 0644 share/man/openshell-policy.5 \
 		$(DESTDIR)$(PREFIX)/share/man/man5/openshell-policy.5
 	install -D -m 0644 share/man/openshelld.8 $(DESTDIR)$(PREFIX)/share/man/man8/openshelld.8
+
+endif
 
 clean:
 	rm -rf build

@@ -18,6 +18,7 @@
 
 /* The numbers of the kernel's interface that are needed here; libc's headers and the
  * kernel's fight over them. */
+#define OSH_AF_UNIX 1
 #define OSH_AF_INET 2
 #define OSH_AF_INET6 10
 #define OSH_SOCK_STREAM 1
@@ -137,7 +138,7 @@ OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *fact
 {
 	struct osh_decision decision = { OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE };
 
-	if (facts->identity == 0 || facts->identity_flags != 0) {
+	if (facts->identity == 0 || facts->identity_flags & OSH_EXE_NAMELESS) {
 		decision.reason = OSH_KERNEL_NO_IDENTITY;
 	} else if (facts->denied_before) {
 		decision.reason = OSH_KERNEL_CACHED_DENIAL;
@@ -163,6 +164,19 @@ OSH_DECIDE int osh_decide_socket(__u32 family, __u32 type, __u32 protocol)
 OSH_DECIDE int osh_decide_bind(__u16 port_host)
 {
 	return port_host != OSH_REDIRECT_PORT && port_host != OSH_DNS_PORT;
+}
+
+struct osh_unix_dial {
+	__u8 sandbox_known;
+	__u8 own_netns; /* as of struct osh_dial */
+};
+
+/* Returns the enum osh_kernel_reason of a refusal, 0 to let the lookup go on. */
+OSH_DECIDE __u32 osh_decide_unix(const struct osh_unix_dial *dial)
+{
+	if (!dial->sandbox_known)
+		return OSH_KERNEL_NO_SANDBOX;
+	return dial->own_netns ? 0 : OSH_KERNEL_WRONG_NETNS;
 }
 
 /* ---- packets ------------------------------------------------------------------- */

@@ -4,6 +4,11 @@
  *                   all). It runs for AF_INET and AF_INET6 alone: AF_PACKET, AF_VSOCK and
  *                   the other families are seccomp's work (agent/sandbox), as is AF_UNIX
  *   bind4|6         not the agent's ports, should it be away
+ *   connect_unix, sendmsg_unix
+ *                   Unix sockets, by stream and by datagram: only for a sandbox that is in
+ *                   force, only from its own network namespace, which bounds the abstract
+ *                   names. They run before the path is looked up, so which socket a path leads
+ *                   to is decided on its inode by the mount (agent/sandbox/idmap.c)
  *   skb egress      the packet itself: stays on lo, no source routing */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -82,6 +87,39 @@ SEC("cgroup/bind6")
 int osh_bind6(struct bpf_sock_addr *ctx)
 {
 	return judge_bind(ctx);
+}
+
+static __always_inline int judge_unix(struct bpf_sock_addr *ctx)
+{
+	const struct osh_settings *set = get_settings();
+	struct osh_event event = { .family = OSH_AF_UNIX, .sock_type = ctx->type };
+	struct osh_unix_dial dial = {};
+	__u64 sandbox;
+
+	if (!set)
+		return 0;
+	sandbox = current_sandbox(set);
+	dial.sandbox_known = bpf_map_lookup_elem(&sandboxes, &sandbox) != NULL;
+	dial.own_netns = bpf_get_netns_cookie(ctx) != set->host_netns;
+	event.reason = osh_decide_unix(&dial);
+	if (!event.reason)
+		return 1;
+	report_socket(&event, sandbox, event.reason);
+	return 0;
+}
+
+/* Attach types of Linux 6.7, which libbpf 1.1 has no section names for: the loader sets
+ * them, and leaves both out where the kernel has none (agent/kernel/install.c). */
+SEC("cgroup/connect4")
+int osh_connect_unix(struct bpf_sock_addr *ctx)
+{
+	return judge_unix(ctx);
+}
+
+SEC("cgroup/sendmsg4")
+int osh_sendmsg_unix(struct bpf_sock_addr *ctx)
+{
+	return judge_unix(ctx);
 }
 
 /* ---- Packets ------------------------------------------------------------------------- */

@@ -12,12 +12,15 @@
 #include <bpf/bpf_tracing.h>
 
 #include "common.h"
+#include "inject.h"
 #include "types.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 #define MOUNTS_MAX 16               /* mount points crossed on the way to the root */
 #define CTIME_QUERIED (1u << 31)    /* multigrain timestamps (6.13) keep a flag there */
+#define MNT_READONLY 0x40           /* linux/mount.h */
+#define ENV_READS_MAX 1024          /* pieces of an environment; a larger one cannot be told */
 
 enum climb_end {
 	CLIMB_ON = 0,    /* bounds reached before the root */
@@ -40,10 +43,23 @@ struct climb {
 	char text[2 * OSH_PATH_MAX];
 };
 
+/* A walk over the environment, piece by piece. */
+struct env_walk {
+	__u64 at, end;
+	__u32 in_middle; /* the piece goes on with a variable too long for one */
+	__u32 trusts_system;
+	__u32 is_told;   /* seen to the end */
+	__u32 is_harmful;
+	__u32 value;     /* where it starts in text */
+	struct osh_env_scan scan;
+	char text[2 * OSH_ENV_TEXT_MAX];
+};
+
 /* Too large for the stack. The program cannot be entered twice on one processor: the
  * kernel skips a nested run, and a skipped exec leaves the process without identity. */
 struct scratch {
 	struct climb climb;
+	struct env_walk env;
 	struct osh_identity identity;
 };
 
@@ -178,6 +194,14 @@ static __always_inline __u64 read_ctime_ns(struct inode *inode)
 	return sec * 1000000000ull + nsec;
 }
 
+static __always_inline void read_inode(struct inode *inode, __u32 *ret_dev, __u64 *ret_ino,
+				       __u64 *ret_ctime_ns)
+{
+	*ret_dev = BPF_CORE_READ(inode, i_sb, s_dev);
+	*ret_ino = BPF_CORE_READ(inode, i_ino);
+	*ret_ctime_ns = read_ctime_ns(inode);
+}
+
 static __always_inline void read_executable(struct scratch *scratch, struct file *file,
 					    struct task_struct *task)
 {
@@ -185,13 +209,124 @@ static __always_inline void read_executable(struct scratch *scratch, struct file
 	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
-	id->ino = BPF_CORE_READ(inode, i_ino);
-	id->dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	id->ctime_ns = read_ctime_ns(inode);
+	read_inode(inode, &id->dev, &id->ino, &id->ctime_ns);
 	id->flags = read_path(scratch, file, task);
 	/* Removed from its directory, or never in one (O_TMPFILE). */
 	if (BPF_CORE_READ(inode, i_nlink) == 0 || !BPF_CORE_READ(dentry, d_hash.pprev))
 		id->flags |= OSH_EXE_UNLINKED;
+}
+
+/* ---- How it was started ----------------------------------------------------------- */
+
+static long value_step(__u32 index, void *context)
+{
+	struct scratch *scratch = get_scratch();
+	struct env_walk *env;
+
+	if (!scratch)
+		return 1;
+	env = &scratch->env;
+	return osh_env_step(&env->scan, &env->text[(env->value + index) & (OSH_ENV_TEXT_MAX - 1)]);
+}
+
+/* Rare: only for a variable of the table that has a value. */
+static __noinline int value_is_harmful(__u32 kind)
+{
+	struct scratch *scratch = get_scratch();
+	struct env_walk *env;
+
+	if (!scratch)
+		return 1;
+	env = &scratch->env;
+	if (kind == OSH_ENV_ANY || (kind == OSH_ENV_PATHS && !env->trusts_system))
+		return 1;
+	env->scan = (struct osh_env_scan){ .kind = kind };
+	bpf_loop(OSH_ENV_TEXT_MAX, value_step, NULL, 0);
+	return env->scan.harmful != 0;
+}
+
+static __always_inline int variable_is_harmful(struct env_walk *env, int is_cut)
+{
+	__u32 kind = osh_env_kind(env->text, &env->value);
+
+	if (kind == OSH_ENV_HARMLESS || env->text[env->value & (OSH_ENV_TEXT_MAX - 1)] == '\0')
+		return 0;
+	return is_cut || value_is_harmful(kind);
+}
+
+/* One piece: bpf_loop callback, 1 ends it. */
+static long env_step(__u32 index, void *context)
+{
+	struct scratch *scratch = get_scratch();
+	struct env_walk *env;
+	int is_cut;
+	long len;
+
+	if (!scratch)
+		return 1;
+	env = &scratch->env;
+	if (env->at >= env->end) {
+		env->is_told = 1;
+		return 1;
+	}
+	len = bpf_probe_read_user_str(env->text, OSH_ENV_TEXT_MAX, (void *)env->at);
+	if (len <= 0)
+		return 1;
+	/* Room filled to the last byte: its NUL may be ours, so it is read again. */
+	is_cut = len == OSH_ENV_TEXT_MAX;
+	env->at += is_cut ? len - 1 : len;
+	if (!env->in_middle && variable_is_harmful(env, is_cut)) {
+		env->is_harmful = 1;
+		return 1;
+	}
+	env->in_middle = is_cut;
+	return 0;
+}
+
+/* The new program's memory holds what it was given, and has not run yet. */
+static __always_inline int is_injected(struct env_walk *env, struct task_struct *task, __u64 sandbox)
+{
+	const struct osh_sandbox *owner = bpf_map_lookup_elem(&sandboxes, &sandbox);
+
+	env->at = BPF_CORE_READ(task, mm, env_start);
+	env->end = BPF_CORE_READ(task, mm, env_end);
+	env->trusts_system = owner && !(owner->flags & OSH_SANDBOX_WRITES_SYSTEM);
+	env->in_middle = env->is_told = env->is_harmful = 0;
+	bpf_loop(ENV_READS_MAX, env_step, NULL, 0);
+	return env->is_harmful || !env->is_told;
+}
+
+static __always_inline int is_loader(struct file *file)
+{
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	char name[OSH_ENV_SLACK] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	return osh_is_loader(name);
+}
+
+static __always_inline int is_writable(struct file *file, struct task_struct *task)
+{
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	if (BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_READONLY)
+		return 0;
+	return osh_may_write(BPF_CORE_READ(task, cred, euid.val), BPF_CORE_READ(inode, i_uid.val),
+			     BPF_CORE_READ(inode, i_mode));
+}
+
+static __always_inline __u32 read_taint(struct scratch *scratch, struct file *file,
+					struct task_struct *task)
+{
+	__u32 flags = 0;
+
+	if (is_injected(&scratch->env, task, scratch->identity.sandbox))
+		flags |= OSH_EXE_INJECTED;
+	if (is_loader(file))
+		flags |= OSH_EXE_LOADER;
+	if (is_writable(file, task))
+		flags |= OSH_EXE_WRITABLE;
+	return flags;
 }
 
 /* ---- Interning ------------------------------------------------------------------- */
@@ -284,6 +419,7 @@ static __always_inline __u32 identify(struct scratch *scratch, struct task_struc
 	__builtin_memset(id, 0, sizeof(*id));
 	id->sandbox = sandbox;
 	read_executable(scratch, file, task);
+	id->flags |= read_taint(scratch, file, task);
 	if (parent && !set_parent(id, parent))
 		return 0;
 	return intern(id);
@@ -361,19 +497,37 @@ int BPF_PROG(osh_on_exit, struct task_struct *task)
 	return 0;
 }
 
-/* ---- Set-up -------------------------------------------------------------------------- */
+/* ---- Questions of the agent ---------------------------------------------------------- */
+
+static __always_inline struct file *file_of(__u32 fd)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file **files = BPF_CORE_READ(task, files, fdt, fd), *file = NULL;
+
+	bpf_probe_read_kernel(&file, sizeof(file), &files[fd]);
+	return file;
+}
+
+/* Asked by the agent before it reads a file: is it the one that was executed? */
+SEC("syscall")
+int osh_file(struct osh_file_question *ctx)
+{
+	struct file *file = file_of(ctx->fd);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	read_inode(inode, &ctx->dev, &ctx->ino, &ctx->ctime_ns);
+	return 0;
+}
 
 /* Run once by the agent, with its root cgroup's directory open: how deep that cgroup lies
  * in the whole hierarchy. User space sees paths only from its own cgroup namespace. */
 SEC("syscall")
 int osh_cgroup_level(struct osh_level_question *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct file **files = BPF_CORE_READ(task, files, fdt, fd), *file = NULL;
+	struct file *file = file_of(ctx->fd);
 	struct kernfs_node *node;
 	struct cgroup *cgroup;
 
-	bpf_probe_read_kernel(&file, sizeof(file), &files[ctx->fd]);
 	node = BPF_CORE_READ(file, f_inode, i_private);
 	cgroup = BPF_CORE_READ(node, priv);
 	ctx->cgroup = BPF_CORE_READ(node, id);

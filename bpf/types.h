@@ -21,7 +21,22 @@ struct super_block {
 	__u32 s_dev;
 };
 
+struct kuid {
+	__u32 val;
+};
+
+struct cred {
+	struct kuid euid;
+};
+
+struct mm_struct {
+	unsigned long env_start;
+	unsigned long env_end;
+};
+
 struct inode {
+	unsigned short i_mode;
+	struct kuid i_uid;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
@@ -51,6 +66,7 @@ struct dentry {
 
 struct vfsmount {
 	struct dentry *mnt_root;
+	int mnt_flags;
 };
 
 struct mount {
@@ -107,6 +123,8 @@ struct task_struct {
 	struct task_struct *group_leader;
 	__u64 start_boottime;
 	__u64 self_exec_id;
+	const struct cred *cred;
+	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct signal_struct *signal;

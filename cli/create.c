@@ -69,8 +69,7 @@ static json_t *make_parameters(const struct creation *creation)
 		json_decref(parameters);
 		return NULL;
 	}
-	return creation->policy.text ? osh_policy_file_attach(&creation->policy, parameters) :
-				       parameters;
+	return values->policy ? osh_policy_file_describe(&creation->policy, parameters) : parameters;
 }
 
 /* Standard output belongs to the command when there is one. */
@@ -96,7 +95,8 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxCreate", make_parameters(creation), NULL, 0,
+	int r = osh_client_ask(client, "SandboxCreate", make_parameters(creation),
+			       &creation->policy.fd, creation->policy.fd >= 0,
 			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
 	int status = osh_client_exit(r, &reply);
 
@@ -198,7 +198,7 @@ static int check(const struct osh_command *command, const struct values *values,
 static int run_create(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
 	struct values values = { 0 };
-	struct creation creation = { .values = &values };
+	struct creation creation = { .values = &values, .policy = OSH_POLICY_FILE_NONE };
 	struct osh_args args;
 	int status;
 

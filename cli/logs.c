@@ -21,7 +21,7 @@
 
 struct values {
 	const char *name, *since, *output;
-	bool tail, denied;
+	bool tail, denied, all;
 };
 
 static const struct osh_option options[] = {
@@ -32,17 +32,21 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, since) },
 	{ "denied", 0, NULL, "only what was refused", OSH_OPTION_FLAG,
 	  offsetof(struct values, denied) },
+	{ "all", 0, NULL, "also those of earlier sandboxes of that name", OSH_OPTION_FLAG,
+	  offsetof(struct values, all) },
 	OSH_OPTION_OUTPUT(struct values),
 	OSH_OPTIONS_END,
 };
 
 struct logs {
 	const char *name;
-	bool denied;
+	uint64_t id;         /* of the sandbox that has the name now; 0: none has */
+	uint64_t started_ns; /* of this command */
+	bool denied, all;
 	enum osh_output output;
 	uint64_t since_ns;
 	uint64_t printed;
-	bool seen; /* a verdict of this sandbox, shown or not */
+	bool seen; /* a verdict under this name, shown or not */
 	struct osh_feed feed;
 };
 
@@ -77,6 +81,12 @@ static void print_json(const struct osh_verdict *verdict)
 	json_decref(json);
 }
 
+/* Of an earlier sandbox of that name? Whatever happens from now on is none's. */
+static bool is_earlier(const struct logs *logs, const struct osh_verdict *verdict)
+{
+	return logs->id && verdict->sandbox_id != logs->id && verdict->time_ns < logs->started_ns;
+}
+
 static void on_verdict(void *context, const struct osh_verdict *verdict)
 {
 	struct logs *logs = context;
@@ -85,7 +95,7 @@ static void on_verdict(void *context, const struct osh_verdict *verdict)
 	if (!verdict->sandbox || strcmp(verdict->sandbox, logs->name) != 0)
 		return;
 	logs->seen = true;
-	if (verdict->time_ns < logs->since_ns ||
+	if (verdict->time_ns < logs->since_ns || (!logs->all && is_earlier(logs, verdict)) ||
 	    (logs->denied && verdict->decision != OSH_VERDICT_DENY))
 		return;
 	logs->printed++;
@@ -113,29 +123,43 @@ static void print_live(struct logs *logs)
 	(void)fflush(stdout);
 }
 
-/* Nothing was seen of it: is there such a sandbox at all? */
-static int check_exists(struct osh_client *client, const struct logs *logs)
+/* Which sandbox has the name. None is no failure yet: there may be records of one that is
+ * gone; *ret_absent is what to say if there are not. */
+static int find_sandbox(struct logs *logs, struct osh_client *client, struct osh_err *ret_absent)
 {
 	struct osh_wire_reply reply;
-	int status = osh_client_call(client, "SandboxGet", json_pack("{s:s}", "name", logs->name),
-				     &reply);
+	struct osh_err err = { 0 };
+	int r = osh_client_ask(client, "SandboxGet", json_pack("{s:s}", "name", logs->name), NULL, 0,
+			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	int status = OSH_EXIT_OK;
 
+	if (r == -EREMOTEIO && strcmp(reply.error, "NotFound") == 0)
+		*ret_absent = err;
+	else if (r < 0)
+		status = osh_client_report(r, &reply, &err);
+	else
+		logs->id = (uint64_t)osh_json_int(json_object_get(reply.parameters, "sandbox"), "id");
 	osh_wire_reply_done(&reply);
 	return status;
 }
 
 static int print_history(struct logs *logs, struct osh_client *client)
 {
-	struct osh_err err = { 0 };
-	int r = osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs,
-			      &err);
+	struct osh_err err = { 0 }, absent = { 0 };
+	int r, status = find_sandbox(logs, client, &absent);
 
+	if (status != OSH_EXIT_OK)
+		return status;
+	r = osh_feed_open(&logs->feed, client, UINT64_MAX, logs->since_ns, on_verdict, logs, &err);
 	if (r < 0) {
 		osh_cli_error("%s", err.message);
 		return r == -ETIMEDOUT ? OSH_EXIT_TIMEOUT : OSH_EXIT_FAILED;
 	}
 	print_live(logs); /* what is not on disk yet */
-	return logs->seen ? OSH_EXIT_OK : check_exists(client, logs);
+	if (logs->id || logs->seen)
+		return OSH_EXIT_OK;
+	osh_cli_error("%s", absent.message);
+	return OSH_EXIT_FAILED;
 }
 
 /* Nobody is asked anything here, so the socket becomes readable when it ends. */
@@ -197,25 +221,26 @@ static int run_logs(struct osh_cli *cli, const struct osh_command *command, int 
 	struct values values = { 0 };
 	struct logs logs = { 0 };
 	struct osh_args args;
-	uint64_t age_ns, now_ns;
 	struct timespec now;
+	uint64_t age_ns;
 	int status;
 
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_name(command, values.name, &args, &logs.name, &status) ||
 	    !osh_args_output(command, values.output, false, &logs.output, &status))
 		return status;
+	clock_gettime(CLOCK_REALTIME, &now);
+	logs.started_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 	if (values.since) {
 		if (!parse_age(values.since, &age_ns))
 			return osh_cli_misuse(command,
 					      "--since needs a number and s, m, h or d, such as 5m,"
 					      " not '%s'",
 					      values.since);
-		clock_gettime(CLOCK_REALTIME, &now);
-		now_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
-		logs.since_ns = now_ns > age_ns ? now_ns - age_ns : 0;
+		logs.since_ns = logs.started_ns > age_ns ? logs.started_ns - age_ns : 0;
 	}
 	logs.denied = values.denied;
+	logs.all = values.all;
 	return show_logs(cli, &logs, values.tail);
 }
 

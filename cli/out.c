@@ -128,7 +128,7 @@ void osh_out_field(const char *label, int width, const char *value)
 {
 	char head[64], escaped[4 * CELL_BYTES];
 
-	snprintf(head, sizeof(head), "%s:", label);
+	snprintf(head, sizeof(head), "%s%s", label, label[0] ? ":" : "");
 	osh_str_escape(osh_str(value && value[0] ? value : "-"), escaped, sizeof(escaped));
 	printf("%-*s %s\n", width, head, escaped);
 }

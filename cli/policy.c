@@ -61,7 +61,7 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 	    !osh_policy_output(command, values.output, &output, &status) ||
 	    !osh_policy_revision_option(command, values.revision, &revision, &status))
 		return status;
-	/* No provider adds to a policy, so both are the text that was set. */
+	/* A provider says where its secret may go, and grants nothing: both are the text. */
 	if (values.base && values.full)
 		return osh_cli_misuse(command, "--base and --full exclude each other");
 	if (!values.revision)
@@ -120,11 +120,11 @@ static int set_policy(struct osh_cli *cli, const struct setting *setting)
 	status = osh_client_open(cli, false, &client);
 	if (status != OSH_EXIT_OK)
 		return status;
-	parameters = osh_policy_file_attach(
+	parameters = osh_policy_file_describe(
 		&setting->file,
 		json_pack("{s:s, s:b}", "name", setting->name, "wait", setting->timeout_ms > 0));
-	status = osh_policy_change(&client, "PolicySet", parameters, setting->timeout_ms,
-				   setting->file.path, &reply);
+	status = osh_policy_change(&client, "PolicySet", parameters, setting->file.fd,
+				   setting->timeout_ms, setting->file.path, &reply);
 	if (status == OSH_EXIT_OK)
 		status = say_set(setting, reply.parameters);
 	osh_wire_reply_done(&reply);
@@ -134,7 +134,7 @@ static int set_policy(struct osh_cli *cli, const struct setting *setting)
 static int run_set(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
 	struct set_values values = { 0 };
-	struct setting setting = { 0 };
+	struct setting setting = { .file = OSH_POLICY_FILE_NONE };
 	struct osh_args args;
 	int status;
 

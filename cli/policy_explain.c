@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "feed.h"
 #include "out.h"
+#include "policy_amend.h"
 #include "policy/question.h"
 #include "policy_tools.h"
 #include "policy_way.h"
@@ -37,8 +38,10 @@ struct explanation {
 	struct osh_question question;
 	struct osh_question_result result; /* of the policy in force */
 	uint32_t nearest_line;		   /* in `text`: the rule that came closest, 0 none */
+	struct osh_policy_said said; /* of the message; the question points into it */
 	struct osh_policy_way way;
-	const char *advice; /* in place of a command */
+	struct osh_policy_amendment amendment; /* where no way is possible */
+	const char *advice; /* in place of either */
 };
 
 static const char *text_of(const char *text)
@@ -104,9 +107,11 @@ static void split_lineage(const char *lineage, struct osh_question *q)
 	}
 }
 
-/* What was asked, as far as the verdict says it: queries, headers and bodies are not kept. */
-static bool make_question(const struct osh_verdict *v, struct osh_question *q)
+/* What was asked, as far as the verdict says it: queries, headers and params are not kept. */
+static bool make_question(struct explanation *e)
 {
+	const struct osh_verdict *v = &e->verdict;
+	struct osh_question *q = &e->question;
 	bool is_websocket = strcmp(text_of(v->protocol), "websocket") == 0;
 
 	*q = (struct osh_question){
@@ -122,6 +127,8 @@ static bool make_question(const struct osh_verdict *v, struct osh_question *q)
 		q->method = osh_str("GET");
 		q->message.is_text = true;
 	}
+	osh_policy_said_read(v, &e->said);
+	q->message.body = osh_str(e->said.body);
 	return q->binary.len && q->port_host &&
 	       osh_str_copy(osh_str(v->host), q->host, sizeof(q->host)) == 0 && q->host[0];
 }
@@ -171,9 +178,25 @@ static void find_nearest(struct explanation *e)
 	_cleanup_free_ struct osh_question_result *result = calloc(1, sizeof(*result));
 
 	if (result && e->text && e->verdict.decision != OSH_VERDICT_ALLOW &&
-	    make_question(&e->verdict, &e->question) &&
+	    make_question(e) &&
 	    osh_policy_way_ask(osh_str_n(e->text, e->len), &e->question, result, NULL))
 		e->nearest_line = result->decision.nearest_line;
+}
+
+/* A command where one can say it; else the text to change. */
+static void find_change(struct explanation *e, const struct osh_policy_doc *before)
+{
+	struct osh_str text = osh_str_n(e->current_text, e->current_len);
+
+	osh_policy_way_find(text, before, &e->question, text_of(e->verdict.binary),
+			    text_of(e->verdict.method), &e->way);
+	if (e->way.is_possible)
+		return;
+	osh_policy_amend_find(text, before, &e->question, &e->result, &e->said,
+			      text_of(e->verdict.protocol), &e->amendment);
+	if (e->amendment.kind == OSH_AMEND_NONE)
+		e->advice = "no change of one rule allows it: edit the policy with policy get and "
+			    "policy set";
 }
 
 static void consider(struct explanation *e)
@@ -193,7 +216,7 @@ static void consider(struct explanation *e)
 		e->advice = "the sandbox is gone, and its policy with it";
 		return;
 	}
-	if (!make_question(&e->verdict, &e->question) ||
+	if (!make_question(e) ||
 	    !osh_policy_way_ask(osh_str_n(e->current_text, e->current_len), &e->question,
 				&e->result, &before)) {
 		e->advice =
@@ -203,13 +226,7 @@ static void consider(struct explanation *e)
 	if (e->result.decision.effect == OSH_EFFECT_ALLOW)
 		e->advice = "the policy that is in force now allows it";
 	else
-		osh_policy_way_find(osh_str_n(e->current_text, e->current_len), before,
-				    &e->question, text_of(e->verdict.binary),
-				    text_of(e->verdict.method), &e->way);
-	if (!e->advice && !e->way.is_possible)
-		e->advice = "no one-line change allows it (a deny rule stands in the way, or the "
-			    "protocol takes "
-			    "rules of its own): edit the policy with policy get and policy set";
+		find_change(e, before);
 	osh_policy_doc_free(before);
 }
 
@@ -324,6 +341,66 @@ static void print_command(const struct explanation *e)
 	json_decref(words);
 }
 
+/* What to edit, what follows from it, and how. */
+static void print_amendment(const struct explanation *e)
+{
+	const struct osh_policy_amendment *amendment = &e->amendment;
+	bool removes = amendment->kind == OSH_AMEND_REMOVE;
+	struct osh_str rule = { 0 };
+	char text[1024];
+
+	(void)find_line(e->current_text, e->current_len, amendment->place.line, &rule);
+	snprintf(text, sizeof(text), "%s line %u of revision %llu, in %s:",
+		 removes ? "remove the deny rule at" : "add a rule after", amendment->place.line,
+		 (unsigned long long)e->current, amendment->place.entry);
+	/* An empty list is an error, and so are rules beside a preset. */
+	if (amendment->place.empties || amendment->place.spells_preset)
+		snprintf(text + strlen(text) - 1, sizeof(text) - strlen(text), "%s",
+			 removes ? ", and the key deny_rules with its last rule:"
+				 : ", under rules: in place of access, with those that it stands for:");
+	osh_out_field("to allow", LABEL_WIDTH, text);
+	if (removes)
+		snprintf(text, sizeof(text), "%.*s", (int)(rule.len < 800 ? rule.len : 800), rule.data);
+	osh_out_field("", LABEL_WIDTH, removes ? text : amendment->rule);
+	for (size_t i = 0; i < amendment->effect_count; i++)
+		osh_out_field(i ? "" : "grants", LABEL_WIDTH, amendment->effects[i]);
+	if (amendment->more_effects) {
+		snprintf(text, sizeof(text), "and %zu more", amendment->more_effects);
+		osh_out_field("", LABEL_WIDTH, text);
+	}
+	if (removes && !amendment->is_enough)
+		osh_out_field("but", LABEL_WIDTH, "that alone is not enough: the rest of the policy "
+			      "does not allow it either");
+	snprintf(text, sizeof(text),
+		 "openshell policy get %s >policy.yaml; edit it; openshell policy set %s --policy "
+		 "policy.yaml --wait",
+		 text_of(e->verdict.sandbox), text_of(e->verdict.sandbox));
+	osh_out_field("by", LABEL_WIDTH, text);
+}
+
+static json_t *describe_amendment(const struct explanation *e)
+{
+	const struct osh_policy_amendment *amendment = &e->amendment;
+	bool removes = amendment->kind == OSH_AMEND_REMOVE;
+	struct osh_str rule = osh_str(amendment->rule);
+	json_t *effects;
+
+	if (amendment->kind == OSH_AMEND_NONE)
+		return json_null();
+	if (removes)
+		(void)find_line(e->current_text, e->current_len, amendment->place.line, &rule);
+	effects = json_array();
+	for (size_t i = 0; i < amendment->effect_count; i++)
+		json_array_append_new(effects, json_string(amendment->effects[i]));
+	return json_pack("{s:s, s:s, s:I, s:I, s:s%, s:b, s:b, s:o, s:I, s:b}", "kind",
+			 removes ? "remove" : "add", "policy", amendment->place.entry, "line",
+			 (json_int_t)amendment->place.line, "revision", (json_int_t)e->current,
+			 "text", rule.data, rule.len, "empties", amendment->place.empties,
+			 "spells_preset", amendment->place.spells_preset, "grants", effects, "more",
+			 (json_int_t)amendment->more_effects, "enough",
+			 !removes || amendment->is_enough);
+}
+
 static void print_line(const struct explanation *e, const char *label, uint32_t number)
 {
 	uint32_t revision = e->verdict.revision;
@@ -357,8 +434,10 @@ static void print_text(const struct explanation *e)
 	osh_out_field("reason", LABEL_WIDTH, v->reason);
 	if (e->advice)
 		osh_out_field("to allow", LABEL_WIDTH, e->advice);
-	else
+	else if (e->way.is_possible)
 		print_command(e);
+	else
+		print_amendment(e);
 }
 
 static json_t *line_json(uint32_t line)
@@ -375,11 +454,11 @@ static int print_json(const struct explanation *e, enum osh_policy_output output
 
 	if (e->text)
 		(void)find_line(e->text, e->len, v->rule_line, &line);
-	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json,
+	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json,
 			 "revision", (json_int_t)v->revision, "rule_line", line_json(v->rule_line),
 			 "rule_text", line.len ? json_stringn(line.data, line.len) : json_null(),
 			 "nearest_line", line_json(e->nearest_line), "command", describe_command(e),
-			 "advice", e->advice ? json_string(e->advice) : json_null(), "allowed_now",
+			 "change", describe_amendment(e), "advice", e->advice ? json_string(e->advice) : json_null(), "allowed_now",
 			 e->result.decision.effect == OSH_EFFECT_ALLOW);
 	status = osh_policy_print(json, output);
 	json_decref(json);

@@ -1,9 +1,10 @@
 #include "policy_file.h"
 
 #include <errno.h>
+#include <nettle/base16.h>
+#include <nettle/sha2.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,70 +20,31 @@ static const char *display_name(const char *path)
 	return strcmp(path, "-") == 0 ? "<stdin>" : path;
 }
 
-/* The length of the UTF-8 character at p (RFC 3629), 0 when there is none. NUL
- * counts as none: it has no place in a text file. */
-static size_t character_length(const unsigned char *p, size_t left)
+static void digest(const char *text, size_t len, char ret_hex[static OSH_SHA256_HEX_BYTES])
 {
-	static const struct {
-		unsigned char first, last, second_first, second_last;
-		size_t len;
-	} forms[] = {
-		{ 0x01, 0x7f, 0, 0, 1 },       { 0xc2, 0xdf, 0x80, 0xbf, 2 },
-		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 }, { 0xe1, 0xec, 0x80, 0xbf, 3 },
-		{ 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-		{ 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 },
-		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },
-	};
+	uint8_t bytes[SHA256_DIGEST_SIZE];
+	struct sha256_ctx context;
 
-	for (size_t i = 0; i < OSH_COUNT_OF(forms); i++) {
-		if (p[0] < forms[i].first || p[0] > forms[i].last)
-			continue;
-		if (forms[i].len > left)
-			return 0;
-		if (forms[i].len > 1 &&
-		    (p[1] < forms[i].second_first || p[1] > forms[i].second_last))
-			return 0;
-		for (size_t k = 2; k < forms[i].len; k++) {
-			if ((p[k] & 0xc0) != 0x80)
-				return 0;
-		}
-		return forms[i].len;
-	}
-	return 0;
-}
-
-/* JSON carries UTF-8 only, so this cannot be left to the agent's parser. */
-static int check_text(const struct osh_policy_file *file)
-{
-	const unsigned char *p = (const unsigned char *)file->text;
-	uint32_t line = 1, column = 1;
-	size_t len;
-
-	for (size_t i = 0; i < file->len; i += len, column++) {
-		len = character_length(p + i, file->len - i);
-		if (!len) {
-			fprintf(stderr, "%s:%u:%u: byte 0x%02x is not UTF-8 text\n",
-				display_name(file->path), line, column, p[i]);
-			return OSH_EXIT_FAILED;
-		}
-		if (p[i] == '\n') {
-			line++;
-			column = 0;
-		}
-	}
-	return OSH_EXIT_OK;
+	sha256_init(&context);
+	sha256_update(&context, len, (const uint8_t *)text);
+	sha256_digest(&context, sizeof(bytes), bytes);
+	base16_encode_update(ret_hex, sizeof(bytes), bytes);
+	ret_hex[OSH_SHA256_HEX_BYTES - 1] = '\0';
 }
 
 int osh_policy_file_load(const char *path, struct osh_policy_file *ret_file)
 {
-	struct osh_policy_file file = { .path = path };
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
 	int r;
 
-	*ret_file = file;
+	*ret_file = (struct osh_policy_file){ .path = path, .fd = -1 };
 	if (strcmp(path, "-") == 0)
-		r = osh_read_fd(STDIN_FILENO, OSH_POLICY_BYTES_MAX, &file.text, &file.len);
+		r = osh_read_fd(STDIN_FILENO, OSH_POLICY_BYTES_MAX, &text, &len);
 	else
-		r = osh_read_file(path, OSH_POLICY_BYTES_MAX, &file.text, &file.len);
+		r = osh_read_file(path, OSH_POLICY_BYTES_MAX, &text, &len);
+	if (r == 0)
+		r = ret_file->fd = osh_memfd_sealed("openshell-policy", text, len);
 	if (r == -EFBIG) {
 		osh_cli_error("policy %s is larger than %u bytes, the most a policy may have",
 			      display_name(path), OSH_POLICY_BYTES_MAX);
@@ -93,22 +55,18 @@ int osh_policy_file_load(const char *path, struct osh_policy_file *ret_file)
 			      r == -EINVAL ? "not a regular file" : strerror(-r));
 		return OSH_EXIT_FAILED;
 	}
-	*ret_file = file;
-	osh_sha256_hex(file.text, file.len, ret_file->sha256);
-	return check_text(ret_file);
+	digest(text, len, ret_file->sha256);
+	return OSH_EXIT_OK;
 }
 
 void osh_policy_file_done(struct osh_policy_file *file)
 {
-	free(file->text);
-	*file = (struct osh_policy_file){ 0 };
+	file->fd = osh_close(file->fd);
 }
 
-json_t *osh_policy_file_attach(const struct osh_policy_file *file, json_t *parameters)
+json_t *osh_policy_file_describe(const struct osh_policy_file *file, json_t *parameters)
 {
-	if (!parameters)
-		return NULL;
-	if (json_object_set_new(parameters, "policy", json_stringn(file->text, file->len)) < 0 ||
+	if (parameters &&
 	    json_object_set_new(parameters, "policy_sha256", json_string(file->sha256)) < 0) {
 		json_decref(parameters);
 		return NULL;

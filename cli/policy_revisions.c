@@ -137,7 +137,7 @@ static int change(struct osh_cli *cli, const char *method, json_t *parameters, c
 		return status;
 	}
 	snprintf(what, sizeof(what), "policy of %s", name);
-	status = osh_policy_change(&client, method, parameters, timeout_ms, what, &reply);
+	status = osh_policy_change(&client, method, parameters, -1, timeout_ms, what, &reply);
 	if (status == OSH_EXIT_OK)
 		status = print_change(&client, name, reply.parameters, timeout_ms > 0, output);
 	osh_wire_reply_done(&reply);

@@ -273,7 +273,7 @@ int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revis
 }
 
 int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters,
-		      int timeout_ms, const char *what, struct osh_wire_reply *ret_reply)
+		      int fd, int timeout_ms, const char *what, struct osh_wire_reply *ret_reply)
 {
 	struct osh_err err = { 0 };
 	const json_t *diagnostics;
@@ -281,7 +281,7 @@ int osh_policy_change(struct osh_client *client, const char *method, json_t *par
 
 	if (parameters && timeout_ms)
 		json_object_set_new(parameters, "timeout_ms", json_integer(timeout_ms));
-	r = osh_client_ask(client, method, parameters, NULL, 0,
+	r = osh_client_ask(client, method, parameters, &fd, fd >= 0,
 			   timeout_ms ? timeout_ms + ANSWER_GRACE_MS : OSH_CLIENT_TIMEOUT_MS,
 			   ret_reply, &err);
 	if (r == 0) {

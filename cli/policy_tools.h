@@ -71,10 +71,10 @@ void osh_policy_source_done(struct osh_policy_source *source);
 int osh_policy_fetch(struct osh_client *client, const char *name, uint64_t revision,
 		     char **ret_text, size_t *ret_len, uint64_t *ret_revision);
 
-/* Ask for something that may wait to be enforced; report a refusal, with what is wrong in
+/* Ask for something that may wait to be enforced (`fd`: attached, -1 none); report a refusal, with what is wrong in
  * the text that would have been in force (`what`: its name in these lines). Returns the
  * exit status; *ret_reply needs osh_wire_reply_done in any case. */
 int osh_policy_change(struct osh_client *client, const char *method, json_t *parameters,
-		      int timeout_ms, const char *what, struct osh_wire_reply *ret_reply);
+		      int fd, int timeout_ms, const char *what, struct osh_wire_reply *ret_reply);
 
 #endif

@@ -371,15 +371,17 @@ static void detail_field(void *context, const char *name, const char *value)
 	} while (*value && piece.bytes);
 }
 
-/* Returns how many lines it would take. */
+/* Returns how many lines it would take. *ret_id is the verdict's number, 0: none is selected. */
 static size_t draw_fields(const struct osh_term_screen *screen, int y, int rows, int columns,
-			  size_t skip)
+			  size_t skip, uint64_t *ret_id)
 {
 	struct detail detail = { .y = y, .rows = rows, .columns = columns, .skip = skip };
 	struct osh_verdict verdict;
 
+	*ret_id = 0;
 	if (osh_term_model_get(&screen->model, osh_term_model_row(&screen->model), &verdict) < 0)
 		return 0;
+	*ret_id = verdict.id;
 	detail.decision = colour_of(verdict.decision);
 	osh_verdict_fields(&verdict, detail_field, &detail);
 	return detail.lines;
@@ -387,24 +389,30 @@ static size_t draw_fields(const struct osh_term_screen *screen, int y, int rows,
 
 static void draw_detail(const struct osh_term_screen *screen, const struct layout *layout)
 {
+	char text[64], id[32] = "";
+	uint64_t number;
 	size_t lines;
 
 	if (layout->detail == 0)
 		return;
-	lines = draw_fields(screen, layout->detail_at + 1, layout->detail, layout->columns, 0);
-	put_heading(layout->detail_at, layout->columns,
-		    lines > (size_t)layout->detail ? "Selected (enter: all of it)" : "Selected");
+	lines = draw_fields(screen, layout->detail_at + 1, layout->detail, layout->columns, 0, &number);
+	if (number) /* what `openshell policy explain` takes */
+		snprintf(id, sizeof(id), ": verdict %" PRIu64, number);
+	snprintf(text, sizeof(text), "Selected%s%s", id,
+		 lines > (size_t)layout->detail ? " (enter: all of it)" : "");
+	put_heading(layout->detail_at, layout->columns, text);
 }
 
 static void draw_detail_only(struct osh_term_screen *screen, const struct layout *layout)
 {
 	int rows = layout->rows - 2;
-	size_t lines = draw_fields(screen, 1, rows, layout->columns, SIZE_MAX); /* count */
+	uint64_t id;
+	size_t lines = draw_fields(screen, 1, rows, layout->columns, SIZE_MAX, &id); /* count */
 	size_t last_top = rows > 0 && lines > (size_t)rows ? lines - (size_t)rows : 0;
 
 	if (screen->detail_top > last_top)
 		screen->detail_top = last_top;
-	(void)draw_fields(screen, 1, rows, layout->columns, screen->detail_top);
+	(void)draw_fields(screen, 1, rows, layout->columns, screen->detail_top, &id);
 }
 
 /* ---- All ----------------------------------------------------------------------------------- */

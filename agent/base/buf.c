@@ -6,15 +6,42 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret.h"
+
 void osh_buf_init(struct osh_buf *buf, size_t max)
 {
 	*buf = (struct osh_buf){ .max = max };
 }
 
+void osh_buf_init_secret(struct osh_buf *buf, size_t max)
+{
+	*buf = (struct osh_buf){ .max = max, .secret = true };
+}
+
+static void release(struct osh_buf *buf)
+{
+	if (buf->secret)
+		osh_wipe(buf->data, buf->room);
+	free(buf->data);
+}
+
 void osh_buf_done(struct osh_buf *buf)
 {
-	free(buf->data);
+	release(buf);
 	*buf = (struct osh_buf){ 0 };
+}
+
+/* realloc(3) would leave the old bytes in freed memory. */
+static char *grow_secret(struct osh_buf *buf, size_t room)
+{
+	char *grown = malloc(room);
+
+	if (!grown)
+		return NULL;
+	if (buf->len)
+		memcpy(grown, buf->data, buf->len);
+	release(buf);
+	return grown;
 }
 
 int osh_buf_reserve(struct osh_buf *buf, size_t want)
@@ -37,7 +64,7 @@ int osh_buf_reserve(struct osh_buf *buf, size_t want)
 		room *= 2;
 	if (room > buf->max && buf->len + want <= buf->max)
 		room = buf->max;
-	grown = realloc(buf->data, room);
+	grown = buf->secret ? grow_secret(buf, room) : realloc(buf->data, room);
 	if (!grown)
 		return -ENOMEM;
 	buf->data = grown;
@@ -117,7 +144,7 @@ void osh_buf_clear(struct osh_buf *buf)
 void osh_buf_trim(struct osh_buf *buf)
 {
 	if (buf->len == 0) {
-		free(buf->data);
+		release(buf);
 		buf->data = NULL;
 		buf->start = 0;
 		buf->room = 0;

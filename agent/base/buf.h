@@ -14,9 +14,12 @@ struct osh_buf {
 	size_t len;
 	size_t room;   /* allocated */
 	size_t max;    /* never holds more than this */
+	bool secret;   /* what it held is wiped before its memory is given back */
 };
 
 void osh_buf_init(struct osh_buf *buf, size_t max);
+/* One that may hold a credential: no copy is left behind by growing or ending. */
+void osh_buf_init_secret(struct osh_buf *buf, size_t max);
 void osh_buf_done(struct osh_buf *buf);
 
 /* NULL while nothing was ever put in. */

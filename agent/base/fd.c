@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -106,7 +108,7 @@ int osh_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len
 	return osh_read_fd(fd, max, ret_data, ret_len);
 }
 
-static int write_beside(const char *path, const void *data, size_t len, mode_t mode)
+static int write_beside(const char *path, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_fd_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	int r;
@@ -116,12 +118,22 @@ static int write_beside(const char *path, const void *data, size_t len, mode_t m
 	if (fchmod(fd, mode) < 0)
 		return -errno;
 	r = osh_write_full(fd, data, len);
-	if (r < 0)
-		return r;
+	return r == 0 && sync && fsync(fd) < 0 ? -errno : r;
+}
+
+/* The rename itself reaches the disk with its directory. */
+static int sync_parent(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	_cleanup_free_ char *dir = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	_cleanup_fd_ int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return dir ? -errno : -ENOMEM;
 	return fsync(fd) < 0 ? -errno : 0;
 }
 
-int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode)
+static int replace_file(const char *path, const void *data, size_t len, mode_t mode, bool sync)
 {
 	_cleanup_free_ char *temporary = NULL;
 	int r;
@@ -131,13 +143,27 @@ int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode
 		return -ENOMEM;
 	}
 	(void)unlink(temporary); /* left by a crash: ours alone, the directory is private */
-	r = write_beside(temporary, data, len, mode);
+	r = write_beside(temporary, data, len, mode, sync);
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
-	if (r < 0)
+	if (r < 0) {
 		(void)unlink(temporary);
-	return r;
+		return r;
+	}
+	return sync ? sync_parent(path) : 0;
 }
+
+int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace_file(path, data, len, mode, true);
+}
+
+int osh_replace_file_unsynced(const char *path, const void *data, size_t len, mode_t mode)
+{
+	return replace_file(path, data, len, mode, false);
+}
+
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 int osh_memfd_sealed(const char *name, const void *data, size_t len)
 {
@@ -149,9 +175,41 @@ int osh_memfd_sealed(const char *name, const void *data, size_t len)
 	r = osh_write_full(fd, data, len);
 	if (r < 0)
 		return r;
-	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
+	if (fcntl(fd, F_ADD_SEALS, SEALS | F_SEAL_SEAL) < 0)
 		return -errno;
 	return osh_take_fd(&fd);
+}
+
+int osh_memfd_read(int fd, size_t max, char **ret_data, size_t *ret_len)
+{
+	int seals = fcntl(fd, F_GET_SEALS); /* EINVAL: no memfd */
+	_cleanup_free_ char *data = NULL;
+	size_t len, done = 0;
+	struct stat st;
+
+	if (seals < 0 || (seals & SEALS) != SEALS)
+		return -EPERM;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((uint64_t)st.st_size > max)
+		return -EFBIG;
+	len = (size_t)st.st_size;
+	data = malloc(len + 1);
+	if (!data)
+		return -ENOMEM;
+	while (done < len) { /* not read(): the position is shared with whoever made it */
+		ssize_t n = pread(fd, data + done, len - done, (off_t)done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -ENODATA;
+		done += (size_t)n;
+	}
+	data[len] = '\0';
+	*ret_data = osh_take(data);
+	*ret_len = len;
+	return 0;
 }
 
 int osh_set_nonblocking(int fd)
@@ -168,7 +226,8 @@ int osh_set_cloexec(int fd, int on)
 	return fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0 ? -errno : 0;
 }
 
-int osh_send_fds(int sock, const void *data, size_t len, const int *fds, size_t fd_count)
+ssize_t osh_send_piece(int sock, const void *data, size_t len, const int *fds, size_t fd_count,
+		       int flags)
 {
 	union {
 		struct cmsghdr header;
@@ -192,10 +251,17 @@ int osh_send_fds(int sock, const void *data, size_t len, const int *fds, size_t 
 		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * fd_count);
 	}
 	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL);
+		n = sendmsg(sock, &msg, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+int osh_send_fds(int sock, const void *data, size_t len, const int *fds, size_t fd_count)
+{
+	ssize_t n = osh_send_piece(sock, data, len, fds, fd_count, 0);
+
 	if (n < 0)
-		return -errno;
+		return (int)n;
 	if ((size_t)n < len) /* a stream socket took a part: the rest carries no descriptors */
 		return osh_write_full(sock, (const char *)data + n, len - (size_t)n);
 	return 0;

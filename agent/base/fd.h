@@ -40,20 +40,32 @@ int osh_read_file(const char *path, size_t max, char **ret_data, size_t *ret_len
 int osh_read_fd(int fd, size_t max, char **ret_data, size_t *ret_len);
 
 /* Replace `path` by a file with these bytes and this mode: written beside it,
- * synced, renamed, so that a reader sees the old or the new one, never a part.
+ * synced, renamed, the directory synced, so that a reader sees the old or the new one,
+ * never a part, also after a power cut.
  * Returns 0 or -errno. */
 int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode);
+/* As osh_replace_file for what is worthless after the host has crashed: readers see the
+ * old or the new one, the disk may keep neither. */
+int osh_replace_file_unsynced(const char *path, const void *data, size_t len, mode_t mode);
 
 /* A sealed memfd holding these bytes: nobody can change or resize it any more
  * (memfd_create(2), F_ADD_SEALS). Returns the descriptor or -errno. */
 int osh_memfd_sealed(const char *name, const void *data, size_t len);
+/* Read such a memfd that somebody else made, whole, like osh_read_file: its bytes can no
+ * longer change, and reading it never blocks. Returns 0, -EPERM (any other file), -EFBIG
+ * (over `max` bytes) or -errno. The caller frees *ret_data. */
+int osh_memfd_read(int fd, size_t max, char **ret_data, size_t *ret_len);
 
 int osh_set_nonblocking(int fd);
 int osh_set_cloexec(int fd, int on);
 
-/* Send one message with up to OSH_FDS_MAX descriptors (SCM_RIGHTS, unix(7)).
- * Returns 0 or -errno (-EAGAIN on a full non-blocking socket). */
+/* Send bytes with up to OSH_FDS_MAX descriptors (SCM_RIGHTS, unix(7)): one sendmsg(2) with
+ * these flags. Returns how many bytes a stream socket took, or -errno (-EAGAIN on a full
+ * non-blocking socket). */
 #define OSH_FDS_MAX 16
+ssize_t osh_send_piece(int sock, const void *data, size_t len, const int *fds, size_t fd_count,
+		       int flags);
+/* The same for all of them. Returns 0 or -errno. */
 int osh_send_fds(int sock, const void *data, size_t len, const int *fds, size_t fd_count);
 
 /* Receive one message. *ret_len is its length (0: the peer closed); received

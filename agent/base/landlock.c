@@ -36,6 +36,8 @@ enum {
 
 struct ruleset_attr {
 	uint64_t handled_access_fs;
+	/* Not used. TCP rules (ABI 4) are a list of ports that can only shrink, and the ports
+	 * that a sandbox may reach are the policy's of the moment: the kernel half judges them. */
 	uint64_t handled_access_net;
 	uint64_t scoped;
 };

@@ -3,42 +3,6 @@
 #include <errno.h>
 #include <string.h>
 
-struct osh_str osh_str(const char *text)
-{
-	return osh_str_n(text, text ? strlen(text) : 0);
-}
-
-struct osh_str osh_str_n(const char *data, size_t len)
-{
-	return (struct osh_str){ .data = data, .len = len };
-}
-
-bool osh_str_eq(struct osh_str a, struct osh_str b)
-{
-	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
-}
-
-bool osh_str_eq_c(struct osh_str a, const char *b)
-{
-	return osh_str_eq(a, osh_str(b));
-}
-
-char osh_ascii_lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
-
-bool osh_ascii_is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
-bool osh_ascii_is_alpha(char c)
-{
-	c = osh_ascii_lower(c);
-	return c >= 'a' && c <= 'z';
-}
-
 bool osh_str_caseeq(struct osh_str a, struct osh_str b)
 {
 	if (a.len != b.len)

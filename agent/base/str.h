@@ -5,18 +5,36 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct osh_str {
 	const char *data;
 	size_t len;
 };
 
-/* The slice of a C string (NULL gives an empty one). Borrows. */
-struct osh_str osh_str(const char *text);
-struct osh_str osh_str_n(const char *data, size_t len);
+/* The smallest are inline: parsers and the policy engine call them for each byte or word. */
 
-bool osh_str_eq(struct osh_str a, struct osh_str b);
-bool osh_str_eq_c(struct osh_str a, const char *b);
+static inline struct osh_str osh_str_n(const char *data, size_t len)
+{
+	return (struct osh_str){ .data = data, .len = len };
+}
+
+/* The slice of a C string (NULL gives an empty one). Borrows. */
+static inline struct osh_str osh_str(const char *text)
+{
+	return osh_str_n(text, text ? strlen(text) : 0);
+}
+
+static inline bool osh_str_eq(struct osh_str a, struct osh_str b)
+{
+	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool osh_str_eq_c(struct osh_str a, const char *b)
+{
+	return osh_str_eq(a, osh_str(b));
+}
+
 /* ASCII letters compare without case, whatever the locale. */
 bool osh_str_caseeq(struct osh_str a, struct osh_str b);
 bool osh_str_caseeq_c(struct osh_str a, const char *b);
@@ -41,8 +59,20 @@ bool osh_str_is_utf8(struct osh_str s);
 size_t osh_str_escape(struct osh_str s, char *buf, size_t size);
 
 /* Lower an ASCII letter; other bytes are returned as they are. */
-char osh_ascii_lower(char c);
-bool osh_ascii_is_digit(char c);
-bool osh_ascii_is_alpha(char c);
+static inline char osh_ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+static inline bool osh_ascii_is_digit(char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static inline bool osh_ascii_is_alpha(char c)
+{
+	c = osh_ascii_lower(c);
+	return c >= 'a' && c <= 'z';
+}
 
 #endif

@@ -21,6 +21,7 @@
 #include "control/recorder.h"
 #include "control/refusals.h"
 #include "control/server.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -151,6 +152,13 @@ static void on_proxy_lost(void *context, uint64_t lost)
 	osh_recorder_lost(agent->recorder, lost);
 }
 
+static void on_question(void *context, uint64_t sandbox, const struct osh_question_about *about)
+{
+	struct osh_agent *agent = context;
+
+	osh_notary_ask(agent->notary, sandbox, about);
+}
+
 static void flush(void *context)
 {
 	struct osh_agent *agent = context;
@@ -171,6 +179,7 @@ static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
 		.workers = config->workers,
 		.on_verdict = on_proxy_verdict,
 		.on_lost = on_proxy_lost,
+		.on_question = on_question,
 		.on_batch = flush,
 		.context = agent,
 	};
@@ -218,6 +227,8 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	if (r == 0)
 		r = osh_recorder_open(agent, &agent->recorder, err);
 	if (r == 0)
+		r = osh_notary_open(agent, &agent->notary, err);
+	if (r == 0)
 		r = start_supervisor(agent, err);
 	if (r == 0)
 		r = osh_refusals_open(agent, &agent->refusals, err);
@@ -262,6 +273,7 @@ static void stop(struct osh_agent *agent)
 	agent->is_stopping = true;
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
 	is_last = agent->sandbox_count == 0 && (agent->is_adopted || has_none_on_disk(agent));
+	osh_notary_close(osh_take(agent->notary));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
 	osh_lifecycle_release(agent);

@@ -18,6 +18,7 @@ struct osh_refusals;
 struct osh_sandbox_host;
 struct osh_server;
 struct osh_supervisor;
+struct osh_notary;
 
 struct osh_agent {
 	const struct osh_config *config;
@@ -31,6 +32,7 @@ struct osh_agent {
 	struct osh_sandbox_host *host;
 	struct osh_kernel *kernel;
 	struct osh_supervisor *supervisor;
+	struct osh_notary *notary;
 	struct osh_recorder *recorder;
 	struct osh_refusals *refusals;
 	struct osh_server *server;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "control/agent.h"
@@ -164,6 +165,10 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 			       "no sandbox named %.64s: 'openshell sandbox list' shows them", name);
 		return NULL;
 	}
+	if (!osh_lifecycle_is_for(sandbox, call->client->peer.uid)) {
+		osh_call_error(call, "PermissionDenied", "sandbox %.64s belongs to another user", name);
+		return NULL;
+	}
 	if (running && sandbox->state != OSH_AGENT_SANDBOX_RUNNING) {
 		osh_call_error(call, "Failed",
 			       sandbox->state == OSH_AGENT_SANDBOX_DEAD
@@ -224,7 +229,7 @@ static bool is_whole(struct osh_call *call, struct osh_str text, const char *sha
 		osh_call_error(call, "Failed", "cannot hash the policy");
 		return false;
 	}
-	if (strcmp(digest, sha256) != 0) {
+	if (strcmp(digest, sha256) != 0 && !osh_layer_off("digest")) {
 		osh_call_error(
 			call, "Invalid",
 			"the policy that arrived is not the one that was sent: its SHA-256 is %s",
@@ -232,6 +237,23 @@ static bool is_whole(struct osh_call *call, struct osh_str text, const char *sha
 		return false;
 	}
 	return true;
+}
+
+bool osh_call_policy_text(struct osh_call *call, char **ret_text, size_t *ret_len)
+{
+	int r = call->fd_count == 1
+			? osh_memfd_read(call->fds[0], OSH_POLICY_BYTES_MAX, ret_text, ret_len)
+			: -EPERM;
+
+	if (r == -EPERM)
+		osh_call_error(call, "Invalid", "the policy must come attached, as one sealed memfd");
+	else if (r == -EFBIG)
+		osh_call_error(call, "Invalid",
+			       "the policy is larger than %u bytes, the most one may have",
+			       OSH_POLICY_BYTES_MAX);
+	else if (r < 0)
+		osh_call_error(call, "Failed", "cannot read the policy: %s", strerror(-r));
+	return r == 0;
 }
 
 bool osh_call_policy(struct osh_call *call, const char *text, size_t len, const char *sha256,

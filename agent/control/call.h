@@ -56,8 +56,8 @@ bool osh_call_unpack_object(struct osh_call *call, const char *format, ...);
  * call has been answered. */
 const char **osh_call_strings(struct osh_call *call, const char *name, json_t *array, size_t max);
 
-/* The sandbox of that name, or NULL: the call has been answered. With `running` one that
- * does not run is refused too. */
+/* The sandbox of that name, or NULL: the call has been answered. Another user's is refused,
+ * unless root asks; with `running` one that does not run is refused too. */
 struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *name, bool running);
 
 /* The reference to `parameters` is taken over (NULL: none), descriptors are borrowed. */
@@ -73,6 +73,9 @@ void osh_call_error_object(struct osh_call *call, const char *name, json_t *para
 /* What failed inside: the error's name follows from err->code. */
 void osh_call_fail(struct osh_call *call, const struct osh_err *err);
 
+/* The policy text attached to a call: the caller frees *ret_text. False: the call has been
+ * answered. */
+bool osh_call_policy_text(struct osh_call *call, char **ret_text, size_t *ret_len);
 /* A policy text that came with a call: its digest is checked first (`sha256` NULL: none
  * was asked for), then it is parsed. When it fails the call has been answered. *ret_warnings
  * is a list of the interface's Diagnostic. */

@@ -157,6 +157,13 @@ int osh_credentials_environment(struct osh_agent *agent, const struct osh_creden
 static int add_to_vault(struct osh_agent_sandbox *sandbox, const struct osh_credential *credential,
 			struct osh_vault *vault)
 {
+	static const char *const none[] = { NULL };
+	struct osh_vault_item item = {
+		.provider = credential->provider,
+		.placeholder = credential->placeholder,
+		.variables = none,
+		.hosts = none,
+	};
 	struct osh_provider provider = { 0 };
 	struct osh_err err = { 0 };
 	int r = load_provider(sandbox->agent, credential->provider, &provider, &err);
@@ -164,10 +171,13 @@ static int add_to_vault(struct osh_agent_sandbox *sandbox, const struct osh_cred
 	if (r < 0) {
 		osh_warning("%s: without the credentials of %s: %s", sandbox->name,
 			    credential->provider, err.message);
-		return 0;
+	} else {
+		item.revision = (uint64_t)provider.created;
+		item.variables = provider.type->variables;
+		item.hosts = provider.type->hosts;
+		item.secret = &provider.secret;
 	}
-	r = osh_vault_add(vault, credential->provider, credential->placeholder, &provider.secret,
-			  provider.type->hosts);
+	r = osh_vault_add(vault, &item);
 	osh_provider_done(&provider);
 	return r;
 }

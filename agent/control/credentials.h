@@ -25,7 +25,7 @@ int osh_credentials_new(struct osh_agent *agent, const char *const *providers,
 int osh_credentials_environment(struct osh_agent *agent, const struct osh_credentials *credentials,
 				struct osh_environment *environment, struct osh_err *err);
 /* Give the proxy the secrets behind a sandbox's placeholders. A provider that was
- * deleted meanwhile is left out: its placeholder then stands for nothing. */
+ * deleted meanwhile leaves its placeholder, which is then refused everywhere. */
 int osh_credentials_hand_over(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 
 #endif

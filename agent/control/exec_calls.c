@@ -9,6 +9,7 @@
 #include "control/agent.h"
 #include "control/call.h"
 #include "control/lifecycle.h"
+#include "control/server.h"
 #include "sandbox/sandbox.h"
 
 #define ARGUMENTS_MAX 4096
@@ -141,6 +142,13 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 		osh_call_error(call, "Invalid", "SandboxExec takes %zu descriptors here, not %zu",
 			       wanted, call->fd_count);
 		return false;
+	}
+	for (size_t i = 0; i < call->fd_count; i++) {
+		if (osh_server_is_connection(call->agent->server, call->fds[i])) {
+			osh_call_error(call, "PermissionDenied",
+				       "a connection to the agent is not for the inside");
+			return false;
+		}
 	}
 	if (rows < 0 || rows > UINT16_MAX || columns < 0 || columns > UINT16_MAX) {
 		osh_call_error(call, "Invalid", "rows and columns must be 0 to %d", UINT16_MAX);

@@ -12,19 +12,15 @@
 #include "control/agent.h"
 #include "control/credentials.h"
 #include "control/exec.h"
-#include "control/names.h"
+#include "control/lifecycle_parts.h"
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
-#include "proxy/ca.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
 #include "verdict/journal.h"
-
-#define UPSTREAM_CA_BYTES_MAX (4u << 20)
-
-#define CREATION_TIMEOUT_MS 30000
 
 static void run_later(struct osh_deferred *deferred);
 
@@ -47,6 +43,11 @@ struct osh_agent_sandbox *osh_lifecycle_find(const struct osh_agent *agent, cons
 			return sandbox;
 	}
 	return NULL;
+}
+
+bool osh_lifecycle_is_for(const struct osh_agent_sandbox *sandbox, uid_t uid)
+{
+	return uid == 0 || uid == sandbox->origin.owner;
 }
 
 static json_t *provider_names(const struct osh_agent_sandbox *sandbox)
@@ -81,7 +82,7 @@ json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 
 /* ---- Pieces of a sandbox ---------------------------------------- */
 
-static struct osh_agent_sandbox *enlist(struct osh_agent *agent,
+struct osh_agent_sandbox *osh_lifecycle_enlist(struct osh_agent *agent,
 					struct osh_sandbox_instance *instance)
 {
 	struct osh_agent_sandbox *sandbox = calloc(1, sizeof(*sandbox));
@@ -98,9 +99,10 @@ static struct osh_agent_sandbox *enlist(struct osh_agent *agent,
 	return sandbox;
 }
 
-static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_system,
+			       struct osh_err *err)
 {
-	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id);
+	int r = osh_kernel_sandbox_add(sandbox->agent->kernel, sandbox->id, writes_system);
 
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the sandbox");
@@ -120,7 +122,7 @@ static void close_sockets(struct osh_sandbox_sockets *sockets)
 
 /* The proxy gets the sandbox's listeners, its CA and its secrets. Without a policy it
  * refuses everything. */
-static int enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,
+int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,
 		       const char *ca_key_pem, struct osh_err *err)
 {
 	struct osh_supervised_sandbox supervised = {
@@ -140,6 +142,34 @@ static int enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,
 	}
 	sandbox->in_proxy = true;
 	return osh_credentials_hand_over(sandbox, err);
+}
+
+void osh_lifecycle_forget_key(char *key_pem)
+{
+	if (key_pem)
+		osh_wipe(key_pem, strlen(key_pem));
+	free(key_pem);
+}
+
+int osh_lifecycle_open_log(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	const char *path = osh_sandbox_log_path(sandbox->instance);
+	int r = osh_sandbox_log_open(path, &sandbox->log);
+
+	return r < 0 ? osh_err_sys(err, -r, "cannot open %s", path) : 0;
+}
+
+static void on_death(void *context, struct osh_sandbox_instance *instance)
+{
+	struct osh_agent_sandbox *sandbox = context;
+
+	(void)instance;
+	osh_loop_defer(sandbox->agent->loop, &sandbox->later);
+}
+
+void osh_lifecycle_watch(struct osh_agent_sandbox *sandbox)
+{
+	osh_sandbox_on_death(sandbox->instance, on_death, sandbox);
 }
 
 static void leave_proxy(struct osh_agent_sandbox *sandbox)
@@ -166,13 +196,14 @@ static void delist(struct osh_agent_sandbox *sandbox)
 
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
+	osh_notary_forget(sandbox);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;
 }
 
 /* Take everything apart, whatever of it there is, last step first. */
-static int unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+int osh_lifecycle_unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	int r;
 
@@ -187,258 +218,6 @@ static int unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	return r;
 }
 
-/* ---- Creating ---------------------------------------- */
-
-static void finish_creation(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
-{
-	osh_created_fn *created = sandbox->created;
-
-	sandbox->created = NULL;
-	if (created)
-		created(sandbox->created_context, sandbox, err);
-}
-
-static void fail_creation(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
-{
-	struct osh_err undo = { 0 };
-
-	osh_warning("%s: not created: %s", sandbox->name, err->message);
-	finish_creation(sandbox, err);
-	if (unmake(sandbox, &undo) < 0)
-		osh_error("%s", undo.message);
-}
-
-static void on_policy_in_force(void *context, int result)
-{
-	struct osh_agent_sandbox *sandbox = context;
-	struct osh_err err = { 0 };
-
-	if (sandbox->state != OSH_AGENT_SANDBOX_CREATING)
-		return;
-	if (result == 0) {
-		sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox created");
-		finish_creation(sandbox, NULL);
-		return;
-	}
-	if (result == -ECANCELED)
-		return; /* whoever takes it apart answers */
-	osh_err_sys(&err, -result, "the proxy does not take the policy of %s", sandbox->name);
-	fail_creation(sandbox, &err);
-}
-
-static void on_death(void *context, struct osh_sandbox_instance *instance)
-{
-	struct osh_agent_sandbox *sandbox = context;
-
-	(void)instance;
-	osh_loop_defer(sandbox->agent->loop, &sandbox->later);
-}
-
-static int make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
-		   struct osh_err *err)
-{
-	int r = osh_ca_new(sandbox->name, ret_cert, ret_key);
-
-	if (r < 0)
-		return osh_err_sys(err, -r, "cannot make a certificate authority");
-	return osh_state_ca_save(osh_sandbox_dir(sandbox->instance), *ret_cert, *ret_key, err);
-}
-
-static void forget_key(char *key_pem)
-{
-	if (key_pem)
-		osh_wipe(key_pem, strlen(key_pem));
-	free(key_pem);
-}
-
-static void list_providers(const struct osh_credentials *credentials,
-			   const char *names[static OSH_CREDENTIALS_MAX + 1])
-{
-	for (size_t i = 0; i < credentials->count; i++)
-		names[i] = credentials->items[i].provider;
-	names[credentials->count] = NULL;
-}
-
-/* What programs inside have to trust beside the host's bundle: the sandbox's own CA, and
- * the anchors that the agent was given, since uninspected endpoints show the real server's
- * certificate. malloc'ed, the caller frees. */
-static int list_trusted(const struct osh_config *config, const char *ca_pem, char **ret_pem,
-			struct osh_err *err)
-{
-	_cleanup_free_ char *anchors = NULL;
-	size_t len;
-	int r = *config->upstream_ca ?
-			osh_read_file(config->upstream_ca, UPSTREAM_CA_BYTES_MAX, &anchors, &len) : 0;
-
-	if (r < 0)
-		return osh_err_sys(err, -r, "cannot read the upstream CA file %s", config->upstream_ca);
-	if (asprintf(ret_pem, "%s%s%s", ca_pem, anchors ? "\n" : "", anchors ? anchors : "") < 0)
-		return osh_err_sys(err, ENOMEM, "cannot list what to trust");
-	return 0;
-}
-
-static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
-		  const char *ca_pem, char **ret_warnings, struct osh_err *err)
-{
-	const char *providers[OSH_CREDENTIALS_MAX + 1];
-	struct osh_environment environment = { 0 };
-	struct osh_sandbox_spec spec = {
-		.name = sandbox->name,
-		.policy = osh_policy_doc_static(creation->policy),
-		.ca_pem = ca_pem,
-		.keep = creation->keep,
-		.providers = providers,
-	};
-	int r = osh_credentials_environment(sandbox->agent, &sandbox->credentials, &environment,
-					    err);
-
-	list_providers(&sandbox->credentials, providers);
-	for (const char *const *item = creation->env; r == 0 && item && *item; item++) {
-		r = osh_environment_add(&environment, *item, NULL);
-		if (r < 0)
-			osh_err_sys(err, -r, "cannot set the environment");
-	}
-	if (r == 0) {
-		spec.env = (const char *const *)environment.items;
-		r = osh_sandbox_launch(sandbox->instance, &spec, ret_warnings, err);
-	}
-	osh_environment_done(&environment);
-	return r;
-}
-
-static int open_log(struct osh_agent_sandbox *sandbox, struct osh_err *err)
-{
-	const char *path = osh_sandbox_log_path(sandbox->instance);
-	int r = osh_sandbox_log_open(path, &sandbox->log);
-
-	return r < 0 ? osh_err_sys(err, -r, "cannot open %s", path) : 0;
-}
-
-/* In the order of sandbox.h: nothing of the user's runs before the last step is answered. */
-static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
-		 char **ret_warnings, struct osh_err *err)
-{
-	const char *dir = osh_sandbox_dir(sandbox->instance);
-	_cleanup_free_ char *cert = NULL, *trusted = NULL;
-	char *key = NULL;
-	int r = make_ca(sandbox, &cert, &key, err);
-
-	if (r == 0)
-		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
-	if (r == 0 && osh_state_digest_static(osh_policy_doc_static(creation->policy),
-					      sandbox->revisions.created_with) < 0)
-		r = osh_err_sys(err, ENOMEM, "cannot digest the policy");
-	if (r == 0)
-		r = open_log(sandbox, err);
-	if (r == 0)
-		r = enter_kernel(sandbox, err);
-	if (r == 0)
-		r = list_trusted(sandbox->agent->config, cert, &trusted, err);
-	if (r == 0)
-		r = launch(sandbox, creation, trusted, ret_warnings, err);
-	if (r == 0) {
-		osh_sandbox_on_death(sandbox->instance, on_death, sandbox);
-		r = enter_proxy(sandbox, cert, key, err);
-	}
-	if (r == 0)
-		r = osh_publish_new(sandbox, creation->policy, creation->policy_text,
-				    CREATION_TIMEOUT_MS, on_policy_in_force, sandbox, err);
-	forget_key(key);
-	return r;
-}
-
-static bool is_taken(void *context, const char *name)
-{
-	return osh_lifecycle_find(context, name) != NULL;
-}
-
-static int choose_name(struct osh_agent *agent, const char *wanted, char name[static OSH_NAME_MAX],
-		       struct osh_err *err)
-{
-	if (!wanted) {
-		if (osh_name_make(is_taken, agent, name) < 0)
-			return osh_err_set(err, EEXIST,
-					   "no free name was found: give one with --name");
-		return 0;
-	}
-	if (!osh_sandbox_name_is_valid(wanted))
-		return osh_err_set(
-			err, EINVAL,
-			"\"%.64s\" is not a sandbox's name: use [a-z0-9][a-z0-9-]*, at most 63",
-			wanted);
-	if (is_taken(agent, wanted))
-		return osh_err_set(err, EEXIST,
-				   "a sandbox named %s exists: delete it or choose another name",
-				   wanted);
-	snprintf(name, OSH_NAME_MAX, "%s", wanted);
-	return 0;
-}
-
-static int begin(struct osh_agent *agent, const char *name, struct osh_agent_sandbox **ret_sandbox,
-		 struct osh_err *err)
-{
-	struct osh_sandbox_instance *instance = NULL;
-	int r = osh_sandbox_cgroup_make(agent->host, name, &instance, err);
-
-	if (r < 0)
-		return r;
-	*ret_sandbox = enlist(agent, instance);
-	if (!*ret_sandbox) {
-		(void)osh_sandbox_destroy(instance, NULL);
-		return osh_err_sys(err, ENOMEM, "cannot create %s", name);
-	}
-	return 0;
-}
-
-int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *creation,
-			 struct osh_agent_sandbox **ret_sandbox, char **ret_warnings,
-			 struct osh_err *err)
-{
-	struct osh_credentials credentials = { 0 };
-	struct osh_agent_sandbox *sandbox = NULL;
-	struct osh_err undo = { 0 };
-	char name[OSH_NAME_MAX];
-	int r = choose_name(agent, creation->name, name, err);
-
-	if (r < 0)
-		return r;
-	if (agent->sandbox_count >= OSH_SANDBOXES_MAX)
-		return osh_err_set(err, ENOSPC, "%d sandboxes exist already: delete one",
-				   OSH_SANDBOXES_MAX);
-	r = osh_credentials_new(agent, creation->providers, &credentials, err);
-	if (r == 0)
-		r = begin(agent, name, &sandbox, err);
-	if (r < 0) {
-		osh_credentials_done(&credentials);
-		return r;
-	}
-	sandbox->credentials = credentials;
-	sandbox->keep = creation->keep;
-	sandbox->owner = creation->keep ? NULL : creation->owner;
-	sandbox->created = creation->created;
-	sandbox->created_context = creation->context;
-	r = build(sandbox, creation, ret_warnings, err);
-	if (r < 0) {
-		sandbox->created = NULL;
-		if (unmake(sandbox, &undo) < 0)
-			osh_error("%s", undo.message);
-		return r;
-	}
-	*ret_sandbox = sandbox;
-	return 0;
-}
-
-void osh_lifecycle_abandon(struct osh_agent *agent, void *context)
-{
-	struct osh_agent_sandbox *sandbox, *next;
-
-	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
-		if (sandbox->created && sandbox->created_context == context)
-			sandbox->created = NULL;
-	}
-}
-
 /* ---- Ending ---------------------------------------- */
 
 int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err)
@@ -449,16 +228,16 @@ int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	int r;
 
 	osh_err_set(&gone, ECANCELED, "%s was deleted before it was ready", sandbox->name);
-	finish_creation(sandbox, &gone);
+	osh_creation_finish(sandbox, &gone);
 	memcpy(name, sandbox->name, sizeof(name));
 	osh_recorder_event(agent->recorder, sandbox, "sandbox deleted");
-	r = unmake(sandbox, err);
+	r = osh_lifecycle_unmake(sandbox, err);
 	if (r < 0)
 		osh_err_wrap(err, "%s is not wholly removed", name);
 	return r;
 }
 
-static void delete_unasked(struct osh_agent_sandbox *sandbox)
+void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox)
 {
 	struct osh_err err = { 0 };
 
@@ -466,13 +245,13 @@ static void delete_unasked(struct osh_agent_sandbox *sandbox)
 		osh_error("%s", err.message);
 }
 
-void osh_lifecycle_owner_gone(struct osh_agent *agent, const void *owner)
+void osh_lifecycle_client_gone(struct osh_agent *agent, const void *client)
 {
 	struct osh_agent_sandbox *sandbox, *next;
 
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
-		if (sandbox->owner == owner)
-			delete_unasked(sandbox);
+		if (sandbox->ends_with == client)
+			osh_lifecycle_delete_unasked(sandbox);
 	}
 }
 
@@ -486,7 +265,7 @@ static void bury(struct osh_agent_sandbox *sandbox)
 		return;
 	if (sandbox->state == OSH_AGENT_SANDBOX_CREATING) {
 		osh_err_set(&err, ECHILD, "the sandbox's init ended while it was created");
-		fail_creation(sandbox, &err);
+		osh_creation_fail(sandbox, &err);
 		return;
 	}
 	sandbox->state = OSH_AGENT_SANDBOX_DEAD;
@@ -495,7 +274,7 @@ static void bury(struct osh_agent_sandbox *sandbox)
 	leave_proxy(sandbox);
 	leave_kernel(sandbox);
 	if (!sandbox->keep)
-		delete_unasked(sandbox);
+		osh_lifecycle_delete_unasked(sandbox);
 }
 
 static void run_later(struct osh_deferred *deferred)
@@ -507,136 +286,6 @@ static void run_later(struct osh_deferred *deferred)
 		free(sandbox);
 	else
 		bury(sandbox);
-}
-
-/* ---- Adopting ---------------------------------------- */
-
-static int adopt_into_proxy(struct osh_agent_sandbox *sandbox, struct osh_err *err)
-{
-	_cleanup_free_ char *cert = NULL;
-	char *key = NULL;
-	int r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, err);
-
-	if (r == 0)
-		r = enter_proxy(sandbox, cert, key, err);
-	forget_key(key);
-	return r;
-}
-
-/* Fenced: it runs on, and everything it tries to reach is refused. */
-static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
-{
-	struct osh_err ignored = { 0 };
-
-	osh_error("%s: adopted, but everything it tries is refused: %s", sandbox->name,
-		  err->message);
-	osh_recorder_event(sandbox->agent->recorder, sandbox,
-			   "sandbox adopted, everything it tries is refused: %s", err->message);
-	if (osh_publish_nothing(sandbox, &ignored) < 0)
-		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
-}
-
-static void join_data_plane(struct osh_agent_sandbox *sandbox)
-{
-	struct osh_err err = { 0 };
-	int r = adopt_into_proxy(sandbox, &err);
-
-	if (r == 0)
-		r = osh_publish_stored(sandbox, &err);
-	if (r < 0)
-		fence(sandbox, &err);
-	else
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted");
-}
-
-/* What is damaged on disk costs the sandbox its network, never the agent its start. */
-static void load_state(struct osh_agent_sandbox *sandbox)
-{
-	const char *dir = osh_sandbox_dir(sandbox->instance);
-	struct osh_err err = { 0 };
-
-	if (osh_state_policy_index(dir, &sandbox->revisions, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-	if (osh_state_credentials_load(dir, &sandbox->credentials, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-	if (open_log(sandbox, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-}
-
-struct known {
-	struct osh_agent *agent;
-	uint64_t ids[OSH_SANDBOXES_MAX];
-	size_t count;
-};
-
-static void note_known(void *context, uint64_t id)
-{
-	struct known *known = context;
-
-	if (known->count < OSH_COUNT_OF(known->ids))
-		known->ids[known->count++] = id;
-}
-
-static bool is_known(const struct known *known, uint64_t id)
-{
-	for (size_t i = 0; i < known->count; i++) {
-		if (known->ids[i] == id)
-			return true;
-	}
-	return false;
-}
-
-static void adopt_one(void *context, struct osh_sandbox_instance *instance)
-{
-	struct known *known = context;
-	struct osh_agent_sandbox *sandbox = enlist(known->agent, instance);
-	struct osh_err err = { 0 };
-
-	if (!sandbox) {
-		osh_error("%s: not adopted: out of memory", osh_sandbox_name(instance));
-		osh_sandbox_release(instance);
-		return;
-	}
-	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
-	sandbox->keep = osh_sandbox_keep(instance);
-	load_state(sandbox);
-	osh_sandbox_on_death(instance, on_death, sandbox);
-	sandbox->in_kernel = is_known(known, sandbox->id);
-	if (!sandbox->in_kernel && enter_kernel(sandbox, &err) < 0)
-		fence(sandbox, &err);
-}
-
-/* Entries in the kernel of sandboxes that are no more. */
-static void forget_strangers(const struct known *known)
-{
-	for (size_t i = 0; i < known->count; i++) {
-		if (!osh_lifecycle_find_id(known->agent, known->ids[i]))
-			osh_kernel_sandbox_remove(known->agent->kernel, known->ids[i]);
-	}
-}
-
-int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
-{
-	struct osh_agent_sandbox *sandbox, *next;
-	_cleanup_free_ struct known *known = calloc(1, sizeof(*known));
-	int r;
-
-	if (!known)
-		return osh_err_sys(err, ENOMEM, "cannot adopt sandboxes");
-	known->agent = agent;
-	osh_kernel_sandbox_each(agent->kernel, note_known, known);
-	r = osh_sandbox_adopt_all(agent->host, adopt_one, known, err);
-	if (r < 0)
-		return r;
-	forget_strangers(known);
-	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
-		/* The connection that it was to end with is gone with the agent before us. */
-		if (!sandbox->keep)
-			delete_unasked(sandbox);
-		else if (sandbox->in_kernel)
-			join_data_plane(sandbox);
-	}
-	return 0;
 }
 
 void osh_lifecycle_release(struct osh_agent *agent)

@@ -15,12 +15,15 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "control/revisions.h"
 #include "control/state.h"
 #include "openshell/limits.h"
 #include "policy/policy.h"
 
 struct osh_agent;
 struct osh_agent_sandbox;
+struct osh_attested;
+struct osh_pin;
 struct osh_publication;
 struct osh_sandbox_instance;
 struct osh_sandbox_log;
@@ -49,15 +52,18 @@ struct osh_agent_sandbox {
 	bool in_kernel, in_proxy;
 	struct osh_sandbox_log *log;
 	bool log_is_dirty;
+	struct osh_origin origin;
 	struct osh_revisions revisions;
 	struct osh_credentials credentials;
 	uint64_t allowed, audited, denied;
 	bool permissive;                       /* mode of the policy in force */
-	const void *owner;                     /* the connection whose end deletes it; NULL none */
+	const void *ends_with;                 /* the connection whose end deletes it; NULL none */
 	osh_created_fn *created;               /* while CREATING on request */
 	void *created_context;
 	struct osh_session *sessions;          /* control/exec_calls.c */
 	struct osh_publication *publications;  /* control/publish.c */
+	struct osh_pin *pins;                  /* control/notary.c, as is the next */
+	struct osh_attested *attested;
 	struct osh_deferred later;
 };
 
@@ -68,7 +74,8 @@ struct osh_creation {
 	const char *const *providers; /* NULL-terminated names */
 	const char *const *env;       /* NULL-terminated KEY=VALUE */
 	bool keep;
-	const void *owner;
+	const void *client; /* the connection that asks */
+	uid_t owner;        /* its user */
 	osh_created_fn *created;
 	void *context;
 };
@@ -82,8 +89,8 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 void osh_lifecycle_abandon(struct osh_agent *agent, void *context);
 /* End it and remove everything of it. *sandbox must not be used afterwards. */
 int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err);
-/* A connection closed: delete what it owned. */
-void osh_lifecycle_owner_gone(struct osh_agent *agent, const void *owner);
+/* A connection closed: delete what was to end with it. */
+void osh_lifecycle_client_gone(struct osh_agent *agent, const void *client);
 
 /* Take the sandboxes of an earlier agent over. */
 int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err);
@@ -93,6 +100,9 @@ void osh_lifecycle_release(struct osh_agent *agent);
 /* NULL: none of that name or cgroup id. */
 struct osh_agent_sandbox *osh_lifecycle_find(const struct osh_agent *agent, const char *name);
 struct osh_agent_sandbox *osh_lifecycle_find_id(const struct osh_agent *agent, uint64_t id);
+
+/* May this user see and change it? Its owner and root may. */
+bool osh_lifecycle_is_for(const struct osh_agent_sandbox *sandbox, uid_t uid);
 
 /* The Sandbox type of the interface. */
 json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox);

@@ -12,6 +12,7 @@
 #include <sys/statfs.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "openshell/limits.h"
 
 #ifndef SO_PEERPIDFD
@@ -104,6 +105,23 @@ static bool is_still_alive(int sock)
 	return alive;
 }
 
+static int check_outside(int sock, const struct ucred *cred, const char *sandbox_cgroup,
+			 struct osh_err *err)
+{
+	int r;
+
+	if (osh_layer_off("peer"))
+		return 0;
+	if (cred->uid >= OSH_SANDBOX_UID_FIRST && cred->uid - OSH_SANDBOX_UID_FIRST < OSH_UID_RANGE)
+		return osh_err_set(err, EPERM, "calls from inside a sandbox are refused");
+	r = is_in_cgroup(cred->pid, sandbox_cgroup);
+	if (r < 0 || !is_still_alive(sock))
+		return osh_err_set(err, EPERM, "a caller whose cgroup cannot be told is refused");
+	if (r > 0)
+		return osh_err_set(err, EPERM, "calls from inside a sandbox are refused");
+	return 0;
+}
+
 int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer,
 		   struct osh_err *err)
 {
@@ -113,13 +131,8 @@ int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_pe
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
 		return osh_err_set(err, EPERM, "a caller whose process cannot be told is refused");
-	if (cred.uid >= OSH_SANDBOX_UID_FIRST && cred.uid - OSH_SANDBOX_UID_FIRST < OSH_UID_RANGE)
-		return osh_err_set(err, EPERM, "calls from inside a sandbox are refused");
-	r = is_in_cgroup(cred.pid, sandbox_cgroup);
-	if (r < 0 || !is_still_alive(sock))
-		return osh_err_set(err, EPERM, "a caller whose cgroup cannot be told is refused");
-	if (r > 0)
-		return osh_err_set(err, EPERM, "calls from inside a sandbox are refused");
-	*ret_peer = (struct osh_peer){ .pid = cred.pid, .uid = cred.uid };
-	return 0;
+	r = check_outside(sock, &cred, sandbox_cgroup, err);
+	if (r == 0)
+		*ret_peer = (struct osh_peer){ .pid = cred.pid, .uid = cred.uid };
+	return r;
 }

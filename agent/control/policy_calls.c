@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control/call.h"
@@ -66,7 +67,7 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 	if (osh_state_digest_static(statics, digests) < 0)
 		return;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
-		if (strcmp(digests[i], sandbox->revisions.created_with[i]) == 0 ||
+		if (strcmp(digests[i], sandbox->origin.sections[i]) == 0 ||
 		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
 			continue;
 		snprintf(text, sizeof(text),
@@ -74,6 +75,80 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 			 osh_section_name((enum osh_section)i));
 		osh_call_add_warning(warnings, text);
 	}
+}
+
+/* A binary that the policy names. */
+struct named {
+	const char *path;
+	uint32_t line;
+};
+
+struct named_list {
+	struct named *items; /* NULL: only counted */
+	size_t count;
+};
+
+static void add_named(void *context, const char *path, uint32_t line)
+{
+	struct named_list *list = context;
+
+	if (list->items)
+		list->items[list->count] = (struct named){ path, line };
+	list->count++;
+}
+
+static int compare_named(const void *a, const void *b)
+{
+	const struct named *x = a, *y = b;
+	int order = strcmp(x->path, y->path);
+
+	return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+/* The one that stands first of those that the sandbox may write; NULL: none. Each path is
+ * looked at once, however many entries name it. */
+static const struct named *find_writable(const struct osh_agent_sandbox *sandbox,
+					 struct named_list *list, size_t *ret_count)
+{
+	const struct named *first = NULL;
+
+	qsort(list->items, list->count, sizeof(*list->items), compare_named);
+	*ret_count = 0;
+	for (size_t i = 0; i < list->count; i++) {
+		const struct named *named = &list->items[i];
+
+		if ((i > 0 && strcmp(named[-1].path, named->path) == 0) ||
+		    !osh_sandbox_may_write(sandbox->instance, named->path))
+			continue;
+		++*ret_count;
+		if (!first || named->line < first->line)
+			first = named;
+	}
+	return first;
+}
+
+void osh_policy_warn_of_writable(const struct osh_agent_sandbox *sandbox,
+				 const struct osh_policy_doc *policy, json_t *warnings)
+{
+	struct named_list counted = { 0 }, list = { 0 };
+	const struct named *first;
+	char text[OSH_PATH_MAX + 320];
+	size_t count;
+
+	osh_policy_doc_binaries(policy, add_named, &counted);
+	list.items = calloc(counted.count + 1, sizeof(*list.items));
+	if (!list.items)
+		return;
+	osh_policy_doc_binaries(policy, add_named, &list);
+	first = find_writable(sandbox, &list, &count);
+	if (first) {
+		snprintf(text, sizeof(text),
+			 "line %" PRIu32 ": binary path %.*s: the sandbox itself may put any program there%s; "
+			 "what it is at its first use is trusted", first->line, OSH_PATH_MAX, first->path,
+			 count > 1 ? ", as at other paths of this policy" : "");
+		osh_call_add_warning(warnings, text);
+	}
+	free(list.items);
 }
 
 void osh_policy_publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,
@@ -85,6 +160,7 @@ void osh_policy_publish(struct osh_call *call, struct osh_agent_sandbox *sandbox
 	int r;
 
 	warn_of_static(sandbox, policy, warnings);
+	osh_policy_warn_of_writable(sandbox, policy, warnings);
 	r = osh_publish_new(sandbox, policy, text, wait ? timeout_ms : 0,
 			    wait ? on_published : NULL, call, &err);
 	if (r < 0) {
@@ -110,21 +186,22 @@ bool osh_policy_check_timeout(struct osh_call *call, json_int_t timeout_ms)
 
 static void set_policy(struct osh_call *call)
 {
-	const char *name, *text, *sha256;
+	const char *name, *sha256;
 	json_int_t timeout_ms = OSH_POLICY_TIMEOUT_MS;
 	struct osh_policy_doc *policy = NULL;
 	struct osh_agent_sandbox *sandbox;
+	_cleanup_free_ char *text = NULL;
 	json_t *warnings = NULL;
-	size_t len;
+	size_t len = 0;
 	int wait;
 
-	if (!osh_call_unpack(call, "s:s, s:s%, s:s, s:b, s?I", "name", &name, "policy", &text, &len,
-			     "policy_sha256", &sha256, "wait", &wait, "timeout_ms", &timeout_ms))
-		return;
-	if (!osh_policy_check_timeout(call, timeout_ms))
+	if (!osh_call_unpack(call, "s:s, s:s, s:b, s?I", "name", &name, "policy_sha256", &sha256,
+			     "wait", &wait, "timeout_ms", &timeout_ms) ||
+	    !osh_policy_check_timeout(call, timeout_ms))
 		return;
 	sandbox = osh_call_sandbox(call, name, true);
-	if (!sandbox || !osh_call_policy(call, text, len, sha256, &policy, &warnings))
+	if (!sandbox || !osh_call_policy_text(call, &text, &len) ||
+	    !osh_call_policy(call, text, len, sha256, &policy, &warnings))
 		return;
 	osh_policy_publish(call, sandbox, policy, osh_str_n(text, len), wait, (uint64_t)timeout_ms,
 			   warnings);
@@ -160,7 +237,7 @@ static void get_policy(struct osh_call *call)
 			       (uint32_t)number);
 		return;
 	}
-	if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
+	if (osh_revision_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, &err) <
 	    0) {
 		osh_call_error(call, "Failed", "%s", err.message);
 		return;

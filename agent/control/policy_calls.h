@@ -10,6 +10,10 @@
 /* Within bounds? When not, the call has been answered. */
 bool osh_policy_check_timeout(struct osh_call *call, json_int_t timeout_ms);
 
+/* Warn when the policy names programs that the sandbox itself may put in place. */
+void osh_policy_warn_of_writable(const struct osh_agent_sandbox *sandbox,
+				 const struct osh_policy_doc *policy, json_t *warnings);
+
 /* Make a valid policy the next revision of a running sandbox and answer the call, with
  * `wait` once it is enforced. `warnings` is taken over. */
 void osh_policy_publish(struct osh_call *call, struct osh_agent_sandbox *sandbox,

@@ -10,6 +10,7 @@
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
+#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -66,7 +67,9 @@ static void on_deadline(struct osh_timer *timer)
 
 static int resolve_binary(void *context, const char *path, char *buf, size_t size)
 {
-	return osh_sandbox_resolve(context, path, buf, size);
+	int r = osh_sandbox_resolve(context, path, buf, size);
+
+	return r == 0 && osh_sandbox_may_write(context, path) ? 1 : r;
 }
 
 static int compile(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
@@ -104,6 +107,9 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 				      publication, err);
 	if (r < 0)
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
+	/* What it asks from here on comes behind the policy. */
+	if (!publication->is_adopted)
+		osh_notary_reset(sandbox);
 	if (permissive && !sandbox->permissive)
 		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
 			    sandbox->name);
@@ -141,18 +147,12 @@ static int publish(struct osh_publication *publication, const void *image, size_
 	return r;
 }
 
-static uint32_t next_revision(const struct osh_revisions *revisions)
-{
-	return revisions->count ? revisions->items[revisions->count - 1].number + 1 : 1;
-}
-
 int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
 		    struct osh_str text, uint64_t timeout_ms, osh_published_fn *done, void *context,
 		    struct osh_err *err)
 {
 	const char *dir = osh_sandbox_dir(sandbox->instance);
-	uint32_t previous = sandbox->revisions.current;
-	uint32_t revision = next_revision(&sandbox->revisions);
+	uint32_t revision = osh_revisions_next(&sandbox->revisions);
 	struct osh_publication *publication;
 	_cleanup_free_ void *image = NULL;
 	size_t len = 0;
@@ -160,7 +160,7 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 
 	if (r < 0)
 		return r;
-	r = osh_state_policy_add(dir, &sandbox->revisions, text, time(NULL), err);
+	r = osh_revisions_add(dir, &sandbox->revisions, text, time(NULL), err);
 	if (r < 0)
 		return r;
 	publication = new_publication(sandbox, revision);
@@ -169,8 +169,7 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 	if (r < 0) {
 		struct osh_err ignored = { 0 };
 
-		if (osh_state_policy_failed(dir, &sandbox->revisions, revision, previous,
-					    &ignored) < 0)
+		if (osh_revisions_failed(dir, &sandbox->revisions, &ignored) < 0)
 			osh_error("%s: %s", sandbox->name, ignored.message);
 		return r;
 	}
@@ -191,7 +190,7 @@ static int parse_stored(struct osh_agent_sandbox *sandbox, struct osh_policy_doc
 
 	if (!revision || !diags)
 		return osh_err_set(err, diags ? ENOENT : ENOMEM, "no policy revision is in force");
-	r = osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, err);
+	r = osh_revision_read(osh_sandbox_dir(sandbox->instance), revision, &text, &len, err);
 	if (r < 0)
 		return r;
 	r = osh_policy_parse(osh_str_n(text, len), diags, ret_policy);

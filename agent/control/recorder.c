@@ -16,9 +16,19 @@
 #include "verdict/ring.h"
 
 #define RING_SLOTS 2048
+/* A ring for each user beside root: at most 128 MiB together. */
+#define USERS_MAX 64
+#define USER_RING_SLOTS 512
+
+struct user {
+	uid_t uid;
+	struct osh_ring_writer *ring;
+};
 
 struct osh_recorder {
 	struct osh_agent *agent;
+	struct user users[USERS_MAX];
+	size_t user_count;
 	struct osh_ring_writer *ring;
 	struct osh_journal *journal;
 	uint64_t next_id;
@@ -65,11 +75,46 @@ void osh_recorder_close(struct osh_recorder *recorder)
 		return;
 	if (recorder->journal && recorder->ring)
 		osh_recorder_flush(recorder);
+	for (size_t i = 0; i < recorder->user_count; i++)
+		osh_ring_writer_free(recorder->users[i].ring);
 	if (recorder->ring)
 		osh_ring_writer_free(recorder->ring);
 	if (recorder->journal)
 		osh_journal_close(recorder->journal);
 	free(recorder);
+}
+
+/* The ring of one user, made at first use. */
+static int open_user_ring(struct osh_recorder *recorder, uid_t uid, struct osh_ring_writer **ret_ring)
+{
+	struct user *user = recorder->users;
+	int r;
+
+	for (; user < recorder->users + recorder->user_count; user++) {
+		if (user->uid == uid) {
+			*ret_ring = user->ring;
+			return 0;
+		}
+	}
+	if (recorder->user_count == USERS_MAX)
+		return -EUSERS;
+	r = osh_ring_create("openshell-verdicts", USER_RING_SLOTS, &user->ring);
+	if (r < 0)
+		return r;
+	user->uid = uid;
+	recorder->user_count++;
+	*ret_ring = user->ring;
+	return 0;
+}
+
+/* Without a ring of their own the verdicts are still in root's and in the journal. */
+static void publish_to_owner(struct osh_recorder *recorder, uid_t uid,
+			     const struct osh_verdict *verdict)
+{
+	struct osh_ring_writer *ring;
+
+	if (uid != 0 && open_user_ring(recorder, uid, &ring) == 0)
+		osh_ring_publish(ring, verdict);
 }
 
 static void count(struct osh_agent_sandbox *sandbox, enum osh_verdict_decision decision,
@@ -99,6 +144,8 @@ static void publish(struct osh_recorder *recorder, struct osh_agent_sandbox *san
 		verdict->sandbox = sandbox->name;
 	osh_ring_publish(recorder->ring, verdict);
 	osh_journal_append(recorder->journal, verdict);
+	if (sandbox)
+		publish_to_owner(recorder, sandbox->origin.owner, verdict);
 	if (sandbox && sandbox->log) {
 		osh_sandbox_log_append(sandbox->log, verdict);
 		sandbox->log_is_dirty = true;
@@ -156,6 +203,8 @@ void osh_recorder_flush(struct osh_recorder *recorder)
 		return;
 	recorder->is_dirty = false;
 	osh_ring_flush(recorder->ring);
+	for (size_t i = 0; i < recorder->user_count; i++)
+		osh_ring_flush(recorder->users[i].ring);
 	osh_journal_flush(recorder->journal);
 	HASH_ITER(hh, recorder->agent->sandboxes, sandbox, next) {
 		if (sandbox->log_is_dirty)
@@ -174,9 +223,12 @@ uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder)
 	return osh_journal_dropped(recorder->journal);
 }
 
-int osh_recorder_ring_fd(struct osh_recorder *recorder)
+int osh_recorder_ring_fd(struct osh_recorder *recorder, uid_t uid)
 {
-	return osh_ring_reader_fd(recorder->ring);
+	struct osh_ring_writer *ring = recorder->ring;
+	int r = uid == 0 ? 0 : open_user_ring(recorder, uid, &ring);
+
+	return r < 0 ? r : osh_ring_reader_fd(ring);
 }
 
 int osh_recorder_history_fds(struct osh_recorder *recorder, int *ret_fds, size_t max)

@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "openshell/verdict.h"
@@ -33,9 +34,12 @@ void osh_recorder_flush(struct osh_recorder *recorder);
 
 uint64_t osh_recorder_lost_count(const struct osh_recorder *recorder);
 uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder);
-/* A new read-only descriptor of the ring, owned by the caller, or -errno. */
-int osh_recorder_ring_fd(struct osh_recorder *recorder);
-/* The journal's files, oldest first, owned by the caller. How many, or -errno. */
+/* A new read-only descriptor of the ring that this user may read: root's holds every
+ * verdict, another user's those of the sandboxes that are theirs, from the first of these
+ * on. Owned by the caller; or -errno (-EUSERS: too many users). */
+int osh_recorder_ring_fd(struct osh_recorder *recorder, uid_t uid);
+/* The journal's files, oldest first, owned by the caller: for root's eyes only. How many,
+ * or -errno. */
 int osh_recorder_history_fds(struct osh_recorder *recorder, int *ret_fds, size_t max);
 
 #endif

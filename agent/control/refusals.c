@@ -152,6 +152,8 @@ static void tell_identity(const struct osh_maps *maps, uint32_t id, struct words
 
 static const char *protocol_name(const struct osh_event *event)
 {
+	if (event->family == AF_UNIX)
+		return "unix";
 	switch (event->ip_protocol) {
 	case IPPROTO_TCP:
 		return "tcp";
@@ -222,7 +224,7 @@ static void record(struct osh_refusals *refusals, const struct osh_event *event,
 
 	tell_identity(maps, event->identity, &words);
 	tell_reason(event, more, &words);
-	if (event->reason == OSH_KERNEL_SOCKET_TYPE)
+	if (event->reason == OSH_KERNEL_SOCKET_TYPE || event->family == AF_UNIX)
 		verdict.host = NULL; /* none was dialled */
 	else
 		host_text(maps, event, words.host);

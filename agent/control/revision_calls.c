@@ -54,7 +54,7 @@ static char *read_revision(struct osh_call *call, struct osh_agent_sandbox *sand
 			       "sandbox %s has no policy revision %lld: 'openshell policy list' "
 			       "shows those that are kept",
 			       sandbox->name, (long long)number);
-	else if (osh_state_policy_read(osh_sandbox_dir(sandbox->instance), revision, &text, ret_len,
+	else if (osh_revision_read(osh_sandbox_dir(sandbox->instance), revision, &text, ret_len,
 				       &err) < 0)
 		osh_call_error(call, "Failed", "%s", err.message);
 	return text;

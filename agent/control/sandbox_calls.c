@@ -6,16 +6,17 @@
 #include "base/str.h"
 #include "control/agent.h"
 #include "control/call.h"
+#include "control/client.h"
 #include "control/embed.h"
 #include "control/lifecycle.h"
+#include "control/policy_calls.h"
 
 #define ENVIRONMENT_MAX 256
 
 /* ---- SandboxCreate ---------------------------------------- */
 
 struct create_parameters {
-	const char *name, *policy, *sha256;
-	size_t policy_len;
+	const char *name, *sha256;
 	json_t *providers, *env;
 	int keep;
 };
@@ -96,6 +97,9 @@ static void begin_creation(struct osh_call *call, const struct osh_creation *cre
 		return;
 	}
 	add_warning_lines(warnings, lines);
+	/* Not of the default policy: nobody here wrote it. */
+	if (creation->policy_text.data != osh_embed_default_policy().data)
+		osh_policy_warn_of_writable(sandbox, creation->policy, warnings);
 	call->context = warnings;
 	call->on_cancel = on_create_cancel;
 }
@@ -104,6 +108,7 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 			const char *const *providers, const char *const *env)
 {
 	struct osh_str text = osh_embed_default_policy();
+	_cleanup_free_ char *attached = NULL;
 	struct osh_policy_doc *policy = NULL;
 	json_t *warnings = NULL;
 	struct osh_creation creation = {
@@ -111,15 +116,19 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 		.providers = providers,
 		.env = env,
 		.keep = parameters->keep,
-		.owner = call->client,
+		.client = call->client,
+		.owner = call->client->peer.uid,
 		.created = on_created,
 		.context = call,
 	};
 
 	if (!is_environment(call, env))
 		return;
-	if (parameters->policy)
-		text = osh_str_n(parameters->policy, parameters->policy_len);
+	if (parameters->sha256) {
+		if (!osh_call_policy_text(call, &attached, &text.len))
+			return;
+		text.data = attached;
+	}
 	if (!osh_call_policy(call, text.data, text.len, parameters->sha256, &policy, &warnings))
 		return;
 	creation.policy = policy;
@@ -134,10 +143,10 @@ static void create_sandbox(struct osh_call *call)
 	_cleanup_free_ const char **providers = NULL;
 	_cleanup_free_ const char **env = NULL;
 
-	if (!osh_call_unpack(call, "s?s, s?s%, s?s, s?o, s?o, s:b", "name", &parameters.name,
-			     "policy", &parameters.policy, &parameters.policy_len, "policy_sha256",
-			     &parameters.sha256, "providers", &parameters.providers, "env",
-			     &parameters.env, "keep", &parameters.keep))
+	if (!osh_call_unpack(call, "s?s, s?s, s?o, s?o, s:b", "name", &parameters.name,
+			     "policy_sha256", &parameters.sha256, "providers",
+			     &parameters.providers, "env", &parameters.env, "keep",
+			     &parameters.keep))
 		return;
 	providers = osh_call_strings(call, "providers", parameters.providers, OSH_CREDENTIALS_MAX);
 	if (!providers)
@@ -157,8 +166,10 @@ static void list_sandboxes(struct osh_call *call)
 	if (!osh_call_unpack(call, ""))
 		return;
 	list = json_array();
-	HASH_ITER(hh, call->agent->sandboxes, sandbox, next)
-		json_array_append_new(list, osh_lifecycle_json(sandbox));
+	HASH_ITER(hh, call->agent->sandboxes, sandbox, next) {
+		if (osh_lifecycle_is_for(sandbox, call->client->peer.uid))
+			json_array_append_new(list, osh_lifecycle_json(sandbox));
+	}
 	osh_call_reply(call, json_pack("{s:o}", "sandboxes", list), NULL, 0);
 }
 

@@ -46,7 +46,7 @@ static void close_client(struct osh_client *client)
 	client->is_closed = true;
 	osh_loop_remove(agent->loop, &client->io);
 	osh_client_cancel(client);
-	osh_lifecycle_owner_gone(agent, client);
+	osh_lifecycle_client_gone(agent, client);
 	osh_wire_done(&client->wire);
 	DL_DELETE(server->clients, client);
 	server->client_count--;
@@ -60,7 +60,7 @@ static bool is_idle(const struct osh_client *client)
 	if (client->is_busy || !osh_wire_is_flushed(&client->wire))
 		return false;
 	HASH_ITER(hh, client->server->agent->sandboxes, sandbox, next) {
-		if (sandbox->owner == client)
+		if (sandbox->ends_with == client)
 			return false;
 	}
 	return true;
@@ -323,6 +323,15 @@ int osh_server_open(struct osh_agent *agent, struct osh_server **ret_server, str
 	}
 	*ret_server = server;
 	return 0;
+}
+
+bool osh_server_is_connection(const struct osh_server *server, int fd)
+{
+	struct sockaddr_un peer = { .sun_family = AF_UNSPEC };
+	socklen_t len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.sun_family == AF_UNIX &&
+	       strncmp(peer.sun_path, server->path, sizeof(peer.sun_path)) == 0;
 }
 
 void osh_server_close(struct osh_server *server)

@@ -26,6 +26,9 @@ static json_t *features_json(struct osh_agent *agent)
 							 features[i].fallback));
 	json_array_append_new(list, feature_json("Landlock", osh_sandbox_landlock_abi() > 0,
 						 "file access by mounts and uid alone"));
+	json_array_append_new(list, feature_json("id-mapped mounts", osh_sandbox_has_idmap(agent->host),
+						 "sockets in directories of the host that are shown "
+						 "inside: by their permissions"));
 	return list;
 }
 

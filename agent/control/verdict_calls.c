@@ -4,6 +4,7 @@
 
 #include "control/agent.h"
 #include "control/call.h"
+#include "control/client.h"
 #include "control/recorder.h"
 
 static void get_ring(struct osh_call *call)
@@ -12,7 +13,7 @@ static void get_ring(struct osh_call *call)
 
 	if (!osh_call_unpack(call, ""))
 		return;
-	fd = osh_recorder_ring_fd(call->agent->recorder);
+	fd = osh_recorder_ring_fd(call->agent->recorder, call->client->peer.uid);
 	if (fd < 0) {
 		osh_call_error(call, "Failed", "cannot open the verdict ring: %s", strerror(-fd));
 		return;
@@ -28,7 +29,9 @@ static void get_history(struct osh_call *call)
 
 	if (!osh_call_unpack(call, ""))
 		return;
-	count = osh_recorder_history_fds(call->agent->recorder, fds, OSH_COUNT_OF(fds));
+	/* The journal holds everybody's: users beside root have what their ring remembers. */
+	count = call->client->peer.uid != 0 ?
+			0 : osh_recorder_history_fds(call->agent->recorder, fds, OSH_COUNT_OF(fds));
 	if (count < 0) {
 		osh_call_error(call, "Failed", "cannot open the journal: %s", strerror(-count));
 		return;

@@ -228,34 +228,6 @@ int osh_wire_queue(struct osh_wire *wire, const json_t *json, const int *fds, si
 	return osh_buf_append(&wire->out, text, len); /* reserved: cannot fail */
 }
 
-static ssize_t send_piece(int sock, const char *data, size_t len, const struct osh_wire_fd *fds,
-			  size_t fd_count)
-{
-	union {
-		struct cmsghdr header;
-		char room[CMSG_SPACE(sizeof(int) * OSH_FDS_MAX)];
-	} control = { 0 };
-	struct iovec iov = { .iov_base = (void *)data, .iov_len = len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	ssize_t n;
-
-	if (fd_count) {
-		struct cmsghdr *cmsg = &control.header;
-
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-		for (size_t i = 0; i < fd_count; i++)
-			memcpy(CMSG_DATA(cmsg) + i * sizeof(int), &fds[i].fd, sizeof(int));
-		msg.msg_control = control.room;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-	}
-	do
-		n = sendmsg(sock, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : n;
-}
-
 /* How much may go in one piece, and the descriptors that go with it: those of a
  * message leave with its first bytes, and no other message shares that piece. */
 static size_t next_piece(const struct osh_wire *wire, size_t *ret_fd_count)
@@ -277,15 +249,17 @@ static size_t next_piece(const struct osh_wire *wire, size_t *ret_fd_count)
 int osh_wire_flush(struct osh_wire *wire)
 {
 	while (wire->out.len) {
-		size_t fd_count, sent = 0;
-		size_t len = next_piece(wire, &fd_count);
-		ssize_t n = send_piece(wire->fd, osh_buf_bytes(&wire->out), len, wire->out_fds,
-				       fd_count);
+		size_t fd_count, len = next_piece(wire, &fd_count);
+		int fds[OSH_FDS_MAX];
+		ssize_t n;
 
+		for (size_t i = 0; i < fd_count; i++)
+			fds[i] = wire->out_fds[i].fd;
+		n = osh_send_piece(wire->fd, osh_buf_bytes(&wire->out), len, fds, fd_count,
+				   MSG_DONTWAIT);
 		if (n < 0)
 			return (int)n;
-		for (; sent < fd_count; sent++)
-			osh_close(wire->out_fds[sent].fd);
+		close_all(fds, fd_count);
 		wire->out_fd_count -= fd_count;
 		memmove(wire->out_fds, wire->out_fds + fd_count,
 			wire->out_fd_count * sizeof(wire->out_fds[0]));

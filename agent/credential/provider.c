@@ -22,13 +22,16 @@
 
 /* ---- Types ----------------------------------------------------------------------- */
 
-/* Only services whose secret travels in Authorization: that is what the vault
- * rewrites. (Anthropic's API key has a header of its own, x-api-key: no row yet.)
- * Hosts are those that the service documents for the secret, and no storage host:
+/* Hosts are those that the service documents for the secret, and no storage host:
  * objects.githubusercontent.com takes signed addresses and refuses the header. */
 #define LIST(...) ((const char *const[]){ __VA_ARGS__, NULL })
 
 static const struct osh_provider_type types[] = {
+	{
+		.name = "anthropic",
+		.variables = LIST("ANTHROPIC_API_KEY"),
+		.hosts = LIST("api.anthropic.com"),
+	},
 	{
 		.name = "github",
 		.variables = LIST("GITHUB_TOKEN", "GH_TOKEN"),
@@ -283,12 +286,11 @@ static int parse_secret(char *bytes, size_t len, struct osh_secret *ret_secret)
 
 static int parse_file(char *bytes, size_t len, struct osh_provider *provider)
 {
-	int64_t created;
 	int r;
 
 	if (len < HEAD_BYTES)
 		return -EBADMSG;
-	r = parse_head(bytes, &provider->type, &created);
+	r = parse_head(bytes, &provider->type, &provider->created);
 	return r < 0 ? r : parse_secret(bytes + HEAD_BYTES, len - HEAD_BYTES, &provider->secret);
 }
 
@@ -453,7 +455,7 @@ void osh_provider_environment(const struct osh_provider_type *type, const char *
  * secret starts with is part of the secret. */
 static const char *const prefixes[] = {
 	"github_pat_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "glpat-", "gloas-", "nvapi-",
-	"sk-proj-", "sk-svcacct-", "sk-",
+	"sk-ant-api03-", "sk-proj-", "sk-svcacct-", "sk-",
 };
 
 static size_t prefix_length(struct osh_str secret)

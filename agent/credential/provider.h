@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/secret.h"
@@ -30,6 +31,7 @@ const struct osh_provider_type *osh_provider_type_at(size_t i);
 struct osh_provider {
 	char name[OSH_NAME_MAX];
 	const struct osh_provider_type *type;
+	int64_t created; /* seconds; set by load: the revision of the secret */
 	struct osh_secret secret;
 };
 

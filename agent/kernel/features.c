@@ -8,10 +8,6 @@
 
 #include "base/fd.h"
 
-/* Attach types newer than the headers that we build with (linux/bpf.h, 6.7). */
-#define CGROUP_UNIX_CONNECT 49
-#define CGROUP_UNIX_SENDMSG 50
-
 /* "return 1": r0 = 1; exit */
 static const struct bpf_insn return_one[] = {
 	{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = 1 },
@@ -30,10 +26,10 @@ static bool can_load(enum bpf_prog_type type, int attach_type, int btf_id)
 	return fd >= 0;
 }
 
-static bool has_unix_hooks(void)
+bool osh_features_unix_hooks(void)
 {
-	return can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, CGROUP_UNIX_CONNECT, 0) &&
-	       can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, CGROUP_UNIX_SENDMSG, 0);
+	return can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_CONNECT, 0) &&
+	       can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_SENDMSG, 0);
 }
 
 /* A kernel function is there when its type is. */
@@ -60,8 +56,8 @@ size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX])
 	features[count++] = (struct osh_kernel_feature){ "exec and fork tracing", true, NULL };
 	features[count++] = (struct osh_kernel_feature){ "cgroup network hooks", true, NULL };
 	features[count++] = (struct osh_kernel_feature){
-		"connect_unix hooks", has_unix_hooks(),
-		"Unix sockets outside a sandbox are hidden by its mount namespace",
+		"connect_unix hooks", osh_features_unix_hooks(),
+		"Unix sockets are bounded by the mounts of a sandbox alone",
 	};
 	features[count++] = (struct osh_kernel_feature){
 		"sock_destroy", find_function(types, "bpf_sock_destroy") > 0,

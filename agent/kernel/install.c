@@ -18,12 +18,13 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/mem.h"
 #include "openshell.skel.h"
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-2"
+#define LAYOUT "layout-3"
 #define LAYOUT_PREFIX "layout-"
 
 #define BPFFS "/sys/fs/bpf"
@@ -259,6 +260,7 @@ static void close_handles(struct osh_install *install)
 	for (size_t i = 0; i < install->link_count; i++)
 		install->link_fds[i] = osh_close(install->link_fds[i]);
 	install->link_count = 0;
+	install->file_program_fd = osh_close(install->file_program_fd);
 }
 
 /* Whoever forgets to raise LAYOUT must not have us read past a smaller entry. */
@@ -287,38 +289,59 @@ static int get_maps(const struct job *job, struct osh_install *install)
 	return 0;
 }
 
-static bool is_attached_here(const struct job *job, int link_fd)
+/* 0; -ENOENT: somebody detached it, which leaves a link to nothing; -EXDEV: elsewhere. */
+static int check_link(const struct job *job, int link_fd)
 {
 	struct bpf_link_info info = { 0 };
 	uint32_t len = sizeof(info);
 
 	if (bpf_obj_get_info_by_fd(link_fd, &info, &len) < 0)
-		return false;
-	return info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup;
+		return -ENOENT;
+	if (info.type != BPF_LINK_TYPE_CGROUP || info.cgroup.cgroup_id == job->cgroup)
+		return 0;
+	return info.cgroup.cgroup_id == 0 ? -ENOENT : -EXDEV;
 }
 
-/* The one program that is run and not attached. */
-static bool is_hook(const struct job *job, const struct bpf_program *program)
+/* All but those that are run and not attached, and those that this kernel has no place for. */
+static bool is_hook(const struct bpf_program *program)
 {
-	return program != job->skel->progs.osh_cgroup_level;
+	if (osh_layer_off(bpf_program__name(program)) ||
+	    (osh_layer_off("hooks") && bpf_program__type(program) != BPF_PROG_TYPE_TRACING))
+		return false;
+	return bpf_program__type(program) != BPF_PROG_TYPE_SYSCALL && bpf_program__autoload(program);
+}
+
+static const char *file_program_path(const struct job *job, char buf[PATH_MAX])
+{
+	return pin_path(job, buf, "programs", bpf_program__name(job->skel->progs.osh_file));
+}
+
+static int get_file_program(const struct job *job, struct osh_install *install)
+{
+	char path[PATH_MAX];
+
+	install->file_program_fd = bpf_obj_get(file_program_path(job, path));
+	return install->file_program_fd < 0 ? -ENOENT : 0;
 }
 
 static int get_links(const struct job *job, struct osh_install *install)
 {
 	struct bpf_program *program;
 	char path[PATH_MAX];
+	int r;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
 		int fd;
 
-		if (!is_hook(job, program))
+		if (!is_hook(program))
 			continue;
 		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
 		if (fd < 0)
 			return -ENOENT;
-		if (install->link_count == OSH_LINKS_MAX || !is_attached_here(job, fd)) {
+		r = install->link_count < OSH_LINKS_MAX ? check_link(job, fd) : -E2BIG;
+		if (r < 0) {
 			osh_close(fd);
-			return -EXDEV;
+			return r;
 		}
 		install->link_fds[install->link_count++] = fd;
 	}
@@ -339,6 +362,8 @@ static int adopt(const struct job *job, struct osh_install *install)
 		r = -EXDEV;
 	if (r == 0)
 		r = get_links(job, install);
+	if (r == 0)
+		r = get_file_program(job, install);
 	if (r < 0)
 		close_handles(install);
 	return r;
@@ -427,7 +452,7 @@ static int attach_all(struct job *job)
 	struct bpf_program *program;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
-		int r = is_hook(job, program) ? attach(job, program) : 0;
+		int r = is_hook(program) ? attach(job, program) : 0;
 
 		if (r < 0)
 			return r;
@@ -435,9 +460,20 @@ static int attach_all(struct job *job)
 	return 0;
 }
 
+static int pin_file_program(struct job *job)
+{
+	char path[PATH_MAX];
+
+	file_program_path(job, path);
+	(void)unlink(path);
+	if (bpf_obj_pin(bpf_program__fd(job->skel->progs.osh_file), path) < 0)
+		return osh_err_sys(job->err, errno, "cannot pin %s", path);
+	return 0;
+}
+
 static int make_dirs(struct job *job)
 {
-	static const char *const kinds[] = { "", "maps", "links", "build" };
+	static const char *const kinds[] = { "", "maps", "links", "programs", "build" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < OSH_COUNT_OF(kinds); i++) {
@@ -461,6 +497,8 @@ static int load(struct job *job)
 		r = make_dirs(job);
 	if (r == 0)
 		r = pin_maps(job);
+	if (r == 0)
+		r = pin_file_program(job);
 	if (r == 0)
 		r = attach_all(job);
 	/* Last: a directory without it is unfinished and will be replaced. */
@@ -534,9 +572,22 @@ static int install(struct job *job, struct osh_install *inst)
 
 void osh_install_init(struct osh_install *install)
 {
-	*install = (struct osh_install){ .pin_dir_fd = -1 };
+	*install = (struct osh_install){ .pin_dir_fd = -1, .file_program_fd = -1 };
 	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
 		install->map_fds[i] = -1;
+}
+
+/* Attach types that libbpf does not know yet; left out where the kernel does not either. */
+static void choose_unix_hooks(struct openshell *skel)
+{
+	struct bpf_program *connect = skel->progs.osh_connect_unix;
+	struct bpf_program *sendmsg = skel->progs.osh_sendmsg_unix;
+	bool there = osh_features_unix_hooks();
+
+	bpf_program__set_autoload(connect, there);
+	bpf_program__set_autoload(sendmsg, there);
+	bpf_program__set_expected_attach_type(connect, (enum bpf_attach_type)OSH_UNIX_CONNECT);
+	bpf_program__set_expected_attach_type(sendmsg, (enum bpf_attach_type)OSH_UNIX_SENDMSG);
 }
 
 static int prepare(struct job *job, struct osh_install *inst)
@@ -548,6 +599,7 @@ static int prepare(struct job *job, struct osh_install *inst)
 	job->skel = openshell__open();
 	if (!job->skel)
 		return libbpf_failed(job, errno, "cannot open the kernel programs");
+	choose_unix_hooks(job->skel);
 	if (snprintf(job->dir, sizeof(job->dir), "%s/" LAYOUT, job->options->pin_dir) >= PATH_MAX)
 		return osh_err_set(job->err, ENAMETOOLONG, "%s is too long", job->options->pin_dir);
 	inst->pin_dir = strdup(job->options->pin_dir);

@@ -34,6 +34,7 @@ struct osh_install {
 	int map_fds[OSH_MAP_COUNT];
 	int link_fds[OSH_LINKS_MAX];   /* so that a removed pin alone detaches nothing */
 	size_t link_count;
+	int file_program_fd;           /* osh_file, run by osh_kernel_file */
 	char *pin_dir;                 /* owned */
 	bool adopted;                  /* found in force, not loaded by this call */
 };
@@ -49,6 +50,11 @@ void osh_install_remove(struct osh_install *install);
 /* Fill in what this kernel can do. Returns how many, at most `max`. */
 #define OSH_FEATURES_MAX 8
 size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX]);
+
+/* BPF_CGROUP_UNIX_CONNECT and _SENDMSG, newer than the headers that we build with (6.7). */
+#define OSH_UNIX_CONNECT 49
+#define OSH_UNIX_SENDMSG 50
+bool osh_features_unix_hooks(void);
 
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
  * key, or of the value. sandbox 0: every entry. */

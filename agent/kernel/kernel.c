@@ -98,10 +98,13 @@ void osh_kernel_uninstall(struct osh_kernel *kernel)
 
 /* ---- Sandboxes ---------------------------------------------------------------------- */
 
-int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox)
+int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system)
 {
 	struct osh_usage usage = { 0 };
-	struct osh_sandbox value = { .generation = 1 };
+	struct osh_sandbox value = {
+		.generation = 1,
+		.flags = writes_system ? OSH_SANDBOX_WRITES_SYSTEM : 0,
+	};
 	int r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
 
 	if (r < 0 && r != -EEXIST)
@@ -144,7 +147,8 @@ int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool
 	if (r < 0)
 		return r;
 	value.generation++;
-	value.flags = reaches_all ? OSH_SANDBOX_REACHES_ALL : 0;
+	value.flags &= ~(uint32_t)OSH_SANDBOX_REACHES_ALL;
+	value.flags |= reaches_all ? OSH_SANDBOX_REACHES_ALL : 0;
 	if (value.generation == 0) {
 		/* Around after 2^32 changes: no old answer may come back to life. */
 		r = osh_maps_purge(kernel->maps.denials, sandbox, false);
@@ -171,6 +175,28 @@ void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 		previous = &ids[count++];
 	for (size_t i = 0; i < count; i++)
 		each(context, ids[i]);
+}
+
+int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question *ret_file)
+{
+	struct osh_file_question question = { .fd = (uint32_t)fd };
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &question, .ctx_size_in = sizeof(question));
+	int r = bpf_prog_test_run_opts(kernel->install.file_program_fd, &run);
+
+	if (r == 0)
+		*ret_file = question;
+	return r;
+}
+
+int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task)
+{
+	uint32_t key = (uint32_t)pid;
+	struct osh_task task;
+	int r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_TASKS), &key, &task);
+
+	if (r == 0)
+		*ret_task = task;
+	return r;
 }
 
 /* ---- Events ---------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/loop.h"
@@ -32,9 +33,10 @@ void osh_kernel_close(struct osh_kernel *kernel);
 void osh_kernel_uninstall(struct osh_kernel *kernel);
 
 /* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
- * its tasks try is refused; adding one that is there changes nothing. remove also
- * drops every entry keyed by it. */
-int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox);
+ * its tasks try is refused; adding one that is there changes nothing. writes_system: its
+ * policy lets it write below /usr, /etc and the like (OSH_SANDBOX_WRITES_SYSTEM). remove
+ * also drops every entry keyed by it. */
+int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
 /* A new policy: cached denials of the sandbox count no more; with reaches_all (mode:
  * permissive) every TCP destination leads to the proxy. */
@@ -43,6 +45,12 @@ int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool
 /* Call `each` for every sandbox the kernel knows (adoption). */
 void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 			     void (*each)(void *context, uint64_t sandbox), void *context);
+
+/* An open file as the exec hook saw it, to compare with an identity: fstat(2) shows other
+ * numbers on overlayfs and btrfs. 0 or -errno. */
+int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question *ret_file);
+/* What runs in a process of a sandbox. 0, or -ENOENT: unknown. */
+int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task);
 
 /* Refusals recorded by the kernel. The callback runs inside the loop; the event
  * is borrowed. */

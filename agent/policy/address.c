@@ -86,6 +86,20 @@ static bool is_blocked(const struct in6_addr *addr)
 	       (find_embedded(addr, &mapped) && is_in(blocked, OSH_COUNT_OF(blocked), &mapped));
 }
 
+/* 169.254/16, but for what clouds hand credentials out at. No fe80::/10: it means nothing
+ * without an interface. */
+static bool is_gateway_address(const struct in6_addr *addr)
+{
+	static const struct range link_local = { V4(169, 254, 0, 0), 96 + 16 };
+	static const struct range metadata[] = {
+		{ V4(169, 254, 169, 254), 128 },
+		{ V4(169, 254, 170, 2), 128 },
+		{ V4(169, 254, 170, 23), 128 },
+	};
+
+	return is_in(&link_local, 1, addr) && !is_in(metadata, OSH_COUNT_OF(metadata), addr);
+}
+
 static bool is_internal(const struct in6_addr *addr)
 {
 	struct in6_addr mapped;
@@ -154,13 +168,22 @@ enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 	struct osh_host host;
 	bool permissive = osh_policy_is_permissive(policy);
 
-	osh_match_host(policy, query->host, query->port_host, &match);
-	osh_match_subject(&match, &query->subject);
-	if ((match.granted == 0 && !permissive) || match.overflow || is_blocked(addr))
+	osh_match_connect(policy, query, &match);
+	if ((match.granted == 0 && !permissive) || match.overflow)
+		return OSH_ADDRESS_DENY_INTERNAL;
+	/* The one way to a link-local address, before every other; elsewhere /etc/hosts may
+	 * point the name where any name may. */
+	if (match.granted && osh_host_is_gateway(query->host) && is_blocked(addr)) {
+		if (!is_gateway_address(addr))
+			return OSH_ADDRESS_DENY_GATEWAY;
+		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
+							    OSH_ADDRESS_ALLOW;
+	}
+	if (is_blocked(addr))
 		return OSH_ADDRESS_DENY_INTERNAL;
 	listed = find_listed_endpoint(&match);
 	if (listed) {
-		if (!is_listed(policy, listed->ips, addr))
+		if (!is_listed(policy, osh_image_extras(policy, listed)->ips, addr))
 			return OSH_ADDRESS_DENY_ALLOWED_IPS;
 		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
 							    OSH_ADDRESS_ALLOW;
@@ -185,6 +208,8 @@ const char *osh_address_verdict_detail(enum osh_address_verdict verdict)
 		return "internal address";
 	case OSH_ADDRESS_DENY_ALLOWED_IPS:
 		return "allowed_ips check failed";
+	case OSH_ADDRESS_DENY_GATEWAY:
+		return "trusted-gateway check failed";
 	case OSH_ADDRESS_DENY_PORT:
 		return "control-plane port";
 	case OSH_ADDRESS_ALLOW:

@@ -55,7 +55,8 @@ static struct osh_arena_block *new_block(size_t len)
  * blocks. */
 static struct osh_arena_block *add_block(struct osh_arena *arena, size_t size)
 {
-	size_t room = arena->blocks ? 2 * arena->blocks->room : BLOCK_FIRST;
+	size_t first = arena->expected > BLOCK_FIRST ? arena->expected : BLOCK_FIRST;
+	size_t room = arena->blocks ? 2 * arena->blocks->room : first;
 	struct osh_arena_block *block;
 
 	room = room > BLOCK_MAX ? BLOCK_MAX : room;
@@ -75,7 +76,7 @@ static struct osh_arena_block *add_block(struct osh_arena *arena, size_t size)
 static void *take(struct osh_arena *arena, size_t size, size_t alignment)
 {
 	struct osh_arena_block *block = arena->blocks;
-	size_t start = block ? (block->used + alignment - 1) / alignment * alignment : 0;
+	size_t start = block ? (block->used + alignment - 1) & ~(alignment - 1) : 0;
 
 	if (!block || start > block->room || block->room - start < size) {
 		block = add_block(arena, size);

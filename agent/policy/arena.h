@@ -10,6 +10,7 @@ struct osh_arena_block;
 
 struct osh_arena {
 	struct osh_arena_block *blocks;
+	size_t expected; /* about so many bytes in all: the first block holds them, in bounds */
 };
 
 void osh_arena_done(struct osh_arena *arena);

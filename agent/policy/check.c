@@ -9,7 +9,6 @@
 #include "policy/glob.h"
 #include "policy/host.h"
 
-#define BODY_LIMIT_DEFAULT 65536
 #define BODY_LIMIT_MAX (1u << 20)
 
 /* ---- Words with a closed set of values ----------------------------------- */
@@ -363,7 +362,7 @@ static void check_body_limit(struct osh_endpoint *e, struct osh_diags *diags)
 					 e->l7 == OSH_L7_JSON_RPC ? &e->json_rpc.max_body_bytes :
 								    &e->graphql_max_body_bytes;
 
-	e->body_limit = BODY_LIMIT_DEFAULT;
+	e->body_limit = OSH_BODY_LIMIT_DEFAULT;
 	if (!limit->set)
 		return;
 	if (limit->value == 0 || limit->value > BODY_LIMIT_MAX)

@@ -1,4 +1,5 @@
 /* The entries of network_policies: binaries, and what belongs to an entry as a whole. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -6,6 +7,7 @@
 #include "policy/glob.h"
 
 #define KEY_MAX 256
+#define UNIX_SOCKETS_MAX 64 /* of a whole policy: each is a mount */
 
 static bool has_star(struct osh_str s)
 {
@@ -144,7 +146,7 @@ static int check_entry(struct osh_policy_doc *doc, struct osh_entry *entry, stru
 		osh_diag_warning(diags, entry->key.mark,
 				 "policy '%.*s' has no endpoints: it grants nothing",
 				 OSH_DIAG_VALUE(entry->key.text));
-	if (entry->binary_count == 0)
+	if (entry->binary_count == 0 && entry->endpoint_count)
 		osh_diag_warning(diags, entry->key.mark,
 				 "policy '%.*s' has no binaries: it matches nobody",
 				 OSH_DIAG_VALUE(entry->key.text));
@@ -156,6 +158,45 @@ static int check_entry(struct osh_policy_doc *doc, struct osh_entry *entry, stru
 	return r;
 }
 
+static bool is_listed(const struct osh_policy_static *statics, const char *path)
+{
+	for (size_t i = 0; i < statics->unix_socket_count; i++) {
+		if (strcmp(statics->unix_sockets[i], path) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Sockets are put into the sandbox's root at its creation, so they are static. */
+static int list_unix_sockets(struct osh_policy_doc *doc, struct osh_diags *diags)
+{
+	struct osh_policy_static *statics = &doc->statics;
+
+	statics->unix_sockets = osh_arena_alloc(&doc->arena, UNIX_SOCKETS_MAX * sizeof(char *));
+	if (!statics->unix_sockets)
+		return -ENOMEM;
+	for (size_t i = 0; i < doc->entry_count; i++) {
+		const struct osh_texts *paths = &doc->entries[i].unix_sockets;
+
+		for (size_t j = 0; j < paths->count; j++) {
+			const struct osh_text *path = &paths->items[j];
+
+			if (!path->set || is_listed(statics, path->text.data))
+				continue;
+			if (statics->unix_socket_count == UNIX_SOCKETS_MAX) {
+				osh_diag_error(diags, path->mark, "more than %d unix_sockets",
+					       UNIX_SOCKETS_MAX);
+				return 0;
+			}
+			statics->unix_sockets[statics->unix_socket_count++] =
+				osh_arena_copy(&doc->arena, path->text);
+			if (!statics->unix_sockets[statics->unix_socket_count - 1])
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
 int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
 	int r = 0;
@@ -165,5 +206,5 @@ int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
 			       "more than %d network policies", OSH_POLICY_ENTRIES_MAX);
 	for (size_t i = 0; i < doc->entry_count && r == 0; i++)
 		r = check_entry(doc, &doc->entries[i], diags);
-	return r;
+	return r < 0 ? r : list_unix_sockets(doc, diags);
 }

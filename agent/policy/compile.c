@@ -6,87 +6,7 @@
 #include "base/mem.h"
 #include "policy/builder.h"
 #include "policy/glob.h"
-
-uint32_t osh_image_hash(struct osh_str s)
-{
-	uint32_t hash = 2166136261u; /* FNV-1a */
-
-	for (size_t i = 0; i < s.len; i++)
-		hash = (hash ^ (unsigned char)s.data[i]) * 16777619u;
-	return hash;
-}
-
-/* ---- Builder ------------------------------------------------------------- */
-
-static bool grow(struct osh_builder *b, size_t want)
-{
-	size_t room = b->room ? b->room : 4096;
-	unsigned char *data;
-
-	while (room < want)
-		room *= 2;
-	if (room > OSH_IMAGE_BYTES_MAX) {
-		b->error = -E2BIG;
-		return false;
-	}
-	data = realloc(b->data, room);
-	if (!data) {
-		b->error = -ENOMEM;
-		return false;
-	}
-	b->data = data;
-	b->room = room;
-	return true;
-}
-
-uint32_t osh_builder_put(struct osh_builder *b, const void *data, size_t len)
-{
-	size_t offset = (b->len + 7) / 8 * 8;
-
-	if (b->error || (offset + len > b->room && !grow(b, offset + len)))
-		return 0;
-	memset(b->data + b->len, 0, offset - b->len);
-	if (data && len)
-		memcpy(b->data + offset, data, len);
-	else
-		memset(b->data + offset, 0, len);
-	b->len = offset + len;
-	return (uint32_t)offset;
-}
-
-struct osh_image_str osh_builder_str(struct osh_builder *b, struct osh_str text)
-{
-	struct osh_image_str s = { 0 };
-
-	if (text.len == 0)
-		return s;
-	s.offset = osh_builder_put(b, text.data, text.len);
-	s.len = (uint32_t)text.len;
-	return s;
-}
-
-struct osh_image_list osh_builder_list(struct osh_builder *b, const void *items, size_t size,
-				       size_t count)
-{
-	struct osh_image_list list = { 0 };
-
-	if (count == 0)
-		return list;
-	list.offset = osh_builder_put(b, items, size * count);
-	list.count = (uint32_t)count;
-	return list;
-}
-
-uint32_t osh_builder_glob(struct osh_builder *b, struct osh_str pattern, char delimiter)
-{
-	_cleanup_free_ unsigned char *code = NULL;
-	size_t len;
-	enum osh_glob_error error = osh_glob_compile(pattern, delimiter, &code, &len);
-
-	if (error == OSH_GLOB_NO_MEMORY)
-		b->error = -ENOMEM;
-	return error ? 0 : osh_builder_put(b, code, len);
-}
+#include "policy/text.h"
 
 /* ---- Binaries ------------------------------------------------------------ */
 
@@ -100,31 +20,27 @@ struct compiler {
 	size_t endpoint_count;
 };
 
-static void set_digest(struct osh_image_binary *out, struct osh_str hex)
+static uint32_t compile_digest(struct osh_builder *b, struct osh_str hex)
 {
-	static const char digits[] = "0123456789abcdef";
+	unsigned char digest[32];
 
-	out->has_digest = hex.len == 64;
-	for (size_t i = 0; i + 1 < hex.len && i < 64; i += 2) {
-		size_t high = (size_t)(strchr(digits, osh_ascii_lower(hex.data[i])) - digits);
-		size_t low = (size_t)(strchr(digits, osh_ascii_lower(hex.data[i + 1])) - digits);
-
-		out->digest[i / 2] = (unsigned char)(high << 4 | low);
-	}
+	if (hex.len != 2 * sizeof(digest))
+		return 0;
+	for (size_t i = 0; i < sizeof(digest); i++)
+		digest[i] = (unsigned char)(osh_hex_value(hex.data[2 * i]) << 4 |
+					    osh_hex_value(hex.data[2 * i + 1]));
+	return osh_builder_share(b, digest, sizeof(digest));
 }
 
 static struct osh_image_binary compile_binary(struct compiler *c, const struct osh_binary *binary,
 					      struct osh_str path)
 {
-	struct osh_image_binary out = {
-		.hash = osh_image_hash(path),
-		.line = binary->mark.line,
+	return (struct osh_image_binary){
+		.hash = (uint32_t)osh_image_hash(path),
+		.path = osh_builder_str(&c->builder, path),
+		.digest = compile_digest(&c->builder, binary->sha256.text),
 		.clean = binary->clean.value,
 	};
-
-	out.path = osh_builder_str(&c->builder, path);
-	set_digest(&out, binary->sha256.text);
-	return out;
 }
 
 static int compare_binaries(const void *a, const void *b)
@@ -152,6 +68,7 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
 		const struct osh_binary *binary = &entry->binaries[i];
 		struct osh_str path = binary->path.text;
 		char target[OSH_PATH_MAX];
+		int leads;
 
 		if (path.len && memchr(path.data, '*', path.len)) {
 			globs[glob_count] = compile_binary(c, binary, path);
@@ -159,11 +76,12 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
 			glob_count += globs[glob_count].glob != 0;
 			continue;
 		}
-		exact[exact_count++] = compile_binary(c, binary, path);
-		if (c->options->resolve_binary &&
-		    c->options->resolve_binary(c->options->context, path.data, target,
-					       sizeof(target)) == 0 &&
-		    !osh_str_eq_c(path, target))
+		leads = c->options->resolve_binary ?
+				c->options->resolve_binary(c->options->context, path.data, target,
+							   sizeof(target)) : -1;
+		if (leads != 1)
+			exact[exact_count++] = compile_binary(c, binary, path);
+		if (leads >= 0 && !osh_str_eq_c(path, target))
 			exact[exact_count++] = compile_binary(c, binary, osh_str(target));
 	}
 	qsort(exact, exact_count, sizeof(*exact), compare_binaries);
@@ -198,44 +116,56 @@ static uint32_t compile_loose_path(struct osh_builder *b, struct osh_str path)
 	return osh_builder_glob(b, path, '\1');
 }
 
-static uint32_t endpoint_flags(const struct osh_endpoint *e)
+static uint16_t endpoint_flags(const struct osh_endpoint *e)
 {
-	uint32_t flags = 0;
+	unsigned flags = 0;
 
 	flags |= e->tls_skip ? OSH_IMAGE_TLS_SKIP : 0;
 	flags |= e->enforce ? OSH_IMAGE_ENFORCE : 0;
 	flags |= e->allow_encoded_slash.value ? OSH_IMAGE_ENCODED_SLASH : 0;
 	flags |= !e->hostless && !e->host_is_glob ? OSH_IMAGE_HOST_EXACT : 0;
-	flags |= e->host_is_address ? OSH_IMAGE_HOST_ADDRESS : 0;
 	flags |= e->cidr_count ? OSH_IMAGE_HAS_IPS : 0;
 	flags |= e->request_body_credential_rewrite.value ? OSH_IMAGE_REWRITE_BODY : 0;
 	flags |= e->websocket_credential_rewrite.value ? OSH_IMAGE_REWRITE_TEXT : 0;
 	flags |= e->allow_uninspected_credentials.value ? OSH_IMAGE_UNINSPECTED_CREDENTIALS : 0;
+	flags |= e->is_tcp ? OSH_IMAGE_TCP : 0;
+	flags |= e->credential_signing.set ? OSH_IMAGE_SIGNED : 0;
 	flags |= osh_str_eq_c(e->persisted_queries.text, "allow_registered") ?
 			 OSH_IMAGE_REGISTERED :
 			 0;
 	if (e->mcp.strict_tool_names.set && !e->mcp.strict_tool_names.value)
 		flags |= OSH_IMAGE_LOOSE_TOOLS;
 	flags |= e->mcp.allow_all_known_mcp_methods.value ? OSH_IMAGE_MCP_PROFILE : 0;
-	return flags;
+	return (uint16_t)flags;
 }
 
-static void compile_ips(struct osh_builder *b, const struct osh_endpoint *e,
-			struct osh_image_endpoint *out)
+static struct osh_image_list compile_ips(struct osh_builder *b, const struct osh_endpoint *e)
 {
-	_cleanup_free_ struct osh_image_cidr *ips = NULL;
+	_cleanup_free_ struct osh_image_cidr *ips = calloc(e->cidr_count + 1, sizeof(*ips));
 
-	if (e->cidr_count == 0)
-		return;
-	ips = calloc(e->cidr_count, sizeof(*ips));
 	if (!ips) {
 		b->error = -ENOMEM;
-		return;
+		return (struct osh_image_list){ 0 };
 	}
 	for (size_t i = 0; i < e->cidr_count; i++)
 		ips[i] = (struct osh_image_cidr){ .addr = e->cidrs[i].addr,
 						  .bits = e->cidrs[i].bits };
-	out->ips = osh_builder_list(b, ips, sizeof(*ips), e->cidr_count);
+	return osh_builder_list(b, ips, sizeof(*ips), e->cidr_count);
+}
+
+static uint32_t compile_extras(struct osh_builder *b, const struct osh_endpoint *e)
+{
+	struct osh_image_extras extras;
+
+	if (e->cidr_count == 0 && e->registry.count == 0 &&
+	    e->credential_binding.provider.text.len == 0)
+		return 0;
+	extras = (struct osh_image_extras){
+		.ips = compile_ips(b, e),
+		.provider = osh_builder_str(b, e->credential_binding.provider.text),
+		.registry = osh_compile_registry(b, e),
+	};
+	return osh_builder_share(b, &extras, sizeof(extras));
 }
 
 static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e, uint32_t entry,
@@ -245,19 +175,37 @@ static void compile_endpoint(struct osh_builder *b, const struct osh_endpoint *e
 		.entry = entry,
 		.line = e->mark.line,
 		.flags = endpoint_flags(e),
-		.l7 = e->l7,
+		.l7 = (uint16_t)e->l7,
 		.specificity = (uint32_t)osh_path_specificity(e->path.text),
 		.body_limit = e->body_limit,
 	};
-	out->host = osh_builder_str(b, e->host_text);
-	out->provider = osh_builder_str(b, e->credential_binding.provider.text);
 	out->ports = osh_builder_list(b, e->port_list, sizeof(*e->port_list), e->port_count);
 	if (e->path.text.len) {
 		out->path_strict = osh_builder_glob(b, e->path.text, '/');
 		out->path_loose = compile_loose_path(b, e->path.text);
 	}
-	compile_ips(b, e, out);
+	out->extras = compile_extras(b, e);
 	osh_compile_rules(b, e, out);
+}
+
+/* Hosts that are addresses: a client may dial them without a name. */
+static void compile_literals(struct compiler *c, struct osh_image_header *header)
+{
+	_cleanup_free_ struct osh_image_literal *out =
+		calloc(c->endpoint_count + 1, sizeof(*out));
+	size_t count = 0;
+
+	if (!out) {
+		c->builder.error = -ENOMEM;
+		return;
+	}
+	for (size_t i = 0; i < c->endpoint_count; i++) {
+		if (!c->endpoints[i]->host_is_address)
+			continue;
+		out[count].host = osh_builder_str(&c->builder, c->endpoints[i]->host_text);
+		out[count++].ports = c->image_endpoints[i].ports;
+	}
+	header->literals = osh_builder_list(&c->builder, out, sizeof(*out), count);
 }
 
 /* ---- Middlewares --------------------------------------------------------- */
@@ -364,15 +312,19 @@ static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
 		.permissive = doc->permissive,
 	};
 
-	(void)grow(&c->builder, 65536 + 512 * count_endpoints(doc));
+	osh_builder_reserve(&c->builder, 16384 + 256 * count_endpoints(doc));
 	osh_builder_put(&c->builder, NULL, sizeof(header));
 	for (size_t i = 0; i < doc->entry_count && !c->builder.error; i++)
 		compile_entry(c, c->entries[i], (uint32_t)i);
-	header.entries = osh_builder_list(&c->builder, c->image_entries, sizeof(*c->image_entries),
-					  doc->entry_count);
-	header.endpoints = osh_builder_list(&c->builder, c->image_endpoints,
-					    sizeof(*c->image_endpoints), c->endpoint_count);
+	header.entries.count = (uint32_t)doc->entry_count;
+	header.entries.offset = osh_builder_put_at_line(
+		&c->builder, c->image_entries, sizeof(*c->image_entries) * doc->entry_count);
+	header.endpoints.count = (uint32_t)c->endpoint_count;
+	header.endpoints.offset =
+		osh_builder_put_at_line(&c->builder, c->image_endpoints,
+					sizeof(*c->image_endpoints) * c->endpoint_count);
 	osh_compile_hosts(&c->builder, c->endpoints, c->endpoint_count, &header);
+	compile_literals(c, &header);
 	compile_middlewares(&c->builder, doc, &header);
 	osh_builder_put(&c->builder, NULL, 8); /* nothing before it ends at the very end */
 	if (c->builder.error)
@@ -396,10 +348,9 @@ int osh_policy_compile(const struct osh_policy_doc *doc,
 	free(c.endpoints);
 	free(c.image_entries);
 	free(c.image_endpoints);
-	if (r < 0) {
-		free(c.builder.data);
+	osh_builder_done(&c.builder, r == 0);
+	if (r < 0)
 		return r;
-	}
 	*ret_image = c.builder.data;
 	*ret_len = c.builder.len;
 	return 0;

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "policy/builder.h"
+#include "policy/glob.h"
 #include "policy/graphql.h"
 
 /* A glob that cannot be read must never grant: an allow rule that holds one is dead, and a
@@ -51,15 +52,18 @@ static struct osh_image_list compile_matchers(struct reading *r,
 	return osh_builder_list(r->builder, out, sizeof(*out), count);
 }
 
-static struct osh_image_str upper_str(struct osh_builder *b, struct osh_str text)
+static struct osh_image_str compile_method(struct osh_builder *b, struct osh_str method)
 {
-	struct osh_image_str s = osh_builder_str(b, text);
+	_cleanup_free_ char *upper = malloc(method.len + 1);
 
-	for (size_t i = 0; i < s.len && !b->error; i++) {
-		if (osh_ascii_is_alpha((char)b->data[s.offset + i]))
-			b->data[s.offset + i] &= 0xdf;
+	if (!upper) {
+		b->error = -ENOMEM;
+		return (struct osh_image_str){ 0 };
 	}
-	return s;
+	for (size_t i = 0; i < method.len; i++)
+		upper[i] = osh_ascii_is_alpha(method.data[i]) ? (char)(method.data[i] & 0xdf) :
+								method.data[i];
+	return osh_builder_str(b, osh_str_n(upper, method.len));
 }
 
 static void compile_http(struct reading *r, const struct osh_rule *rule, bool deny,
@@ -72,11 +76,11 @@ static void compile_http(struct reading *r, const struct osh_rule *rule, bool de
 		out->flags |= OSH_RULE_NEVER;
 	if (osh_str_eq_c(rule->method.text, "*"))
 		out->flags |= OSH_RULE_ANY_METHOD;
-	out->method = upper_str(b, rule->method.text);
-	out->path = osh_builder_glob(b, rule->path.text, '/');
-	r->broken |= out->path == 0;
-	out->path_text = osh_builder_str(b, rule->path.text);
-	out->query = compile_matchers(r, &rule->query, deny);
+	out->http.method = compile_method(b, rule->method.text);
+	out->http.path = osh_builder_glob(b, rule->path.text, '/');
+	r->broken |= out->http.path == 0;
+	out->http.path_text = osh_builder_str(b, rule->path.text);
+	out->http.query = compile_matchers(r, &rule->query, deny);
 }
 
 static void compile_graphql(struct reading *r, const struct osh_rule *rule, bool deny,
@@ -87,11 +91,11 @@ static void compile_graphql(struct reading *r, const struct osh_rule *rule, bool
 	struct osh_texts name_list = { .items = &name, .count = rule->operation_name.set };
 
 	out->kind = OSH_RULE_GRAPHQL;
-	out->operation = osh_operation_type_parse(rule->operation_type.text);
+	out->graphql.operation = osh_operation_type_parse(rule->operation_type.text);
 	if (osh_str_eq_c(rule->operation_type.text, "*"))
 		out->flags |= OSH_RULE_ANY_TYPE;
-	out->names = compile_globs(&names, &name_list);
-	out->fields = compile_globs(&fields, &rule->fields);
+	out->graphql.names = compile_globs(&names, &name_list);
+	out->graphql.fields = compile_globs(&fields, &rule->fields);
 	if (rule->operation_name.set && !(names.broken && deny))
 		out->flags |= OSH_RULE_HAS_NAME;
 	if (rule->fields.set && !(fields.broken && deny))
@@ -122,9 +126,9 @@ static void compile_tools(struct reading *r, const struct osh_endpoint *e,
 		return;
 	/* Loose names may hold anything, also glob characters: compared as they are. */
 	if (e->mcp.strict_tool_names.set && !e->mcp.strict_tool_names.value)
-		out->tools = compile_tool_names(r->builder, &rule->tool.any);
+		out->rpc.tools = compile_tool_names(r->builder, &rule->tool.any);
 	else
-		out->tools = compile_globs(&tools, &rule->tool.any);
+		out->rpc.tools = compile_globs(&tools, &rule->tool.any);
 	r->broken |= tools.broken;
 	if (!(tools.broken && deny))
 		out->flags |= OSH_RULE_HAS_TOOL;
@@ -139,18 +143,18 @@ static void compile_rpc(struct reading *r, const struct osh_endpoint *e,
 	out->kind = OSH_RULE_RPC;
 	if (method.len == 0)
 		method = osh_str(about_tool ? "tools/call" : "*");
-	out->method = osh_builder_str(r->builder, method);
+	out->rpc.method = osh_builder_str(r->builder, method);
 	if (osh_str_eq_c(method, "*"))
 		out->flags |= OSH_RULE_ANY_METHOD;
-	if (e->l7 == OSH_L7_MCP && memchr(method.data, '*', method.len)) {
-		out->method_glob = osh_builder_glob(r->builder, method, '.');
-		if (out->method_glob == 0) {
+	if (e->l7 == OSH_L7_MCP && !osh_glob_is_literal(method)) {
+		out->rpc.method_glob = osh_builder_glob(r->builder, method, '.');
+		if (out->rpc.method_glob == 0) {
 			r->broken = true;
 			out->flags |= deny ? OSH_RULE_ANY_METHOD : 0;
 		}
 	}
 	compile_tools(r, e, rule, deny, out);
-	out->arguments = compile_matchers(r, &rule->arguments, deny);
+	out->rpc.arguments = compile_matchers(r, &rule->arguments, deny);
 }
 
 static bool is_graphql_rule(const struct osh_endpoint *e, const struct osh_rule *rule)
@@ -245,17 +249,14 @@ static void compile_list(struct osh_builder *b, const struct osh_endpoint *e,
 
 /* ---- The rest of an endpoint's rules ------------------------------------- */
 
-static void compile_registry(struct osh_builder *b, const struct osh_endpoint *e,
-			     struct osh_image_endpoint *out)
+struct osh_image_list osh_compile_registry(struct osh_builder *b, const struct osh_endpoint *e)
 {
-	_cleanup_free_ struct osh_image_registered *items = NULL;
+	_cleanup_free_ struct osh_image_registered *items =
+		calloc(e->registry.count + 1, sizeof(*items));
 
-	if (e->registry.count == 0)
-		return;
-	items = calloc(e->registry.count, sizeof(*items));
 	if (!items) {
 		b->error = -ENOMEM;
-		return;
+		return (struct osh_image_list){ 0 };
 	}
 	for (size_t i = 0; i < e->registry.count; i++) {
 		const struct osh_registry_entry *entry = &e->registry.items[i];
@@ -265,7 +266,7 @@ static void compile_registry(struct osh_builder *b, const struct osh_endpoint *e
 		items[i].name = osh_builder_str(b, entry->operation_name.text);
 		items[i].fields = compile_tool_names(b, &entry->fields);
 	}
-	out->registry = osh_builder_list(b, items, sizeof(*items), e->registry.count);
+	return osh_builder_list(b, items, sizeof(*items), e->registry.count);
 }
 
 /* The method profile of MCP: every method, but tools/call only as far as tool rules say,
@@ -304,7 +305,6 @@ void osh_compile_rules(struct osh_builder *b, const struct osh_endpoint *e,
 	compile_list(b, e, e->deny_rules.items, e->deny_rules.count, true, &out->denies);
 	if (e->access.set)
 		compile_preset(b, e, out);
-	compile_registry(b, e, out);
 	compile_profile(b, e, out);
 	if (e->l7 != OSH_L7_WEBSOCKET)
 		return;

@@ -17,7 +17,7 @@ const char *osh_grant_kind_name(enum osh_grant_kind kind)
 	static const char *const names[OSH_GRANT_KIND_COUNT] = {
 		[OSH_GRANT_BYTES] = "bytes",	 [OSH_GRANT_REQUEST] = "request",
 		[OSH_GRANT_REFUSAL] = "refusal", [OSH_GRANT_AUDIT] = "audit",
-		[OSH_GRANT_SETTING] = "setting",
+		[OSH_GRANT_LIMIT] = "limit",	 [OSH_GRANT_SETTING] = "setting",
 	};
 
 	return kind < OSH_GRANT_KIND_COUNT ? names[kind] : "unknown";
@@ -140,8 +140,8 @@ static bool holds(const struct osh_grant *outer, const struct osh_grant *inner)
 	if (outer->port_host != inner->port_host || outer->kind != inner->kind ||
 	    outer->l7 != inner->l7 || !osh_str_eq(outer->detail, inner->detail))
 		return false;
-	if (inner->kind == OSH_GRANT_SETTING && inner->binary.len == 0)
-		return false; /* they were not equal */
+	if (inner->binary.len == 0)
+		return false; /* of the whole policy: they were not equal */
 	if (!name_holds(outer->binary, inner->binary, '/') ||
 	    !name_holds(outer->host, inner->host, '.'))
 		return false;
@@ -226,7 +226,8 @@ static void add_changes(struct osh_changes *changes, const struct side *side,
 {
 	for (size_t i = 0; i < side->only_count; i++) {
 		const struct osh_grant *grant = &side->only[i];
-		bool takes_away = grant->kind == OSH_GRANT_REFUSAL;
+		bool takes_away = grant->kind == OSH_GRANT_REFUSAL ||
+				  grant->kind == OSH_GRANT_LIMIT;
 
 		if (!changes->is_coarse && is_held(grant, other))
 			continue;
@@ -317,6 +318,16 @@ static void put_place(char *buf, size_t size, size_t *len, const struct osh_gran
 	}
 }
 
+/* Of what takes away, a gain is that it is gone. */
+static const char *change_remark(const struct osh_change *change)
+{
+	if (change->grant.kind == OSH_GRANT_REFUSAL)
+		return change->is_gain ? "(deny rule gone)" : "(deny rule)";
+	if (change->grant.kind == OSH_GRANT_LIMIT)
+		return change->is_gain ? "(limit gone)" : "(limit)";
+	return "";
+}
+
 size_t osh_change_format(const struct osh_change *change, char *buf, size_t size)
 {
 	const struct osh_grant *grant = &change->grant;
@@ -335,8 +346,6 @@ size_t osh_change_format(const struct osh_change *change, char *buf, size_t size
 	put(buf, size, &len, " ", grant->method);
 	put(buf, size, &len, " ", grant->path);
 	put(buf, size, &len, " ", grant->detail);
-	if (grant->kind == OSH_GRANT_REFUSAL)
-		put(buf, size, &len, " ",
-		    osh_str(change->is_gain ? "(deny rule gone)" : "(deny rule)"));
+	put(buf, size, &len, " ", osh_str(change_remark(change)));
 	return len;
 }

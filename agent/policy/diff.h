@@ -12,6 +12,7 @@ enum osh_grant_kind {
 	OSH_GRANT_REQUEST, /* requests of this method and path */
 	OSH_GRANT_REFUSAL, /* a deny rule: takes away */
 	OSH_GRANT_AUDIT,   /* what no rule allows is let through and recorded */
+	OSH_GRANT_LIMIT,   /* of an entry, or a middleware that is not run here: takes away */
 	OSH_GRANT_SETTING, /* of the endpoint, or of the whole policy (no binary) */
 	OSH_GRANT_KIND_COUNT,
 };

@@ -1,8 +1,12 @@
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/mem.h"
 #include "policy/document.h"
 #include "policy/yaml.h"
+
+#define BYTES_PER_BYTE 24 /* of a document, for each of its text: nodes, marks, room for values */
 
 static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
@@ -24,7 +28,7 @@ static void check_top(struct osh_policy_doc *doc, struct osh_diags *diags)
 
 static int build_document(struct osh_str text, struct osh_diags *diags, struct osh_policy_doc *doc)
 {
-	struct osh_arena tree = { 0 };
+	struct osh_arena tree = { .expected = BYTES_PER_BYTE * text.len };
 	struct osh_yaml_node *root = NULL;
 	int r = osh_yaml_parse(text, &tree, diags, &root);
 
@@ -71,18 +75,51 @@ void osh_policy_doc_free(struct osh_policy_doc *doc)
 	free(doc);
 }
 
-void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
-				 void (*each)(void *context, const char *path), void *context)
+void osh_policy_doc_binaries(const struct osh_policy_doc *doc,
+			     void (*each)(void *context, const char *path, uint32_t line), void *context)
 {
 	for (size_t i = 0; i < doc->entry_count; i++) {
-		const struct osh_texts *paths = &doc->entries[i].unix_sockets;
+		const struct osh_entry *entry = &doc->entries[i];
 
-		for (size_t j = 0; j < paths->count; j++)
-			each(context, paths->items[j].text.data);
+		for (size_t j = 0; j < entry->binary_count; j++) {
+			const struct osh_text *path = &entry->binaries[j].path;
+
+			if (path->set && path->text.len)
+				each(context, path->text.data, path->mark.line);
+		}
 	}
 }
 
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc)
 {
 	return &doc->statics;
+}
+
+/* ---- What the static sections open --------------------------------------- */
+
+static bool is_at_or_below(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+bool osh_policy_writes_system(const struct osh_policy_static *policy)
+{
+	/* Those of bpf/inject.h, osh_is_system_path. */
+	static const char *const system_paths[] = {
+		"/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/opt",
+	};
+
+	for (size_t i = 0; i < policy->read_write_count; i++) {
+		const char *path = policy->read_write[i];
+
+		if (strcmp(path, "/") == 0)
+			return true;
+		for (size_t j = 0; j < OSH_COUNT_OF(system_paths); j++) {
+			if (is_at_or_below(path, system_paths[j]))
+				return true;
+		}
+	}
+	return false;
 }

@@ -98,6 +98,8 @@ struct osh_cidr {
 	unsigned bits; /* of 128 */
 };
 
+#define OSH_BODY_LIMIT_DEFAULT 65536
+
 struct osh_endpoint {
 	struct osh_mark mark;
 	bool broken; /* holds a value of a wrong type, already reported */

@@ -13,22 +13,29 @@ struct osh_match {
 	size_t granted, count;
 	bool overflow;
 	uint32_t entry; /* the smallest entry among the granted */
+	struct osh_wanted wanted; /* some entry may yet grant, once this is known */
 	uint32_t ids[OSH_MATCH_MAX];
 };
 
-/* Find endpoints by host and port; grants nothing yet. */
-void osh_match_host(const struct osh_policy *policy, struct osh_str host, uint16_t port_host,
-		    struct osh_match *match);
-/* Sort those whose entry names the subject to the front. */
-void osh_match_subject(struct osh_match *match, const struct osh_subject *subject);
+/* Find the endpoints for host and port, those whose entry names the subject first. */
+void osh_match_connect(const struct osh_policy *policy, const struct osh_connect_query *query,
+		       struct osh_match *match);
 
-/* Does the entry name one of the subject's paths, whatever it asks of the file behind it? */
-bool osh_entry_names_path(const struct osh_policy *policy, uint32_t entry,
-			  const struct osh_subject *subject);
+/* Why an entry does not grant to a subject, in words that go before "policy 'KEY'", and whom
+ * it would be about. */
+const char *osh_entry_fault(const struct osh_policy *policy, uint32_t entry,
+			    const struct osh_subject *subject, struct osh_str *ret_path);
 
 void osh_decision_init(struct osh_decision *decision);
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+void osh_decision_allow(struct osh_decision *decision, uint32_t line);
+/* Under mode: permissive, what the rules refused is audited. */
+void osh_decision_soften(const struct osh_policy *policy, struct osh_decision *decision);
+/* Fill `match` and what the decision says about the connection. True: it is allowed, the
+ * effect is still open; false: it is denied. */
+bool osh_decide_connect(const struct osh_policy *policy, const struct osh_connect_query *query,
+			struct osh_match *match, struct osh_decision *decision);
 
 #define OSH_STR_ARGS(s) (int)(s).len, ((s).data ? (s).data : "")
 

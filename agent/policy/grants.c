@@ -198,6 +198,38 @@ static void add_text_setting(struct scene *scene, const struct osh_text *value, 
 	add_setting(scene, text);
 }
 
+static void add_body_limit(struct scene *scene)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "max_body_bytes: %u", scene->endpoint->body_limit);
+	add_setting(scene, text);
+}
+
+/* What a registered key stands for; the rules judge that. */
+static void add_registry(struct scene *scene)
+{
+	const struct osh_registry *registry = &scene->endpoint->registry;
+
+	for (size_t i = 0; i < registry->count; i++) {
+		const struct osh_registry_entry *entry = &registry->items[i];
+		struct osh_grant grant = scene->start;
+		struct osh_buf detail;
+
+		osh_buf_init(&detail, DETAIL_MAX);
+		grant.kind = OSH_GRANT_SETTING;
+		grant.method = entry->operation_type.text;
+		grant.path = entry->operation_name.text;
+		put_scene(&detail, scene);
+		(void)osh_buf_printf(&detail, "%spersisted=%.*s", detail.len ? " " : "",
+				     (int)entry->key.text.len, entry->key.text.data);
+		put_texts(&detail, "fields", osh_str(""), &entry->fields);
+		grant.detail = keep(scene->grants, &detail);
+		osh_buf_done(&detail);
+		add(scene->grants, &grant);
+	}
+}
+
 static void add_settings(struct scene *scene)
 {
 	const struct osh_endpoint *e = scene->endpoint;
@@ -213,6 +245,9 @@ static void add_settings(struct scene *scene)
 	add_text_setting(scene, &e->persisted_queries, "persisted_queries");
 	if (e->l7 == OSH_L7_MCP && e->mcp.strict_tool_names.set && !e->mcp.strict_tool_names.value)
 		add_setting(scene, "mcp.strict_tool_names: false");
+	if (e->l7 != OSH_L7_NONE && e->body_limit != OSH_BODY_LIMIT_DEFAULT)
+		add_body_limit(scene);
+	add_registry(scene);
 }
 
 /* ---- Entries ---------------------------------------- */
@@ -280,44 +315,92 @@ static void collect_endpoint(struct osh_grants *grants, const struct osh_endpoin
 	}
 }
 
+/* ---- Entries and the whole policy ---------------------------------------- */
+
+static void add_limit(struct osh_grants *grants, const struct osh_entry *entry, const char *key,
+		      const struct osh_number *limit)
+{
+	struct osh_grant grant = { .kind = OSH_GRANT_LIMIT,
+				   .method = osh_str("limits"),
+				   .path = entry->key.text };
+	struct osh_buf detail;
+
+	if (!limit->set)
+		return;
+	osh_buf_init(&detail, DETAIL_MAX);
+	(void)osh_buf_printf(&detail, "%s=%llu", key, (unsigned long long)limit->value);
+	grant.detail = keep(grants, &detail);
+	osh_buf_done(&detail);
+	add(grants, &grant);
+}
+
+static void add_whole(struct osh_grants *grants, const char *what, struct osh_str value)
+{
+	add(grants, &(struct osh_grant){ .kind = OSH_GRANT_SETTING,
+					 .method = osh_str(what),
+					 .path = value });
+}
+
 static void collect_entry(struct osh_grants *grants, const struct osh_entry *entry)
 {
 	for (size_t b = 0; b < entry->binary_count; b++) {
 		for (size_t i = 0; i < entry->endpoint_count; i++)
 			collect_endpoint(grants, &entry->endpoints[i], &entry->binaries[b]);
-		for (size_t i = 0; i < entry->unix_sockets.count; i++) {
-			struct osh_grant grant = { .kind = OSH_GRANT_BYTES,
-						   .binary = entry->binaries[b].path.text,
-						   .host = entry->unix_sockets.items[i].text };
-
-			add(grants, &grant);
-		}
 	}
+	add_limit(grants, entry, "flows", &entry->limits.flows);
+	add_limit(grants, entry, "flows_per_second", &entry->limits.flows_per_second);
+	add_limit(grants, entry, "bytes_per_second", &entry->limits.bytes_per_second);
+	/* The sandbox as a whole has them, whichever entry names them. */
+	for (size_t i = 0; i < entry->unix_sockets.count; i++)
+		add_whole(grants, "unix_sockets", entry->unix_sockets.items[i].text);
 }
 
-static void collect_paths(struct osh_grants *grants, const char *what, char *const *paths,
-			  size_t count)
+/* A fail-closed middleware takes its hosts away; one that fails open changes nothing here. */
+static void collect_middleware(struct osh_grants *grants, const struct osh_middleware *m)
 {
-	for (size_t i = 0; i < count; i++) {
-		struct osh_grant grant = { .kind = OSH_GRANT_SETTING,
-					   .method = osh_str(what),
-					   .path = osh_str(paths[i]) };
+	struct osh_buf detail;
 
+	osh_buf_init(&detail, DETAIL_MAX);
+	for (size_t i = 0; i < m->include.count && !m->fail_open; i++) {
+		struct osh_grant grant = { .kind = OSH_GRANT_LIMIT,
+					   .host = m->include.items[i].text,
+					   .method = osh_str("middleware"),
+					   .path = m->key.text };
+
+		if (m->exclude.count)
+			put_texts(&detail, "exclude", osh_str(""), &m->exclude);
+		grant.detail = keep(grants, &detail);
 		add(grants, &grant);
 	}
+	osh_buf_done(&detail);
+}
+
+static void collect_statics(struct osh_grants *grants, const struct osh_policy_doc *doc)
+{
+	const struct osh_policy_static *statics = osh_policy_doc_static(doc);
+
+	for (size_t i = 0; i < statics->read_only_count; i++)
+		add_whole(grants, "read_only", osh_str(statics->read_only[i]));
+	for (size_t i = 0; i < statics->read_write_count; i++)
+		add_whole(grants, "read_write", osh_str(statics->read_write[i]));
+	if (statics->include_workdir)
+		add_whole(grants, "include_workdir", osh_str("true"));
+	if (statics->landlock == OSH_LANDLOCK_HARD_REQUIREMENT)
+		add_whole(grants, "landlock", osh_str("hard_requirement"));
+	if (statics->uid)
+		add_whole(grants, "run_as_user", doc->run_as_user.text);
+	if (statics->gid)
+		add_whole(grants, "run_as_group", doc->run_as_group.text);
 }
 
 int osh_grants_collect(const struct osh_policy_doc *doc, struct osh_grants *grants)
 {
-	const struct osh_policy_static *statics = osh_policy_doc_static(doc);
-
 	for (size_t i = 0; i < doc->entry_count; i++)
 		collect_entry(grants, &doc->entries[i]);
-	collect_paths(grants, "read_only", statics->read_only, statics->read_only_count);
-	collect_paths(grants, "read_write", statics->read_write, statics->read_write_count);
+	for (size_t i = 0; i < doc->middleware_count; i++)
+		collect_middleware(grants, &doc->middlewares[i]);
+	collect_statics(grants, doc);
 	if (doc->permissive)
-		add(grants, &(struct osh_grant){ .kind = OSH_GRANT_SETTING,
-						 .method = osh_str("mode"),
-						 .path = osh_str("permissive") });
+		add_whole(grants, "mode", osh_str("permissive"));
 	return grants->error;
 }

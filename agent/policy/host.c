@@ -244,3 +244,10 @@ int osh_authority_parse(struct osh_str text, uint16_t default_port_host, struct 
 	*ret_port_host = port_host;
 	return 0;
 }
+
+bool osh_host_is_gateway(struct osh_str host)
+{
+	return osh_str_caseeq_c(host, "host.openshell.internal") ||
+	       osh_str_caseeq_c(host, "host.containers.internal") ||
+	       osh_str_caseeq_c(host, "host.docker.internal");
+}

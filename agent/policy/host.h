@@ -24,6 +24,10 @@ struct osh_host {
  * name must not be a number. "[v6]" and bare v6 are accepted. Returns 0 or -EINVAL. */
 int osh_host_parse(struct osh_str text, struct osh_host *ret_host);
 
+/* One of the names under which container tools know their own host (host.docker.internal and
+ * its like). The proxy asks no DNS for it: /etc/hosts alone says where it is. */
+bool osh_host_is_gateway(struct osh_str host);
+
 /* "host", "host:port", "[v6]:port" (RFC 9110 7.2; no userinfo, port 1..65535
  * without leading zero). *ret_port_host is default_port when absent. Returns 0
  * or -EINVAL. */

@@ -1,18 +1,23 @@
 /* The compiled policy: one block of bytes, every reference an offset from its start, so
  * that it can be mapped anywhere and asked in place. Private to agent/policy.
  *
+ * A decision costs the cache lines that it touches. What endpoints have in common (texts,
+ * globs, lists, binaries) is stored once; what one endpoint needs lies together.
+ *
  * Trust: the agent makes an image and seals it; the header is checked, offsets are not. */
 #ifndef OSH_POLICY_IMAGE_H
 #define OSH_POLICY_IMAGE_H
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "policy/policy.h"
 
 #define OSH_IMAGE_MAGIC 0x79636c6f7068736fULL /* "oshpolcy" */
-#define OSH_IMAGE_VERSION 1
+#define OSH_IMAGE_VERSION 2
 #define OSH_IMAGE_BYTES_MAX (256u << 20)
+#define OSH_IMAGE_LINE 64 /* bytes of a cache line */
 
 struct osh_image_list {
 	uint32_t offset;
@@ -33,43 +38,55 @@ struct osh_image_header {
 	uint32_t permissive;
 	struct osh_image_list entries;     /* osh_image_entry, by key */
 	struct osh_image_list endpoints;   /* osh_image_endpoint, by entry */
-	struct osh_image_list nodes;       /* osh_image_node; 0 is the root */
 	struct osh_image_list slots;       /* osh_image_slot; a power of two */
+	uint64_t pattern_depths;           /* osh_image_depth of each node that a pattern made */
 	struct osh_image_list hostless;    /* u32 endpoint numbers */
+	struct osh_image_list literals;    /* osh_image_literal */
 	struct osh_image_list middlewares; /* osh_image_middleware, fail-closed ones */
 };
 
-/* The label trie: hosts read from the right. Literal children of all nodes share one
- * open-addressing table, so a step costs the same however many siblings there are. */
-struct osh_image_node {
-	struct osh_image_list exact; /* u32 endpoints whose host ends here */
-	struct osh_image_list deep;  /* u32 endpoints whose `**` begins here: one label or more */
-	struct osh_image_list globs; /* osh_image_glob_child */
-	uint32_t star;               /* child for any one label, 0 none */
-	uint32_t pad;
-};
-
+/* Hosts: a trie of labels, read from the right, whose nodes all stand in one hash table
+ * under the hash of their whole way from the root. So a node is one step away, however deep
+ * it lies and however many siblings it has, and only nodes at which something ends or
+ * branches exist at all. */
 struct osh_image_slot {
-	uint32_t child; /* 0: free */
-	uint32_t parent;
-	uint32_t hash;
-	struct osh_image_str label;
+	uint32_t hash; /* upper half of the way's */
+	uint32_t node; /* osh_image_node, 0: free */
+	uint32_t endpoint; /* its first, to be fetched along with it */
 };
 
-struct osh_image_glob_child {
-	uint32_t glob;
-	uint32_t child;
+struct osh_image_node {
+	struct osh_image_str name;   /* the way as text; a label "*" is any one label */
+	struct osh_image_list hosts; /* osh_image_host */
+	uint32_t glob;               /* of the name, when it holds a star; else 0 */
+	uint32_t branches;           /* other ways go on from here with a star */
+};
+
+/* What still has to stand left of a node's labels for the host to be the endpoint's. */
+enum {
+	OSH_HOST_NOTHING,
+	OSH_HOST_ONE_LABEL,
+	OSH_HOST_LABELS, /* one or more */
+	OSH_HOST_GLOB,   /* and anything greater: offset of a glob that it has to match */
+};
+
+struct osh_image_host {
+	uint32_t endpoint;
+	uint32_t left;
+};
+
+/* A host that is an address. */
+struct osh_image_literal {
+	struct osh_image_str host;
+	struct osh_image_list ports; /* u16 */
 };
 
 struct osh_image_binary {
 	uint32_t hash;
 	uint32_t glob; /* 0: compare bytes */
 	struct osh_image_str path;
-	uint32_t line;
-	uint8_t has_digest;
-	uint8_t clean;
-	uint8_t pad[2];
-	unsigned char digest[32];
+	uint32_t digest; /* 32 bytes of SHA-256, 0: any */
+	uint32_t clean;
 };
 
 struct osh_image_entry {
@@ -85,15 +102,16 @@ enum {
 	OSH_IMAGE_ENFORCE = 1 << 1,
 	OSH_IMAGE_ENCODED_SLASH = 1 << 2,
 	OSH_IMAGE_HOST_EXACT = 1 << 3,   /* written out: internal addresses may be meant */
-	OSH_IMAGE_HOST_ADDRESS = 1 << 4, /* the host is an address literal */
-	OSH_IMAGE_GRAPHQL_TEXT = 1 << 5, /* websocket with GraphQL rules or registry */
-	OSH_IMAGE_REGISTERED = 1 << 6,   /* persisted_queries: allow_registered */
-	OSH_IMAGE_LOOSE_TOOLS = 1 << 7,  /* mcp.strict_tool_names: false */
-	OSH_IMAGE_MCP_PROFILE = 1 << 8,
-	OSH_IMAGE_HAS_IPS = 1 << 9,
-	OSH_IMAGE_REWRITE_BODY = 1 << 10,
-	OSH_IMAGE_REWRITE_TEXT = 1 << 11,
-	OSH_IMAGE_UNINSPECTED_CREDENTIALS = 1 << 12,
+	OSH_IMAGE_GRAPHQL_TEXT = 1 << 4, /* websocket with GraphQL rules or registry */
+	OSH_IMAGE_REGISTERED = 1 << 5,   /* persisted_queries: allow_registered */
+	OSH_IMAGE_LOOSE_TOOLS = 1 << 6,  /* mcp.strict_tool_names: false */
+	OSH_IMAGE_MCP_PROFILE = 1 << 7,
+	OSH_IMAGE_HAS_IPS = 1 << 8,
+	OSH_IMAGE_REWRITE_BODY = 1 << 9,
+	OSH_IMAGE_REWRITE_TEXT = 1 << 10,
+	OSH_IMAGE_UNINSPECTED_CREDENTIALS = 1 << 11,
+	OSH_IMAGE_TCP = 1 << 12,         /* protocol: tcp: bytes, never to be opened */
+	OSH_IMAGE_SIGNED = 1 << 13,      /* credential_signing */
 };
 
 struct osh_image_cidr {
@@ -101,21 +119,28 @@ struct osh_image_cidr {
 	uint32_t bits;
 };
 
+/* One cache line, but for lists. */
 struct osh_image_endpoint {
 	uint32_t entry;
 	uint32_t line;
-	uint32_t flags;
-	uint32_t l7;
-	struct osh_image_str host;
+	uint16_t flags;
+	uint16_t l7;
+	uint32_t specificity;
 	struct osh_image_list ports; /* u16 */
 	uint32_t path_strict;        /* glob, 0: any path */
 	uint32_t path_loose;         /* glob by which the route is chosen, 0: any path */
-	uint32_t specificity;
 	uint32_t body_limit;
 	struct osh_image_list allows, denies; /* osh_image_rule */
-	struct osh_image_list ips;            /* osh_image_cidr */
-	struct osh_image_str provider;        /* credential_binding */
-	struct osh_image_list registry;       /* osh_image_registered */
+	uint32_t extras;                      /* osh_image_extras, 0: none */
+	uint32_t pad[2];
+};
+_Static_assert(sizeof(struct osh_image_endpoint) == OSH_IMAGE_LINE, "an endpoint is one line");
+
+/* What few endpoints have. */
+struct osh_image_extras {
+	struct osh_image_list ips;      /* osh_image_cidr */
+	struct osh_image_str provider;  /* credential_binding */
+	struct osh_image_list registry; /* osh_image_registered */
 };
 
 /* What a rule looks at. */
@@ -135,19 +160,28 @@ enum {
 };
 
 struct osh_image_rule {
-	uint32_t kind;
-	uint32_t flags;
-	uint32_t line;
-	struct osh_image_str method;     /* HTTP: upper case; RPC: as written */
-	uint32_t method_glob;            /* RPC, 0: compare bytes */
-	uint32_t path;                   /* HTTP glob */
-	struct osh_image_str path_text;  /* as written, for explanations */
-	struct osh_image_list query;     /* osh_image_matcher */
-	uint32_t operation;              /* GraphQL: enum osh_operation_type */
-	struct osh_image_list names;     /* u32 globs: operation_name */
-	struct osh_image_list fields;    /* u32 globs */
-	struct osh_image_list tools;     /* u32 globs, or texts when tool names are loose */
-	struct osh_image_list arguments; /* osh_image_matcher */
+	uint16_t kind;
+	uint16_t flags;
+	uint32_t line; /* 0: of a preset, the endpoint's own counts */
+	union {
+		struct {
+			struct osh_image_str method;    /* upper case */
+			uint32_t path;                  /* glob */
+			struct osh_image_str path_text; /* as written, for explanations */
+			struct osh_image_list query;    /* osh_image_matcher */
+		} http;
+		struct {
+			uint32_t operation;           /* enum osh_operation_type */
+			struct osh_image_list names;  /* u32 globs: operation_name */
+			struct osh_image_list fields; /* u32 globs */
+		} graphql;
+		struct {
+			struct osh_image_str method;     /* as written */
+			uint32_t method_glob;            /* 0: compare bytes */
+			struct osh_image_list tools;     /* u32 globs; loose names: osh_image_str */
+			struct osh_image_list arguments; /* osh_image_matcher */
+		} rpc;
+	};
 };
 
 struct osh_image_matcher {
@@ -167,7 +201,59 @@ struct osh_image_middleware {
 	struct osh_image_list include, exclude; /* u32 globs */
 };
 
-uint32_t osh_image_hash(struct osh_str s);
+/* ---- Hashes: no defence, only spread; what they find is compared in full. ---- */
+
+static inline uint64_t osh_image_mix(uint64_t x)
+{
+	x *= 0x9e3779b97f4a7c15ULL; /* 2^64 / golden ratio */
+	return x ^ x >> 32;
+}
+
+static inline uint64_t osh_image_load(const char *bytes, size_t len)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, bytes, len);
+	return word;
+}
+
+/* Eight bytes a step; the last step may see some of them again. */
+static inline uint64_t osh_image_hash(struct osh_str s)
+{
+	uint64_t hash = s.len;
+
+	if (s.len >= 8) {
+		for (size_t i = 0; i + 8 < s.len; i += 8)
+			hash = osh_image_mix(hash ^ osh_image_load(s.data + i, 8));
+		return osh_image_mix(hash ^ osh_image_load(s.data + s.len - 8, 8));
+	}
+	if (s.len >= 4)
+		hash ^= osh_image_load(s.data, 4) << 8 ^ osh_image_load(s.data + s.len - 4, 4) << 32;
+	else if (s.len)
+		hash ^= osh_image_load(s.data, 1) << 8 ^ osh_image_load(s.data + s.len / 2, 1) << 16 ^
+			osh_image_load(s.data + s.len - 1, 1) << 24;
+	return osh_image_mix(hash);
+}
+
+/* The way from the root: start with 0, one step a label from the right. */
+static inline uint64_t osh_image_step(uint64_t way, uint64_t label_hash)
+{
+	return osh_image_mix(way + label_hash + 1);
+}
+
+/* The step over any one label: no label's hash takes it. */
+static inline uint64_t osh_image_step_star(uint64_t way)
+{
+	return osh_image_mix(~way);
+}
+
+/* The bit of pattern_depths for nodes of so many labels. */
+static inline uint64_t osh_image_depth(size_t labels)
+{
+	return 1ULL << (labels < 63 ? labels : 63);
+}
+
+/* ---- Reading ---------------------------------------------------------------- */
 
 static inline const struct osh_image_header *osh_image_header(const struct osh_policy *policy)
 {
@@ -200,6 +286,14 @@ static inline const struct osh_image_entry *osh_image_entry(const struct osh_pol
 		osh_image_at(policy, osh_image_header(policy)->entries.offset);
 
 	return entries + i;
+}
+
+static inline const struct osh_image_extras *osh_image_extras(const struct osh_policy *policy,
+							      const struct osh_image_endpoint *e)
+{
+	static const struct osh_image_extras none = { 0 };
+
+	return e->extras ? osh_image_at(policy, e->extras) : &none;
 }
 
 #endif

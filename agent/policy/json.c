@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/mem.h"
 #include "policy/text.h"
 
 /* ---- Checking ------------------------------------------------------------ */
@@ -314,15 +315,56 @@ bool osh_json_next_member(struct osh_str *rest, struct osh_str *ret_key, struct 
 	return true;
 }
 
+#define FOLDED_KEY_MAX 256
+
+/* The next character of a key without its case, as Unicode folds to ASCII: the long s and
+ * the Kelvin sign, too. */
+static char fold(struct osh_str name, size_t *pos)
+{
+	static const struct {
+		const char *bytes;
+		char letter;
+	} others[] = { { "\u017f", 's' }, { "\u212a", 'k' } };
+
+	for (size_t i = 0; i < OSH_COUNT_OF(others); i++) {
+		size_t len = strlen(others[i].bytes);
+
+		if (name.len - *pos >= len &&
+		    memcmp(name.data + *pos, others[i].bytes, len) == 0) {
+			*pos += len;
+			return others[i].letter;
+		}
+	}
+	return osh_ascii_lower(name.data[(*pos)++]);
+}
+
+/* Is it the key but for the case of letters? */
+static bool folds_to(struct osh_str raw, struct osh_str key)
+{
+	char buf[FOLDED_KEY_MAX];
+	struct osh_str name;
+	size_t pos = 0, i = 0;
+
+	if (raw.len < key.len || !osh_json_decode(raw, buf, sizeof(buf), &name))
+		return false;
+	while (pos < name.len && i < key.len) {
+		if (fold(name, &pos) != osh_ascii_lower(key.data[i++]))
+			return false;
+	}
+	return pos == name.len && i == key.len;
+}
+
 bool osh_json_get(struct osh_str object, struct osh_str key, struct osh_str *ret_value)
 {
 	struct osh_str name, value, found = { 0 };
 	bool seen = false;
 
 	while (osh_json_next_member(&object, &name, &value)) {
-		if (!osh_json_raw_eq(name, key))
+		bool same = osh_json_raw_eq(name, key);
+
+		if (!same && !folds_to(name, key))
 			continue;
-		if (seen)
+		if (seen || !same)
 			return false;
 		seen = true;
 		found = value;

@@ -36,7 +36,8 @@ enum osh_json_type osh_json_type(struct osh_str value);
 bool osh_json_next_member(struct osh_str *rest, struct osh_str *ret_key, struct osh_str *ret_value);
 bool osh_json_next_item(struct osh_str *rest, struct osh_str *ret_value);
 
-/* The value of a key; empty when absent. False when the key is there twice. */
+/* The value of a key; empty when absent. False when the key is there twice, or with its
+ * letters in another case, which some servers take for the key itself (Go's encoding/json). */
 bool osh_json_get(struct osh_str object, struct osh_str key, struct osh_str *ret_value);
 
 /* The inside of a string value, still escaped. */

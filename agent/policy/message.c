@@ -4,14 +4,6 @@
 #include "policy/json.h"
 #include "policy/text.h"
 
-void osh_inquiry_allow(const struct osh_inquiry *inquiry, uint32_t line)
-{
-	inquiry->decision->effect = OSH_EFFECT_ALLOW;
-	inquiry->decision->stage = OSH_STAGE_NONE;
-	inquiry->decision->rule_line = line;
-	inquiry->decision->reason[0] = '\0';
-}
-
 const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inquiry, size_t *i)
 {
 	const struct osh_match *match = inquiry->match;
@@ -27,6 +19,123 @@ const struct osh_image_endpoint *osh_inquiry_next(const struct osh_inquiry *inqu
 	return NULL;
 }
 
+static const struct osh_image_rule *find_rule(const struct osh_inquiry *inquiry,
+					      const struct osh_image_endpoint *e,
+					      struct osh_image_list list, const void *what,
+					      bool deny)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
+
+	for (uint32_t i = 0; i < list.count; i++) {
+		if (inquiry->dialect->matches(policy, e, &rules[i], what, deny))
+			return &rules[i];
+	}
+	return NULL;
+}
+
+/* Rules of a preset have no line of their own. */
+static uint32_t line_of(const struct osh_image_rule *rule, const struct osh_image_endpoint *e)
+{
+	return rule && rule->line ? rule->line : e->line;
+}
+
+static bool is_granted(const struct osh_inquiry *inquiry, const struct osh_image_endpoint *e,
+		       const void *what)
+{
+	return inquiry->dialect->grants &&
+	       inquiry->dialect->grants(inquiry->match->policy, e, what);
+}
+
+enum osh_answer osh_inquiry_answer(const struct osh_inquiry *inquiry, const void *what,
+				   uint32_t *ret_line)
+{
+	enum osh_answer answer = OSH_ANSWER_NONE;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rule = find_rule(inquiry, e, e->denies, what, true);
+
+		if (rule) {
+			*ret_line = line_of(rule, e);
+			return OSH_ANSWER_BLOCKED;
+		}
+		if (answer == OSH_ANSWER_ALLOWED)
+			continue;
+		rule = find_rule(inquiry, e, e->allows, what, false);
+		if (rule || is_granted(inquiry, e, what)) {
+			*ret_line = line_of(rule, e);
+			answer = OSH_ANSWER_ALLOWED;
+		}
+	}
+	return answer;
+}
+
+void osh_inquiry_find_nearest(const struct osh_inquiry *inquiry, const void *what)
+{
+	const struct osh_policy *policy = inquiry->match->policy;
+	const struct osh_image_endpoint *e;
+	size_t i = 0;
+
+	while ((e = osh_inquiry_next(inquiry, &i))) {
+		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+
+		for (uint32_t j = 0; j < e->allows.count; j++) {
+			if (!inquiry->dialect->is_near(policy, &rules[j], what))
+				continue;
+			inquiry->decision->nearest_line = line_of(&rules[j], e);
+			return;
+		}
+	}
+}
+
+/* ---- JSON bodies --------------------------------------------------------- */
+
+bool osh_inquiry_reject(const struct osh_inquiry *inquiry, const char *why)
+{
+	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "%s request rejected: %s",
+			  inquiry->dialect->name, why);
+	return false;
+}
+
+/* What cannot be read is found first: it is refused even where the rules only audit. */
+static void judge_batch(const struct osh_inquiry *inquiry, struct osh_str array)
+{
+	struct osh_str rest = array, item;
+	size_t count = 0;
+
+	for (; osh_json_next_item(&rest, &item); count++) {
+		if (!inquiry->dialect->check(inquiry, item))
+			return;
+	}
+	if (count == 0) {
+		(void)osh_inquiry_reject(inquiry, "the batch is empty");
+		return;
+	}
+	rest = array;
+	while (osh_json_next_item(&rest, &item)) {
+		if (!inquiry->dialect->judge(inquiry, item))
+			return;
+	}
+}
+
+void osh_inquiry_judge_json(const struct osh_inquiry *inquiry)
+{
+	struct osh_str body = inquiry->query->message->body;
+	const char *fault = osh_json_check(body);
+
+	if (fault) {
+		(void)osh_inquiry_reject(inquiry, fault);
+		return;
+	}
+	body = osh_json_root(body);
+	if (osh_json_type(body) == OSH_JSON_ARRAY)
+		judge_batch(inquiry, body);
+	else if (inquiry->dialect->check(inquiry, body))
+		(void)inquiry->dialect->judge(inquiry, body);
+}
+
 /* ---- WebSocket texts ----------------------------------------------------- */
 
 /* Raw texts are judged by the path they were upgraded on. */
@@ -37,7 +146,7 @@ static void judge_plain_text(const struct osh_inquiry *inquiry)
 						 inquiry->query, true, &line);
 
 	if (answer == OSH_ANSWER_ALLOWED)
-		osh_inquiry_allow(inquiry, line);
+		osh_decision_allow(inquiry->decision, line);
 	else
 		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES, "WEBSOCKET_TEXT %.*s %s",
 				  OSH_STR_ARGS(inquiry->query->path),
@@ -85,7 +194,7 @@ static void judge_subscribe(const struct osh_inquiry *inquiry, struct osh_str ob
 
 	if (!osh_json_get(object, osh_str("id"), &id) ||
 	    !osh_json_get(object, osh_str("payload"), &payload))
-		reject_text(inquiry, "a key is given twice");
+		reject_text(inquiry, "a key is given twice, or in another case");
 	else if (osh_json_type(id) != OSH_JSON_STRING || osh_json_raw(id).len == 0)
 		reject_text(inquiry, "id must be a non-empty string");
 	else if (osh_json_type(payload) != OSH_JSON_OBJECT)
@@ -117,7 +226,7 @@ static void judge_graphql_text(const struct osh_inquiry *inquiry)
 				  "WEBSOCKET_TEXT %.*s blocked by deny rule",
 				  OSH_STR_ARGS(inquiry->query->path));
 	else if (is_control_type(raw))
-		osh_inquiry_allow(inquiry, 0);
+		osh_decision_allow(inquiry->decision, 0);
 	else if (osh_json_raw_eq(raw, osh_str("subscribe")) ||
 		 osh_json_raw_eq(raw, osh_str("start")))
 		judge_subscribe(inquiry, text);
@@ -192,10 +301,12 @@ static bool is_blocked_by_path(const struct osh_inquiry *inquiry)
 void osh_judge_message(const struct osh_match *match, const struct osh_image_endpoint *selected,
 		       const struct osh_request_query *query, struct osh_decision *decision)
 {
+	bool graphql = selected->l7 == OSH_L7_GRAPHQL || selected->l7 == OSH_L7_WEBSOCKET;
 	const struct osh_inquiry inquiry = {
 		.match = match,
 		.selected = selected,
 		.query = query,
+		.dialect = graphql ? &osh_graphql_dialect : &osh_rpc_dialect,
 		.decision = decision,
 	};
 

@@ -19,13 +19,6 @@ struct request {
 	char name_buf[NAME_MAX_BYTES], hash_buf[NAME_MAX_BYTES], id_buf[NAME_MAX_BYTES];
 };
 
-static bool reject(const struct osh_inquiry *inquiry, const char *why)
-{
-	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "GraphQL request rejected: %s",
-			  why);
-	return false;
-}
-
 /* ---- Rules --------------------------------------------------------------- */
 
 /* Deny: one field is enough. Allow: every field must be covered. */
@@ -35,7 +28,7 @@ static bool fields_match(const struct osh_policy *policy, const struct osh_image
 	if (!(rule->flags & OSH_RULE_HAS_FIELDS))
 		return true;
 	for (size_t i = 0; i < op->field_count; i++) {
-		bool matches = osh_globs_match_any(policy, rule->fields, op->fields[i]);
+		bool matches = osh_globs_match_any(policy, rule->graphql.fields, op->fields[i]);
 
 		if (matches && deny)
 			return true;
@@ -45,49 +38,30 @@ static bool fields_match(const struct osh_policy *policy, const struct osh_image
 	return !deny && op->field_count > 0;
 }
 
-static bool rule_matches(const struct osh_policy *policy, const struct osh_image_rule *rule,
-			 const struct osh_graphql_operation *op, bool deny)
+static bool rule_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
+			 const struct osh_image_rule *rule, const void *what, bool deny)
 {
+	const struct osh_graphql_operation *op = what;
+
+	(void)e;
 	if (rule->kind != OSH_RULE_GRAPHQL || (rule->flags & OSH_RULE_NEVER))
 		return false;
-	if (!(rule->flags & OSH_RULE_ANY_TYPE) && rule->operation != op->type)
+	if (!(rule->flags & OSH_RULE_ANY_TYPE) && rule->graphql.operation != op->type)
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_NAME) &&
-	    !osh_globs_match_any(policy, rule->names, op->name))
+	    !osh_globs_match_any(policy, rule->graphql.names, op->name))
 		return false;
 	return fields_match(policy, rule, op, deny);
 }
 
-static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
-					      struct osh_image_list list,
-					      const struct osh_graphql_operation *op, bool deny)
+/* A denial names the first rule about this type of operation. */
+static bool is_near(const struct osh_policy *policy, const struct osh_image_rule *rule,
+		    const void *what)
 {
-	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
+	const struct osh_graphql_operation *op = what;
 
-	for (uint32_t i = 0; i < list.count; i++) {
-		if (rule_matches(policy, &rules[i], op, deny))
-			return &rules[i];
-	}
-	return NULL;
-}
-
-/* For a denial: the first rule about this type of operation. */
-static void find_nearest(const struct osh_inquiry *inquiry, const struct osh_graphql_operation *op)
-{
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_endpoint *e;
-	size_t i = 0;
-
-	while ((e = osh_inquiry_next(inquiry, &i))) {
-		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
-
-		for (uint32_t j = 0; j < e->allows.count; j++) {
-			if (rules[j].kind != OSH_RULE_GRAPHQL || rules[j].operation != op->type)
-				continue;
-			inquiry->decision->nearest_line = rules[j].line ? rules[j].line : e->line;
-			return;
-		}
-	}
+	(void)policy;
+	return rule->kind == OSH_RULE_GRAPHQL && rule->graphql.operation == op->type;
 }
 
 /* Type, name and root fields; what is denied stands alone. */
@@ -116,33 +90,27 @@ static void note_operation(const struct osh_inquiry *inquiry, const struct osh_g
 static bool judge_operation(const struct osh_inquiry *inquiry,
 			    const struct osh_graphql_operation *op)
 {
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_rule *allowing = NULL, *denying = NULL;
-	const struct osh_image_endpoint *e;
+	struct osh_decision *decision = inquiry->decision;
 	uint32_t line = 0;
-	size_t i = 0;
+	enum osh_answer answer = osh_inquiry_answer(inquiry, op, &line);
 
-	while (!denying && (e = osh_inquiry_next(inquiry, &i))) {
-		denying = find_rule(policy, e->denies, op, true);
-		if (allowing)
-			continue;
-		allowing = find_rule(policy, e->allows, op, false);
-		line = allowing && allowing->line ? allowing->line : e->line;
-	}
-	if (denying)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+	switch (answer) {
+	case OSH_ANSWER_ALLOWED:
+		osh_decision_allow(decision, line);
+		break;
+	case OSH_ANSWER_BLOCKED:
+		osh_decision_deny(decision, OSH_STAGE_RULES,
 				  "GraphQL operation blocked by endpoint policy");
-	else if (!allowing)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+		decision->rule_line = line;
+		break;
+	case OSH_ANSWER_NONE:
+		osh_decision_deny(decision, OSH_STAGE_RULES,
 				  "GraphQL operation not permitted by policy");
-	else
-		osh_inquiry_allow(inquiry, line);
-	if (denying)
-		inquiry->decision->rule_line = denying->line;
-	else if (!allowing)
-		find_nearest(inquiry, op);
-	note_operation(inquiry, op, denying || !allowing);
-	return !denying && allowing;
+		osh_inquiry_find_nearest(inquiry, op);
+		break;
+	}
+	note_operation(inquiry, op, answer != OSH_ANSWER_ALLOWED);
+	return answer == OSH_ANSWER_ALLOWED;
 }
 
 /* ---- Persisted queries --------------------------------------------------- */
@@ -155,10 +123,10 @@ static const struct osh_image_registered *find_registered(const struct osh_inqui
 	size_t i = 0;
 
 	while ((e = osh_inquiry_next(inquiry, &i))) {
-		const struct osh_image_registered *items = osh_image_at(policy, e->registry.offset);
+		struct osh_image_list list = osh_image_extras(policy, e)->registry;
+		const struct osh_image_registered *items = osh_image_at(policy, list.offset);
 
-		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < e->registry.count;
-		     j++) {
+		for (uint32_t j = 0; (e->flags & OSH_IMAGE_REGISTERED) && j < list.count; j++) {
 			if (osh_str_eq(osh_image_text(policy, items[j].key), key))
 				return &items[j];
 		}
@@ -186,7 +154,7 @@ static bool load_registered(const struct osh_inquiry *inquiry, const struct requ
 	op->field_count = 0;
 	for (uint32_t i = 0; i < item->fields.count; i++) {
 		if (op->field_count == OSH_GRAPHQL_FIELDS_MAX)
-			return reject(inquiry, "the registered query has more than 512 fields");
+			return osh_inquiry_reject(inquiry, "the registered query has more than 512 fields");
 		op->fields[op->field_count++] = osh_image_text(policy, fields[i]);
 	}
 	return true;
@@ -200,7 +168,7 @@ static bool judge_request(const struct osh_inquiry *inquiry, const struct reques
 	if (!request->has_document)
 		return load_registered(inquiry, request, &op) && judge_operation(inquiry, &op);
 	fault = osh_graphql_read(request->document, request->escaped, request->operation_name, &op);
-	return fault ? reject(inquiry, fault) : judge_operation(inquiry, &op);
+	return fault ? osh_inquiry_reject(inquiry, fault) : judge_operation(inquiry, &op);
 }
 
 /* ---- Reading a JSON request ---------------------------------------------- */
@@ -212,7 +180,7 @@ static const char *read_string(struct osh_str object, const char *key, char *buf
 	struct osh_str value;
 
 	if (!osh_json_get(object, osh_str(key), &value))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(value) == OSH_JSON_NONE || osh_json_type(value) == OSH_JSON_NULL)
 		return NULL;
 	if (osh_json_type(value) != OSH_JSON_STRING)
@@ -232,7 +200,7 @@ static const char *read_hash(struct osh_str extensions, struct request *request)
 	if (osh_json_type(extensions) != OSH_JSON_OBJECT)
 		return "extensions must be an object";
 	if (!osh_json_get(extensions, osh_str("persistedQuery"), &persisted))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(persisted) == OSH_JSON_NONE || osh_json_type(persisted) == OSH_JSON_NULL)
 		return NULL;
 	if (osh_json_type(persisted) != OSH_JSON_OBJECT)
@@ -271,7 +239,7 @@ static const char *read_object(struct osh_str object, struct request *request)
 		return "it is not an object";
 	if (!osh_json_get(object, osh_str("query"), &document) ||
 	    !osh_json_get(object, osh_str("extensions"), &extensions))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(document) == OSH_JSON_STRING) {
 		/* An empty text is no document: clients send it beside a hash. */
 		request->document = osh_json_raw(document);
@@ -295,7 +263,7 @@ static bool judge_object(const struct osh_inquiry *inquiry, struct osh_str objec
 	struct request request;
 	const char *fault = read_object(object, &request);
 
-	return fault ? reject(inquiry, fault) : judge_request(inquiry, &request);
+	return fault ? osh_inquiry_reject(inquiry, fault) : judge_request(inquiry, &request);
 }
 
 void osh_judge_graphql_payload(const struct osh_inquiry *inquiry, struct osh_str payload)
@@ -305,38 +273,15 @@ void osh_judge_graphql_payload(const struct osh_inquiry *inquiry, struct osh_str
 
 /* ---- POST ---------------------------------------------------------------- */
 
-static bool is_readable(struct osh_str object)
+static bool check_object(const struct osh_inquiry *inquiry, struct osh_str object)
 {
 	struct osh_graphql_operation op;
 	struct request request;
+	const char *fault = read_object(object, &request);
 
-	return !read_object(object, &request) &&
-	       (!request.has_document ||
-		!osh_graphql_read(request.document, true, request.operation_name, &op));
-}
-
-/* Every operation has to pass. What cannot be read is found first: it is refused even
- * where the rules only audit. */
-static void judge_batch(const struct osh_inquiry *inquiry, struct osh_str array)
-{
-	struct osh_str rest = array, item;
-	size_t count = 0;
-
-	for (; osh_json_next_item(&rest, &item); count++) {
-		if (!is_readable(item)) {
-			(void)judge_object(inquiry, item);
-			return;
-		}
-	}
-	if (count == 0) {
-		(void)reject(inquiry, "the batch is empty");
-		return;
-	}
-	rest = array;
-	while (osh_json_next_item(&rest, &item)) {
-		if (!judge_object(inquiry, item))
-			return;
-	}
+	if (!fault && request.has_document)
+		fault = osh_graphql_read(request.document, true, request.operation_name, &op);
+	return fault ? osh_inquiry_reject(inquiry, fault) : true;
 }
 
 static bool is_multipart(struct osh_str content_type)
@@ -347,24 +292,10 @@ static bool is_multipart(struct osh_str content_type)
 
 static void judge_post(const struct osh_inquiry *inquiry)
 {
-	const struct osh_message *message = inquiry->query->message;
-	struct osh_str body;
-	const char *fault;
-
-	if (is_multipart(message->content_type)) {
-		(void)reject(inquiry, "multipart bodies are not inspected");
-		return;
-	}
-	fault = osh_json_check(message->body);
-	if (fault) {
-		(void)reject(inquiry, fault);
-		return;
-	}
-	body = osh_json_root(message->body);
-	if (osh_json_type(body) == OSH_JSON_ARRAY)
-		judge_batch(inquiry, body);
+	if (is_multipart(inquiry->query->message->content_type))
+		(void)osh_inquiry_reject(inquiry, "multipart bodies are not inspected");
 	else
-		(void)judge_object(inquiry, body);
+		osh_inquiry_judge_json(inquiry);
 }
 
 /* ---- GET ----------------------------------------------------------------- */
@@ -427,7 +358,7 @@ static void judge_get(const struct osh_inquiry *inquiry)
 	struct parameters p = { .fault = NULL };
 
 	if (inquiry->query->message->body.len) {
-		(void)reject(inquiry, "a GET must not carry a body");
+		(void)osh_inquiry_reject(inquiry, "a GET must not carry a body");
 		return;
 	}
 	while (osh_query_next(&rest, key_buf, value_buf, &key, &value))
@@ -435,7 +366,7 @@ static void judge_get(const struct osh_inquiry *inquiry)
 	if (!p.fault && !p.request.has_document && !p.request.hash.len && !p.request.id.len)
 		p.fault = "it holds no query and no id";
 	if (p.fault)
-		(void)reject(inquiry, p.fault);
+		(void)osh_inquiry_reject(inquiry, p.fault);
 	else
 		(void)judge_request(inquiry, &p.request);
 }
@@ -447,5 +378,13 @@ void osh_judge_graphql(const struct osh_inquiry *inquiry)
 	else if (osh_str_eq_c(inquiry->query->method, "GET"))
 		judge_get(inquiry);
 	else
-		(void)reject(inquiry, "GraphQL requests are GET or POST");
+		(void)osh_inquiry_reject(inquiry, "GraphQL requests are GET or POST");
 }
+
+const struct osh_dialect osh_graphql_dialect = {
+	.name = "GraphQL",
+	.check = check_object,
+	.judge = judge_object,
+	.matches = rule_matches,
+	.is_near = is_near,
+};

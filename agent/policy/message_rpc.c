@@ -15,13 +15,6 @@ static bool is_mcp(const struct osh_inquiry *inquiry)
 	return inquiry->selected->l7 == OSH_L7_MCP;
 }
 
-static bool reject(const struct osh_inquiry *inquiry, const char *why)
-{
-	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE, "JSON-RPC request rejected: %s",
-			  why);
-	return false;
-}
-
 /* ---- Frames -------------------------------------------------------------- */
 
 struct frame {
@@ -53,7 +46,7 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 	    !osh_json_get(object, osh_str("params"), &frame->params) ||
 	    !osh_json_get(object, osh_str("result"), &result) ||
 	    !osh_json_get(object, osh_str("error"), &error))
-		return "a key is given twice";
+		return "a key is given twice, or in another case";
 	if (osh_json_type(version) != OSH_JSON_STRING ||
 	    !osh_json_raw_eq(osh_json_raw(version), osh_str("2.0")))
 		return "jsonrpc must be \"2.0\"";
@@ -76,50 +69,57 @@ static const char *read_envelope(struct osh_str object, struct frame *frame)
 
 /* ---- What MCP says about params ------------------------------------------ */
 
-enum shape { SHAPE_STRING, SHAPE_OBJECT };
-
 struct member {
-	const char *method, *key;
-	enum shape shape;
+	const char *method;
+	const char *outer; /* the member of params that holds it; NULL: params itself does */
+	const char *key;
+	enum osh_json_type type;
 	bool required;
 };
 
 /* Requests that a client sends, by the MCP schema (2025-06-18). */
 static const struct member members[] = {
-	{ "initialize", "protocolVersion", SHAPE_STRING, true },
-	{ "initialize", "capabilities", SHAPE_OBJECT, true },
-	{ "initialize", "clientInfo", SHAPE_OBJECT, true },
-	{ "tools/list", "cursor", SHAPE_STRING, false },
-	{ "tools/call", "name", SHAPE_STRING, true },
-	{ "tools/call", "arguments", SHAPE_OBJECT, false },
-	{ "resources/list", "cursor", SHAPE_STRING, false },
-	{ "resources/templates/list", "cursor", SHAPE_STRING, false },
-	{ "resources/read", "uri", SHAPE_STRING, true },
-	{ "resources/subscribe", "uri", SHAPE_STRING, true },
-	{ "resources/unsubscribe", "uri", SHAPE_STRING, true },
-	{ "prompts/list", "cursor", SHAPE_STRING, false },
-	{ "prompts/get", "name", SHAPE_STRING, true },
-	{ "prompts/get", "arguments", SHAPE_OBJECT, false },
-	{ "completion/complete", "ref", SHAPE_OBJECT, true },
-	{ "completion/complete", "argument", SHAPE_OBJECT, true },
-	{ "logging/setLevel", "level", SHAPE_STRING, true },
+	{ "initialize", NULL, "protocolVersion", OSH_JSON_STRING, true },
+	{ "initialize", NULL, "capabilities", OSH_JSON_OBJECT, true },
+	{ "initialize", NULL, "clientInfo", OSH_JSON_OBJECT, true },
+	{ "initialize", "clientInfo", "name", OSH_JSON_STRING, true },
+	{ "initialize", "clientInfo", "version", OSH_JSON_STRING, true },
+	{ "ping", NULL, "_meta", OSH_JSON_OBJECT, false },
+	{ "tools/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "tools/call", NULL, "name", OSH_JSON_STRING, true },
+	{ "tools/call", NULL, "arguments", OSH_JSON_OBJECT, false },
+	{ "resources/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "resources/templates/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "resources/read", NULL, "uri", OSH_JSON_STRING, true },
+	{ "resources/subscribe", NULL, "uri", OSH_JSON_STRING, true },
+	{ "resources/unsubscribe", NULL, "uri", OSH_JSON_STRING, true },
+	{ "prompts/list", NULL, "cursor", OSH_JSON_STRING, false },
+	{ "prompts/get", NULL, "name", OSH_JSON_STRING, true },
+	{ "prompts/get", NULL, "arguments", OSH_JSON_OBJECT, false },
+	{ "completion/complete", NULL, "ref", OSH_JSON_OBJECT, true },
+	{ "completion/complete", "ref", "type", OSH_JSON_STRING, true },
+	{ "completion/complete", NULL, "argument", OSH_JSON_OBJECT, true },
+	{ "completion/complete", "argument", "name", OSH_JSON_STRING, true },
+	{ "completion/complete", "argument", "value", OSH_JSON_STRING, true },
+	{ "logging/setLevel", NULL, "level", OSH_JSON_STRING, true },
 };
 
 static const char *check_member(const struct member *member, struct osh_str params)
 {
-	struct osh_str value = { 0 };
+	struct osh_str value = { 0 }, holder = params;
 	enum osh_json_type type;
 
-	if (params.len && !osh_json_get(params, osh_str(member->key), &value))
-		return "a key of params is given twice";
+	if (member->outer && !osh_json_get(params, osh_str(member->outer), &holder))
+		return "a key of params is given twice, or in another case";
+	if (holder.len && !osh_json_get(holder, osh_str(member->key), &value))
+		return "a key of params is given twice, or in another case";
 	type = osh_json_type(value);
-	if (type == OSH_JSON_NONE)
+	if (type == OSH_JSON_NONE || (type == OSH_JSON_NULL && !member->required))
 		return member->required ? "params lack what the method needs" : NULL;
-	if (type != (member->shape == SHAPE_STRING ? OSH_JSON_STRING : OSH_JSON_OBJECT))
-		return "params hold a value of a wrong type";
-	return NULL;
+	return type == member->type ? NULL : "params hold a value of a wrong type";
 }
 
+/* Rows about a member's inside stand behind the row that makes sure of its type. */
 static const char *check_params(const struct frame *frame)
 {
 	for (size_t i = 0; i < OSH_COUNT_OF(members); i++) {
@@ -150,6 +150,13 @@ static bool is_strict_name(struct osh_str name)
 	return true;
 }
 
+/* What may be left out may also be null. */
+static void drop_null(struct osh_str *value)
+{
+	if (osh_json_type(*value) == OSH_JSON_NULL)
+		*value = (struct osh_str){ 0 };
+}
+
 static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *frame)
 {
 	bool loose = inquiry->selected->flags & OSH_IMAGE_LOOSE_TOOLS;
@@ -157,7 +164,8 @@ static const char *read_tool(const struct osh_inquiry *inquiry, struct frame *fr
 
 	if (!osh_json_get(frame->params, osh_str("name"), &name) ||
 	    !osh_json_get(frame->params, osh_str("arguments"), &frame->arguments))
-		return "a key of params is given twice";
+		return "a key of params is given twice, or in another case";
+	drop_null(&frame->arguments);
 	if (!osh_json_decode(osh_json_raw(name), frame->tool_buf, METHOD_MAX, &frame->tool) ||
 	    frame->tool.len == 0)
 		return "the tool's name is empty, too long or malformed";
@@ -175,6 +183,7 @@ static const char *read_frame(const struct osh_inquiry *inquiry, struct osh_str 
 	fault = read_envelope(object, frame);
 	if (fault || frame->is_response || !is_mcp(inquiry))
 		return fault;
+	drop_null(&frame->params);
 	fault = check_params(frame);
 	if (!fault && osh_str_eq_c(frame->method, "tools/call"))
 		fault = read_tool(inquiry, frame);
@@ -188,19 +197,19 @@ static bool method_matches(const struct osh_policy *policy, const struct osh_ima
 {
 	if (rule->flags & OSH_RULE_ANY_METHOD)
 		return true;
-	if (rule->method_glob)
-		return osh_glob_match(osh_image_at(policy, rule->method_glob), frame->method);
-	return osh_str_eq(osh_image_text(policy, rule->method), frame->method);
+	if (rule->rpc.method_glob)
+		return osh_glob_match(osh_image_at(policy, rule->rpc.method_glob), frame->method);
+	return osh_str_eq(osh_image_text(policy, rule->rpc.method), frame->method);
 }
 
 static bool tool_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
 			 const struct osh_image_rule *rule, const struct frame *frame)
 {
-	const struct osh_image_str *names = osh_image_at(policy, rule->tools.offset);
+	const struct osh_image_str *names = osh_image_at(policy, rule->rpc.tools.offset);
 
 	if (!(e->flags & OSH_IMAGE_LOOSE_TOOLS))
-		return osh_globs_match_any(policy, rule->tools, frame->tool);
-	for (uint32_t i = 0; i < rule->tools.count; i++) {
+		return osh_globs_match_any(policy, rule->rpc.tools, frame->tool);
+	for (uint32_t i = 0; i < rule->rpc.tools.count; i++) {
 		if (osh_str_eq(osh_image_text(policy, names[i]), frame->tool))
 			return true;
 	}
@@ -236,69 +245,48 @@ static bool argument_holds(const struct osh_policy *policy, const struct osh_ima
 }
 
 static bool rule_matches(const struct osh_policy *policy, const struct osh_image_endpoint *e,
-			 const struct osh_image_rule *rule, const struct frame *frame, bool deny)
+			 const struct osh_image_rule *rule, const void *what, bool deny)
 {
-	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->arguments.offset);
+	const struct osh_image_matcher *arguments = osh_image_at(policy, rule->rpc.arguments.offset);
+	const struct frame *frame = what;
 
-	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) ||
+	if (rule->kind != OSH_RULE_RPC || (rule->flags & OSH_RULE_NEVER) || frame->is_response ||
 	    !method_matches(policy, rule, frame))
 		return false;
 	if ((rule->flags & OSH_RULE_HAS_TOOL) && !tool_matches(policy, e, rule, frame))
 		return false;
-	for (uint32_t i = 0; i < rule->arguments.count; i++) {
+	for (uint32_t i = 0; i < rule->rpc.arguments.count; i++) {
 		if (!argument_holds(policy, &arguments[i], frame->arguments, deny))
 			return false;
 	}
 	return true;
 }
 
-static const struct osh_image_rule *find_rule(const struct osh_policy *policy,
-					      const struct osh_image_endpoint *e,
-					      struct osh_image_list list, const struct frame *frame,
-					      bool deny)
-{
-	const struct osh_image_rule *rules = osh_image_at(policy, list.offset);
-
-	for (uint32_t i = 0; i < list.count; i++) {
-		if (rule_matches(policy, e, &rules[i], frame, deny))
-			return &rules[i];
-	}
-	return NULL;
-}
-
-/* The method profile grants every method; tool rules narrow tools/call alone. */
-static bool profile_grants(const struct osh_policy *policy, const struct osh_image_endpoint *e,
-			   const struct frame *frame)
+/* Answers to the server pass. The method profile grants every method; tool rules narrow
+ * tools/call alone. */
+static bool grants(const struct osh_policy *policy, const struct osh_image_endpoint *e,
+		   const void *what)
 {
 	const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
+	const struct frame *frame = what;
 
+	if (frame->is_response)
+		return true;
 	if (!(e->flags & OSH_IMAGE_MCP_PROFILE))
 		return false;
 	for (uint32_t i = 0; osh_str_eq_c(frame->method, "tools/call") && i < e->allows.count;
 	     i++) {
-		if ((rules[i].flags & OSH_RULE_HAS_TOOL) || rules[i].arguments.count)
+		if ((rules[i].flags & OSH_RULE_HAS_TOOL) || rules[i].rpc.arguments.count)
 			return false;
 	}
 	return true;
 }
 
-/* For a denial: the first rule about this method, whatever tool it names. */
-static void find_nearest(const struct osh_inquiry *inquiry, const struct frame *frame)
+/* A denial names the first rule about this method, whatever tool it is about. */
+static bool is_near(const struct osh_policy *policy, const struct osh_image_rule *rule,
+		    const void *what)
 {
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_endpoint *e;
-	size_t i = 0;
-
-	while ((e = osh_inquiry_next(inquiry, &i))) {
-		const struct osh_image_rule *rules = osh_image_at(policy, e->allows.offset);
-
-		for (uint32_t j = 0; j < e->allows.count; j++) {
-			if (!method_matches(policy, &rules[j], frame))
-				continue;
-			inquiry->decision->nearest_line = rules[j].line;
-			return;
-		}
-	}
+	return method_matches(policy, rule, what);
 }
 
 /* Method and tool, never what they are called with; what is denied stands alone. */
@@ -317,40 +305,30 @@ static void note_frame(const struct osh_inquiry *inquiry, const struct frame *fr
 static bool judge_frame(const struct osh_inquiry *inquiry, const struct frame *frame)
 {
 	const struct osh_request_query *query = inquiry->query;
-	const struct osh_policy *policy = inquiry->match->policy;
-	const struct osh_image_rule *allowing = NULL, *denying = NULL;
-	const struct osh_image_endpoint *e;
+	struct osh_decision *decision = inquiry->decision;
 	uint32_t line = 0;
-	bool granted = false;
-	size_t i = 0;
+	enum osh_answer answer = osh_inquiry_answer(inquiry, frame, &line);
 
-	while (!denying && (e = osh_inquiry_next(inquiry, &i))) {
-		denying = frame->is_response ? NULL : find_rule(policy, e, e->denies, frame, true);
-		if (granted)
-			continue;
-		allowing =
-			frame->is_response ? NULL : find_rule(policy, e, e->allows, frame, false);
-		granted = allowing || frame->is_response || profile_grants(policy, e, frame);
-		line = allowing ? allowing->line : e->line;
-	}
-	if (denying)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
-				  "%.*s %.*s blocked by deny rule", OSH_STR_ARGS(query->method),
-				  OSH_STR_ARGS(query->path));
-	else if (!granted)
-		osh_decision_deny(inquiry->decision, OSH_STAGE_RULES,
+	switch (answer) {
+	case OSH_ANSWER_ALLOWED:
+		osh_decision_allow(decision, line);
+		break;
+	case OSH_ANSWER_BLOCKED:
+		osh_decision_deny(decision, OSH_STAGE_RULES, "%.*s %.*s blocked by deny rule",
+				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path));
+		decision->rule_line = line;
+		break;
+	case OSH_ANSWER_NONE:
+		osh_decision_deny(decision, OSH_STAGE_RULES,
 				  "%.*s %.*s not permitted by policy (%.*s%s%.*s)",
 				  OSH_STR_ARGS(query->method), OSH_STR_ARGS(query->path),
 				  OSH_STR_ARGS(frame->method), frame->tool.len ? " " : "",
 				  OSH_STR_ARGS(frame->tool));
-	else
-		osh_inquiry_allow(inquiry, line);
-	if (denying)
-		inquiry->decision->rule_line = denying->line;
-	else if (!granted)
-		find_nearest(inquiry, frame);
-	note_frame(inquiry, frame, denying || !granted);
-	return granted && !denying;
+		osh_inquiry_find_nearest(inquiry, frame);
+		break;
+	}
+	note_frame(inquiry, frame, answer != OSH_ANSWER_ALLOWED);
+	return answer == OSH_ANSWER_ALLOWED;
 }
 
 /* ---- Bodies -------------------------------------------------------------- */
@@ -362,7 +340,7 @@ static bool check_frame(const struct osh_inquiry *inquiry, struct osh_str object
 	const char *fault = read_frame(inquiry, object, &frame);
 
 	if (fault)
-		return reject(inquiry, fault);
+		return osh_inquiry_reject(inquiry, fault);
 	if (!frame.is_response || is_mcp(inquiry))
 		return true;
 	osh_decision_deny(inquiry->decision, OSH_STAGE_MESSAGE,
@@ -375,42 +353,6 @@ static bool judge_object(const struct osh_inquiry *inquiry, struct osh_str objec
 	struct frame frame;
 
 	return !read_frame(inquiry, object, &frame) && judge_frame(inquiry, &frame);
-}
-
-static void judge_batch(const struct osh_inquiry *inquiry, struct osh_str array)
-{
-	struct osh_str rest = array, item;
-	size_t count = 0;
-
-	for (; osh_json_next_item(&rest, &item); count++) {
-		if (!check_frame(inquiry, item))
-			return;
-	}
-	if (count == 0) {
-		(void)reject(inquiry, "the batch is empty");
-		return;
-	}
-	rest = array;
-	while (osh_json_next_item(&rest, &item)) {
-		if (!judge_object(inquiry, item))
-			return;
-	}
-}
-
-static void judge_post(const struct osh_inquiry *inquiry)
-{
-	struct osh_str body = inquiry->query->message->body;
-	const char *fault = osh_json_check(body);
-
-	if (fault) {
-		(void)reject(inquiry, fault);
-		return;
-	}
-	body = osh_json_root(body);
-	if (osh_json_type(body) == OSH_JSON_ARRAY)
-		judge_batch(inquiry, body);
-	else if (check_frame(inquiry, body))
-		(void)judge_object(inquiry, body);
 }
 
 /* Does Accept list text/event-stream? */
@@ -439,7 +381,7 @@ static void judge_stream(const struct osh_inquiry *inquiry)
 
 	e = is_mcp(inquiry) ? osh_inquiry_next(inquiry, &i) : NULL;
 	if (e)
-		osh_inquiry_allow(inquiry, e->line);
+		osh_decision_allow(inquiry->decision, e->line);
 	else
 		osh_decision_deny(
 			inquiry->decision, OSH_STAGE_RULES, "%.*s %.*s not permitted by policy",
@@ -451,10 +393,19 @@ void osh_judge_rpc(const struct osh_inquiry *inquiry)
 	const struct osh_message *message = inquiry->query->message;
 
 	if (osh_str_eq_c(inquiry->query->method, "POST"))
-		judge_post(inquiry);
+		osh_inquiry_judge_json(inquiry);
 	else if (osh_str_eq_c(inquiry->query->method, "GET") && message->body.len == 0 &&
 		 accepts_events(message->accept))
 		judge_stream(inquiry);
 	else
-		(void)reject(inquiry, "messages are sent by POST");
+		(void)osh_inquiry_reject(inquiry, "messages are sent by POST");
 }
+
+const struct osh_dialect osh_rpc_dialect = {
+	.name = "JSON-RPC",
+	.check = check_frame,
+	.judge = judge_object,
+	.matches = rule_matches,
+	.grants = grants,
+	.is_near = is_near,
+};

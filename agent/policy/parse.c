@@ -97,13 +97,11 @@ static void read_rule_body(struct osh_reader *r, const struct osh_yaml_node *nod
 	if (!osh_read_expect_mapping(r, node))
 		return;
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
-		const struct osh_field *f = rule_fields;
+		const struct osh_field *f = osh_read_find_field(rule_fields, child->key);
 
 		if (is_argument_key(child))
 			continue;
-		while (f->name && !osh_str_eq_c(child->key, f->name))
-			f++;
-		if (f->name)
+		if (f)
 			f->read(r, child, (char *)rule + f->offset);
 		else
 			osh_read_unknown_key(r, child, rule_fields, what);
@@ -293,11 +291,9 @@ static void read_endpoint(struct osh_reader *r, const struct osh_yaml_node *node
 	if (!osh_read_expect_mapping(r, node))
 		return;
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
-		const struct osh_field *f = endpoint_fields;
+		const struct osh_field *f = osh_read_find_field(endpoint_fields, child->key);
 
-		while (f->name && !osh_str_eq_c(child->key, f->name))
-			f++;
-		if (f->name)
+		if (f)
 			f->read(r, child, (char *)endpoint + f->offset);
 		else if (is_internal_key(child->key))
 			osh_diag_error(r->diags, child->key_mark,

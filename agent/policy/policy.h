@@ -43,7 +43,7 @@ size_t osh_diag_format(const struct osh_diag *diag, const char *file, char *buf,
 
 enum osh_landlock_mode { OSH_LANDLOCK_BEST_EFFORT, OSH_LANDLOCK_HARD_REQUIREMENT };
 
-/* The static sections: applied once, when a sandbox is created. */
+/* What is applied once, when a sandbox is created. */
 struct osh_policy_static {
 	bool has_filesystem;
 	bool include_workdir;
@@ -51,6 +51,9 @@ struct osh_policy_static {
 	size_t read_only_count;
 	char **read_write;
 	size_t read_write_count;
+	/* What the entries' `unix_sockets` name, each path once: absolute, normalised. */
+	char **unix_sockets;
+	size_t unix_socket_count;
 	enum osh_landlock_mode landlock;
 	/* run_as_user / run_as_group: 0 means the sandbox's own id ("sandbox"). */
 	uint32_t uid, gid;
@@ -70,9 +73,12 @@ void osh_policy_doc_free(struct osh_policy_doc *doc);
  * defaults of the reference. */
 const struct osh_policy_static *osh_policy_doc_static(const struct osh_policy_doc *doc);
 
-/* Unix sockets that the policy's entries name (our `unix_sockets`): absolute paths. */
-void osh_policy_doc_unix_sockets(const struct osh_policy_doc *doc,
-				 void (*each)(void *context, const char *path), void *context);
+/* May a sandbox of this policy write below /usr, /etc or another directory of the system? */
+bool osh_policy_writes_system(const struct osh_policy_static *policy);
+
+/* Paths and globs of the binaries that the policy's entries name, each with its line. */
+void osh_policy_doc_binaries(const struct osh_policy_doc *doc,
+			     void (*each)(void *context, const char *path, uint32_t line), void *context);
 
 /* ---- 2. Document to snapshot -------------------------------------------- */
 
@@ -80,8 +86,9 @@ struct osh_policy_compile_options {
 	uint32_t revision;
 	/* Where a literal binary path of the policy leads, when it is a symbolic
 	 * link in the sandbox's own root: the target becomes one more accepted
-	 * path. Writes it to buf and returns 0, or negative: no link, not found.
-	 * NULL: paths are taken as written (offline evaluation). */
+	 * path. Writes it to buf and returns 0; 1: the sandbox may lead the link
+	 * elsewhere, so the target counts in place of the path; or negative: no
+	 * link, not found. NULL: paths are taken as written (offline evaluation). */
 	int (*resolve_binary)(void *context, const char *path, char *buf, size_t size);
 	void *context;
 };
@@ -109,16 +116,38 @@ uint32_t osh_policy_revision(const struct osh_policy *policy);
  * osh_policy_connect); malformed requests and the address guard still deny. */
 bool osh_policy_is_permissive(const struct osh_policy *policy);
 
-/* What is known of one executable beyond its path. */
-struct osh_exe_facts {
-	bool has_digest;
-	unsigned char digest[32]; /* SHA-256 */
-	bool clean;               /* started without injection (binaries' `clean: true`) */
+/* Is an executable the file that it was at its first use under this policy? */
+enum osh_trust {
+	OSH_TRUST_UNASKED = 0,
+	OSH_TRUST_SAME,    /* yes, or this is its first use */
+	OSH_TRUST_CHANGED, /* other bytes: denied until the policy is set again */
+	OSH_TRUST_UNTOLD,  /* the file that was executed is not at its path any more, or cannot be read */
 };
 
-/* Who asks. Ancestors nearest first. `facts` is NULL or holds 1 + ancestor_count items,
- * the binary's first; a binary that the policy pins by sha256 or clean only matches when
- * its facts say so. */
+/* Was it started, and does it run, without code from elsewhere (binaries' `clean: true`)? */
+enum osh_cleanness {
+	OSH_CLEAN_UNASKED = 0,
+	OSH_CLEAN_YES,
+	OSH_CLEAN_NO,
+};
+
+/* What is known of one executable beyond its path. */
+struct osh_exe_facts {
+	enum osh_trust trust;
+	enum osh_cleanness clean;
+	unsigned char digest[32]; /* SHA-256; with OSH_TRUST_SAME */
+};
+
+/* What has to be found out before a question can be answered. */
+struct osh_wanted {
+	uint32_t subject; /* 0: nothing; 1: about the binary; 1 + n: about its nth ancestor */
+	bool clean;       /* `clean` of its facts; else `trust` */
+};
+
+/* Who asks. Ancestors nearest first. `facts` is NULL (paths alone count, and what the policy
+ * pins by sha256 or clean matches nobody) or holds 1 + ancestor_count items, the binary's
+ * first. A fact that is needed and UNASKED makes the decision DENY with `wanted` set: find it
+ * out and ask again. */
 struct osh_subject {
 	struct osh_str binary;
 	const struct osh_str *ancestors;
@@ -170,8 +199,11 @@ struct osh_policy_limits {
 };
 
 /* Strings point into the image, or into the decision itself. */
+#define OSH_DECISION_MESSAGE_MAX 256 /* cut when longer, NUL included */
+
 struct osh_decision {
 	enum osh_effect effect;
+	struct osh_wanted wanted;  /* not decided yet; effect is DENY */
 	enum osh_stage stage;
 	enum osh_l7 l7;            /* parser that the traffic needs */
 	enum osh_tls_mode tls;
@@ -184,11 +216,14 @@ struct osh_decision {
 	bool rewrite_body;         /* request_body_credential_rewrite */
 	bool rewrite_text;         /* websocket_credential_rewrite */
 	bool uninspected_credentials; /* allow_uninspected_credentials */
+	bool signing;              /* credential_signing: the server expects a signature */
+	bool opaque;               /* tls: skip or protocol: tcp: bytes that nobody may open */
+	bool middleware_required;  /* denied for a fail-closed middleware that is not run */
 	struct osh_str credential_provider; /* credential_binding.provider, empty when none */
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
 	struct osh_policy_limits limits; /* of the matched policy */
 	bool text_inspected;       /* WebSocket: every client text has to be asked about */
-	char message[256];         /* what a body or text asks for, for people: "query Viewer{viewer}" */
+	char message[OSH_DECISION_MESSAGE_MAX]; /* what a body or text asks for, for people: "query Viewer{viewer}" */
 	char reason[512];          /* empty when allowed */
 };
 
@@ -243,12 +278,14 @@ void osh_policy_request(const struct osh_policy *policy, const struct osh_reques
 enum osh_address_verdict {
 	OSH_ADDRESS_DENY_INTERNAL = 0, /* "internal address" */
 	OSH_ADDRESS_DENY_ALLOWED_IPS,  /* "allowed_ips check failed" */
+	OSH_ADDRESS_DENY_GATEWAY,      /* "trusted-gateway check failed" */
 	OSH_ADDRESS_DENY_PORT,         /* control-plane port outside public-only mode */
 	OSH_ADDRESS_ALLOW,
 };
 
 /* May this resolved address be dialled for a connection that `connect` allowed?
- * `addr` is IPv4-mapped for IPv4. Every address of an answer has to pass. */
+ * `addr` is IPv4-mapped for IPv4. Every address of an answer has to pass. That of a gateway
+ * (osh_host_is_gateway) comes from /etc/hosts: the caller sees to it. */
 enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 					    const struct osh_connect_query *query,
 					    const struct in6_addr *addr);

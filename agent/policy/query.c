@@ -23,10 +23,21 @@ static struct osh_str decode(struct osh_str text, char *buf)
 	return osh_str_n(buf, out);
 }
 
-const char *osh_query_check(struct osh_str query)
+/* A function of its own: its buffers are pages of stack that each call touches. */
+static __attribute__((noinline)) bool decodes_to_utf8(struct osh_str query)
 {
 	char key_buf[OSH_QUERY_MAX], value_buf[OSH_QUERY_MAX];
 	struct osh_str key, value;
+
+	while (osh_query_next(&query, key_buf, value_buf, &key, &value)) {
+		if (!osh_is_utf8(key) || !osh_is_utf8(value))
+			return false;
+	}
+	return true;
+}
+
+const char *osh_query_check(struct osh_str query)
+{
 	bool escaped = false;
 
 	if (query.len > OSH_QUERY_MAX)
@@ -39,10 +50,8 @@ const char *osh_query_check(struct osh_str query)
 			return "the query holds a malformed percent escape";
 		escaped |= osh_hex_value(query.data[i + 1]) >= 8;
 	}
-	while (escaped && osh_query_next(&query, key_buf, value_buf, &key, &value)) {
-		if (!osh_is_utf8(key) || !osh_is_utf8(value))
-			return "the query holds escapes that are not UTF-8";
-	}
+	if (escaped && !decodes_to_utf8(query))
+		return "the query holds escapes that are not UTF-8";
 	return NULL;
 }
 

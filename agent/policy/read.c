@@ -72,17 +72,24 @@ bool osh_read_expect_mapping(struct osh_reader *r, const struct osh_yaml_node *n
 	return false;
 }
 
+const struct osh_field *osh_read_find_field(const struct osh_field *fields, struct osh_str key)
+{
+	for (; fields->name; fields++) {
+		if (fields->name[0] == key.data[0] && osh_str_eq_c(key, fields->name))
+			return fields;
+	}
+	return NULL;
+}
+
 void osh_read_fields(struct osh_reader *r, const struct osh_yaml_node *node,
 		     const struct osh_field *fields, const char *what, void *out)
 {
 	if (!osh_read_expect_mapping(r, node))
 		return;
 	for (const struct osh_yaml_node *child = node->first; child; child = child->next) {
-		const struct osh_field *f = fields;
+		const struct osh_field *f = osh_read_find_field(fields, child->key);
 
-		while (f->name && !osh_str_eq_c(child->key, f->name))
-			f++;
-		if (f->name)
+		if (f)
 			f->read(r, child, (char *)out + f->offset);
 		else
 			osh_read_unknown_key(r, child, fields, what);

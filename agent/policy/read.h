@@ -36,6 +36,8 @@ void osh_read_unknown_key(struct osh_reader *r, const struct osh_yaml_node *node
 			  const struct osh_field *fields, const char *what);
 bool osh_read_expect_mapping(struct osh_reader *r, const struct osh_yaml_node *node);
 
+/* The key's row in a table, NULL when there is none. */
+const struct osh_field *osh_read_find_field(const struct osh_field *fields, struct osh_str key);
 /* A mapping with the keys of a table; `what` names it in findings. */
 void osh_read_fields(struct osh_reader *r, const struct osh_yaml_node *node,
 		     const struct osh_field *fields, const char *what, void *out);

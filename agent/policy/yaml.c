@@ -24,34 +24,54 @@ static struct osh_mark mark_of(yaml_mark_t mark)
 
 /* ---- Bytes --------------------------------------------------------------- */
 
-static int check_bytes(struct osh_str text, struct osh_diags *diags)
+/* Bytes up to the first that no policy holds: a control byte, or what is not UTF-8. */
+static size_t count_good_bytes(struct osh_str text)
+{
+	const unsigned char *p = (const unsigned char *)text.data;
+	size_t i = 0, len = 1;
+
+	for (; i < text.len && len; i += len) {
+		if ((p[i] >= 0x20 && p[i] < 0x7f) || p[i] == '\n' || p[i] == '\r' || p[i] == '\t')
+			len = 1;
+		else
+			len = p[i] >= 0x80 ? osh_utf8_length(p + i, text.len - i) : 0;
+	}
+	return i;
+}
+
+/* Where the byte at `offset` stands; all before it are UTF-8. */
+static struct osh_mark mark_at(struct osh_str text, size_t offset)
 {
 	struct osh_mark mark = { 1, 1 };
-	size_t i = 0;
+
+	for (size_t i = 0; i < offset; i++) {
+		mark.column += ((unsigned char)text.data[i] & 0xc0) != 0x80;
+		if (text.data[i] == '\n')
+			mark = (struct osh_mark){ mark.line + 1, 1 };
+	}
+	return mark;
+}
+
+static int check_bytes(struct osh_str text, struct osh_diags *diags)
+{
+	size_t good;
+	unsigned char bad;
 
 	if (text.len > OSH_POLICY_BYTES_MAX) {
-		osh_diag_error(diags, mark, "the policy is %zu bytes long; at most %u are allowed",
-			       text.len, OSH_POLICY_BYTES_MAX);
+		osh_diag_error(diags, (struct osh_mark){ 1, 1 },
+			       "the policy is %zu bytes long; at most %u are allowed", text.len,
+			       OSH_POLICY_BYTES_MAX);
 		return -EINVAL;
 	}
-	while (i < text.len) {
-		const unsigned char *p = (const unsigned char *)text.data + i;
-		size_t len = osh_utf8_length(p, text.len - i);
-
-		if (len == 0) {
-			osh_diag_error(diags, mark, "byte 0x%02x is not valid UTF-8", *p);
-			return -EINVAL;
-		}
-		if ((*p < 0x20 && *p != '\n' && *p != '\r' && *p != '\t') || *p == 0x7f) {
-			osh_diag_error(diags, mark, "control byte 0x%02x is not allowed", *p);
-			return -EINVAL;
-		}
-		mark.column++;
-		if (*p == '\n')
-			mark = (struct osh_mark){ mark.line + 1, 1 };
-		i += len;
-	}
-	return 0;
+	good = count_good_bytes(text);
+	if (good == text.len)
+		return 0;
+	bad = (unsigned char)text.data[good];
+	osh_diag_error(diags, mark_at(text, good),
+		       bad < 0x80 ? "control byte 0x%02x is not allowed" :
+				    "byte 0x%02x is not valid UTF-8",
+		       bad);
+	return -EINVAL;
 }
 
 /* ---- Scalars ------------------------------------------------------------- */
@@ -105,7 +125,7 @@ static enum osh_yaml_type number_type(struct osh_str text)
 
 enum osh_yaml_type osh_yaml_type(const struct osh_yaml_node *node)
 {
-	static const char *const nulls[] = { "", "~", "null", "Null", "NULL", NULL };
+	static const char *const nulls[] = { "~", "null", "Null", "NULL", NULL };
 	static const char *const bools[] = {
 		"true", "True", "TRUE", "false", "False", "FALSE", NULL
 	};
@@ -113,6 +133,11 @@ enum osh_yaml_type osh_yaml_type(const struct osh_yaml_node *node)
 					      "+.inf", ".nan", ".NaN", ".NAN",  NULL };
 
 	if (node->kind != OSH_YAML_SCALAR || !node->plain)
+		return OSH_YAML_STRING;
+	if (node->text.len == 0)
+		return OSH_YAML_NULL;
+	/* Most values are words, and most words are told from these by their first byte. */
+	if (!strchr("~nNtTfF.+-0123456789", node->text.data[0]))
 		return OSH_YAML_STRING;
 	if (is_one_of(node->text, nulls))
 		return OSH_YAML_NULL;
@@ -219,13 +244,39 @@ static int compare_keys(const void *a, const void *b)
 		       (int)x->key_mark.column - (int)y->key_mark.column;
 }
 
+static void report_duplicate(struct builder *b, const struct osh_yaml_node *node,
+			     const struct osh_yaml_node *earlier)
+{
+	osh_diag_error(b->diags, node->key_mark, "duplicate key '%.*s' (first at line %u)",
+		       OSH_DIAG_VALUE(node->key), earlier->key_mark.line);
+}
+
+#define FEW_KEYS 16
+
+/* Few keys are compared each with each. */
+static void compare_few(struct builder *b, const struct osh_yaml_node *map)
+{
+	for (const struct osh_yaml_node *child = map->first; child; child = child->next) {
+		const struct osh_yaml_node *earlier = NULL;
+
+		for (const struct osh_yaml_node *n = map->first; n != child; n = n->next) {
+			if (osh_str_eq(n->key, child->key))
+				earlier = n;
+		}
+		if (earlier)
+			report_duplicate(b, child, earlier);
+	}
+}
+
 static int check_duplicates(struct builder *b, const struct osh_yaml_node *map)
 {
 	_cleanup_free_ struct osh_yaml_node **sorted = NULL;
 	size_t count = 0;
 
-	if (map->count < 2)
+	if (map->count <= FEW_KEYS) {
+		compare_few(b, map);
 		return 0;
+	}
 	sorted = calloc(map->count, sizeof(struct osh_yaml_node *));
 	if (!sorted)
 		return -ENOMEM;
@@ -234,10 +285,7 @@ static int check_duplicates(struct builder *b, const struct osh_yaml_node *map)
 	qsort(sorted, count, sizeof(struct osh_yaml_node *), compare_keys);
 	for (size_t i = 1; i < count; i++) {
 		if (osh_str_eq(sorted[i]->key, sorted[i - 1]->key))
-			osh_diag_error(b->diags, sorted[i]->key_mark,
-				       "duplicate key '%.*s' (first at line %u)",
-				       OSH_DIAG_VALUE(sorted[i]->key),
-				       sorted[i - 1]->key_mark.line);
+			report_duplicate(b, sorted[i], sorted[i - 1]);
 	}
 	return 0;
 }

@@ -9,6 +9,8 @@
 
 #include "base/fd.h"
 #include "openshell/limits.h"
+#include "policy/policy.h"
+#include "proxy/supervisor.h"
 
 #define OSH_CHANNEL_FD 3
 #define OSH_WORKERS_MAX 8
@@ -22,8 +24,10 @@ enum osh_channel_type {
 	OSH_CHANNEL_REMOVE,
 	OSH_CHANNEL_POLICY,    /* fds: snapshot image */
 	OSH_CHANNEL_VAULT,     /* fds: encoded vault */
+	OSH_CHANNEL_ANSWER,    /* to a question, from whose message it is made */
 	/* proxy to agent */
 	OSH_CHANNEL_DONE,      /* every worker enforces snapshot `serial` of `sandbox` */
+	OSH_CHANNEL_QUESTION,  /* about an identity of `sandbox`; every one is answered */
 	OSH_CHANNEL_TYPE_COUNT,
 };
 
@@ -35,7 +39,8 @@ struct osh_channel_message {
 	int32_t result;
 	uint32_t workers;
 	uint32_t log_level;
-	uint32_t pad;
+	struct osh_question_about about; /* QUESTION, ANSWER */
+	struct osh_exe_facts facts;      /* ANSWER */
 	char name[OSH_NAME_MAX];
 	char dns_servers[512]; /* comma separated; empty: the system's */
 };

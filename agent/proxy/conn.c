@@ -239,8 +239,8 @@ static void fill(struct osh_conn *conn)
 		}
 		got = read_some(conn, want);
 		osh_buf_grew(&conn->in, got);
-		/* A short plain read emptied the socket: save the EAGAIN call. */
-		if (!conn->ssl && got && got < want)
+		/* A short read emptied the socket: save the EAGAIN call. */
+		if (got && got < want && !(conn->ssl && SSL_has_pending(conn->ssl)))
 			conn->readable = false;
 		if (got == 0)
 			return;
@@ -295,7 +295,7 @@ static void flush(struct osh_conn *conn)
 	}
 }
 
-void osh_conn_pump(struct osh_conn *conn)
+void osh_conn_pump_corked(struct osh_conn *conn)
 {
 	if (conn->carrier) {
 		conn->carrier->pump(conn);
@@ -308,7 +308,15 @@ void osh_conn_pump(struct osh_conn *conn)
 	if (conn->state != OSH_CONN_OPEN)
 		return;
 	fill(conn);
-	flush(conn);
+	if (conn->out.len >= SSL3_RT_MAX_PLAIN_LENGTH)
+		flush(conn);
+}
+
+void osh_conn_pump(struct osh_conn *conn)
+{
+	osh_conn_pump_corked(conn);
+	if (conn->state == OSH_CONN_OPEN)
+		flush(conn);
 }
 
 void osh_conn_update(struct osh_conn *conn)

@@ -72,6 +72,9 @@ int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl);
 /* Move bytes from the socket to `in` and from `out` to the socket, as far as both go
  * without blocking, and drive the handshake. Failures end in OSH_CONN_FAILED. */
 void osh_conn_pump(struct osh_conn *conn);
+/* The same, but less than a TLS record of `out` is kept back: a head and its body share
+ * one. The caller pumps before it waits. */
+void osh_conn_pump_corked(struct osh_conn *conn);
 /* Arm exactly the events that can make progress. The only caller of the loop's set for
  * this descriptor. Call it last in every step. */
 void osh_conn_update(struct osh_conn *conn);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/knockout.h"
+#include "base/mem.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
 #include "proxy/websocket_relay.h"
@@ -27,8 +29,6 @@ struct osh_http1_deadlines osh_http1_deadlines = {
 
 static void free_exchange(struct osh_exchange *ex)
 {
-	if (ex->holds_secret)
-		osh_wipe(ex->head.data, ex->head.room);
 	osh_buf_done(&ex->head);
 	osh_inspection_free(ex->inspection);
 	osh_http_body_done(&ex->request);
@@ -88,13 +88,6 @@ void osh_exchange_await(struct osh_session *s)
 		osh_session_set_deadline(s, osh_http1_deadlines.body);
 	else
 		osh_session_set_deadline(s, osh_http1_deadlines.response);
-}
-
-const struct osh_vault *osh_exchange_vault(const struct osh_session *s)
-{
-	const struct osh_vault *vault = s->view->vault ? s->view->vault->vault : NULL;
-
-	return vault && !osh_vault_is_empty(vault) ? vault : NULL;
 }
 
 /* ---- Records and answers ------------------------------------------------------------- */
@@ -221,14 +214,6 @@ static char *duplicate(struct osh_str s)
 	return strndup(s.data ? s.data : "", s.len);
 }
 
-/* A path for people: a placeholder in it is not repeated. */
-static char *path_to_show(struct osh_session *s, struct osh_str path)
-{
-	const struct osh_vault *vault = osh_exchange_vault(s);
-
-	return vault && osh_vault_contains(vault, path) ? strdup("/[CREDENTIAL]") : duplicate(path);
-}
-
 static bool keep_facts(struct osh_exchange *ex, const struct osh_http_head *head)
 {
 	(void)osh_str_copy(head->method, ex->method, sizeof(ex->method));
@@ -284,22 +269,39 @@ static void refuse_malformed(struct osh_session *s, const struct osh_http_error 
 	refuse_for(s, &nothing, error->status, "invalid_http_request", OSH_ENGINE_HTTP, error->reason);
 }
 
-static void refuse_credential(struct osh_session *s, const struct osh_http_head *head)
-{
-	refuse_for(s, head, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
-		   osh_credential_reason);
-}
-
-void osh_exchange_refuse_credential(struct osh_session *s)
+/* Found in the body: the server may have a part of it, so there is no way to go on. */
+static void cut_off(struct osh_session *s, unsigned status, const char *error,
+		    enum osh_verdict_engine engine, const char *reason)
 {
 	if (s->exchange->answered) {
-		osh_exchange_record(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY, osh_credential_reason, 0);
+		osh_exchange_record(s, engine, OSH_VERDICT_DENY, reason, 0);
 		osh_session_end(s, true);
 		return;
 	}
-	s->exchange->close = true; /* the server has a part of it: no way to go on */
-	osh_exchange_fail(s, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL,
-			  osh_credential_reason, true);
+	s->exchange->close = true;
+	osh_exchange_fail(s, status, error, engine, reason, true);
+}
+
+void osh_exchange_refuse_credential(struct osh_session *s, const struct osh_credential_fault *fault)
+{
+	cut_off(s, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, fault->reason);
+}
+
+bool osh_exchange_check_piece(struct osh_session *s, struct osh_str piece, bool last)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_request_facts facts = osh_exchange_facts(ex);
+	struct osh_judgement j;
+
+	if (!ex->rewrites_body && !ex->passes_placeholders &&
+	    osh_vault_scan(osh_session_vault(s), &ex->scan, piece)) {
+		osh_exchange_refuse_credential(s, osh_rewrite_refusal(s));
+		return false;
+	}
+	if (osh_judge_form(s, &facts, &ex->form, piece, last, &j))
+		return true;
+	cut_off(s, j.status, j.error, j.engine, j.decision.reason);
+	return false;
 }
 
 /* RFC 6455 4.1: what a client must send. Everything else is no WebSocket to us, and its
@@ -333,38 +335,12 @@ static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head
 			   "CONNECT inside a connection: dial the host itself");
 		return true;
 	}
-	if (osh_http_list_has(head->upgrade, "h2c")) {
+	if (osh_http_list_has(head->upgrade, "h2c") && !osh_layer_off("upgrade")) {
 		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_HTTP,
 			   "upgrading to h2c would leave the inspected protocol");
 		return true;
 	}
 	return false;
-}
-
-/* Look for placeholders where they do not belong, and replace the one that does. Returns
- * false when the request must be refused. */
-static bool check_credentials(struct osh_session *s, const struct osh_http_head *head,
-			      struct osh_buf *authorization)
-{
-	const struct osh_vault *vault = osh_exchange_vault(s);
-
-	if (!vault)
-		return true;
-	if (osh_vault_contains(vault, head->target))
-		return false;
-	for (size_t i = 0; i < head->field_count; i++) {
-		const struct osh_http_field *field = &head->fields[i];
-		enum osh_vault_result result = OSH_VAULT_NONE;
-
-		if (osh_str_caseeq_c(field->name, "authorization"))
-			result = osh_vault_authorization(vault, osh_str(s->host.text), s->tls,
-							 field->value, authorization);
-		else if (osh_vault_contains(vault, field->value))
-			result = OSH_VAULT_MISMATCH;
-		if (result == OSH_VAULT_MISMATCH)
-			return false;
-	}
-	return true;
 }
 
 static void host_header(const struct osh_session *s, char *buf, size_t size)
@@ -376,49 +352,47 @@ static void host_header(const struct osh_session *s, char *buf, size_t size)
 		snprintf(buf + len, size - (size_t)len, ":%u", s->port_host);
 }
 
+/* `head` and `path` have their credentials in place. */
 static int write_upstream_head(struct osh_session *s, const struct osh_http_head *head,
-			       const struct osh_judgement *j, const struct osh_buf *authorization)
+			       const struct osh_path *path)
 {
 	struct osh_exchange *ex = s->exchange;
 	char host[OSH_HOST_MAX + 16];
 	struct osh_http_request_out how = {
-		.path = j->path.path,
-		.query = j->path.query,
-		.has_query = j->path.has_query,
-		.authorization = authorization->len ? osh_buf_str(authorization) : osh_str_n(NULL, 0),
+		.path = path->path,
+		.query = path->query,
+		.has_query = path->has_query,
 		.websocket = ex->websocket,
 		.no_extensions = ex->inspects_text,
+		.length_later = ex->length_later,
 	};
 
 	host_header(s, host, sizeof(host));
 	how.host = osh_str(host);
-	osh_buf_init(&ex->head, OSH_CONN_BUF_MAX);
-	/* All of it at once, so that no copy of a secret is left behind by growing. */
-	ex->holds_secret = authorization->len > 0;
-	if (ex->holds_secret && osh_buf_reserve(&ex->head, OSH_CONN_BUF_MAX) < 0)
-		return -1;
+	if (ex->holds_secret)
+		osh_buf_init_secret(&ex->head, OSH_CONN_BUF_MAX);
+	else
+		osh_buf_init(&ex->head, OSH_CONN_BUF_MAX);
 	return osh_http_write_request(&ex->head, head, &how);
 }
 
 /* Write what goes to the server first. False: refused, or the session ended. */
 static bool prepare(struct osh_session *s, const struct osh_http_head *head, const struct osh_judgement *j)
 {
+	struct osh_buf rewritten OSH_CLEANUP(osh_buf_done) = { .max = OSH_REWRITE_HEAD_MAX, .secret = true };
 	struct osh_exchange *ex = s->exchange;
-	struct osh_buf authorization;
-	bool permitted;
-	int r = 0;
+	struct osh_http_head resolved = *head;
+	struct osh_path path = j->sent;
+	const struct osh_credential_fault *fault =
+		osh_rewrite_head(s, &j->decision, head->method, &path, resolved.fields,
+				 resolved.field_count, &rewritten);
 
-	osh_buf_init(&authorization, OSH_HTTP_REQUEST_HEAD_MAX);
-	permitted = check_credentials(s, head, &authorization);
-	if (permitted)
-		r = write_upstream_head(s, head, j, &authorization);
-	osh_wipe(authorization.data, authorization.room);
-	osh_buf_done(&authorization);
-	if (!permitted) {
-		refuse_credential(s, head);
+	if (fault) {
+		refuse_for(s, head, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, fault->reason);
 		return false;
 	}
-	if (r < 0) {
+	ex->holds_secret = rewritten.len > 0;
+	if (write_upstream_head(s, &resolved, &path) < 0) {
 		osh_session_end(s, true);
 		return false;
 	}
@@ -445,10 +419,31 @@ static void forward(struct osh_session *s, const struct osh_http_head *head,
 		osh_exchange_dial(s);
 }
 
-static void hold(struct osh_session *s, const struct osh_http_head *head, const struct osh_judgement *j)
+static void hold(struct osh_session *s, const struct osh_http_head *head,
+		 const struct osh_judgement *j, uint32_t limit)
 {
-	if (!refuse_unspeakable(s, head) && prepare(s, head, j))
-		osh_exchange_hold(s, head, j->decision.body_limit);
+	struct osh_exchange *ex = s->exchange;
+
+	ex->length_later = ex->rewrites_body && head->framing == OSH_HTTP_BODY_LENGTH;
+	if (prepare(s, head, j))
+		osh_exchange_hold(s, head, limit);
+}
+
+/* What its body will be looked at for. */
+static void expect_body(struct osh_session *s, const struct osh_http_head *head,
+			const struct osh_decision *decision)
+{
+	const struct osh_http_field *type = osh_http_find(head, "content-type");
+	uint64_t length = head->framing == OSH_HTTP_BODY_CHUNKED ? UINT64_MAX : head->length;
+	struct osh_exchange *ex = s->exchange;
+
+	ex->passes_placeholders = decision->uninspected_credentials &&
+				  osh_rewrite_refusal(s) == &osh_credential_uninspected;
+	if (head->framing == OSH_HTTP_BODY_NONE || !type)
+		return;
+	ex->rewrites_body = osh_rewrite_wants_body(decision, type->value, length);
+	if (decision->l7 == OSH_L7_REST)
+		osh_override_init(&ex->form, osh_form_of(type->value));
 }
 
 static void judge(struct osh_session *s, const struct osh_http_head *head)
@@ -466,18 +461,22 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 	if (ex->websocket)
 		expect_accept_key(ex, osh_http_find(head, "sec-websocket-key")->value);
 	osh_judge_request(s, &facts, &j);
-	ex->path = path_to_show(s, j.path.path);
+	ex->path = duplicate(j.path.path);
 	osh_exchange_keep_decision(ex, &j);
-	ex->inspects_text = ex->websocket && j.decision.text_inspected;
-	if (!ex->path) {
+	ex->inspects_text = ex->websocket && (j.decision.text_inspected || j.decision.rewrite_text);
+	expect_body(s, head, &j.decision);
+	if (!ex->path)
 		osh_session_end(s, true);
-	} else if (osh_judge_wants_body(&j)) {
-		hold(s, head, &j);
-	} else if (j.effect == OSH_EFFECT_DENY) {
+	else if (j.effect == OSH_EFFECT_DENY && !osh_judge_wants_body(&j))
 		refuse(s, head, &j);
-	} else if (!refuse_unspeakable(s, head)) {
+	else if (refuse_unspeakable(s, head))
+		return;
+	else if (osh_judge_wants_body(&j))
+		hold(s, head, &j, j.decision.body_limit);
+	else if (ex->rewrites_body)
+		hold(s, head, &j, OSH_REWRITE_BODY_MAX);
+	else
 		forward(s, head, &j);
-	}
 }
 
 static bool step_head(struct osh_session *s)

@@ -11,6 +11,7 @@
 #include "proxy/http_head.h"
 #include "proxy/inspect.h"
 #include "proxy/judge.h"
+#include "proxy/rewrite.h"
 #include "proxy/session.h"
 
 enum osh_exchange_state {
@@ -43,6 +44,9 @@ struct osh_exchange {
 	/* The body, when rules are about it: kept as long as it may have to be judged again. */
 	struct osh_inspection *inspection; /* owned */
 	size_t held_sent;           /* bytes of it that went to the server's buffer */
+	bool rewrites_body;         /* held for its credentials, too */
+	bool length_later;          /* the head in `head` still lacks its end */
+	bool passes_placeholders;   /* allow_uninspected_credentials: unresolved, in bodies */
 	bool inspects_text;         /* WebSocket: agreed upon without extensions, so that texts can be read */
 	/* Upstream. */
 	struct osh_buf head;        /* to be sent; kept for a retry, may hold a secret */
@@ -55,6 +59,7 @@ struct osh_exchange {
 	enum osh_http_framing framing_out; /* of the response, towards the sandbox */
 	unsigned interim;           /* 1xx responses so far */
 	struct osh_vault_scan scan;
+	struct osh_override form;   /* methods that the body may ask to be taken for */
 	bool close;                 /* the connection ends after this answer */
 	bool awaits_reader;         /* the deadline is about bytes the sandbox does not take */
 };
@@ -79,8 +84,11 @@ void osh_exchange_record_as(struct osh_session *session, const char *method,
 void osh_exchange_over(struct osh_session *session);
 /* Arm the deadline that fits what is waited for. */
 void osh_exchange_await(struct osh_session *session);
-const struct osh_vault *osh_exchange_vault(const struct osh_session *session);
-void osh_exchange_refuse_credential(struct osh_session *session);
+/* Look at a piece of the body on its way in; `last`: the message ends with it. False: refused. */
+bool osh_exchange_check_piece(struct osh_session *session, struct osh_str piece, bool last);
+/* A credential's fault, found while the body is on its way. */
+void osh_exchange_refuse_credential(struct osh_session *session,
+				    const struct osh_credential_fault *fault);
 
 /* Remember what a judgement said, for the record and the answer. */
 void osh_exchange_keep_decision(struct osh_exchange *exchange, const struct osh_judgement *judgement);

@@ -136,10 +136,9 @@ bool osh_exchange_step_dial(struct osh_session *s)
 static bool end_request(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
-	const struct osh_vault *vault = osh_exchange_vault(s);
 
-	if (vault && osh_vault_contains(vault, osh_buf_str(&ex->request.trailers))) {
-		osh_exchange_refuse_credential(s);
+	if (osh_vault_contains(osh_session_vault(s), osh_buf_str(&ex->request.trailers))) {
+		osh_exchange_refuse_credential(s, &osh_credential_invalid);
 		return true;
 	}
 	if (osh_http_write_end(&s->upstream->conn.out, ex->request.framing,
@@ -152,11 +151,11 @@ static bool end_request(struct osh_session *s)
 	return true;
 }
 
-/* A body that was held goes on as it was received. */
+/* A body that was held goes on as it was received, or with its credentials in place. */
 static bool move_held(struct osh_session *s, size_t room)
 {
 	struct osh_exchange *ex = s->exchange;
-	struct osh_str held = osh_buf_str(&ex->inspection->body);
+	struct osh_str held = osh_inspection_sent(ex->inspection);
 	size_t len = held.len - ex->held_sent;
 
 	if (len > room)
@@ -184,7 +183,6 @@ static bool move_request(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_buf *out = &s->upstream->conn.out;
-	const struct osh_vault *vault;
 	const char *reason;
 	struct osh_str data;
 	size_t used, room = osh_buf_free_bytes(out);
@@ -192,7 +190,7 @@ static bool move_request(struct osh_session *s)
 	if (ex->request_ended || room <= OSH_HTTP_TRAILERS_MAX + END_OVERHEAD)
 		return false;
 	room -= OSH_HTTP_CHUNK_OVERHEAD;
-	if (ex->inspection && ex->held_sent < ex->inspection->body.len)
+	if (ex->inspection && ex->held_sent < osh_inspection_sent(ex->inspection).len)
 		return move_held(s, room);
 	if (osh_http_body_is_over(&ex->request))
 		return end_request(s);
@@ -211,11 +209,8 @@ static bool move_request(struct osh_session *s)
 	/* Before anything can refuse it: what was taken is never read as the next request. The
 	 * bytes stay where they are until more are read. */
 	osh_buf_consume(&s->conn.in, used);
-	vault = data.len ? osh_exchange_vault(s) : NULL;
-	if (vault && osh_vault_scan(vault, &ex->scan, data)) {
-		osh_exchange_refuse_credential(s);
+	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
-	}
 	if (osh_http_write_data(out, ex->request.framing, data) < 0) {
 		osh_session_end(s, true);
 		return false;
@@ -228,8 +223,6 @@ static bool move_request(struct osh_session *s)
 /* Nobody will ask for it again. */
 static void forget_head(struct osh_exchange *ex)
 {
-	if (ex->holds_secret)
-		osh_wipe(ex->head.data, ex->head.room);
 	osh_buf_clear(&ex->head);
 	osh_buf_trim(&ex->head);
 	ex->holds_secret = false;

@@ -1,8 +1,9 @@
-/* Requests whose body the rules have to see: nothing of them goes to the server, nobody is
+/* Requests whose body the rules have to see, or that credentials are put into: nothing of them goes to the server, nobody is
  * even dialled, before the whole body has been held and judged. */
 #include <errno.h>
 
 #include "proxy/http1_exchange.h"
+#include "proxy/http_write.h"
 
 #define PIECE_MAX (16u << 10)
 #define KEPT_BYTES_MAX (16u << 10) /* of a body that has gone on, for a policy that may come */
@@ -41,6 +42,43 @@ void osh_exchange_forget_large(struct osh_exchange *ex)
 	ex->inspection = NULL;
 }
 
+static bool refuse_for_want_of_room(struct osh_session *s)
+{
+	s->exchange->close = true;
+	osh_exchange_fail(s, 503, "inspection_saturated", OSH_ENGINE_L7,
+			  "too many request bodies are under inspection at once in this sandbox", true);
+	return !s->reap.queued;
+}
+
+/* Put the credentials into a body that was allowed, and then the end to its head. False:
+ * refused, or the session ended. */
+static bool rewrite_held(struct osh_session *s, const struct osh_decision *decision)
+{
+	struct osh_exchange *ex = s->exchange;
+	struct osh_inspection *inspection = ex->inspection;
+	const struct osh_credential_fault *fault = NULL;
+	struct osh_str sent;
+
+	osh_buf_init_secret(&inspection->sent, OSH_REWRITE_BODY_OUT_MAX);
+	if (ex->rewrites_body)
+		fault = osh_rewrite_body(s, decision, inspection, &inspection->sent);
+	if (fault) {
+		osh_exchange_refuse_credential(s, fault);
+		return false;
+	}
+	if (!osh_held_take(s->view, inspection->sent.len)) {
+		osh_buf_done(&inspection->sent);
+		refuse_for_want_of_room(s);
+		return false;
+	}
+	ex->holds_secret |= inspection->sent.len > 0;
+	sent = osh_inspection_sent(inspection);
+	if (!ex->length_later || osh_http_write_request_end(&ex->head, ex->request.framing, sent.len) == 0)
+		return true;
+	osh_session_end(s, true);
+	return false;
+}
+
 /* The whole question. */
 static void judge_held(struct osh_session *s)
 {
@@ -50,7 +88,8 @@ static void judge_held(struct osh_session *s)
 	osh_exchange_judge(s, &j);
 	osh_exchange_keep_decision(ex, &j);
 	if (j.effect != OSH_EFFECT_DENY) {
-		osh_exchange_dial(s);
+		if (rewrite_held(s, &j.decision))
+			osh_exchange_dial(s);
 		return;
 	}
 	osh_exchange_record(s, j.engine, OSH_VERDICT_DENY, j.decision.reason, j.status);
@@ -92,23 +131,12 @@ void osh_exchange_hold(struct osh_session *s, const struct osh_http_head *head, 
 		osh_exchange_await(s); /* once: a body that drips is not waited for */
 }
 
-static bool refuse_for_want_of_room(struct osh_session *s)
-{
-	s->exchange->close = true;
-	osh_exchange_fail(s, 503, "inspection_saturated", OSH_ENGINE_L7,
-			  "too many request bodies are under inspection at once in this sandbox", true);
-	return !s->reap.queued;
-}
-
 static bool keep(struct osh_session *s, struct osh_str data)
 {
 	struct osh_exchange *ex = s->exchange;
-	const struct osh_vault *vault = data.len ? osh_exchange_vault(s) : NULL;
 
-	if (vault && osh_vault_scan(vault, &ex->scan, data)) {
-		osh_exchange_refuse_credential(s);
+	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
-	}
 	switch (osh_inspection_add(ex->inspection, data)) {
 	case 0:
 		break;

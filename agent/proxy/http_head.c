@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/knockout.h"
 #include "base/mem.h"
 
 /* ---- Bytes ---------------------------------------------------------------------- */
@@ -248,7 +249,7 @@ static enum osh_http_result read_framing(struct osh_http_head *head, unsigned st
 	const struct osh_http_field *length = osh_http_find(head, "content-length");
 	const struct osh_http_field *coding = osh_http_find(head, "transfer-encoding");
 
-	if (length && coding)
+	if (length && coding && !osh_layer_off("framing"))
 		return bad(error, status, "both Content-Length and Transfer-Encoding");
 	if (count_fields(head, "content-length") > 1)
 		return bad(error, status, "more than one Content-Length");

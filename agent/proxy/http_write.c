@@ -32,8 +32,7 @@ static void put_field(struct writer *w, struct osh_str name, struct osh_str valu
 	put_c(w, "\r\n");
 }
 
-static void put_fields(struct writer *w, const struct osh_http_head *head, struct osh_str authorization,
-		       bool no_extensions)
+static void put_fields(struct writer *w, const struct osh_http_head *head, bool no_extensions)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct osh_http_field *field = &head->fields[i];
@@ -42,10 +41,7 @@ static void put_fields(struct writer *w, const struct osh_http_head *head, struc
 			continue;
 		if (no_extensions && osh_str_caseeq_c(field->name, "sec-websocket-extensions"))
 			continue;
-		if (authorization.data && osh_str_caseeq_c(field->name, "authorization"))
-			put_field(w, field->name, authorization);
-		else
-			put_field(w, field->name, field->value);
+		put_field(w, field->name, field->value);
 	}
 }
 
@@ -71,10 +67,21 @@ int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head
 	}
 	put_c(&w, " HTTP/1.1\r\n");
 	put_field(&w, osh_str("Host"), how->host);
-	put_fields(&w, head, how->authorization, how->no_extensions);
+	put_fields(&w, head, how->no_extensions);
+	if (how->length_later)
+		return w.error;
 	put_framing(&w, head->framing, head->length);
 	if (how->websocket)
 		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	put_c(&w, "\r\n");
+	return w.error;
+}
+
+int osh_http_write_request_end(struct osh_buf *out, enum osh_http_framing framing, uint64_t length)
+{
+	struct writer w = { .out = out };
+
+	put_framing(&w, framing, length);
 	put_c(&w, "\r\n");
 	return w.error;
 }
@@ -96,7 +103,7 @@ int osh_http_write_response(struct osh_buf *out, const struct osh_http_head *hea
 	w.error = osh_buf_printf(out, "HTTP/1.1 %03u ", head->status);
 	put(&w, head->phrase);
 	put_c(&w, "\r\n");
-	put_fields(&w, head, osh_str_n(NULL, 0), false);
+	put_fields(&w, head, false);
 	put_framing(&w, how->framing, head->length);
 	put_unsent_length(&w, head);
 	if (how->websocket)
@@ -157,6 +164,7 @@ const char *osh_http_phrase(unsigned status)
 		{ 417, "Expectation Failed" },
 		{ 421, "Misdirected Request" },
 		{ 431, "Request Header Fields Too Large" },
+		{ 500, "Internal Server Error" },
 		{ 502, "Bad Gateway" },
 		{ 503, "Service Unavailable" },
 		{ 504, "Gateway Timeout" },

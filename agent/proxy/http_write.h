@@ -14,13 +14,15 @@ struct osh_http_request_out {
 	struct osh_str query;         /* without '?' */
 	bool has_query;
 	struct osh_str host;          /* Host, as dialled */
-	struct osh_str authorization; /* stands in for the value received; data NULL: unchanged */
+	bool length_later;            /* stop before the framing: osh_http_write_request_end */
 	bool websocket;               /* pass the upgrade on */
 	bool no_extensions;           /* ... without the WebSocket extensions that were offered */
 };
 /* The head as it goes to the real server. */
 int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head,
 			   const struct osh_http_request_out *how);
+/* The end of a head whose length came later. */
+int osh_http_write_request_end(struct osh_buf *out, enum osh_http_framing framing, uint64_t length);
 
 struct osh_http_response_out {
 	unsigned client_minor;

@@ -40,8 +40,9 @@ void osh_inspection_free(struct osh_inspection *inspection)
 {
 	if (!inspection)
 		return;
-	osh_held_give_back(inspection->view, inspection->body.len);
+	osh_held_give_back(inspection->view, inspection->body.len + inspection->sent.len);
 	osh_buf_done(&inspection->body);
+	osh_buf_done(&inspection->sent);
 	free(inspection);
 }
 
@@ -89,6 +90,11 @@ int osh_inspection_add(struct osh_inspection *inspection, struct osh_str payload
 	if (r < 0)
 		osh_held_give_back(inspection->view, payload.len);
 	return r;
+}
+
+struct osh_str osh_inspection_sent(const struct osh_inspection *inspection)
+{
+	return osh_buf_str(inspection->sent.len ? &inspection->sent : &inspection->body);
 }
 
 /* ---- Inflating ------------------------------------------------------------------------- */

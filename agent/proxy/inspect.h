@@ -28,6 +28,7 @@ struct osh_inspection {
 	struct osh_view *view;
 	uint32_t limit;      /* of the endpoint that asked for the body */
 	struct osh_buf body; /* as received, without its framing; at most `limit` bytes */
+	struct osh_buf sent; /* what goes in its place, when credentials were put in: a secret */
 	bool too_large;
 	struct osh_inspect_header content_type, content_encoding, accept;
 };
@@ -41,6 +42,9 @@ void osh_inspection_header(struct osh_inspection *inspection, struct osh_str nam
 /* Hold payload. What is beyond the limit is not kept; too_large tells. 0, -EDQUOT: the
  * sandbox holds too much already, -ENOMEM. */
 int osh_inspection_add(struct osh_inspection *inspection, struct osh_str payload);
+
+/* What goes to the server. */
+struct osh_str osh_inspection_sent(const struct osh_inspection *inspection);
 
 /* The message to put to the policy; `inflated` is its memory when the body is compressed
  * (to be given back with osh_buf_done). NULL, or why nobody can tell what the body says. */

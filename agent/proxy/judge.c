@@ -5,11 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/knockout.h"
+#include "base/mem.h"
 #include "proxy/inspect.h"
-
-const char osh_credential_reason[] =
-	"a credential placeholder may travel only in Authorization, over verified TLS, to the hosts "
-	"of its provider";
+#include "proxy/rewrite.h"
 
 static void refuse(struct osh_judgement *j, unsigned status, const char *error,
 		   enum osh_verdict_engine engine, enum osh_stage stage, const char *reason)
@@ -31,6 +30,8 @@ static bool check_authority(struct osh_session *session, struct osh_str authorit
 	struct osh_host host;
 	uint16_t port_host;
 
+	if (osh_layer_off("authority"))
+		return true;
 	if (osh_authority_parse(authority, session->tls ? 443 : 80, &host, &port_host) < 0) {
 		refuse(j, 400, "invalid_request_authority", OSH_ENGINE_AUTHORITY, OSH_STAGE_AUTHORITY,
 		       "the request names no valid host");
@@ -76,7 +77,8 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 	enum osh_path_error error;
 
 	*ret_encoded_slash = false;
-	if (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS")) {
+	if (osh_layer_off("path") ||
+	    (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS"))) {
 		j->path = (struct osh_path){ .path = facts->target };
 		return true;
 	}
@@ -92,6 +94,35 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 	refuse(j, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
 	       osh_path_error_text(error));
 	return false;
+}
+
+static void refuse_credential(struct osh_judgement *j, const struct osh_credential_fault *fault)
+{
+	refuse(j, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE, fault->reason);
+}
+
+/* Rules and records see that a credential stands there, and not which. */
+static bool hide_placeholders(const struct osh_session *session, struct osh_judgement *j)
+{
+	const struct osh_vault *vault = osh_session_vault(session);
+	struct osh_path *shown = &j->path;
+
+	j->sent = j->path;
+	if (!osh_vault_contains(vault, shown->path) && !osh_vault_contains(vault, shown->query))
+		return true;
+	if (osh_vault_redact(vault, shown->path, OSH_CREDENTIAL_SHOWN, j->shown_bytes,
+			     sizeof(j->shown_bytes), &shown->path) == 0 &&
+	    osh_vault_redact(vault, shown->query, "%5BCREDENTIAL%5D", j->query_bytes,
+			     sizeof(j->query_bytes), &shown->query) == 0)
+		return true;
+	j->path = (struct osh_path){ 0 };
+	refuse_credential(j, &osh_credential_invalid);
+	return false;
+}
+
+static const char *error_of(const struct osh_decision *decision)
+{
+	return decision->middleware_required ? "middleware_required" : "policy_denied";
 }
 
 static void ask_policy(struct osh_session *session, const struct osh_request_facts *facts,
@@ -111,10 +142,59 @@ static void ask_policy(struct osh_session *session, const struct osh_request_fac
 		return;
 	}
 	osh_policy_request(&session->view->snapshot->policy, &query, &j->decision);
+	if (osh_layer_off("rules"))
+		j->decision.effect = OSH_EFFECT_ALLOW;
 	j->effect = j->decision.effect;
 	j->engine = j->decision.stage == OSH_STAGE_CONNECT ? OSH_ENGINE_POLICY : OSH_ENGINE_L7;
 	j->status = j->decision.stage == OSH_STAGE_PARSE ? 400 : 403;
-	j->error = "policy_denied";
+	j->error = error_of(&j->decision);
+}
+
+/* Why it was refused when it connected. */
+static void explain_connection(const struct osh_session *session, struct osh_judgement *j)
+{
+	j->decision = session->decision;
+	j->effect = OSH_EFFECT_DENY;
+	j->status = 403;
+	j->error = session->fault ? session->fault->error : error_of(&j->decision);
+	j->engine = session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
+}
+
+/* SigV4 and its like: what the server would get unsigned goes nowhere. */
+static void refuse_unsigned(struct osh_judgement *j)
+{
+	refuse(j, 500, "credential_unavailable", OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE,
+	       "the policy demands credential_signing here, which this agent does not perform: take it "
+	       "out of the endpoint, and sign inside");
+}
+
+static void say_override(struct osh_decision *decision)
+{
+	size_t len = strlen(decision->reason);
+
+	snprintf(decision->reason + len, sizeof(decision->reason) - len,
+		 " (asked for by _method in the query or form)");
+}
+
+/* A server may take the request for one with the method that its query names: that one has to
+ * be permitted, too. */
+static void judge_overrides(struct osh_session *session, const struct osh_request_facts *facts,
+			    struct osh_judgement *j)
+{
+	struct osh_request_facts other = *facts;
+	struct osh_str query = j->path.query;
+	struct osh_override form;
+	bool found;
+
+	osh_override_init(&form, OSH_FORM_PAIRS);
+	do {
+		found = osh_override_next(&form, &query) || osh_override_end(&form);
+		other.method = osh_str(form.method);
+		if (found)
+			ask_policy(session, &other, j);
+		if (found && j->effect == OSH_EFFECT_DENY)
+			say_override(&j->decision);
+	} while (found && j->effect != OSH_EFFECT_DENY);
 }
 
 void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
@@ -125,27 +205,61 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	memset(ret, 0, offsetof(struct osh_judgement, path_bytes));
 	if (session->denied) {
 		/* Refused when it connected; whatever it says now, this is the answer. */
-		ret->decision = session->decision;
-		ret->status = 403;
-		ret->error = "policy_denied";
-		ret->engine = OSH_ENGINE_POLICY;
-		(void)canonicalise(facts, ret, &encoded_slash);
-		ret->decision = session->decision;
-		ret->effect = OSH_EFFECT_DENY;
-		ret->status = 403;
-		ret->error = "policy_denied";
-		ret->engine = OSH_ENGINE_POLICY;
+		(void)(canonicalise(facts, ret, &encoded_slash) && hide_placeholders(session, ret));
+		explain_connection(session, ret);
 		return;
 	}
 	ret->decision = session->decision; /* names the policy in a refusal before the rules */
 	if (!check_authority(session, facts->authority, ret) ||
-	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash))
+	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash) ||
+	    !hide_placeholders(session, ret))
 		return;
 	ask_policy(session, facts, ret);
 	if (ret->effect != OSH_EFFECT_DENY && encoded_slash && !ret->decision.allow_encoded_slash)
 		refuse(ret, 400, "invalid_request_target", OSH_ENGINE_HTTP, OSH_STAGE_PARSE,
 		       osh_path_error_text(OSH_PATH_ENCODED_SLASH));
+	if (ret->effect != OSH_EFFECT_DENY && ret->decision.signing)
+		refuse_unsigned(ret);
+	if (ret->effect != OSH_EFFECT_DENY && ret->decision.l7 == OSH_L7_REST)
+		judge_overrides(session, facts, ret);
 }
+
+/* ---- Forms ------------------------------------------------------------------------- */
+
+static bool judge_as(struct osh_session *session, const struct osh_request_facts *facts,
+		     const char *method, struct osh_judgement *ret)
+{
+	struct osh_request_facts other = *facts;
+
+	other.method = osh_str(method);
+	osh_judge_request(session, &other, ret);
+	if (ret->effect == OSH_EFFECT_DENY)
+		say_override(&ret->decision);
+	return ret->effect != OSH_EFFECT_DENY;
+}
+
+/* Where only that there is one is known, it may be any that changes something. */
+static bool judge_found(struct osh_session *session, const struct osh_request_facts *facts,
+			const struct osh_override *form, struct osh_judgement *ret)
+{
+	if (form->form == OSH_FORM_PAIRS)
+		return judge_as(session, facts, form->method, ret);
+	return judge_as(session, facts, "PUT", ret) && judge_as(session, facts, "PATCH", ret) &&
+	       judge_as(session, facts, "DELETE", ret);
+}
+
+bool osh_judge_form(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_override *form, struct osh_str bytes, bool last,
+		    struct osh_judgement *ret)
+{
+	while (osh_override_next(form, &bytes)) {
+		if (!judge_found(session, facts, form, ret))
+			return false;
+	}
+	return !last || !osh_override_end(form) || judge_found(session, facts, form, ret);
+}
+
+/* ---- Messages ---------------------------------------------------------------------- */
 
 static void judge_message(struct osh_session *session, const struct osh_request_facts *facts,
 			  const struct osh_message *message, struct osh_judgement *ret)
@@ -156,30 +270,59 @@ static void judge_message(struct osh_session *session, const struct osh_request_
 	osh_judge_request(session, &with_body, ret);
 }
 
-/* What was compressed has not been looked through yet. */
-static bool hides_placeholder(const struct osh_session *session, const struct osh_buf *inflated)
+/* The body as rules may see it; `copy` (given back by the caller) is its memory when it had
+ * to be changed. False: it cannot be shown. */
+static bool hide_in_body(const struct osh_session *session, struct osh_message *message, char **copy)
 {
-	const struct osh_vault_box *box = session->view->vault;
+	const struct osh_vault *vault = osh_session_vault(session);
 
-	return inflated->len && box && osh_vault_contains(box->vault, osh_buf_str(inflated));
+	*copy = NULL;
+	if (!osh_vault_contains(vault, message->body))
+		return true;
+	*copy = malloc(message->body.len);
+	return *copy && osh_vault_redact(vault, message->body, OSH_CREDENTIAL_SHOWN, *copy,
+					 message->body.len, &message->body) == 0;
+}
+
+/* A placeholder in a body that is not rewritten, or was compressed. */
+static bool carries_placeholder(const struct osh_session *session, const struct osh_judgement *j,
+				const struct osh_message *message, const struct osh_buf *inflated)
+{
+	return (inflated->len || !j->decision.rewrite_body) &&
+	       osh_vault_contains(osh_session_vault(session), message->body);
 }
 
 void osh_judge_body(struct osh_session *session, const struct osh_request_facts *facts,
 		    const struct osh_inspection *inspection, struct osh_judgement *ret)
 {
-	struct osh_message message;
+	_cleanup_free_ char *copy = NULL;
+	struct osh_message message, received;
 	struct osh_buf inflated;
 	const char *fault = osh_inspection_read(inspection, &inflated, &message);
 
+	received = message;
+	if (!fault && !hide_in_body(session, &message, &copy))
+		fault = "the body holds too many credential placeholders";
 	/* Asked even when it cannot be read: a policy that reads no bodies here does not care. */
 	judge_message(session, facts, fault ? NULL : &message, ret);
 	if (fault && osh_judge_wants_body(ret))
 		refuse(ret, 403, "policy_denied", OSH_ENGINE_L7, OSH_STAGE_MESSAGE, fault);
 	ret->decision.body_limit = 0;
-	if (hides_placeholder(session, &inflated))
-		refuse(ret, 403, "credential_endpoint_mismatch", OSH_ENGINE_CREDENTIAL, OSH_STAGE_PARSE,
-		       osh_credential_reason);
+	if (ret->effect != OSH_EFFECT_DENY && carries_placeholder(session, ret, &received, &inflated))
+		refuse_credential(ret, osh_rewrite_refusal(session));
 	osh_buf_done(&inflated);
+}
+
+void osh_judge_text(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_str text, struct osh_judgement *ret)
+{
+	struct osh_message message = { .body = text.data ? text : osh_str(""), .is_text = true };
+	_cleanup_free_ char *copy = NULL;
+	bool shown = hide_in_body(session, &message, &copy);
+
+	judge_message(session, facts, &message, ret);
+	if (!shown)
+		refuse_credential(ret, &osh_credential_invalid);
 }
 
 /* jansson refuses invalid UTF-8; the escape makes any bytes valid. Cut, so that the whole
@@ -233,13 +376,16 @@ static json_t *advise(const struct osh_judgement *j)
 					"Retrying may help, a policy change will not.",
 		[OSH_ENGINE_HTTP] = "The message itself was refused: no policy change will permit it.",
 		[OSH_ENGINE_AUTHORITY] = "The message itself was refused: no policy change will permit it.",
-		[OSH_ENGINE_CREDENTIAL] = "Send the credential only to its own provider, in Authorization.",
+		[OSH_ENGINE_CREDENTIAL] = "Send a credential only to its own provider, over TLS, in a header, "
+					  "a query value or the path; the reason says what else a policy can "
+					  "allow.",
 	};
 
 	if (by_engine[j->engine])
 		return json_pack("[s]", by_engine[j->engine]);
 	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",
-			 "Ask the user to allow it: openshell policy set <sandbox> --policy FILE --wait");
+			 "Ask the user outside to allow it: openshell logs <sandbox> --denied shows its id, "
+			 "openshell policy explain <id> the change that would.");
 }
 
 /* Rules of the others speak of what stands in the body. */

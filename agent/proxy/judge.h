@@ -3,6 +3,8 @@
 #define OSH_PROXY_JUDGE_H
 
 #include "policy/path.h"
+#include "proxy/http_head.h"
+#include "proxy/override.h"
 #include "proxy/session.h"
 
 struct osh_request_facts {
@@ -19,8 +21,12 @@ struct osh_judgement {
 	const char *error;                /* "policy_denied", ... */
 	enum osh_verdict_engine engine;
 	struct osh_decision decision;
-	struct osh_path path;             /* canonical; points into path_bytes */
+	struct osh_path path;             /* canonical, as judged and shown: without placeholders */
+	struct osh_path sent;             /* the same with them, to be resolved (rewrite.h) */
+	/* What the two point into, beside the target. */
 	char path_bytes[3 * OSH_PATH_TARGET_MAX + 1];
+	char shown_bytes[3 * OSH_PATH_TARGET_MAX + 1];
+	char query_bytes[OSH_HTTP_TARGET_MAX];
 };
 
 /* Asks, in this order: does the authority name the host that was dialled (RFC 9110
@@ -42,7 +48,15 @@ struct osh_inspection;
 void osh_judge_body(struct osh_session *session, const struct osh_request_facts *facts,
 		    const struct osh_inspection *inspection, struct osh_judgement *ret);
 
-extern const char osh_credential_reason[];
+/* And about a text of the client on a WebSocket; `facts` are those of its handshake. */
+void osh_judge_text(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_str text, struct osh_judgement *ret);
+
+/* The same question about the methods that a form asks to be taken for, as its bytes arrive;
+ * `last`: it ends with these. False: *ret says why it is refused. */
+bool osh_judge_form(struct osh_session *session, const struct osh_request_facts *facts,
+		    struct osh_override *form, struct osh_str bytes, bool last,
+		    struct osh_judgement *ret);
 
 /* The body of a refusal: a JSON object for the program inside (policy-semantics "Deny
  * bodies"), malloc'ed, the caller frees; NULL when memory is out. */

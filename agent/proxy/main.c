@@ -238,7 +238,13 @@ static int handle(struct osh_proxy *proxy, const struct osh_channel_message *mes
 		return take_policy(proxy, message, fds, fd_count);
 	case OSH_CHANNEL_VAULT:
 		return take_vault(proxy, message, fds, fd_count);
+	case OSH_CHANNEL_ANSWER:
+		letter.type = OSH_LETTER_ANSWER;
+		letter.about = message->about;
+		letter.facts = message->facts;
+		return post_to_all(proxy, &letter);
 	case OSH_CHANNEL_DONE:
+	case OSH_CHANNEL_QUESTION:
 	case OSH_CHANNEL_TYPE_COUNT:
 		break;
 	}

@@ -1,6 +1,7 @@
 #include "proxy/resolver.h"
 
 #include <ares.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "base/mem.h"
 #include "openshell/limits.h"
+#include "policy/host.h"
 
 #define CACHE_MAX 1024
 #define TTL_MAX_S 300
@@ -141,6 +143,14 @@ struct osh_resolver *osh_resolver_new(struct osh_loop *loop, const char *servers
 	return resolver;
 }
 
+static void map_v4(const void *v4, struct in6_addr *ret)
+{
+	*ret = (struct in6_addr)IN6ADDR_ANY_INIT;
+	ret->s6_addr[10] = 0xff;
+	ret->s6_addr[11] = 0xff;
+	memcpy(&ret->s6_addr[12], v4, 4);
+}
+
 static int collect(const struct ares_addrinfo *info, struct osh_addresses *addresses)
 {
 	int ttl = TTL_MAX_S;
@@ -156,10 +166,7 @@ static int collect(const struct ares_addrinfo *info, struct osh_addresses *addre
 		} else if (n->ai_family == AF_INET) {
 			const struct sockaddr_in *v4 = (const void *)n->ai_addr;
 
-			*to = (struct in6_addr)IN6ADDR_ANY_INIT;
-			to->s6_addr[10] = 0xff;
-			to->s6_addr[11] = 0xff;
-			memcpy(&to->s6_addr[12], &v4->sin_addr, 4);
+			map_v4(&v4->sin_addr, to);
 		} else {
 			continue;
 		}
@@ -233,6 +240,32 @@ static void on_answer(void *context, int status, int timeouts, struct ares_addri
 		free(lookup);
 }
 
+/* Of one family, from /etc/hosts (hosts(5)). */
+static void look_into_hosts(struct osh_resolver *resolver, const char *host, int family,
+			    struct osh_addresses *addresses)
+{
+	struct hostent *entry = NULL;
+
+	if (ares_gethostbyname_file(resolver->channel, host, family, &entry) != ARES_SUCCESS)
+		return;
+	for (char **a = entry->h_addr_list; *a && addresses->count < OSH_ADDRESSES_MAX; a++) {
+		struct in6_addr *to = &addresses->items[addresses->count++];
+
+		if (family == AF_INET)
+			map_v4(*a, to);
+		else
+			memcpy(to, *a, sizeof(*to));
+	}
+	ares_free_hostent(entry);
+}
+
+static void ask_hosts(struct osh_resolver *resolver, const char *host, struct osh_addresses *addresses)
+{
+	addresses->count = 0;
+	look_into_hosts(resolver, host, AF_INET, addresses);
+	look_into_hosts(resolver, host, AF_INET6, addresses);
+}
+
 struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *host,
 				    void (*done)(void *context, const struct osh_addresses *addresses,
 						 const char *error),
@@ -243,6 +276,13 @@ struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *h
 	struct osh_addresses none = { .count = 0 };
 	struct osh_lookup *lookup;
 
+	if (osh_host_is_gateway(osh_str(host))) {
+		struct osh_addresses found;
+
+		ask_hosts(resolver, host, &found);
+		done(context, &found, found.count ? NULL : "no such name in /etc/hosts");
+		return NULL;
+	}
 	if (known) {
 		struct osh_addresses copy = *known;
 

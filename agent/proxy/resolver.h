@@ -22,7 +22,7 @@ struct osh_addresses {
 	size_t count;
 };
 
-/* Ask. `done` is called exactly once unless cancelled, possibly before this returns
+/* Ask; a gateway's name (osh_host_is_gateway) is looked for in /etc/hosts alone. `done` is called exactly once unless cancelled, possibly before this returns
  * (cache): with addresses, or with error text (not NULL) and none. Returns a handle to
  * cancel with, NULL when `done` was already called. `host` is copied. */
 struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *host,

@@ -11,11 +11,14 @@
 #include <utlist.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
+#include "proxy/facts.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
 #include "proxy/relay.h"
+#include "proxy/rewrite.h"
 #include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
@@ -26,6 +29,7 @@
 #define SWALLOW_BYTES_MAX (256u << 20)
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
+	[OSH_SESSION_ASKING] = 20000,
 	[OSH_SESSION_SNIFF] = 30000,
 	[OSH_SESSION_HANDSHAKE] = 10000,
 	[OSH_SESSION_HTTP] = 120000,
@@ -34,6 +38,10 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
 };
+
+static void set_denied(struct osh_session *s, const char *reason);
+static void stop_asking(struct osh_session *s);
+static void admit_or_deny(struct osh_session *s);
 
 /* ---- State ------------------------------------------------------------------------ */
 
@@ -65,6 +73,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
 	osh_http2_end(s);
+	stop_asking(s);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
@@ -95,6 +104,14 @@ static void on_deadline(struct osh_timer *timer)
 		osh_http2_on_deadline(s);
 		return;
 	}
+	if (s->asking) {
+		struct osh_wanted wanted = s->decision.wanted;
+
+		set_denied(s, "the agent did not tell in time which file this program runs");
+		s->decision.wanted = wanted;
+		admit_or_deny(s);
+		return;
+	}
 	if (s->state == OSH_SESSION_HTTP && osh_http1_on_deadline(s)) {
 		osh_session_step(s);
 		return;
@@ -106,15 +123,16 @@ static void on_deadline(struct osh_timer *timer)
 
 bool osh_session_query(struct osh_session *s, struct osh_connect_query *ret_query)
 {
-	const struct osh_who *who = osh_worker_who(s->view->worker, s->flow.identity);
+	struct osh_who *who = osh_worker_who(s->view->worker, s->flow.identity);
 
-	if (!who || who->flags)
+	if (!who || who->flags & OSH_EXE_NAMELESS)
 		return false;
 	*ret_query = (struct osh_connect_query){
 		.subject = {
 			.binary = osh_str(who->binary),
 			.ancestors = who->ancestors,
 			.ancestor_count = who->ancestor_count,
+			.facts = osh_facts_get(s, who),
 		},
 		.host = osh_str(s->host.text),
 		.port_host = s->port_host,
@@ -170,6 +188,8 @@ static void ask(struct osh_session *s)
 		set_denied(s, "the program could not be identified");
 	else
 		osh_policy_connect(&s->view->snapshot->policy, &query, &s->decision);
+	if (osh_layer_off("policy"))
+		s->decision.effect = OSH_EFFECT_ALLOW;
 }
 
 /* ---- Where to ------------------------------------------------------------------------ */
@@ -316,6 +336,7 @@ static void end_with_alert(struct osh_session *s, unsigned char description)
 	osh_session_end(s, false);
 }
 
+#define ALERT_ACCESS_DENIED 49
 #define ALERT_DECODE_ERROR 50
 #define ALERT_INTERNAL_ERROR 80
 #define ALERT_UNRECOGNIZED_NAME 112
@@ -324,7 +345,7 @@ static bool sni_matches(struct osh_session *s, const char *sni)
 {
 	struct osh_host named;
 
-	return !*sni || (osh_host_parse(osh_str(sni), &named) == 0 &&
+	return osh_layer_off("sni") || !*sni || (osh_host_parse(osh_str(sni), &named) == 0 &&
 			 strcmp(named.text, s->host.text) == 0);
 }
 
@@ -403,6 +424,13 @@ static bool step_sniff(struct osh_session *s)
 	return false;
 }
 
+/* A credential may go to this host, and the policy does not say that it may pass unseen. */
+static bool guards_credential(const struct osh_session *s)
+{
+	return s->decision.effect == OSH_EFFECT_ALLOW && !s->decision.uninspected_credentials &&
+	       osh_vault_serves(osh_session_vault(s), osh_str(s->host.text));
+}
+
 /* L4: the client's first bytes are looked at only to hold TLS to its name; the server
  * may speak first meanwhile. */
 static bool step_relay(struct osh_session *s)
@@ -421,6 +449,12 @@ static bool step_relay(struct osh_session *s)
 		case SNIFF_TLS:
 			if (!sni_matches(s, sni)) {
 				refuse_sni(s, sni);
+				return false;
+			}
+			if (guards_credential(s)) {
+				record_connect(s, OSH_ENGINE_CREDENTIAL, OSH_VERDICT_DENY,
+					       osh_credential_opaque.reason);
+				end_with_alert(s, ALERT_ACCESS_DENIED);
 				return false;
 			}
 			let_go = true;
@@ -477,6 +511,8 @@ static bool step_closing(struct osh_session *s)
 static bool step_state(struct osh_session *s)
 {
 	switch (s->state) {
+	case OSH_SESSION_ASKING:
+		return false;
 	case OSH_SESSION_SNIFF:
 		return step_sniff(s);
 	case OSH_SESSION_HANDSHAKE:
@@ -505,9 +541,9 @@ void osh_session_step(struct osh_session *s)
 	if (s->reap.queued)
 		return;
 	do {
-		osh_conn_pump(&s->conn);
+		osh_conn_pump_corked(&s->conn);
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
-			osh_conn_pump(&s->upstream->conn);
+			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
 	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
 	if (s->reap.queued)
@@ -548,32 +584,101 @@ static void cache_denial(struct osh_session *s)
 	(void)osh_maps_denial_add(&s->view->worker->proxy->maps, &key);
 }
 
+/* Not for want of an answer, and not about this one process of many of its identity. */
+static bool is_final(const struct osh_session *s)
+{
+	return !s->decision.wanted.subject && !s->clean_asked;
+}
+
 /* Ports where a program understands an HTTP answer. */
 static bool can_explain(const struct osh_session *s)
 {
 	return s->port_host == 80 || s->port_host == 443;
 }
 
+static void set_uninspected(struct osh_session *s)
+{
+	s->fault = &osh_credential_opaque;
+	s->decision.effect = OSH_EFFECT_DENY;
+	s->decision.stage = OSH_STAGE_PARSE;
+	snprintf(s->decision.reason, sizeof(s->decision.reason), "%s", osh_credential_opaque.reason);
+}
+
+/* Bytes go both ways unseen. Not so where HTTP is spoken to a credential's host: that is
+ * opened as with protocol rest, all of it allowed, or else refused. */
+static bool is_relayed(struct osh_session *s)
+{
+	if (s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP)
+		return false;
+	return !can_explain(s) || !guards_credential(s);
+}
+
+static void stop_asking(struct osh_session *s)
+{
+	if (s->asking)
+		s->view->asking--;
+	s->asking = false;
+}
+
+static void wait_for_answer(struct osh_session *s, bool asked)
+{
+	const struct osh_who *who = osh_worker_who(s->view->worker, s->flow.identity);
+
+	s->awaits = asked && who ? who->nodes[s->decision.wanted.subject - 1].id : 0;
+	if (s->asking)
+		return; /* the deadline is for all answers together */
+	s->asking = true;
+	s->view->asking++;
+	osh_session_set_state(s, OSH_SESSION_ASKING);
+}
+
+/* Ask the policy, and the agent for what the policy needs to know first. */
+static void decide(struct osh_session *s)
+{
+	enum osh_facts_asked asked = OSH_FACTS_REFUSED;
+
+	ask(s);
+	if (s->decision.wanted.subject)
+		asked = osh_facts_ask(s, s->decision.wanted);
+	if (asked == OSH_FACTS_REFUSED)
+		admit_or_deny(s);
+	else
+		wait_for_answer(s, asked == OSH_FACTS_ASKED);
+}
+
 static void begin(struct osh_session *s)
 {
-	bool known = find_host(s) == 0;
+	if (find_host(s) == 0) {
+		decide(s);
+		return;
+	}
+	set_denied(s, "this address was not given to any name in this sandbox");
+	admit_or_deny(s);
+}
 
-	if (known)
-		ask(s);
-	else
-		set_denied(s, "this address was not given to any name in this sandbox");
+static void admit_or_deny(struct osh_session *s)
+{
+	bool relayed;
+
+	stop_asking(s);
+	s->admitted = true;
+	relayed = is_relayed(s);
+	if (!relayed && s->decision.opaque)
+		set_uninspected(s);
 	s->denied = s->decision.effect == OSH_EFFECT_DENY;
 	s->conn.want_read = true;
 	s->conn.hold_read = true;
 	if (s->denied) {
-		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
+		record_connect(s, s->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
+			       s->decision.reason);
 		if (!can_explain(s)) {
-			cache_denial(s);
+			if (is_final(s))
+				cache_denial(s);
 			osh_session_end(s, true);
 			return;
 		}
 		osh_session_set_state(s, OSH_SESSION_SNIFF);
-	} else if (s->decision.l7 == OSH_L7_NONE || s->decision.tls == OSH_TLS_SKIP) {
+	} else if (relayed) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
 		if (osh_session_dial(s, false, OSH_UPSTREAM_ALONE) < 0) {
 			osh_session_end(s, true);
@@ -661,6 +766,10 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	s->port_host = parent->port_host;
 	s->tls = parent->tls;
 	s->denied = parent->denied;
+	s->fault = parent->fault;
+	s->admitted = parent->admitted;
+	s->clean = parent->clean;
+	s->clean_asked = parent->clean_asked;
 	s->decision = parent->decision;
 	osh_conn_init_carried(&s->conn, view->worker->loop, carrier, stream, on_conn_event);
 	s->conn.want_read = true;
@@ -727,15 +836,73 @@ void osh_session_on_listener(struct osh_io *io, uint32_t events)
 	}
 }
 
+/* ---- Answers of the agent ------------------------------------------------------------------ */
+
+static bool is_awaited(const struct osh_session *s, const struct osh_question_about *about)
+{
+	return s->asking && s->awaits == about->identity &&
+	       (!about->pid || s->flow.cookie == about->cookie);
+}
+
+/* Those that found no room to ask. */
+static void ask_on(struct osh_view *view)
+{
+	struct osh_session *s, *next;
+
+	if (view->asking == 0)
+		return;
+	DL_FOREACH_SAFE(view->sessions, s, next) {
+		if (!s->asking || s->awaits)
+			continue;
+		decide(s);
+		if (s->asking && !s->awaits)
+			return;
+	}
+}
+
+void osh_session_on_answer(struct osh_worker *worker, struct osh_view *view,
+			   const struct osh_question_about *about, const struct osh_exe_facts *facts)
+{
+	struct osh_session *s, *next;
+	struct osh_view *other, *next_view;
+
+	if (view && view->asking) {
+		DL_FOREACH_SAFE(view->sessions, s, next) {
+			if (!is_awaited(s, about))
+				continue;
+			if (about->pid)
+				s->clean = facts->clean;
+			decide(s);
+		}
+	}
+	HASH_ITER(hh, worker->views, other, next_view)
+		ask_on(other);
+}
+
 /* ---- A new policy ------------------------------------------------------------------------- */
 
 static void judge_again(struct osh_session *s)
 {
 	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
 
-	if (s->reap.queued || s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
-		return; /* ended with the connection that carried it; its answer is on the way and closes the connection */
+	if (s->reap.queued)
+		return; /* with the connection that carried it */
+	if (s->asking) {
+		decide(s);
+		return;
+	}
+	if (osh_layer_off("revocation"))
+		return;
+	if (s->denied || s->state == OSH_SESSION_CLOSING || osh_websocket_is_closing(s))
+		return; /* its answer is on the way and closes the connection */
 	ask(s);
+	if (s->decision.wanted.subject) {
+		/* A live flow has no state to wait in. */
+		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
+			       "the policy now asks more about this program: reconnect");
+		osh_session_end(s, true);
+		return;
+	}
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an
 	 * answer that explains. */
 	if (s->state != OSH_SESSION_RELAY) { /* an inspected WebSocket is a request, too */
@@ -745,7 +912,7 @@ static void judge_again(struct osh_session *s)
 	if (s->decision.effect == OSH_EFFECT_DENY) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);
-	} else if (was_relay && s->decision.l7 != OSH_L7_NONE && s->decision.tls != OSH_TLS_SKIP) {
+	} else if (was_relay && !is_relayed(s)) {
 		record_connect(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
 			       "the policy now inspects this host: reconnect");
 		osh_session_end(s, true);

@@ -2,7 +2,7 @@
  * identifies it, asks the connect-time question and hands the bytes to what speaks
  * their language: relay (L4), http1, or the explanation of a denial.
  *
- *   ACCEPTED -> SNIFF -> { HANDSHAKE -> { HTTP | HTTP2 } | HTTP | RELAY } -> CLOSING -> (freed)
+ *   ACCEPTED -> [ASKING ->] SNIFF -> { HANDSHAKE -> { HTTP | HTTP2 } | HTTP | RELAY } -> CLOSING
  *   HTTP -> { RELAY | WEBSOCKET }, when an upgrade was allowed
  *
  * A stream of an HTTP2 session is a session, too: it begins in HTTP, with its request in
@@ -17,6 +17,7 @@
 #include "proxy/upstream.h"
 #include "proxy/worker.h"
 
+struct osh_credential_fault;
 struct osh_exchange;
 struct osh_http2;
 struct osh_websocket;
@@ -29,6 +30,7 @@ enum osh_session_state {
 	OSH_SESSION_RELAY,     /* bytes both ways, unseen */
 	OSH_SESSION_WEBSOCKET, /* frames both ways, the client's texts judged */
 	OSH_SESSION_CLOSING,   /* last bytes on their way out */
+	OSH_SESSION_ASKING,    /* before all of them: the agent is asked about the program's file */
 	OSH_SESSION_STATE_COUNT,
 };
 
@@ -41,6 +43,12 @@ struct osh_session {
 	uint16_t port_host;
 	bool tls;                  /* the sandbox speaks TLS to us */
 	bool denied;               /* refused at connect time: explain, never forward */
+	const struct osh_credential_fault *fault; /* ... for this, when the policy allowed it */
+	bool admitted;             /* the connect-time question was answered */
+	bool asking;               /* for an answer, or for room to ask (awaits is 0) */
+	uint32_t awaits;           /* the identity asked about */
+	enum osh_cleanness clean;  /* of what the process runs, asked when a policy wants it */
+	bool clean_asked;
 	struct osh_decision decision; /* connect-time; refreshed when the policy changes */
 	size_t sniffed;            /* bytes of an unfinished ClientHello seen so far */
 	struct osh_upstream *upstream;
@@ -62,6 +70,10 @@ void osh_session_on_listener(struct osh_io *io, uint32_t events);
  * go on, those now denied end. */
 void osh_session_judge_all(struct osh_view *view);
 void osh_session_end_all(struct osh_view *view);
+/* The agent answered: whoever waited for this, or for room to ask, goes on. `view` is NULL
+ * when its sandbox is gone. */
+void osh_session_on_answer(struct osh_worker *worker, struct osh_view *view,
+			   const struct osh_question_about *about, const struct osh_exe_facts *facts);
 
 /* ---- For the files that speak a protocol ---------------------------------------- */
 
@@ -85,6 +97,11 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* The credentials of its sandbox; NULL: none. */
+static inline const struct osh_vault *osh_session_vault(const struct osh_session *session)
+{
+	return session->view->vault ? session->view->vault->vault : NULL;
+}
 /* Open a connection to the real server; events step the session. */
 int osh_session_dial(struct osh_session *session, bool tls, enum osh_upstream_use use);
 

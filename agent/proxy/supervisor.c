@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "proxy/channel.h"
 #include "verdict/ring.h"
@@ -199,6 +200,8 @@ static void on_channel(struct osh_io *io, uint32_t events)
 		osh_close(fds[i]); /* it has none to give */
 	if (message.type == OSH_CHANNEL_DONE)
 		complete_pending(sup, message.sandbox, message.serial, message.result);
+	else if (message.type == OSH_CHANNEL_QUESTION)
+		sup->options.on_question(sup->options.context, message.sandbox, &message.about);
 }
 
 static void drain_ring(struct osh_supervisor *sup, unsigned index)
@@ -236,7 +239,7 @@ static void on_wake(struct osh_io *io, uint32_t events)
 static int start_process(struct osh_supervisor *sup, int sock)
 {
 	char *const argv[] = { "openshelld", "proxy", NULL };
-	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
+	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", osh_layers_off(), NULL };
 	posix_spawn_file_actions_t actions;
 	int r;
 
@@ -580,6 +583,16 @@ void osh_supervisor_abandon(struct osh_supervisor *sup, void *context)
 		if (pending->context == context)
 			pending->done = NULL;
 	}
+}
+
+void osh_supervisor_answer(struct osh_supervisor *sup, uint64_t sandbox,
+			   const struct osh_question_about *about, const struct osh_exe_facts *facts)
+{
+	struct osh_channel_message message = {
+		.type = OSH_CHANNEL_ANSWER, .sandbox = sandbox, .about = *about, .facts = *facts
+	};
+
+	send_message(sup, &message, NULL, 0);
 }
 
 int osh_supervisor_vault_set(struct osh_supervisor *sup, uint64_t sandbox,

@@ -14,8 +14,18 @@
 #include "kernel/kernel.h"
 #include "openshell/verdict.h"
 #include "openshell/sockets.h"
+#include "policy/policy.h"
 
 struct osh_supervisor;
+
+/* What a worker of the proxy wants to know of an executable. */
+struct osh_question_about {
+	uint32_t worker;   /* who asks */
+	uint32_t identity; /* of the kernel */
+	uint32_t pid;      /* asks for `clean`, of what this process runs now; 0: for `trust` */
+	uint32_t pad;
+	uint64_t cookie;   /* for `clean`: of the connection */
+};
 
 struct osh_supervisor_options {
 	struct osh_loop *loop;
@@ -27,6 +37,9 @@ struct osh_supervisor_options {
 	 * overwritten before the agent read them. */
 	void (*on_verdict)(void *context, const struct osh_verdict *verdict);
 	void (*on_lost)(void *context, uint64_t lost);
+	/* A worker wants to know of an executable. Each question is answered by one call of
+	 * osh_supervisor_answer, at once or later. */
+	void (*on_question)(void *context, uint64_t sandbox, const struct osh_question_about *about);
 	/* Called at the end of each batch of verdicts. */
 	void (*on_batch)(void *context);
 	void *context;
@@ -68,6 +81,10 @@ int osh_supervisor_policy_set(struct osh_supervisor *supervisor, uint64_t sandbo
 void osh_supervisor_abandon(struct osh_supervisor *supervisor, void *context);
 int osh_supervisor_vault_set(struct osh_supervisor *supervisor, uint64_t sandbox,
 			     const struct osh_vault *vault, struct osh_err *err);
+
+/* Of `facts` what was asked for: `clean` when about->pid is set, else the others. */
+void osh_supervisor_answer(struct osh_supervisor *supervisor, uint64_t sandbox,
+			   const struct osh_question_about *about, const struct osh_exe_facts *facts);
 
 /* Entry point of `openshelld proxy`: never returns before its work ends. The channel is
  * descriptor 3. Returns an exit status. */

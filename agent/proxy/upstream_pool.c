@@ -10,7 +10,7 @@
 
 #define IDLE_TIMEOUT_MS 30000
 #define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
-#define IDLE_PER_KEY_MAX 16
+#define IDLE_PER_KEY_MAX 128
 
 struct shelf {
 	struct osh_upstream_key key;
@@ -109,7 +109,8 @@ void osh_upstream_keep(struct osh_upstream *up)
 	struct osh_upstream_pool *pool = up->worker->pool;
 	struct shelf *shelf = find_shelf(pool, &up->key);
 
-	if (up->conn.carrier || up->conn.in.len || up->conn.out.len || up->conn.eof || !osh_conn_is_open(&up->conn) ||
+	if (up->conn.carrier || up->conn.in.len || up->conn.out.len || up->conn.eof ||
+	    (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || !osh_conn_is_open(&up->conn) ||
 	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
 		osh_upstream_free(up);
 		return;

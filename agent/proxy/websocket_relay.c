@@ -12,11 +12,14 @@
 #define PIECE_MAX (16u << 10)
 #define CLOSE_MS 3000 /* for the server to end its frame, before ours is cut in */
 
+static const char no_room[] = "too many messages are under inspection at once in this sandbox";
+
 struct osh_websocket {
 	struct osh_websocket_reader reader; /* client to server */
 	struct osh_websocket_walker walker; /* server to client */
 	size_t held;                        /* bytes of the text that count against the sandbox's share */
 	/* A text that was allowed, on its way as one frame: what the policy saw is what goes. */
+	struct osh_buf rewritten; /* ... with its credentials in place; empty: as it came */
 	bool sending;
 	size_t sent;
 	unsigned char mask[4];
@@ -31,6 +34,7 @@ int osh_websocket_begin(struct osh_session *s)
 	if (!s->websocket)
 		return -ENOMEM;
 	osh_websocket_reader_init(&s->websocket->reader);
+	osh_buf_init_secret(&s->websocket->rewritten, OSH_WEBSOCKET_TEXT_MAX);
 	osh_session_set_state(s, OSH_SESSION_WEBSOCKET);
 	return 0;
 }
@@ -41,12 +45,23 @@ static void give_back(struct osh_session *s)
 	s->websocket->held = 0;
 }
 
+static void forget_text(struct osh_session *s)
+{
+	struct osh_websocket *ws = s->websocket;
+
+	give_back(s);
+	osh_buf_clear(&ws->rewritten);
+	osh_buf_trim(&ws->rewritten);
+	osh_websocket_next(&ws->reader);
+}
+
 void osh_websocket_drop(struct osh_session *s)
 {
 	if (!s->websocket)
 		return;
 	give_back(s);
 	osh_websocket_reader_done(&s->websocket->reader);
+	osh_buf_done(&s->websocket->rewritten);
 	free(s->websocket);
 	s->websocket = NULL;
 }
@@ -60,8 +75,7 @@ static void start_closing(struct osh_session *s, enum osh_websocket_code code, c
 	if (ws->close_len)
 		return;
 	ws->close_len = osh_websocket_write_close(ws->close, code, reason);
-	give_back(s);
-	osh_websocket_next(&ws->reader);
+	forget_text(s);
 	osh_session_set_deadline(s, CLOSE_MS);
 }
 
@@ -154,24 +168,39 @@ static void begin_sending(struct osh_session *s)
 	ws->sent = 0;
 }
 
+/* Put the credentials into a text that was allowed. False: it was refused. */
+static bool rewrite_text(struct osh_session *s, const struct osh_decision *decision)
+{
+	struct osh_websocket *ws = s->websocket;
+	const struct osh_credential_fault *fault =
+		osh_rewrite_text(s, decision, osh_buf_str(&ws->reader.text), &ws->rewritten);
+
+	if (fault) {
+		refuse(s, OSH_WEBSOCKET_POLICY, OSH_ENGINE_CREDENTIAL, fault->reason);
+		return false;
+	}
+	if (!osh_held_take(s->view, ws->rewritten.len)) {
+		refuse(s, OSH_WEBSOCKET_NO_ROOM, OSH_ENGINE_L7, no_room);
+		return false;
+	}
+	ws->held += ws->rewritten.len;
+	if (ws->rewritten.len)
+		s->upstream->conn.out_secret = true;
+	return true;
+}
+
 /* A text is whole. */
 static void judge_text(struct osh_session *s)
 {
-	struct osh_str text = osh_buf_str(&s->websocket->reader.text);
-	const struct osh_vault *vault = osh_exchange_vault(s);
-	struct osh_message message = { .body = text, .is_text = true };
 	struct osh_request_facts facts = osh_exchange_facts(s->exchange);
 	struct osh_judgement j;
 
-	if (vault && osh_vault_contains(vault, text)) {
-		refuse(s, OSH_WEBSOCKET_POLICY, OSH_ENGINE_CREDENTIAL, osh_credential_reason);
+	osh_judge_text(s, &facts, osh_buf_str(&s->websocket->reader.text), &j);
+	if (j.effect != OSH_EFFECT_DENY && !rewrite_text(s, &j.decision))
 		return;
-	}
-	if (!text.data)
-		message.body = osh_str("");
-	facts.message = &message;
-	osh_judge_request(s, &facts, &j);
-	record_text(s, &j);
+	/* Where only credentials are looked for, the handshake's record stands for all. */
+	if (j.decision.text_inspected || j.effect == OSH_EFFECT_DENY)
+		record_text(s, &j);
 	if (j.effect == OSH_EFFECT_DENY)
 		start_closing(s, OSH_WEBSOCKET_POLICY, j.decision.reason);
 	else
@@ -182,7 +211,7 @@ static bool send_text(struct osh_session *s)
 {
 	struct osh_websocket *ws = s->websocket;
 	struct osh_buf *out = &s->upstream->conn.out;
-	struct osh_str text = osh_buf_str(&ws->reader.text);
+	struct osh_str text = osh_buf_str(ws->rewritten.len ? &ws->rewritten : &ws->reader.text);
 	char head[OSH_WEBSOCKET_HEAD_MAX];
 	size_t len = text.len - ws->sent, room = osh_buf_free_bytes(out);
 	int r = 0;
@@ -205,8 +234,7 @@ static bool send_text(struct osh_session *s)
 	ws->sent += len;
 	if (ws->sent == text.len) {
 		ws->sending = false;
-		give_back(s);
-		osh_websocket_next(&ws->reader);
+		forget_text(s);
 	}
 	return true;
 }
@@ -218,8 +246,7 @@ static bool take_share(struct osh_session *s)
 	size_t len = ws->reader.text.len - ws->held;
 
 	if (!osh_held_take(s->view, len)) {
-		refuse(s, OSH_WEBSOCKET_NO_ROOM, OSH_ENGINE_L7,
-		       "too many messages are under inspection at once in this sandbox");
+		refuse(s, OSH_WEBSOCKET_NO_ROOM, OSH_ENGINE_L7, no_room);
 		return false;
 	}
 	ws->held += len;

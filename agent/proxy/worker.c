@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "proxy/dns.h"
+#include "proxy/facts.h"
 #include "proxy/resolver.h"
 #include "proxy/session.h"
 #include "proxy/tls.h"
@@ -83,6 +84,8 @@ static void free_who(struct osh_who *who)
 	free(who->lineage);
 	free(who->ancestors);
 	free(who->ancestor_text);
+	free(who->nodes);
+	free(who->facts);
 	free(who);
 }
 
@@ -104,7 +107,8 @@ static void bound_whos(struct osh_worker *worker)
 /* The paths of `parent` and its ancestors, nearest first. One without a path or a name
  * stays "": it grants nothing, because it cannot match. */
 static int collect_ancestors(struct osh_worker *worker, uint32_t parent,
-			     char paths[OSH_LINEAGE_MAX + 1][OSH_PATH_MAX], size_t *ret_count)
+			     char paths[OSH_LINEAGE_MAX + 1][OSH_PATH_MAX],
+			     struct osh_node nodes[OSH_LINEAGE_MAX + 1], size_t *ret_count)
 {
 	struct osh_identity node;
 	size_t count = 0;
@@ -115,7 +119,8 @@ static int collect_ancestors(struct osh_worker *worker, uint32_t parent,
 		if (r < 0)
 			return r;
 		memcpy(paths[count], node.path, OSH_PATH_MAX);
-		paths[count][node.flags ? 0 : OSH_PATH_MAX - 1] = '\0';
+		paths[count][node.flags & OSH_EXE_NAMELESS ? 0 : OSH_PATH_MAX - 1] = '\0';
+		nodes[count] = (struct osh_node){ .id = parent, .flags = node.flags };
 		count++;
 	}
 	*ret_count = count;
@@ -126,9 +131,10 @@ static int collect_ancestors(struct osh_worker *worker, uint32_t parent,
 static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32_t parent)
 {
 	char paths[OSH_LINEAGE_MAX + 1][OSH_PATH_MAX];
+	struct osh_node nodes[OSH_LINEAGE_MAX + 1];
 	struct osh_buf text, lineage;
 	size_t count = 0;
-	int r = collect_ancestors(worker, parent, paths, &count);
+	int r = collect_ancestors(worker, parent, paths, nodes, &count);
 
 	if (r < 0)
 		return r;
@@ -144,14 +150,18 @@ static int load_ancestors(struct osh_worker *worker, struct osh_who *who, uint32
 	who->ancestor_text = text.data; /* taken over, whatever comes */
 	who->lineage = lineage.data;
 	who->ancestors = calloc(count ? count : 1, sizeof(*who->ancestors));
-	if (r < 0 || !who->ancestors)
+	who->nodes = calloc(1 + count, sizeof(*who->nodes));
+	who->facts = calloc(1 + count, sizeof(*who->facts));
+	if (r < 0 || !who->ancestors || !who->nodes || !who->facts)
 		return -ENOMEM;
+	who->nodes[0] = (struct osh_node){ .id = who->id, .flags = who->flags };
+	memcpy(who->nodes + 1, nodes, count * sizeof(*nodes));
 	for (const char *at = who->ancestor_text; who->ancestor_count < count; at += strlen(at) + 1)
 		who->ancestors[who->ancestor_count++] = osh_str(at);
 	return 0;
 }
 
-const struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity)
+struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity)
 {
 	struct osh_identity node;
 	struct osh_who *who;
@@ -194,18 +204,32 @@ void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
 	view->worker->published = true;
 }
 
-/* Once per batch of events, however many verdicts it produced. */
+static void tell_agent(struct osh_worker *worker)
+{
+	uint64_t one = 1;
+
+	worker->published = false;
+	worker->told_ms = osh_loop_now_ms(worker->loop);
+	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
+}
+
+static void on_tell(struct osh_timer *timer)
+{
+	tell_agent(osh_container_of(timer, struct osh_worker, tell));
+}
+
+/* Once per batch of events, and at most once a millisecond, however many verdicts came:
+ * under load the agent would be woken for each. Records wait in the ring meanwhile. */
 static void on_batch_end(void *context)
 {
 	struct osh_worker *worker = context;
-	uint64_t one = 1;
 
 	bound_whos(worker);
-	if (!worker->published)
+	if (!worker->published || worker->tell.slot)
 		return;
-	worker->published = false;
-	osh_ring_flush(worker->ring);
-	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
+	if (osh_loop_now_ms(worker->loop) != worker->told_ms ||
+	    osh_loop_timer_set(worker->loop, &worker->tell, 1) < 0)
+		tell_agent(worker);
 }
 
 /* ---- Letters ----------------------------------------------------------------------- */
@@ -254,6 +278,7 @@ static void on_add(struct osh_worker *worker, struct osh_letter *letter)
 	letter->tenant = NULL; /* taken */
 	view->worker = worker;
 	view->tenant = tenant;
+	view->known_version = 1;
 	HASH_ADD_KEYPTR(hh, worker->views, &tenant->id, sizeof(tenant->id), view);
 	prepare_listener(view, &view->tcp4, tenant->sockets.tcp4);
 	prepare_listener(view, &view->tcp6, tenant->sockets.tcp6);
@@ -276,6 +301,7 @@ static void on_remove(struct osh_worker *worker, struct osh_letter *letter)
 	osh_loop_timer_cancel(worker->loop, &view->tcp4.retry);
 	osh_loop_timer_cancel(worker->loop, &view->tcp6.retry);
 	osh_dns_free(view->dns);
+	osh_facts_forget(view);
 	HASH_DEL(worker->views, view);
 	osh_snapshot_unref(view->snapshot);
 	osh_vault_box_unref(view->vault);
@@ -310,6 +336,7 @@ static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 		}
 		if (view->dns)
 			osh_dns_policy_changed(view->dns);
+		osh_facts_policy_changed(view);
 		osh_session_judge_all(view);
 	}
 	answer_errand(worker, letter->errand);
@@ -323,6 +350,17 @@ static void on_vault(struct osh_worker *worker, struct osh_letter *letter)
 		osh_vault_box_unref(view->vault);
 		view->vault = osh_take(letter->vault);
 	}
+}
+
+static void on_answer(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (letter->about.worker == worker->index)
+		osh_facts_question_done(worker, view);
+	if (view)
+		osh_facts_learn(view, &letter->about, &letter->facts);
+	osh_session_on_answer(worker, view, &letter->about, &letter->facts);
 }
 
 static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
@@ -339,6 +377,9 @@ static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 		break;
 	case OSH_LETTER_VAULT:
 		on_vault(worker, letter);
+		break;
+	case OSH_LETTER_ANSWER:
+		on_answer(worker, letter);
 		break;
 	case OSH_LETTER_STOP:
 		osh_loop_stop(worker->loop);
@@ -399,6 +440,7 @@ struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struc
 	worker->pool = osh_upstream_pool_new(worker);
 	if (!worker->resolver || !worker->pool || osh_tls_worker_init(worker) < 0)
 		return NULL;
+	worker->tell.on_expire = on_tell;
 	osh_loop_set_batch_end(worker->loop, on_batch_end, worker);
 	if (osh_loop_set(worker->loop, &worker->mail_io, EPOLLIN) < 0)
 		return NULL;

@@ -24,9 +24,11 @@
 #include "policy/policy.h"
 #include "proxy/ca.h"
 #include "proxy/channel.h"
+#include "proxy/supervisor.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
+struct osh_known;
 struct osh_resolver;
 struct osh_session;
 struct osh_upstream_pool;
@@ -82,7 +84,17 @@ struct osh_view {
 	unsigned session_count;
 	size_t held_bytes;              /* bodies and texts under inspection, proxy/inspect.h */
 	bool reported_full;             /* a refusal for want of room was recorded */
+	struct osh_known *known;        /* hash: what the agent told of executables, proxy/facts.h */
+	unsigned known_version;         /* counts changes of it */
+	unsigned questions;             /* that the agent has not answered */
+	unsigned asking;                /* sessions that wait for an answer */
 	UT_hash_handle hh;              /* by tenant->id */
+};
+
+/* One executable of a lineage. */
+struct osh_node {
+	uint32_t id;
+	uint32_t flags; /* OSH_EXE_* */
 };
 
 /* Who is behind an identity number of the kernel; cached per worker. */
@@ -94,6 +106,10 @@ struct osh_who {
 	struct osh_str *ancestors;      /* owned, into ancestor_text */
 	size_t ancestor_count;
 	char *ancestor_text;            /* owned */
+	struct osh_node *nodes;         /* owned: the program itself, then its ancestors */
+	struct osh_exe_facts *facts;    /* owned, of each node; proxy/facts.c fills them in */
+	unsigned facts_version;         /* of view->known that they are from; 0: of none */
+	bool facts_are_settled;         /* also what was told under an earlier policy */
 	UT_hash_handle hh;
 };
 
@@ -110,14 +126,24 @@ struct osh_worker {
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
 	struct osh_ring_writer *ring;
-	bool published;                 /* since the last flush */
+	unsigned questions;             /* of all views */
+	bool published;                 /* verdicts that the agent was not told of */
+	uint64_t told_ms;
+	struct osh_timer tell;
 	/* Mailbox: letters from the main thread. */
 	pthread_mutex_t mail_lock;
 	struct osh_letter *mail;
 	struct osh_io mail_io;          /* eventfd */
 };
 
-enum osh_letter_type { OSH_LETTER_ADD, OSH_LETTER_REMOVE, OSH_LETTER_POLICY, OSH_LETTER_VAULT, OSH_LETTER_STOP };
+enum osh_letter_type {
+	OSH_LETTER_ADD,
+	OSH_LETTER_REMOVE,
+	OSH_LETTER_POLICY,
+	OSH_LETTER_VAULT,
+	OSH_LETTER_ANSWER,
+	OSH_LETTER_STOP,
+};
 
 /* Shared by the letters of one message: the last worker to act on it answers. */
 struct osh_errand {
@@ -134,6 +160,8 @@ struct osh_letter {
 	struct osh_snapshot *snapshot;  /* POLICY: counted */
 	struct osh_vault_box *vault;    /* VAULT: counted */
 	struct osh_errand *errand;      /* POLICY */
+	struct osh_question_about about; /* ANSWER */
+	struct osh_exe_facts facts;     /* ANSWER */
 };
 
 /* Make a worker whose thread is not running yet. The ring is taken over. NULL when
@@ -152,7 +180,7 @@ void osh_vault_box_unref(struct osh_vault_box *box);
 
 /* Who this identity is; NULL when the kernel does not know it (any more). Valid until
  * the current batch of events ends. */
-const struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity);
+struct osh_who *osh_worker_who(struct osh_worker *worker, uint32_t identity);
 
 /* Record a decision; fills in time, sandbox and revision from the view. */
 void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict);

@@ -91,25 +91,6 @@ static int64_t clock_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* cgroup.events raises POLLPRI on each change. Reading comes first, so no change is missed. */
-static int await_empty(int events_fd)
-{
-	struct pollfd events = { .fd = events_fd, .events = POLLPRI };
-	int64_t deadline_ms = clock_ms() + EMPTY_PATIENCE_MS;
-
-	for (;;) {
-		int64_t left_ms = deadline_ms - clock_ms();
-		int populated = is_populated(events_fd);
-
-		if (populated <= 0)
-			return populated;
-		if (left_ms <= 0)
-			return -EBUSY;
-		if (poll(&events, 1, (int)left_ms) < 0 && errno != EINTR)
-			return -errno;
-	}
-}
-
 int cgroup_kill(int cgroup_fd)
 {
 	_cleanup_fd_ int events = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
@@ -119,9 +100,29 @@ int cgroup_kill(int cgroup_fd)
 		return -errno;
 	if (is_populated(events) == 0)
 		return 0;
-	if (write(kill_fd, "1", 1) < 0)
+	return write(kill_fd, "1", 1) < 0 ? -errno : 0;
+}
+
+/* cgroup.events raises POLLPRI on each change. Reading comes first, so no change is missed. */
+int cgroup_await_empty(int cgroup_fd)
+{
+	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	struct pollfd events = { .fd = fd, .events = POLLPRI };
+	int64_t deadline_ms = clock_ms() + EMPTY_PATIENCE_MS;
+
+	if (fd < 0)
 		return -errno;
-	return await_empty(events);
+	for (;;) {
+		int64_t left_ms = deadline_ms - clock_ms();
+		int populated = is_populated(fd);
+
+		if (populated <= 0)
+			return populated;
+		if (left_ms <= 0)
+			return -EBUSY;
+		if (poll(&events, 1, (int)left_ms) < 0 && errno != EINTR)
+			return -errno;
+	}
 }
 
 int cgroup_remove(const char *path)

@@ -14,8 +14,6 @@
 #include "base/fd.h"
 #include "base/mem.h"
 
-#define CA_BUNDLE_BYTES_MAX (8u << 20)
-
 /* ---- Contents ------------------------------------------------------------------- */
 
 static const char *shell(void)
@@ -101,7 +99,7 @@ static int copy_file(FILE *out, const char *path)
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	if (!S_ISREG(st.st_mode) || st.st_size > CA_BUNDLE_BYTES_MAX)
+	if (!S_ISREG(st.st_mode) || st.st_size > OSH_SANDBOX_CA_BYTES_MAX)
 		return -EFBIG;
 	if (fflush(out) != 0)
 		return -errno;
@@ -124,6 +122,42 @@ static int write_ca_bundle(FILE *out, const struct sandbox_files_input *input)
 	return write_ca(out, input);
 }
 
+/* Where Java looks: its own lib/security/cacerts is a link to one of them. */
+static const char *const keystore_places[] = {
+	"/etc/ssl/certs/java/cacerts",                 /* Debian */
+	"/etc/pki/ca-trust/extracted/java/cacerts",    /* Fedora, RHEL */
+	"/etc/pki/java/cacerts",                       /* older RHEL */
+	NULL,
+};
+
+static bool is_any_there(const char *const *places)
+{
+	for (; *places; places++) {
+		if (access(*places, F_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+int sandbox_files_prepare(struct osh_sandbox_host *host)
+{
+	int r = -ENOENT;
+
+	if (!is_any_there(keystore_places))
+		return 0;
+	for (size_t i = 0; bundle_places[i] && (r == -ENOENT || r == -ENOTDIR); i++)
+		r = keystore_load(&host->keystore, bundle_places[i]);
+	return r == -ENOENT || r == -ENOTDIR ? 0 : r;
+}
+
+/* The same as the bundle's. On a host without Java it stays empty, and is bound nowhere. */
+static int write_keystore(FILE *out, const struct sandbox_files_input *input)
+{
+	if (!is_any_there(keystore_places))
+		return 0;
+	return keystore_write(out, input->keystore, input->ca_pem ? input->ca_pem : "");
+}
+
 /* ---- Places --------------------------------------------------------------------- */
 
 #define PLACES(...) (const char *const[]){ __VA_ARGS__, NULL }
@@ -138,6 +172,7 @@ static const struct sandbox_file files[] = {
 	{ "hostname", false, PLACES("/etc/hostname"), write_hostname },
 	{ "nsswitch.conf", false, PLACES("/etc/nsswitch.conf"), write_nsswitch },
 	{ "ca-bundle.pem", false, bundle_places, write_ca_bundle },
+	{ "ca-keystore.jks", false, keystore_places, write_keystore },
 	{ "ca.pem", false, PLACES(NULL), write_ca },
 };
 

@@ -114,6 +114,7 @@ int osh_sandbox_host_open(const struct osh_sandbox_host_options *options,
 	if (!host)
 		return osh_err_sys(err, ENOMEM, "sandboxes");
 	host->loop = options->loop;
+	host->idmap_fd = idmap_open();
 	r = find_dirs(options, host, err);
 	if (r == 0)
 		r = find_init(options->init_path, host, err);
@@ -130,6 +131,7 @@ int osh_sandbox_host_open(const struct osh_sandbox_host_options *options,
 		osh_sandbox_host_close(host);
 		return r;
 	}
+	trash_open(host);
 	*ret_host = host;
 	return 0;
 }
@@ -138,7 +140,10 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host)
 {
 	if (!host)
 		return;
+	trash_close(host);
+	osh_close(host->idmap_fd);
 	free(host->filter.filter);
+	keystore_done(&host->keystore);
 	free(host);
 }
 
@@ -159,6 +164,11 @@ const char *osh_sandbox_host_cgroup(const struct osh_sandbox_host *host)
 const char *osh_sandbox_host_key(const struct osh_sandbox_host *host)
 {
 	return host->key;
+}
+
+bool osh_sandbox_has_idmap(const struct osh_sandbox_host *host)
+{
+	return idmap_works(host->idmap_fd);
 }
 
 int osh_sandbox_landlock_abi(void)

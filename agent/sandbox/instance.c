@@ -233,6 +233,14 @@ static void keep_first(int *first, int r, const char *what, struct osh_err *err)
 	}
 }
 
+static int end_processes(struct osh_sandbox_instance *instance)
+{
+	int r = instance->cgroup_fd < 0 ? 0 : cgroup_kill(instance->cgroup_fd);
+
+	sandbox_reap_init(instance);
+	return instance->cgroup_fd < 0 || r < 0 ? r : cgroup_await_empty(instance->cgroup_fd);
+}
+
 int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	int first = 0;
@@ -240,9 +248,7 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 	if (!instance || instance->gone)
 		return 0;
 	sandbox_enter(instance);
-	if (instance->cgroup_fd >= 0)
-		keep_first(&first, cgroup_kill(instance->cgroup_fd), "the processes", err);
-	sandbox_reap_init(instance);
+	keep_first(&first, end_processes(instance), "the processes", err);
 	/* Their ends are told while the instance is whole; `gone` first, so that a callback
 	 * that destroys it again changes nothing. */
 	let_go(instance);
@@ -250,7 +256,7 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 	keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
 	if (unlink(instance->socket_path) < 0 && errno != ENOENT)
 		keep_first(&first, -errno, instance->socket_path, err);
-	keep_first(&first, tree_remove(instance->dir), instance->dir, err);
+	keep_first(&first, trash_put(instance->host, instance->dir, instance->record.id), instance->dir, err);
 	if (first < 0)
 		osh_err_wrap(err, "sandbox %s is not removed whole", instance->record.name);
 	sandbox_leave(instance);

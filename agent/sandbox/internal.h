@@ -6,11 +6,21 @@
 #include <stdio.h>
 #include <sys/mount.h>
 
+#include "base/buf.h"
 #include "sandbox/protocol.h"
 #include "sandbox/sandbox.h"
 
 #define OSH_SANDBOX_PATH_MAX 512  /* paths that the agent itself makes */
 #define OSH_SANDBOX_PROVIDERS_MAX 64
+
+/* Certificates as entries of a Java keystore, made from a PEM file once: it takes
+ * milliseconds. All zero: none. */
+struct keystore {
+	struct osh_buf entries;
+	unsigned count;
+	ino_t inode;             /* of the file it was made from */
+	struct timespec changed;
+};
 
 struct osh_sandbox_host {
 	struct osh_loop *loop;
@@ -19,7 +29,10 @@ struct osh_sandbox_host {
 	char init_path[OSH_SANDBOX_PATH_MAX];
 	char key[16];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
+	int idmap_fd;             /* the map of idmap.c; -1: this kernel has none */
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
+	struct keystore keystore; /* the host's trusted CAs; empty without Java */
+	struct osh_timer trash_timer; /* armed while something is left to remove */
 	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
 };
 
@@ -75,8 +88,11 @@ void sandbox_reap_init(struct osh_sandbox_instance *instance);
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
 int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
 int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);
-/* Kill everything in it and wait until it is empty. */
+/* Kill everything in it, without waiting for the ends. */
 int cgroup_kill(int cgroup_fd);
+/* Ask after the end of whoever is known by a pidfd: the kernel tells of changes here at
+ * most every 10 ms. */
+int cgroup_await_empty(int cgroup_fd);
 int cgroup_remove(const char *path);
 
 /* ---- record.c ---- */
@@ -89,8 +105,14 @@ int process_start_time(pid_t pid, uint64_t *ret_start);
 
 /* ---- remove.c ---- */
 /* Remove a tree that an adversary filled: bounded memory and descriptors at any depth,
- * never through a symbolic link. 0, also when it was not there, or -errno. */
-int tree_remove(const char *path);
+ * never through a symbolic link; at most `budget` entries. 0, also when it was not there, 1
+ * when something is left, or -errno. */
+int tree_remove(const char *path, unsigned budget);
+/* The same for a sandbox's directory, which gives its name up at once: what is large goes
+ * in slices, through the loop. 0 or -errno. */
+int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id);
+void trash_open(struct osh_sandbox_host *host);
+void trash_close(struct osh_sandbox_host *host);
 
 /* ---- connection.c ---- */
 int connection_listen(const char *path, int *ret_fd);
@@ -104,8 +126,16 @@ void command_fail_all(struct osh_sandbox_instance *instance);
 /* Free them without a word: the handle is let go, the programs run on. */
 void command_forget_all(struct osh_sandbox_instance *instance);
 
+/* ---- keystore.c ---- */
+/* Read the PEM file `path`, unless it is the one read already. 0 or -errno (-ENOENT). */
+int keystore_load(struct keystore *keystore, const char *path);
+void keystore_done(struct keystore *keystore);
+/* A keystore of the host's certificates and those of a PEM text. 0 or -errno. */
+int keystore_write(FILE *out, const struct keystore *host, const char *pem);
+
 /* ---- files.c: what identity, names and trust look like inside ---- */
 #define OSH_SANDBOX_HOME "/sandbox"
+#define OSH_SANDBOX_CA_BYTES_MAX (8u << 20) /* a host's bundle of trusted CAs */
 /* Read-only, the sandbox's own: generated files and init; bound from here to their places. */
 #define OSH_SANDBOX_OWN_DIR "/run/openshell"
 
@@ -114,6 +144,7 @@ struct sandbox_files_input {
 	uid_t uid;
 	gid_t gid;
 	const char *ca_pem; /* may be NULL */
+	const struct keystore *keystore;
 };
 
 /* One generated file and where it is bound; places end with NULL. */
@@ -123,6 +154,8 @@ struct sandbox_file {
 	const char *const *places;
 	int (*write)(FILE *out, const struct sandbox_files_input *input);
 };
+/* What is made once and used by every launch, as long as the host's files are the same. */
+int sandbox_files_prepare(struct osh_sandbox_host *host);
 size_t sandbox_files(const struct sandbox_file **ret_files);
 /* NULL-terminated, malloc'ed, strings too: free with sandbox_strings_free. */
 char **sandbox_environment(const char *const *additions);
@@ -138,6 +171,7 @@ struct launch {
 	const struct osh_sandbox_instance *instance;
 	const struct osh_sandbox_spec *spec;
 	char **env;
+	int idmap_fd;     /* idmap.c; -1: none */
 	int root_fd;      /* the new root while it is built */
 	int listener_fd;
 	int report_fd;
@@ -162,7 +196,7 @@ struct mount_option {
 	const char *name, *value; /* value NULL: a flag */
 };
 
-/* A copy of what is mounted at `path`, or a new file system: the descriptor of a tree that
+/* A copy of what is mounted at `path` ("": of dir_fd itself), or a new file system: the descriptor of a tree that
  * is not visible anywhere yet, or -errno. */
 int mount_clone(int dir_fd, const char *path, uint64_t attributes);
 int mount_filesystem(const char *type, const struct mount_option *options, size_t count,
@@ -177,11 +211,23 @@ int mount_open_place(int root_fd, const char *path, bool directory);
 int mount_make_file(int dir_fd, const char *name);
 bool mount_same_filesystem(int a, int b);
 
-/* root.c, devices.c, overlay.c */
+/* idmap.c */
+/* A user namespace that maps no group: a descriptor, or -1: not here. */
+int idmap_open(void);
+/* Whether this kernel and the host's /usr take it. */
+bool idmap_works(int idmap_fd);
+/* A read-only copy of what the host has at `path`, as mount_clone, in which nothing can be
+ * written to, sockets included, where idmap_fd is not -1 and its file system allows that. */
+int mount_clone_host(int idmap_fd, const char *path);
+
+/* root.c, devices.c, overlay.c, unix_sockets.c */
+/* Does `path` begin with `directory`, as paths do? */
+bool path_is_at_or_below(const char *path, const char *directory);
 int root_build(struct launch *launch);
 int root_mount_proc(struct launch *launch);
 int root_mount_dev(struct launch *launch);
 int root_make_files(struct launch *launch);
+int root_bind_unix_sockets(struct launch *launch);
 int root_mask_secrets(struct launch *launch);
 int root_enter(struct launch *launch);
 
@@ -190,5 +236,11 @@ int confine_limits(void);
 int confine_capabilities(void);
 int confine_user(uid_t uid, gid_t gid);
 int confine_landlock(struct launch *launch);
+
+/* ---- What the sandbox may write (resolve.c) -------------------------------------- */
+
+/* May the sandbox's user write this open file or directory, through the mount that it was
+ * opened on? 1, 0 or -errno. */
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd);
 
 #endif

@@ -22,11 +22,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/mem.h"
 
 #define STEPS_PATIENCE_MS 15000
 #define WARNINGS_BYTES_MAX 65536
-#define REPORT_FD 4
 
 /* child -> parent, until exec closes the socket. */
 struct launch_report {
@@ -88,7 +88,7 @@ static int set_host_name(struct launch *launch)
 static int set_up_network(struct launch *launch)
 {
 	(void)launch;
-	return netns_set_up();
+	return osh_layer_off("netns") ? 0 : netns_set_up();
 }
 
 static int set_limits(struct launch *launch)
@@ -130,7 +130,7 @@ static int close_standard_streams(struct launch *launch)
 
 static int filter_calls(struct launch *launch)
 {
-	return seccomp_filter_load(&launch->instance->host->filter);
+	return osh_layer_off("seccomp") ? 0 : seccomp_filter_load(&launch->instance->host->filter);
 }
 
 static int become_init(struct launch *launch)
@@ -177,28 +177,35 @@ static _Noreturn void fail_step(struct launch *launch, const struct launch_step 
 	_exit(1);
 }
 
-/* Nothing of the agent's but the two descriptors that the child needs. */
-static int keep_two_descriptors(struct launch *launch)
+/* Nothing of the agent's but the descriptors that the child needs: first out of the way,
+ * then side by side from init's listener on. */
+static int keep_descriptors(struct launch *launch)
 {
-	int listener = fcntl(launch->listener_fd, F_DUPFD_CLOEXEC, 10);
-	int report = fcntl(launch->report_fd, F_DUPFD_CLOEXEC, 10);
+	int *const fds[] = { &launch->listener_fd, &launch->report_fd, &launch->idmap_fd };
+	int place = OSH_INIT_LISTENER_FD;
 
-	if (listener < 0 || report < 0 || dup3(listener, OSH_INIT_LISTENER_FD, O_CLOEXEC) < 0 ||
-	    dup3(report, REPORT_FD, O_CLOEXEC) < 0 || close_range(REPORT_FD + 1, ~0u, 0) < 0)
-		return -errno;
-	launch->listener_fd = OSH_INIT_LISTENER_FD;
-	launch->report_fd = REPORT_FD;
-	return 0;
+	for (size_t i = 0; i < OSH_COUNT_OF(fds); i++) {
+		if (*fds[i] >= 0 && (*fds[i] = fcntl(*fds[i], F_DUPFD_CLOEXEC, 10)) < 0)
+			return -errno;
+	}
+	for (size_t i = 0; i < OSH_COUNT_OF(fds); i++) {
+		if (*fds[i] < 0)
+			continue;
+		if (dup3(*fds[i], place, O_CLOEXEC) < 0)
+			return -errno;
+		*fds[i] = place++;
+	}
+	return close_range((unsigned)place, ~0u, 0) < 0 ? -errno : 0;
 }
 
 static _Noreturn void run_child(struct launch *launch)
 {
-	if (keep_two_descriptors(launch) < 0)
+	if (keep_descriptors(launch) < 0)
 		_exit(1);
 	for (size_t i = 0; i < OSH_COUNT_OF(steps); i++) {
 		int r = steps[i].run(launch);
 
-		if (r < 0)
+		if (r < 0 && !osh_layer_off("steps"))
 			fail_step(launch, &steps[i], -r);
 	}
 	_exit(1); /* not reached: the last step is exec */
@@ -210,7 +217,8 @@ static int start_child(struct launch *launch, pid_t *ret_pid, int *ret_pidfd)
 {
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET |
+		.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS |
+			 (osh_layer_off("netns") ? 0 : CLONE_NEWNET) |
 			 CLONE_INTO_CGROUP | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
@@ -290,6 +298,8 @@ static int prepare_record(struct osh_sandbox_instance *instance, const struct os
 {
 	int r = record_set_providers(&instance->record, spec->providers);
 
+	if (r == 0)
+		r = sandbox_files_prepare(instance->host);
 	if (spec->policy->uid)
 		instance->record.uid = spec->policy->uid;
 	if (spec->policy->gid)
@@ -342,6 +352,7 @@ static void undo_launch(struct osh_sandbox_instance *instance)
 	sandbox_kill_init(instance);
 	sandbox_reap_init(instance);
 	(void)cgroup_kill(instance->cgroup_fd);
+	(void)cgroup_await_empty(instance->cgroup_fd);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);
@@ -368,7 +379,8 @@ static int commit(struct osh_sandbox_instance *instance, struct osh_err *err)
 int osh_sandbox_launch(struct osh_sandbox_instance *instance, const struct osh_sandbox_spec *spec,
 		       char **ret_warnings, struct osh_err *err)
 {
-	struct launch launch = { .instance = instance, .spec = spec, .root_fd = -1 };
+	struct launch launch = { .instance = instance, .spec = spec, .root_fd = -1,
+				 .idmap_fd = instance->host->idmap_fd };
 	char *warnings = NULL;
 	int r = prepare_record(instance, spec);
 

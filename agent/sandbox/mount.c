@@ -27,7 +27,8 @@ static int set_attributes(int tree_fd, uint64_t attributes)
 int mount_clone(int dir_fd, const char *path, uint64_t attributes)
 {
 	_cleanup_fd_ int fd = open_tree(dir_fd, path,
-					OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+					OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE |
+						AT_EMPTY_PATH);
 	int r;
 
 	if (fd < 0)

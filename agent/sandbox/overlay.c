@@ -39,6 +39,7 @@ static int write_own_file(struct launch *launch, const struct sandbox_file *file
 		.uid = instance->record.uid,
 		.gid = instance->record.gid,
 		.ca_pem = launch->spec->ca_pem,
+		.keystore = &instance->host->keystore,
 	};
 	char path[128];
 	FILE *out;

@@ -1,11 +1,9 @@
 #include "sandbox/internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
@@ -48,26 +46,6 @@ int record_set_providers(struct sandbox_record *record, const char *const *provi
 	return 0;
 }
 
-/* Whole or not at all, as every reader sees it: a torn record would make a live sandbox
- * look dead. Not synced to the disk: no sandbox survives what would lose it. */
-static int replace_record(const char *path, const char *text)
-{
-	char beside[OSH_SANDBOX_PATH_MAX + 32];
-	_cleanup_fd_ int fd = -1;
-	int r;
-
-	snprintf(beside, sizeof(beside), "%s.new", path);
-	fd = open(beside, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	r = osh_write_full(fd, text, strlen(text));
-	if (r == 0 && rename(beside, path) < 0)
-		r = -errno;
-	if (r < 0)
-		(void)unlink(beside);
-	return r;
-}
-
 int record_save(const char *dir, const struct sandbox_record *record)
 {
 	json_t *providers = json_array();
@@ -89,7 +67,8 @@ int record_save(const char *dir, const struct sandbox_record *record)
 	if (!text)
 		return -ENOMEM;
 	record_path(dir, path);
-	r = replace_record(path, text);
+	/* Whole or not at all: a torn record would make a live sandbox look dead. */
+	r = osh_replace_file_unsynced(path, text, strlen(text), 0600);
 	free(text);
 	return r;
 }

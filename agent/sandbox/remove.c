@@ -9,12 +9,15 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
+#include "base/mem.h"
 
 /* The tree's top directory, where directories that are not empty are moved to, so that
  * the work is always one level deep. */
 struct removal {
 	int top_fd;
-	uint64_t moved; /* makes names */
+	uint64_t moved;  /* makes names */
+	unsigned budget; /* entries that may still be looked at */
 };
 
 /* `dir_fd` is `top_fd` or one of its children. Returns 1 when something was moved up. */
@@ -55,13 +58,13 @@ static int remove_directory(struct removal *removal, const char *name)
 				O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 		r = fd < 0 ? -errno : remove_children(removal, fd, false);
-	} while (r > 0);
-	if (r < 0)
+	} while (r > 0 && removal->budget);
+	if (r != 0)
 		return r;
 	return unlinkat(removal->top_fd, name, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
-/* Takes dir_fd over unless it is the top. Returns how many entries were seen, or -errno. */
+/* Takes dir_fd over unless it is the top. Returns 1 when there were entries, 0 or -errno. */
 static int remove_children(struct removal *removal, int dir_fd, bool descend)
 {
 	int fd = dir_fd == removal->top_fd ? openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -79,6 +82,9 @@ static int remove_children(struct removal *removal, int dir_fd, bool descend)
 		if (is_dots(entry->d_name))
 			continue;
 		seen = 1;
+		if (removal->budget == 0)
+			break;
+		removal->budget--;
 		r = remove_entry(removal, dir_fd, entry->d_name);
 		if (r > 0 && descend)
 			r = remove_directory(removal, entry->d_name);
@@ -87,10 +93,11 @@ static int remove_children(struct removal *removal, int dir_fd, bool descend)
 	return r < 0 ? r : seen;
 }
 
-int tree_remove(const char *path)
+int tree_remove(const char *path, unsigned budget)
 {
 	struct removal removal = {
-		.top_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+		.top_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+		.budget = budget,
 	};
 	int r;
 
@@ -99,9 +106,82 @@ int tree_remove(const char *path)
 	/* Each round may move deeper directories up; one that finds nothing is the last. */
 	do
 		r = remove_children(&removal, removal.top_fd, true);
-	while (r > 0);
+	while (r > 0 && removal.budget);
 	osh_close(removal.top_fd);
-	if (r < 0)
+	if (r != 0)
 		return r;
 	return rmdir(path) < 0 ? -errno : 0;
+}
+
+/* ---- In slices ------------------------------------------------------------------- */
+
+/* A few milliseconds' worth: what a build leaves takes seconds, and the agent has others
+ * to serve meanwhile. */
+#define SLICE_ENTRIES 512
+#define TRASH_PREFIX ".removing-" /* beside the sandboxes: no name of one begins so */
+
+static void go_on(struct osh_sandbox_host *host)
+{
+	/* A millisecond, or it would be due in the same batch of events again. */
+	if (osh_loop_timer_set(host->loop, &host->trash_timer, 1) < 0)
+		osh_warning("the next agent removes the rest of deleted sandboxes: out of memory");
+}
+
+int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id)
+{
+	char trash[OSH_SANDBOX_PATH_MAX + 64];
+	int r;
+
+	snprintf(trash, sizeof(trash), "%s/sandboxes/" TRASH_PREFIX "%llu", host->state_dir,
+		 (unsigned long long)id);
+	if (rename(path, trash) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	r = tree_remove(trash, SLICE_ENTRIES);
+	if (r > 0)
+		go_on(host);
+	return r < 0 ? r : 0;
+}
+
+/* One that cannot be removed is left to the next agent: it does not hold others up. */
+static int remove_slice(const char *sandboxes, const char *name)
+{
+	char trash[OSH_SANDBOX_PATH_MAX + 300];
+	int r;
+
+	snprintf(trash, sizeof(trash), "%s/%s", sandboxes, name);
+	r = tree_remove(trash, SLICE_ENTRIES);
+	if (r < 0)
+		osh_warning("cannot remove %s: %s", trash, strerror(-r));
+	return r;
+}
+
+static void on_trash_timer(struct osh_timer *timer)
+{
+	struct osh_sandbox_host *host = osh_container_of(timer, struct osh_sandbox_host, trash_timer);
+	char sandboxes[OSH_SANDBOX_PATH_MAX + 16];
+	struct dirent *entry;
+	bool is_more = false;
+	DIR *dir;
+
+	snprintf(sandboxes, sizeof(sandboxes), "%s/sandboxes", host->state_dir);
+	dir = opendir(sandboxes);
+	while (dir && (entry = readdir(dir))) {
+		if (strncmp(entry->d_name, TRASH_PREFIX, strlen(TRASH_PREFIX)) == 0)
+			is_more |= remove_slice(sandboxes, entry->d_name) > 0;
+	}
+	if (dir)
+		closedir(dir);
+	if (is_more)
+		go_on(host);
+}
+
+void trash_open(struct osh_sandbox_host *host)
+{
+	host->trash_timer.on_expire = on_trash_timer;
+	go_on(host); /* what an earlier agent did not get to */
+}
+
+void trash_close(struct osh_sandbox_host *host)
+{
+	osh_loop_timer_cancel(host->loop, &host->trash_timer);
 }

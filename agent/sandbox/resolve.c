@@ -1,4 +1,4 @@
-/* Where a path leads in a sandbox's root, asked from outside. */
+/* What a path leads to in a sandbox's root, asked from outside. */
 #include "sandbox/internal.h"
 
 #include <errno.h>
@@ -7,6 +7,8 @@
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,11 +20,12 @@ static bool is_alive(int pidfd)
 	return pidfd_send_signal(pidfd, 0, NULL, 0) == 0;
 }
 
-static int open_in_root(const struct osh_sandbox_instance *instance, const char *path)
+static int open_in_root(const struct osh_sandbox_instance *instance, const char *path,
+			uint64_t resolve)
 {
 	const struct open_how how = {
 		.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
 	};
 	char root_path[32];
 	_cleanup_fd_ int root = -1;
@@ -44,7 +47,7 @@ int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path,
 
 	if (instance->pid_io.fd < 0 || path[0] != '/')
 		return -ENOENT;
-	fd = open_in_root(instance, path);
+	fd = open_in_root(instance, path, 0);
 	if (fd < 0)
 		return -ENOENT;
 	/* The kernel names it from the top of its own mount tree, which is the sandbox's root. */
@@ -59,4 +62,78 @@ int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path,
 		return -ENAMETOOLONG;
 	memcpy(buf, found, (size_t)len + 1);
 	return 0;
+}
+
+int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const char *path)
+{
+	char link_path[32];
+	_cleanup_fd_ int place = -1;
+	struct stat st;
+	int fd;
+
+	if (instance->pid_io.fd < 0)
+		return -ESRCH;
+	/* The kernel named it: a link in it is newer than the program that runs. */
+	place = open_in_root(instance, path, RESOLVE_NO_SYMLINKS);
+	if (place < 0)
+		return place;
+	if (fstat(place, &st) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return -ENOEXEC; /* a FIFO or device is not even opened */
+	snprintf(link_path, sizeof(link_path), "/proc/self/fd/%d", place);
+	fd = open(link_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	return fd < 0 ? -errno : fd;
+}
+
+/* ---- What the sandbox may write -------------------------------------------------- */
+
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd)
+{
+	struct statvfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_flag & ST_RDONLY)
+		return 0;
+	/* Group and ACL rights (whose mask shows as the group's) count, whoever has them. */
+	return st.st_uid == instance->record.uid || (st.st_mode & 0022) != 0;
+}
+
+/* The file or directory at the first `len` bytes of a path. What is not there is decided by
+ * the directory it would be in. */
+static bool may_write_place(const struct osh_sandbox_instance *instance, const char *path, size_t len)
+{
+	char place[PATH_MAX];
+	_cleanup_fd_ int fd = -1;
+
+	memcpy(place, path, len);
+	place[len] = '\0';
+	fd = open_in_root(instance, place, 0);
+	return fd >= 0 && sandbox_may_write_fd(instance, fd) != 0;
+}
+
+static bool may_write_way(const struct osh_sandbox_instance *instance, const char *path)
+{
+	size_t len = strcspn(path, "*"); /* of a glob, the directories that are written out */
+
+	if (len >= PATH_MAX)
+		return true;
+	for (size_t i = 1; i < len; i++) {
+		if (path[i] == '/' && may_write_place(instance, path, i))
+			return true;
+	}
+	return !path[len] && may_write_place(instance, path, len);
+}
+
+bool osh_sandbox_may_write(struct osh_sandbox_instance *instance, const char *path)
+{
+	char target[PATH_MAX];
+
+	if (path[0] != '/' || instance->pid_io.fd < 0)
+		return false;
+	return may_write_way(instance, path) ||
+	       (osh_sandbox_resolve(instance, path, target, sizeof(target)) == 0 &&
+		may_write_way(instance, target));
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/mem.h"
 
 /* ---- The table of the root ------------------------------------------------------ */
@@ -125,7 +126,7 @@ static int bind_host(struct launch *launch, const struct root_entry *entry)
 	if (S_ISLNK(st.st_mode))
 		return copy_link(launch->root_fd, path, entry->path);
 	place = mount_open_place(launch->root_fd, path, true);
-	return place < 0 ? place : mount_attach(mount_clone(AT_FDCWD, path, MOUNT_READ_ONLY), place);
+	return place < 0 ? place : mount_attach(mount_clone_host(launch->idmap_fd, path), place);
 }
 
 static int make_entry(struct launch *launch, const struct root_entry *entry)
@@ -135,6 +136,8 @@ static int make_entry(struct launch *launch, const struct root_entry *entry)
 	case ENTRY_HOST_DIR:
 		return bind_host(launch, entry);
 	case ENTRY_EMPTY:
+		if (osh_layer_off(entry->path))
+			return bind_host(launch, entry);
 		return mkdirat(launch->root_fd, entry->path, 0755) < 0 ? -errno : 0;
 	case ENTRY_SECRET:
 		return mkdirat(launch->root_fd, entry->path, 0700) < 0 ? -errno : 0;
@@ -155,12 +158,12 @@ static int make_entries(struct launch *launch)
 	return 0;
 }
 
-/* Does a begin with b, as paths do? */
-static bool is_at_or_below(const char *a, const char *b)
+bool path_is_at_or_below(const char *path, const char *directory)
 {
-	size_t len = strlen(b);
+	size_t len = strlen(directory);
 
-	return strcmp(b, "/") == 0 || (strncmp(a, b, len) == 0 && (a[len] == '/' || a[len] == '\0'));
+	return strcmp(directory, "/") == 0 ||
+	       (strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0'));
 }
 
 static bool is_own(const struct launch *launch, const char *path)
@@ -168,10 +171,10 @@ static bool is_own(const struct launch *launch, const char *path)
 	const struct osh_sandbox_host *host = launch->instance->host;
 
 	for (size_t i = 0; i < OSH_COUNT_OF(own_paths); i++) {
-		if (is_at_or_below(path, own_paths[i]) || is_at_or_below(own_paths[i], path))
+		if (path_is_at_or_below(path, own_paths[i]) || path_is_at_or_below(own_paths[i], path))
 			return true;
 	}
-	return is_at_or_below(path, host->state_dir) || is_at_or_below(path, host->run_dir);
+	return path_is_at_or_below(path, host->state_dir) || path_is_at_or_below(path, host->run_dir);
 }
 
 /* A path of the policy that is not inside yet (or only as a directory that stands for
@@ -192,7 +195,8 @@ static int bind_policy_path(struct launch *launch, const char *path, bool writab
 		place = mount_open_place(launch->root_fd, path, S_ISDIR(st.st_mode));
 	if (place < 0)
 		return launch_fail(launch, place, "no place for %s of the policy", path);
-	r = mount_attach(mount_clone(AT_FDCWD, path, writable ? MOUNT_WRITABLE : MOUNT_READ_ONLY), place);
+	r = mount_attach(writable ? mount_clone(AT_FDCWD, path, MOUNT_WRITABLE)
+				  : mount_clone_host(launch->idmap_fd, path), place);
 	return r < 0 ? launch_fail(launch, r, "%s of the policy", path) : 0;
 }
 
@@ -250,8 +254,8 @@ static int bind_own(struct launch *launch)
 int root_build(struct launch *launch)
 {
 	int (*const steps[])(struct launch *) = {
-		mount_root,	make_entries, bind_policy,	root_mount_proc,
-		root_mount_dev, bind_own,     root_make_files, root_mask_secrets,
+		mount_root,	make_entries, bind_policy,	      root_mount_proc,	 root_mount_dev,
+		bind_own,	root_make_files, root_bind_unix_sockets, root_mask_secrets,
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(steps); i++) {

@@ -43,6 +43,10 @@ const char *osh_sandbox_host_key(const struct osh_sandbox_host *host);
 /* 0..n: the Landlock ABI of this kernel; 0 none. */
 int osh_sandbox_landlock_abi(void);
 
+/* Whether sockets of the host are out of reach in directories that are shown inside
+ * (id-mapped mounts), asked of the kernel and of /usr. */
+bool osh_sandbox_has_idmap(const struct osh_sandbox_host *host);
+
 /* [a-z0-9][a-z0-9-]{0,62} */
 bool osh_sandbox_name_is_valid(const char *name);
 
@@ -111,7 +115,9 @@ void osh_sandbox_on_death(struct osh_sandbox_instance *instance,
 			  void *context);
 
 /* Kill everything in it (cgroup.kill), wait until it is empty, remove cgroup,
- * mounts, directories and files. Works on half-made ones. Frees the instance. */
+ * mounts, directories and files; its name is free then. Of very many files the rest
+ * goes later, in slices through the loop, or by the next agent. Works on half-made
+ * ones. Frees the instance. */
 int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *err);
 /* Free the handle, leave the sandbox running (the agent stops). */
 void osh_sandbox_release(struct osh_sandbox_instance *instance);
@@ -138,5 +144,19 @@ const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *inst
  * symbolic link (openat2 RESOLVE_IN_ROOT on /proc/INIT/root): 0 and the final path,
  * -ENOENT, or -EALREADY when it is no link. For osh_policy_compile. */
 int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path, char *buf, size_t size);
+
+/* Open the file at a path that the kernel gave an executable (no link in it), for reading. A
+ * descriptor owned by the caller, or -errno; whether it is the file that was executed is the
+ * caller's to find out. */
+int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const char *path);
+
+/* Could the sandbox itself put another file at this path, or write the one that is there?
+ * `path` may be a glob: then the directories before its first star are asked about. */
+bool osh_sandbox_may_write(struct osh_sandbox_instance *instance, const char *path);
+
+/* Does a process of the sandbox run code from a file that the sandbox may write (mapped
+ * executable; /proc/PID/maps)? 0: no, 1: yes, -errno: it cannot be told. What was copied
+ * into anonymous memory is not seen. */
+int osh_sandbox_maps_written_code(struct osh_sandbox_instance *instance, pid_t pid);
 
 #endif

@@ -314,6 +314,11 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
 	if (verdict->decision == OSH_VERDICT_AUDIT)
 		add(&line, " [enforcement:audit]");
 	add_mode(&line, verdict);
+	if (verdict->id) {
+		add(&line, " [id:");
+		add_number(&line, verdict->id);
+		add(&line, "]");
+	}
 	if (is_set(verdict->reason)) {
 		add(&line, " [reason:");
 		add_text(&line, verdict->reason);

@@ -20,8 +20,9 @@ struct osh_addr {
 
 /* What runs, and by whom it was started: one interned node of the tree of all
  * execs in a sandbox. The node's id names binary and lineage at once; it is never 0
- * and never given twice. A node with flags names nothing that a policy may grant to:
- * its path, there for the reader, does not begin with '/' unless it is a real one. */
+ * and never given twice. A node with a flag of OSH_EXE_NAMELESS names nothing that a
+ * policy may grant to: its path, there for the reader, does not begin with '/' unless it
+ * is a real one. A tainted start is a node of its own. */
 struct osh_identity {
 	__u64 sandbox;     /* cgroup id */
 	__u64 ino;
@@ -38,7 +39,15 @@ enum {
 	OSH_EXE_UNLINKED = 1 << 0,  /* no name in the file system: memfd, O_TMPFILE, deleted */
 	OSH_EXE_NO_PATH = 1 << 1,   /* path longer or deeper than the bounds, or outside the root */
 	OSH_EXE_TOO_DEEP = 1 << 2,  /* lineage longer than OSH_LINEAGE_MAX */
+	/* What began this way may run code that its file does not hold. */
+	OSH_EXE_INJECTED = 1 << 3,  /* its environment loads code (bpf/inject.h), or is too large to tell */
+	OSH_EXE_LOADER = 1 << 4,    /* the dynamic loader, run as the program */
+	OSH_EXE_WRITABLE = 1 << 5,  /* whoever started it may write the executable */
 };
+/* Nothing that a policy may grant to. */
+#define OSH_EXE_NAMELESS (OSH_EXE_UNLINKED | OSH_EXE_NO_PATH | OSH_EXE_TOO_DEEP)
+/* A name that a policy may grant to, but not where it asks for `clean: true`. */
+#define OSH_EXE_TAINTED (OSH_EXE_INJECTED | OSH_EXE_LOADER | OSH_EXE_WRITABLE)
 
 /* tasks map: thread group id -> this; written at exec and copied at fork. The entry
  * counts only for the process that it was written for: thread group ids come back, and
@@ -62,6 +71,8 @@ enum {
 	/* mode: permissive. Every TCP destination leads to the agent, which lets through and
 	 * records what it would deny. */
 	OSH_SANDBOX_REACHES_ALL = 1 << 0,
+	/* Its policy lets it write below /usr, /etc and the like: no path is beyond its reach. */
+	OSH_SANDBOX_WRITES_SYSTEM = 1 << 1,
 };
 
 /* usage map: cgroup id -> this. Apart from struct osh_sandbox because the kernel counts
@@ -84,6 +95,15 @@ struct osh_level_question {
 	__u32 fd;     /* in: the cgroup's directory, open in the calling process */
 	__u32 level;  /* out */
 	__u64 cgroup; /* out: its id, to compare */
+};
+
+/* Argument of the osh_file program: a file as the exec hook sees one, which fstat(2) does
+ * not show on overlayfs and btrfs. */
+struct osh_file_question {
+	__u32 fd;       /* in: open in the calling process */
+	__u32 dev;      /* out, like those of struct osh_identity */
+	__u64 ino;
+	__u64 ctime_ns;
 };
 
 /* Why the kernel refused; the agent turns it into words. */

@@ -2,9 +2,12 @@
 # An agent of one's own, in the test world, with its own directories.
 # Needs common.bash, the world's variables and BUILD (the directory of the programs).
 #
+#   AGENT_UNDER        a command (array) that the agent is started by; none unless set
 #   agent_start DIR    sets AGENT_DIR, AGENT_PID, AGENT_SOCKET, OPENSHELL_SOCKET
 #   agent_stop         SIGTERM, and waits
 #   agent_crash        SIGKILL, and waits
+
+AGENT_UNDER=()
 
 agent_config() {
 	cat <<-END
@@ -28,7 +31,7 @@ agent_start() {
 	mkdir -p "$AGENT_DIR"
 	agent_config >"$AGENT_DIR/config.yaml"
 	# The world's namespace, but the host's mounts: cgroup2 must stay visible.
-	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
+	nsenter --net="$WORLD_PX" "${AGENT_UNDER[@]}" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
 		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
 	AGENT_PID=$!
 	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"

@@ -7,7 +7,7 @@ written down, so that a test can show what never did:
   requests.log  one JSON object per line, in order: every connection, handshake, request
   capture.pcap  every frame on the wire
 Files it reads from the world's directory: zone (NAME ADDRESS..., read anew for each
-query), token (what GitHub accepts), certs/, git/.
+query), token (what GitHub accepts), certs/, git/, files/ (served below /pub/files/).
 """
 import base64
 import gzip
@@ -28,6 +28,7 @@ import zlib
 
 MAIN = "203.0.113.10"
 PRIVATE = "10.9.0.5"
+GATEWAY = "169.254.7.1"
 PUBLIC = "93.184.215.14"
 TRAP = "203.0.113.66"
 HEAD_MAX = 65536
@@ -264,6 +265,8 @@ def other_host(handler, request):
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             handler.wfile.flush()
         handler.wfile.write(b"0\r\n\r\n")
+    elif request.path.startswith("/pub/files/"):  # what a test put into files/ of the world
+        serve_file(handler, request.path.removeprefix("/pub/files/"))
     elif request.path == "/pub/large":
         handler.reply(200, b"x" * int(request.query.partition("n=")[2] or 1 << 20))
     elif request.path == "/pub/drop":  # half a body, then the end
@@ -274,6 +277,18 @@ def other_host(handler, request):
         handler.reply_json(200, {"host": request.host, "method": request.method,
                                  "target": request.target, "headers": request.headers,
                                  "body": text(request.inflated()[:LOGGED_MAX])})
+
+
+def serve_file(handler, name):
+    top = os.path.realpath(os.path.join(world, "files"))
+    path = os.path.realpath(os.path.join(top, name))
+    if os.path.isdir(path):
+        path = os.path.join(path, "index.html")
+    if not path.startswith(top + "/") or not os.path.isfile(path):
+        handler.reply(404, b"no such file\n")
+        return
+    with open(path, "rb") as f:
+        handler.reply(200, f.read(), "text/html" if path.endswith(".html") else "application/octet-stream")
 
 
 # ---- WebSocket ----------------------------------------------------------------------
@@ -516,6 +531,7 @@ def main():
         TlsServer((TRAP, 443), HttpHandler), TcpServer((TRAP, 80), HttpHandler),
         TcpServer((TRAP, 5432), EchoHandler),
         TcpServer((PUBLIC, 80), HttpHandler), TcpServer((PUBLIC, 5432), EchoHandler),
+        TcpServer((GATEWAY, 80), HttpHandler),
         TcpServer((PRIVATE, 9443), HttpHandler), TcpServer((MAIN, 9443), HttpHandler),
     ]
     threading.Thread(target=capture, args=(wire, os.path.join(world, "capture.pcap")),

@@ -23,17 +23,33 @@ authenticated() {
 	json 'b["authenticated"]'
 }
 
-# mismatch URL OPTION...: refused as a placeholder in the wrong place, and it never arrives.
-mismatch() {
-	local canary=$1 url=$2
-	shift 2
+# refused ERROR CANARY URL OPTION...: refused with this error, and it never arrives.
+refused() {
+	local error=$1 canary=$2 url=$3 before
+	shift 3
+	before=$(seen "$TOKEN")
 	fetch keeper "$url" "$@"
-	expect_status 403
-	expect_equal "$(json 'b["error"]')" credential_endpoint_mismatch
+	expect_equal "$(json 'b["error"]')" "$error"
 	expect_lacks "$BODY" "$TOKEN"
+	expect_lacks "$BODY" "$PLACEHOLDER"
 	expect_absent "$canary"
 	refute wire_has "$PLACEHOLDER"
 	expect_equal "$(seen "$PLACEHOLDER")" 0 "requests with the placeholder"
+	expect_equal "$(seen "$TOKEN")" "$before" "requests with the token"
+}
+
+mismatch() { refused credential_endpoint_mismatch "$@"; }
+
+# arrives PART URL OPTION...: allowed, and a server gets the PART, in which @ is the token.
+arrives() {
+	local part=$1 url=$2 since
+	shift 2
+	since=$(mark)
+	fetch keeper "$url" "$@"
+	expect_status 200
+	wait_until 5 has_request "$since" "${part//@/$TOKEN}" || fail "no '$part' in:" "$(events_since "$since")"
+	refute has_request "$since" "$PLACEHOLDER"
+	refute has_request "$since" resolve:env
 }
 
 @test "the placeholder has the shape of the token and is not the token" {
@@ -81,30 +97,110 @@ mismatch() {
 	mismatch "$canary" "http://api.github.com/$canary" -H "Authorization: Bearer $PLACEHOLDER"
 }
 
-@test "in any other place it is refused: query, path, header, Basic to another host" {
-	local canary escaped
-	canary=$(new_canary)
-	mismatch "$canary" "$API/user?$canary=$PLACEHOLDER"
-	mismatch "$canary" "$API/$canary/$PLACEHOLDER"
-	# One letter of it percent-encoded.
+ECHO=https://uploads.github.com # says what arrived
+NAMED=openshell:resolve:env:GITHUB_TOKEN
+ALIAS=sk-OPENSHELL-RESOLVE-ENV-GH_TOKEN
+
+# The stable handle of a variable, and the revision of what is stored.
+handle() { printf 'my-github:%s' "$1" | sha256sum | cut -d' ' -f1; }
+revision() { osh provider list -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["created"])'; }
+
+@test "every form, in every place of a head; and elsewhere none of them" {
+	local form canary escaped
 	escaped=${PLACEHOLDER:0:4}$(printf '%%%02x' "'${PLACEHOLDER:4:1}")${PLACEHOLDER:5}
-	mismatch "$canary" "$API/user?$canary=$escaped"
-	mismatch "$canary" "$API/$canary" -H "X-Token: $PLACEHOLDER"
+	for form in "$PLACEHOLDER" "$NAMED" "openshell:resolve:env:v$(revision)_GH_TOKEN" \
+		"openshell:resolve:env:s$(handle GH_TOKEN)_GH_TOKEN" "$ALIAS"; do
+		arrives "x-api-key: @" $ECHO/x -H "X-Api-Key: $form"
+		arrives "t=@; a=b" $ECHO/x -H "Cookie: t=$form; a=b"
+		arrives "/x?a=1&t=@&b=2" "$ECHO/x?a=1&t=$form&b=2"
+		arrives "/bot/@/getMe" "$ECHO/bot/$form/getMe"
+		canary=$(new_canary)
+		mismatch "$canary" "https://ok.test/pub/$canary" -H "X-Api-Key: $form"
+		mismatch "$canary" "https://ok.test/pub/$canary?t=$form"
+		mismatch "$canary" "https://ok.test/pub/$canary/$form"
+	done
+	arrives "/x?t=@ " "$ECHO/x?t=$escaped"
+	arrives "/x?t=@ " $ECHO/x -G --data-urlencode "t=$NAMED"
+	mismatch "$canary" "https://ok.test/pub/$canary?t=$escaped"
 	mismatch "$canary" "https://ok.test/pub/$canary" -u "user:$PLACEHOLDER"
-	mismatch "$canary" "https://ok.test/pub/$canary" -H "Cookie: t=$PLACEHOLDER"
 }
 
-@test "in a body it is refused, also across chunks" {
+@test "rules and records see [CREDENTIAL]" {
+	arrives "/shown/@/x" "$ECHO/shown/$NAMED/x?t=$PLACEHOLDER"
+	expect_verdicts 1 keeper "l7_target=/shown/[CREDENTIAL]/x" l7_decision=allow
+	refute grep -qF "$PLACEHOLDER" <(osh logs keeper -o json)
+}
+
+@test "a form that names nothing is refused, whether or not there are credentials" {
+	local canary
+	canary=$(new_canary)
+	refused invalid_credential_placeholder "$canary" "$ECHO/$canary" -H "X: openshell:resolve:env:NOPE"
+	expect_status 400
+	refused invalid_credential_placeholder "$canary" "$ECHO/$canary?t=openshell%3Aresolve%3Aenv%3Av1_GH_TOKEN"
+	refused invalid_credential_placeholder "$canary" "https://ok.test/$canary" -H "X: aOPENSHELL-RESOLVE-ENV-NOPE"
+	refused invalid_credential_placeholder "$canary" "$ECHO/$canary?$PLACEHOLDER=1"
+}
+
+@test "bodies, where the endpoint says so" {
+	arrives 't\": \"@\"' $ECHO/body/x --json "{\"t\": \"$NAMED\"}"
+	arrives '"a=1&t=@&b=2"' $ECHO/body/x --data-urlencode a=1 --data-urlencode "t=$NAMED" -d b=2
+	arrives '"it is @ !"' $ECHO/body/x -H 'Content-Type: text/plain' -H 'Transfer-Encoding: chunked' -d "it is $ALIAS !"
+	# One without any is sent as it is, byte by byte.
+	arrives '"{ \"a\" :1}"' $ECHO/body/x --json '{ "a" :1}'
+}
+
+@test "in other bodies it is refused, also across chunks" {
 	local canary
 	canary=$(new_canary)
 	mismatch "$canary" https://ok.test/api/x -d "$PLACEHOLDER $canary"
+	mismatch "$canary" https://ok.test/api/x --json "[\"$NAMED\", \"$canary\"]"
+	refused uninspected_credentials "$canary" $ECHO/x -d "$PLACEHOLDER $canary"
+	refused uninspected_credentials "$canary" $ECHO/body/x -F "t=$PLACEHOLDER" -F "c=$canary"
+	inside keeper sh -c 'printf "%s" "$1" | gzip >/sandbox/packed' _ "{\"t\": \"$PLACEHOLDER\"}"
+	refused uninspected_credentials "$canary" "$ECHO/body/$canary" -H 'Content-Type: application/json' \
+		-H 'Content-Encoding: gzip' --data-binary @/sandbox/packed
 	# Behind 100 KB, where the body is long on its way.
 	inside keeper sh -c 'head -c 100000 /dev/zero | tr "\0" x >/sandbox/body; printf "%s" "$1" >>/sandbox/body' _ "$PLACEHOLDER"
 	run inside keeper curl -sS -m 20 -X POST -T /sandbox/body https://ok.test/api/x
 	settle
 	refute wire_has "$PLACEHOLDER"
 	refute grep -qF -- "$PLACEHOLDER" "$WORLD_DIR/requests.log"
-	expect_verdicts 2 keeper engine=credential l7_target=/api/x l7_decision=deny
+	expect_verdicts 3 keeper engine=credential l7_target=/api/x l7_decision=deny
+	# What is no placeholder of this sandbox is only text.
+	fetch keeper https://ok.test/api/x --json '["openshell:resolve:env:NOPE"]'
+	expect_status 200
+}
+
+@test "texts of a WebSocket, where the endpoint says so" {
+	put keeper "$E2E/probe.py" /sandbox/probe.py
+	run inside keeper timeout 30 python3 /sandbox/probe.py websocket uploads.github.com /chat/1 "{\"token\":\"$NAMED\"}"
+	expect_equal "$status" 0
+	wait_until 5 grep -qF "{\\\"token\\\":\\\"$TOKEN\\\"}" "$WORLD_DIR/requests.log"
+	# It sends every message back: what a server repeats, a sandbox reads.
+	expect_contains "$output" "$TOKEN"
+	run inside keeper timeout 30 python3 /sandbox/probe.py websocket uploads.github.com /chat/1 openshell:resolve:env:NOPE
+	expect_contains "$output" "close 1008"
+}
+
+@test "a host granted as a whole is opened for its credential; tls: skip is refused there" {
+	arrives "Bearer @" https://raw.githubusercontent.com/x -H "Authorization: Bearer $PLACEHOLDER"
+	fetch keeper https://codeload.github.com/x
+	expect_status 403
+	expect_equal "$(json 'b["error"]')" uninspected_credentials
+	expect_verdicts 1 keeper engine=credential dst_host=codeload.github.com
+	# A sandbox without credentials has none to lose.
+	make_sandbox bare credentials
+	run inside bare curl -sS -m 20 --cacert /dev/null https://codeload.github.com/x
+	expect_contains "$output" certificate
+	expect_verdicts 1 bare dst_host=codeload.github.com l7_decision=allow
+	osh sandbox delete bare
+}
+
+@test "nothing goes unsigned where the policy demands a signature" {
+	local canary
+	canary=$(new_canary)
+	refused credential_unavailable "$canary" "$ECHO/signed/$canary"
+	expect_status 500
 }
 
 @test "a request that the policy denies carries no secret anywhere" {

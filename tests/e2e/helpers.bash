@@ -46,13 +46,13 @@ stop_all() {
 		agent_stop
 	done
 	[[ ! ${WORLD_NAME:-} ]] || "$REPO/scripts/world" down "$WORLD_NAME"
-	[[ ! ${SCRATCH:-} ]] || rm -rf "$SCRATCH"
+	rm -rf ${SCRATCH:+"$SCRATCH"} ${PROBES:+"$PROBES"}
 }
 
+cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
+
 cgroup_of() {
-	local mount
-	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-	echo "$mount$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
+	echo "$(cgroup_mount)$(awk -F: '$1 == 0 { print $3 }' "/proc/$1/cgroup")"
 }
 
 in_px() { nsenter --net="$WORLD_PX" "$@"; }
@@ -63,11 +63,12 @@ osh() { "$BUILD/openshell" "$@"; }
 
 policy() { echo "$E2E/policies/$1.yaml"; }
 
-# make_sandbox NAME POLICY [OPTION...]: POLICY is a name in policies/, or "default".
+# make_sandbox NAME POLICY [OPTION...]: POLICY is a name in policies/, a path, or "default".
 make_sandbox() {
 	local name=$1 file=$2 said
 	shift 2
-	[[ $file == default ]] || set -- --policy "$(policy "$file")" "$@"
+	[[ $file == /* || $file == default ]] || file=$(policy "$file")
+	[[ $file == default ]] || set -- --policy "$file" "$@"
 	said=$(osh sandbox create --name "$name" "$@" </dev/null 2>&1) || fail "$said"
 }
 
@@ -89,6 +90,21 @@ probe() {
 	shift
 	inside "$name" /usr/bin/python3 - "$@" <"$E2E/probe.py"
 }
+
+# install_probe: tests/e2e/probe.c as $PROBES/net-ok, which $SCRATCH/probe.yaml names, and as net-no,
+# which nothing names: the same bytes, in a directory that every sandbox shows.
+install_probe() {
+	make -s -C "$REPO" build/probe || return
+	export PROBES=/opt/osh-probe-$$
+	mkdir "$PROBES"
+	cp "$REPO/build/probe" "$PROBES/net-ok"
+	cp "$REPO/build/probe" "$PROBES/net-no"
+	sed "s|/opt/osh-probe|$PROBES|; s|read_only: \[|&$PROBES, |" "$(policy probe)" >"$SCRATCH/probe.yaml"
+}
+
+# net_ok NAME COMMAND..., net_no: the probe, by either name.
+net_ok() { inside "$1" "$PROBES/net-ok" "${@:2}"; }
+net_no() { inside "$1" "$PROBES/net-no" "${@:2}"; }
 
 # fetch NAME URL [OPTION...]: sets STATUS (of HTTP) and BODY.
 fetch() {

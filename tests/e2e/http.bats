@@ -53,6 +53,28 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$output" 200
 }
 
+@test "a request that asks to be taken for another method is judged as that one, too" {
+	local url=https://ok.test/api/x
+	fetch web "$url?_method=POST" -d a=b
+	expect_status 200
+	fetch web "$url?_method=DELETE" -d a=b
+	expect_status 403
+	expect_contains "$(json 'b["detail"]')" "DELETE /api/x not permitted by policy (asked for by _method"
+	fetch web $url -d 'a=b&_method=POST'
+	expect_status 200
+	fetch web $url -d 'a=b&%5Fmethod=DELETE'
+	expect_status 403
+	fetch web $url -F _method=DELETE
+	expect_status 403
+	fetch web $url -F method=DELETE
+	expect_status 200
+	# Behind 100 KB, where the body is long on its way: the server never gets the whole.
+	inside web sh -c '{ printf a=; head -c 100000 /dev/zero | tr "\0" x; printf "&_method=DELETE"; } >/sandbox/form'
+	run inside web curl -sS -m 20 -X POST -H 'Content-Type: application/x-www-form-urlencoded' -T /sandbox/form $url
+	expect_absent _method=DELETE
+	expect_verdicts 4 web l7_target=/api/x l7_decision=deny "l7_deny_reason~asked for by _method"
+}
+
 @test "an answer that denies says what would be needed" {
 	fetch web https://ok.test/api/x?secret=1 -X PUT -D /sandbox/head
 	expect_status 403

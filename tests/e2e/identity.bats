@@ -99,3 +99,171 @@ os.execve(fd, ["/usr/bin/curl"] + sys.argv[1:], os.environ)'
 	run inside who timeout 20 /tmp/child -sS -o /dev/null -w '%{http_code}' https://tunnel.test/pub/y
 	expect_equal "$output" 200
 }
+
+# ---- Trust on first use -------------------------------------------------------------------
+
+# named_status [PATH]: the status that /sandbox/named, or PATH, gets.
+named_status() {
+	inside who "${1:-/sandbox/named}" -sS -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/x
+}
+
+# A program that works like curl and has other bytes.
+other_curl() { inside who sh -c 'cat /usr/bin/curl >"$1" && echo >>"$1" && chmod 755 "$1"' _ "$1"; }
+
+# From here on /sandbox/named is curl, used under the policy in force.
+fresh_named() {
+	inside who sh -c 'rm -rf /sandbox/named && cp /usr/bin/curl /sandbox/named'
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	expect_equal "$(named_status)" 200
+}
+
+expect_changed() {
+	local canary
+	canary=$(new_canary)
+	run inside who /sandbox/named -sS -m 20 "https://ok.test/pub/$canary"
+	expect_contains "$output" "'/sandbox/named' changed since its first use (set the policy again to accept it)"
+	expect_absent "$canary"
+	expect_verdicts "$1" who binary=/sandbox/named l7_decision=deny "l7_deny_reason~changed since its first use"
+}
+
+@test "a replaced program is refused until the policy is set again" {
+	fresh_named
+	other_curl /sandbox/next
+	inside who mv /sandbox/next /sandbox/named
+	expect_changed 1
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	expect_equal "$(named_status)" 200
+}
+
+@test "bytes written in place, truncated or with the old time put back are refused" {
+	fresh_named
+	inside who sh -c 'echo >>/sandbox/named'
+	expect_changed 2
+	fresh_named
+	inside who sh -c 'touch -r /sandbox/named /tmp/time && cat /usr/bin/curl >/sandbox/named &&
+		echo >>/sandbox/named && touch -r /tmp/time /sandbox/named'
+	expect_changed 3
+	# What was there at first is welcome again.
+	inside who sh -c 'cat /usr/bin/curl >/sandbox/named'
+	expect_equal "$(named_status)" 200
+}
+
+@test "the same bytes under a new inode, mode or time are the same program" {
+	fresh_named
+	inside who sh -c 'chmod 711 /sandbox/named && touch /sandbox/named && ln /sandbox/named /sandbox/linked'
+	expect_equal "$(named_status)" 200
+	expect_equal "$(named_status /sandbox/linked)" 403
+	inside who sh -c 'rm /sandbox/linked && cp /usr/bin/curl /sandbox/next && mv /sandbox/next /sandbox/named'
+	expect_equal "$(named_status)" 200
+}
+
+@test "a program that was replaced runs on as what it was" {
+	fresh_named
+	inside who sh -c 'mkfifo /sandbox/go && cp /usr/bin/node /sandbox/named'
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	local get='const https = require("https"), fs = require("fs");
+	const get = then => https.get({ host: "ok.test", path: "/pub/x", agent: false }, r => {
+		r.resume(); console.log(r.statusCode); then(); });
+	get(() => { fs.readFileSync("/sandbox/go"); get(() => 0); });'
+	inside who /sandbox/named -e "$get" >"$SCRATCH/said" &
+	local client=$!
+	wait_until 20 has_line "$SCRATCH/said" 200
+	other_curl /sandbox/next
+	inside who mv /sandbox/next /sandbox/named
+	inside who sh -c 'echo >/sandbox/go'
+	wait "$client"
+	expect_equal "$(paste -sd, "$SCRATCH/said")" 200,200
+	expect_equal "$(named_status)" 403
+	inside who rm /sandbox/go
+}
+
+@test "a name that ends in (deleted) is only a name" {
+	fresh_named
+	other_curl '/sandbox/named (deleted)'
+	expect_equal "$(named_status '/sandbox/named (deleted)')" 403
+	expect_verdicts 1 who 'binary=/sandbox/named (deleted)' l7_decision=deny
+	expect_equal "$(named_status)" 200
+}
+
+@test "trust outlives the proxy" {
+	fresh_named
+	other_curl /sandbox/next
+	inside who mv /sandbox/next /sandbox/named
+	kill -9 "$(osh status -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["proxy_pid"])')"
+	wait_until 10 status_is_answered
+	expect_contains "$(inside who /sandbox/named -sS -m 20 https://ok.test/pub/x)" "changed since its first use"
+}
+
+status_is_answered() { [[ $(status_of /usr/bin/curl) == 200 ]]; }
+
+@test "a pinned digest is checked" {
+	local right wrong
+	right=$(sha256sum /usr/bin/curl | cut -d' ' -f1)
+	wrong=${right/${right:0:1}/$([[ ${right:0:1} == 0 ]] && echo 1 || echo 0)}
+	sed "s|path: /usr/bin/curl }|path: /usr/bin/curl, sha256: $right }|" "$(policy probe)" >"$SCRATCH/right.yaml"
+	sed "s|path: /usr/bin/curl }|path: /usr/bin/curl, sha256: $wrong }|" "$(policy probe)" >"$SCRATCH/wrong.yaml"
+	osh policy set who --policy "$SCRATCH/right.yaml" --wait 2>/dev/null
+	expect_equal "$(status_of /usr/bin/curl)" 200
+	osh policy set who --policy "$SCRATCH/wrong.yaml" --wait 2>/dev/null
+	expect_contains "$(inside who /usr/bin/curl -sS -m 20 https://ok.test/pub/x)" \
+		"'/usr/bin/curl' does not have the sha256 asked for in policy 'web'"
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	expect_equal "$(status_of /usr/bin/curl)" 200
+}
+
+# ---- Paths --------------------------------------------------------------------------------
+
+@test "a path that the sandbox may rewrite draws a warning, and its link counts as it was" {
+	local warning="the sandbox itself may put any program there"
+	inside who sh -c 'mkdir -p /sandbox/bin && cp /usr/bin/curl /sandbox/good && ln -s ../good /sandbox/bin/tool'
+	sed 's|/sandbox/named|/sandbox/bin/tool|' "$(policy probe)" >"$SCRATCH/link.yaml"
+	run osh policy set who --policy "$SCRATCH/link.yaml" --wait
+	expect_contains "$output" "binary path /sandbox/bin/tool: $warning"
+	expect_equal "$(named_status /sandbox/bin/tool)" 200
+	# Led elsewhere, or made a file of its own, it is not what the policy meant.
+	inside who sh -c 'cp /usr/bin/curl /tmp/evil && ln -sf /tmp/evil /sandbox/bin/tool'
+	expect_equal "$(named_status /sandbox/bin/tool)" 403
+	inside who sh -c 'rm /sandbox/bin/tool && cp /usr/bin/curl /sandbox/bin/tool'
+	expect_equal "$(named_status /sandbox/bin/tool)" 403
+	expect_equal "$(named_status /sandbox/good)" 200
+	# A link of the system's draws none.
+	sed 's|/sandbox/named|/usr/bin/python3|' "$(policy probe)" >"$SCRATCH/system.yaml"
+	run osh policy set who --policy "$SCRATCH/system.yaml" --wait
+	expect_lacks "$output" "$warning"
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+}
+
+@test "an odd path is one line in the log, and no other program" {
+	# Not as an argument: those of the agent are text.
+	local run_odd='odd=$(printf "/tmp/a\nb\042\377") && cp /usr/bin/curl "$odd" && exec "$odd" "$@"'
+	expect_equal "$(inside who sh -c "$run_odd" _ -sS -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/odd)" 403
+	expect_verdicts 1 who 'binary~/tmp/a' l7_decision=deny
+	expect_equal "$(osh logs who | grep -c '/tmp/a')" 1
+}
+
+@test "a file that was never in a directory has no identity" {
+	local run_tmpfile='import os, sys
+fd = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)
+os.write(fd, open("/usr/bin/curl", "rb").read())
+ro = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+os.close(fd)
+os.execve(ro, ["/usr/bin/curl"] + sys.argv[1:], os.environ)'
+	run inside who /usr/bin/env python3 -c "$run_tmpfile" -sS -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/x
+	[[ $output == 403 || $output == *000 ]] || fail "$output"
+}
+
+@test "a process cannot give itself another executable" {
+	run inside who python3 -c 'import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+fd = os.open("/usr/bin/curl", os.O_RDONLY)
+print(libc.prctl(35, 13, fd, 0, 0), ctypes.get_errno())'
+	expect_equal "$output" "-1 1"
+}
+
+@test "a copy with the setuid bit gains nothing" {
+	fresh_named
+	inside who chmod 4755 /sandbox/named
+	expect_equal "$(named_status)" 200
+	inside who sh -c 'cp /usr/bin/id /tmp/id && chmod 4755 /tmp/id'
+	expect_equal "$(inside who /tmp/id -u)" "$(inside who /usr/bin/id -u)"
+}

@@ -8,7 +8,9 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
 	start_all
+	install_probe
 	make_sandbox box default
+	make_sandbox lab "$SCRATCH/probe.yaml"
 }
 
 teardown_file() { stop_all; }
@@ -78,6 +80,49 @@ status_field() { awk -v key="$2:" '$1 == key { print $2 }' "/proc/$1/status"; }
 	done
 	inside box cat /etc/hostname /etc/resolv.conf /etc/hosts >/dev/null
 	inside box sh -c 'head -c 4 /dev/urandom >/dev/null'
+}
+
+@test "every mount is without setuid and devices, and read-only but for what is its own" {
+	local where options count=0
+	while read -r where options; do
+		expect_contains "$options" nosuid
+		[[ $options == *nodev* || $where == /dev || $where == /dev/pts ]] || fail "devices on $where"
+		case $where in
+		/sandbox | /tmp | /dev/pts | /dev/shm) expect_contains ",$options" ,rw ;;
+		*) expect_contains ",$options" ,ro ;;
+		esac
+		((++count))
+	done < <(inside box awk '{ print $5, $6 }' /proc/self/mountinfo)
+	((count > 10))
+	run inside box mknod /sandbox/disk b 8 0
+	((status != 0))
+	# What is setuid on the host is not here.
+	inside box test -u /usr/bin/su
+	run inside box sh -c 'su -c id root </dev/null'
+	((status != 0))
+}
+
+@test "other users' processes are hidden, its pid 1 too" {
+	run inside box grep ' /proc ' /proc/self/mountinfo
+	expect_contains "$output" hidepid=invisible
+	run inside box ls /proc
+	refute grep -qx 1 <<<"$output"
+	inside box sh -c 'test -d /proc/$$'
+}
+
+@test "a session of its own, without the caller's terminal" {
+	run inside box python3 -c 'import os
+print(os.getsid(0) == os.getpid() == os.getpgid(0))
+os.open("/dev/tty", os.O_RDWR)'
+	expect_contains "$output" True
+	expect_contains "$output" "No such device or address: '/dev/tty'"
+	run inside box python3 -c 'import fcntl, os, pty, termios
+master, slave = pty.openpty()
+os.write(master, b"x\n")
+print(os.read(slave, 2))
+fcntl.ioctl(slave, termios.TIOCSTI, b"x")'
+	expect_contains "$output" "b'x\\n'"
+	expect_contains "$output" "Operation not permitted"
 }
 
 @test "/sandbox and /tmp are its own" {
@@ -157,6 +202,143 @@ for address in "/tmp/own.sock", "\0own":
     socket.socket(socket.AF_UNIX).connect(address)
     print("reached")'
 	expect_equal "$output" $'reached\nreached'
+}
+
+# A20
+@test "no namespace is made or entered; threads and children are" {
+	run net_no lab namespaces
+	expect_equal "$output" ""
+	run inside lab python3 -c 'import ctypes, os, subprocess, threading
+libc = ctypes.CDLL(None, use_errno=True)
+for name in "net", "mnt", "user", "pid":
+    held = os.open(f"/proc/self/ns/{name}", os.O_RDONLY)
+    print(libc.setns(held, 0), ctypes.get_errno())
+print(libc.setns(os.pidfd_open(os.getpid()), 0x40000000), ctypes.get_errno())
+thread = threading.Thread(target=print, args=("thread",)); thread.start(); thread.join()
+if os.fork() == 0: os._exit(0)
+print("child", os.wait()[1], os.waitpid(os.posix_spawn("/bin/true", ["true"], {}), 0)[1])'
+	expect_equal "$output" $'-1 1\n-1 1\n-1 1\n-1 1\n-1 1\nthread\nchild 0 0'
+}
+
+# A21
+@test "what the caller holds open stays outside" {
+	run /usr/bin/python3 -c 'import os, socket, subprocess, sys
+held = [socket.create_server(("127.0.0.1", 0)), open("/etc/passwd"), socket.socketpair()[0]]
+held += [os.open(path, os.O_RDONLY) for path in ("/", "/proc/self/ns/net", "/root")]
+for number, item in enumerate(held, 3): os.dup2(item if isinstance(item, int) else item.fileno(), number + 20, True)
+subprocess.run([sys.argv[1], "sandbox", "exec", "lab", "--", "python3", "-c", """import os
+print(sorted(os.listdir("/proc/self/fd")))
+for number in range(3, 40):
+    try: os.stat("etc/shadow", dir_fd=number); print("open", number)
+    except OSError: pass"""], close_fds=False)' "$BUILD/openshell"
+	expect_equal "$output" "['0', '1', '2', '3']"
+	run bash -c 'echo through | "$1" sandbox exec lab -- cat' _ "$BUILD/openshell"
+	expect_equal "$output" through
+}
+
+# A23
+@test "one program is not driven by another, nor are its connections taken" {
+	local canary
+	canary=$(new_canary)
+	# shellcheck disable=SC2016  # for the inner shell
+	run inside lab sh -c 'mkfifo end && exec 9<>end && rm end && { "$1/net-ok" hold l4.test 5432 held <&9 & } &&
+		until test -s held; do :; done; "$1/net-no" steal held "$2"
+		exec 2>/dev/null; read -r pid rest <held; grep -q net-ok "/proc/$pid/status" && kill "$pid" && wait "$pid"; echo "status $?"' _ "$PROBES" "$canary"
+	# /proc is read-only before Landlock is asked.
+	expect_equal "$output" $'pidfd_getfd EPERM\nprocess_vm_writev EPERM\nmem EROFS\nptrace EPERM\nstatus 143'
+	expect_absent "$canary"
+}
+
+# A26: in crash.bats while the agent is away; the hook does not ask whether it is there.
+@test "the agent's ports are not to be had" {
+	run inside lab python3 -c 'import socket, errno
+for host, port in ("198.18.0.1", 1), ("0.0.0.0", 1), ("::", 53), ("127.0.0.1", 53), ("127.0.0.1", 8000):
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try: sock.bind((host, port)); print("bound")
+    except OSError as error: print(errno.errorcode[error.errno])'
+	expect_equal "$output" $'EPERM\nEPERM\nEPERM\nEPERM\nbound'
+}
+
+# A29
+@test "no way out of the cgroup" {
+	run inside lab grep cgroup /proc/self/mountinfo
+	expect_equal "$output" ""
+	expect_equal "$(inside lab cat /proc/self/cgroup | sed -n 's/^0:://p')" /
+	run inside lab sh -c 'setsid sh -c "cat /proc/self/cgroup"'
+	expect_contains "$output" 0::/
+	run inside lab ls -A /sys
+	expect_contains "$output" "Permission denied"
+}
+
+# A35, A36
+@test "the other doors of the kernel are shut, and stay shut" {
+	run net_no lab abi
+	if [[ $(uname -m) == x86_64 ]]; then
+		expect_equal "$output" $'int80 SYS\nx32 refused\nnative ok'
+	else
+		expect_equal "$output" "native ok"
+	fi
+	run net_no lab calls
+	expect_equal "$output" ""
+	run net_no lab filter
+	expect_equal "$output" $'install ok\nvsock EPERM'
+}
+
+# A43: a core limit of 0 would not keep a pipe's helper from being started.
+@test "no helper of the host is started on behalf of a sandbox" {
+	local pattern
+	pattern=$(</proc/sys/kernel/core_pattern)
+	printf '#!/bin/sh\ncat >/dev/null\necho "$1" >>%s/cores\n' "$SCRATCH" >"$SCRATCH/helper"
+	chmod 0755 "$SCRATCH/helper"
+	: >"$SCRATCH/cores"
+	echo "|$SCRATCH/helper %e" >/proc/sys/kernel/core_pattern
+	run inside lab sh -c 'python3 -c "import ctypes; ctypes.string_at(0)"; echo $?'
+	bash -c 'ulimit -c unlimited; exec -a osh-core python3 -c "import ctypes; ctypes.string_at(0)"' 2>/dev/null || true
+	wait_until 5 has_line "$SCRATCH/cores" python3 || true
+	echo "$pattern" >/proc/sys/kernel/core_pattern
+	expect_equal "${lines[-1]}" 139
+	# The twin outside did start it, once.
+	expect_equal "$(wc -l <"$SCRATCH/cores")" 1 "helpers started"
+}
+
+# A44
+@test "IPC of the host is another's" {
+	local key=$((RANDOM + 70000)) id
+	id=$(/usr/bin/python3 -c 'import ctypes, sys
+print(ctypes.CDLL(None).shmget(int(sys.argv[1]), 4096, 0o1666))' "$key")
+	echo x >"/dev/shm/osh-$$"
+	run inside lab python3 -c 'import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+print(libc.shmget(int(sys.argv[1]), 4096, 0o666), ctypes.get_errno(), os.path.exists("/dev/shm/osh-" + sys.argv[2]))
+print(libc.shmget(int(sys.argv[1]), 4096, 0o1666) >= 0)
+from multiprocessing import shared_memory
+own = shared_memory.SharedMemory(create=True, size=16); own.close(); own.unlink(); print("own")' "$key" $$
+	rm "/dev/shm/osh-$$"
+	ipcrm -m "$id"
+	expect_equal "$output" $'-1 2 False\nTrue\nown'
+	run inside lab python3 -c 'import errno, fcntl, os, pty, termios
+master, slave = pty.openpty()
+try: fcntl.ioctl(slave, termios.TIOCSTI, b"x"); print("typed")
+except OSError as error: print(errno.errorcode[error.errno])'
+	expect_equal "$output" EPERM
+}
+
+# A46
+@test "one sandbox does not reach another" {
+	local address server='import socket, sys, threading
+for family, address in (socket.AF_INET, ("0.0.0.0", 8100)), (socket.AF_UNIX, "\0sibling"), (socket.AF_UNIX, "/tmp/sibling"):
+    sock = socket.socket(family); sock.bind(address); sock.listen()
+    threading.Thread(target=lambda sock=sock: [sock.accept() for _ in range(9)], daemon=True).start()
+open("/dev/shm/sibling", "w").close(); open("/tmp/ready", "w").close(); threading.Event().wait()' client='import errno, os, socket
+for family, address in (socket.AF_INET, ("127.0.0.1", 8100)), (socket.AF_INET, ("198.18.0.1", 8100)), (socket.AF_UNIX, "\0sibling"), (socket.AF_UNIX, "/tmp/sibling"):
+    try: socket.socket(family).connect(address); print("reached", end=" ")
+    except OSError as error: print(errno.errorcode[error.errno], end=" ")
+print(os.path.exists("/dev/shm/sibling"))'
+	inside lab sh -c 'python3 -c "$1" >/dev/null 2>&1 & until test -e /tmp/ready; do :; done' _ "$server"
+	run inside box python3 -c "$client"
+	expect_equal "$output" "ECONNREFUSED EPERM ECONNREFUSED ENOENT False"
+	run inside lab python3 -c "$client"
+	expect_equal "$output" "reached EPERM reached reached True"
 }
 
 @test "the environment holds what is named, nothing of the caller's" {
@@ -260,4 +442,25 @@ os.kill(os.getpid(), 0)'
 	[[ $mode == "600 root" || $mode == "660 root" ]]
 	run setpriv --reuid 65534 --regid 65534 --clear-groups "$BUILD/openshell" --socket "$AGENT_SOCKET" sandbox list
 	((status != 0))
+}
+
+# A39: every hook taken off by force, by an administrator. Last: another agent goes on from here.
+@test "without any BPF program nothing leaves: the network has no way out" {
+	local link canary pins
+	canary=$(new_canary)
+	pins=$(find /sys/fs/bpf/openshell* -type d -name links -newer "$SCRATCH/agent/config.yaml" | head -n 1)
+	for link in "$pins"/*; do
+		bpftool link detach pinned "$link" || true # tracing goes on
+	done
+	run net_no lab tcp 203.0.113.10 5438 "$canary"
+	((status != 0))
+	run probe lab udp 203.0.113.10 9999 "$canary"
+	expect_absent "$canary"
+	# The next agent puts new ones in their place.
+	agent_stop
+	agent_start "$AGENT_DIR"
+	run net_ok lab tcp l4.test 5432 ""
+	expect_equal "${lines[0]}" "ok l4 ready"
+	run net_no lab tcp 203.0.113.10 5438 "$canary"
+	expect_equal "$output" "connect EPERM"
 }

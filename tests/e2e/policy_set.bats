@@ -21,9 +21,8 @@ revision() {
 
 # set_raw FILE DIGEST: PolicySet as a hostile or broken client would call it.
 set_raw() {
-	/usr/bin/python3 -c 'import json, sys
-print(json.dumps({"name": sys.argv[3], "policy": open(sys.argv[1]).read(), "policy_sha256": sys.argv[2], "wait": True}))' \
-		"$1" "$2" "$BOX" | /usr/bin/python3 "$E2E/control.py" "$AGENT_SOCKET" PolicySet
+	printf '{"name": "%s", "policy_sha256": "%s", "wait": true}' "$BOX" "$2" |
+		/usr/bin/python3 "$E2E/control.py" "$AGENT_SOCKET" PolicySet "$1"
 }
 
 @test "the new policy holds as soon as set --wait returns, both ways" {

@@ -5,7 +5,11 @@
 bats_require_minimum_version 1.5.0
 load helpers
 
-setup_file() { start_all; }
+setup_file() {
+	start_all
+	GITHUB_TOKEN=$TOKEN osh provider create --name my-github --type github --from-existing
+}
+
 teardown_file() { stop_all; }
 
 # A name of its own for each test: records of an earlier one stay under its name.
@@ -190,6 +194,12 @@ verdict_id() {
 	osh policy set "$BOX" --policy "$(policy probe_more)" --wait
 	osh policy get "$BOX" --rev 1 --base | cmp - "$(policy probe)"
 	osh policy get "$BOX" --full -o yaml | cmp - "$(policy probe_more)"
+	# What a provider brings is where its secret may go, never a permission.
+	make_sandbox "$BOX-with" probe --provider my-github
+	osh policy get "$BOX-with" --full | cmp - "$(policy probe)"
+	fetch "$BOX-with" https://api.github.com/zen
+	expect_status 403
+	osh sandbox delete "$BOX-with"
 	osh policy diff "$BOX@1" "$BOX@2" >"$SCRATCH/revisions"
 	osh policy diff "$(policy probe)" "$(policy probe_more)" | cmp - "$SCRATCH/revisions"
 	grep -qxF -- "- /usr/bin/curl plain.test:80 GET /pub/**" "$SCRATCH/revisions"
@@ -210,6 +220,83 @@ run_command() {
 	mapfile -t words < <(json '"\n".join(b["command"])')
 	expect_equal "${words[0]}" openshell
 	osh "${words[@]:1}"
+}
+
+# make_change ID: what explain tells a person to edit for that verdict, done.
+make_change() {
+	BODY=$(osh policy explain "$1" -o json)
+	osh policy get "$BOX" >"$SCRATCH/edited.yaml"
+	/usr/bin/python3 -c 'import json, re, sys
+change = json.loads(sys.argv[1])["change"]
+lines = open(sys.argv[2]).read().split("\n")
+at = change["line"] - 1
+if change["kind"] == "remove":
+    assert lines[at].strip() == change["text"], lines[at]
+    del lines[at]
+    if change["empties"]:
+        assert lines[at - 1].strip() == "deny_rules:", lines[at - 1]
+        del lines[at - 1]
+else:
+    lines.insert(at + 1, re.match(" *", lines[at])[0] + change["text"])
+open(sys.argv[2], "w").write("\n".join(lines))' "$BODY" "$SCRATCH/edited.yaml"
+	osh policy set "$BOX" --policy "$SCRATCH/edited.yaml" --wait
+}
+
+# post URL BODY
+post() { fetch "$BOX" "$1" -d "$2" -H 'Content-Type: application/json'; }
+
+call() { echo "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"$1\"${2:+,\"params\":$2}}"; }
+
+# expect_mended URL BODY OTHER FIELD: denied, made allowed by the change that is proposed for
+# it, while OTHER stays denied.
+expect_mended() {
+	local id
+	post "$1" "$2"
+	expect_status 403
+	id=$(verdict_id "$4" l7_decision=deny)
+	expect_contains "$(osh policy explain "$id")" "openshell policy set $BOX"
+	make_change "$id"
+	post "$1" "$2"
+	expect_status 200
+	post "$1" "$3"
+	expect_status 403
+	run osh policy explain "$id"
+	expect_contains "$output" "in force now allows it"
+}
+
+@test "explain: GraphQL, JSON-RPC and MCP get the one rule that is missing, with its place" {
+	make_sandbox "$BOX" protocols
+	expect_mended https://gql.test/graphql '{"query":"mutation Close { closeIssue }"}' \
+		'{"query":"mutation Close { closeIssue deleteIssue }"}' 'l7_message=mutation Close{closeIssue}'
+	expect_mended https://rpc.test/ "$(call eth_sendTransaction)" "$(call eth_sign)" l7_message=eth_sendTransaction
+	expect_mended https://mcp.test/ "$(call tools/call '{"name":"write_file","arguments":{}}')" \
+		"$(call tools/call '{"name":"write_files","arguments":{}}')" 'l7_message=tools/call write_file'
+	expect_mended https://mcp.test/ "$(call resources/read '{"uri":"file:///x"}')" \
+		"$(call resources/subscribe '{"uri":"file:///x"}')" l7_message=resources/read
+}
+
+@test "explain: a deny rule is named with its line, what it holds back, and whether that is all" {
+	local id
+	make_sandbox "$BOX" protocols
+	post https://mcp.test/ "$(call tools/call '{"name":"repo.delete","arguments":{}}')"
+	expect_status 403
+	id=$(verdict_id 'l7_message=tools/call repo.delete')
+	run osh policy explain "$id"
+	expect_contains "$output" "remove the deny rule at line $(grep -n 'tool: repo.delete' "$(policy protocols)" | cut -d: -f1) "
+	expect_contains "$output" "+ /usr/bin/curl mcp.test:443 mcp tools/call tool=repo.delete (deny rule gone)"
+	expect_lacks "$output" "not enough"
+	make_change "$id"
+	post https://mcp.test/ "$(call tools/call '{"name":"repo.delete","arguments":{}}')"
+	expect_status 200
+	post https://mcp.test/ "$(call tools/call '{"name":"delete","arguments":{}}')"
+	expect_status 403
+	# One that holds back what no rule allows.
+	osh policy update "$BOX" --add-deny 'slash.test:443:PUT:/pkg/x' --wait
+	fetch "$BOX" https://slash.test/pkg/x -X PUT -d x
+	expect_status 403
+	run osh policy explain "$(verdict_id l7_target=/pkg/x l7_action=PUT)"
+	expect_contains "$output" "remove the deny rule"
+	expect_contains "$output" "not enough"
 }
 
 @test "explain: a denied request, its nearest policy, and a change that works and is small" {

@@ -73,19 +73,20 @@ def peer(host, port):
 
 def udp(host, port, text):
     """Three ways to send one datagram."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     address = (host, int(port))
     data = text.encode()
 
     def plain():
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(data, address)
+        socket.socket(family, socket.SOCK_DGRAM).sendto(data, address)
 
     def connected():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.connect(address)
         sock.send(data)
 
     def message():
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([data], [], 0, address)
+        socket.socket(family, socket.SOCK_DGRAM).sendmsg([data], [], 0, address)
 
     slowest = max(attempt(plain), attempt(connected), attempt(message))
     print("fast" if slowest < 0.5 else f"slow {slowest:.3f}")
@@ -99,6 +100,121 @@ def udplite(host, port, text):
             sock.connect((host if family == socket.AF_INET else "2001:db8::10", int(port)))
             sock.send(text.encode())
         attempt(send)
+
+
+def reconnect(host, port, other, text):
+    """One descriptor: connected to PORT, which is allowed, disconnected, connected to the port OTHER, and
+    to PORT again. Then a datagram that is held back for the resolver and ends elsewhere."""
+    where = socket.gethostbyname(host)
+    sock = socket.socket()
+    sock.settimeout(10)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def go(number, data):
+        sock.connect((where, int(number)))
+        sock.sendall(data.encode())
+        return sock.recv(200)
+
+    def leave():
+        libc.connect(sock.fileno(), struct.pack("=HHIQ", socket.AF_UNSPEC, 0, 0, 0), 16)
+
+    attempt(lambda: go(port, ""))
+    leave()
+    attempt(lambda: go(other, text))
+    leave()
+    attempt(lambda: go(port, ""))
+    corked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    attempt(lambda: corked.sendto(question("ok.test"), socket.MSG_MORE, RESOLVER) and None)
+    attempt(lambda: corked.sendto(text.encode(), ("203.0.113.10", 443)) and None)
+
+
+def group(text):
+    """Broadcast and multicast, then a query that names its interface (IP_PKTINFO)."""
+    for family, address in ((socket.AF_INET, ("255.255.255.255", 9999)), (socket.AF_INET, ("203.0.113.255", 9999)),
+                            (socket.AF_INET, ("224.0.0.251", 5353)), (socket.AF_INET, ("224.0.0.252", 5355)),
+                            (socket.AF_INET6, ("ff02::fb", 5353, 0, 1))):
+        def send(family=family, address=address):
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            sock.sendto(text.encode(), address)
+        attempt(send)
+
+    def ask():
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.settimeout(5)
+        info = struct.pack("=i4s4s", 1, bytes(4), bytes(4))
+        sock.sendmsg([question("ok.test")], [(socket.IPPROTO_IP, 8, info)], 0, RESOLVER)
+        return describe(sock.recv(512))
+    attempt(ask)
+
+
+def options(host, port, text):
+    """Socket options that choose where packets go: each set, then HOST dialled all the same."""
+    wanted = {"mark": (socket.SOL_SOCKET, 36, 7), "transparent": (socket.IPPROTO_IP, socket.IP_TRANSPARENT, 1),
+              "device": (socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0"),
+              "interface": (socket.IPPROTO_IP, 50, struct.pack(">i", 1)),
+              "tos": (socket.IPPROTO_IP, socket.IP_TOS, 16)}
+    for name, (level, option, value) in wanted.items():
+        sock = socket.socket()
+        sock.settimeout(10)
+        try:
+            sock.setsockopt(level, option, value)
+            print(name, "set", end=" ")
+        except OSError as error:
+            print(name, errno.errorcode[error.errno], end=" ")
+
+        def dial(sock=sock):
+            sock.connect((host, int(port)))
+            sock.sendall(text.encode())
+            return sock.recv(200)
+        attempt(dial)
+
+
+def unix(text, *paths):
+    """Each PATH by a stream, which is answered, and PATH.dgram by sendto and by connect. Ends in one
+    line for each PATH: what came of the three. `@name` is abstract."""
+    for path in paths:
+        results = []
+        for way in unix_stream, unix_datagram, unix_connected:
+            try:
+                results.append(way(path.replace("@", "\0", 1) if path[0] == "@" else path, text.encode()))
+            except OSError as error:
+                results.append(errno.errorcode.get(error.errno, str(error)))
+        print(path, *results)
+
+
+def unix_stream(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(5)
+        sock.connect(path)
+        sock.sendall(data)
+        return "heard" if sock.recv(200) == b"heard " + data else "silent"
+
+
+def unix_datagram(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.sendto(data, path + ".dgram")
+        return "sent"
+
+
+def unix_connected(path, data):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect(path + ".dgram")
+        sock.send(data)
+        return "sent"
+
+
+def unix_spellings(text, path):
+    """One socket, PATH, by six spellings of its path: a line for each."""
+    directory, name = os.path.split(path)
+    os.chdir(directory)
+    link, tree = f"/sandbox/link-{os.getpid()}", f"/sandbox/tree-{os.getpid()}"
+    os.symlink(path, link)
+    os.symlink(directory, tree)
+    held = os.open(directory, os.O_PATH)
+    for spelling in (f"{directory}/../{os.path.basename(directory)}/./{name}", name, link, f"{tree}/{name}",
+                     f"/proc/self/root{path}", f"/proc/self/fd/{held}/{name}"):
+        attempt(lambda spelling=spelling: unix_stream(spelling, text.encode()))
 
 
 def question(name, kind=1, klass=1, ident=0x1234):
@@ -348,6 +464,7 @@ def fork_twice(*command):
         print(out.read().decode())
 
 
-commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, dns, dns_tcp,
-                                    dns_raw, resolve, raw_http, alive, websocket, fork_twice)}
+commands = {f.__name__: f for f in (create, packet, tcp, tcp_many, peer, udp, udplite, redirect, reconnect, group, options,
+                                    unix, unix_spellings, dns, dns_tcp, dns_raw, resolve, raw_http, alive, websocket,
+                                    fork_twice)}
 commands[sys.argv[1]](*sys.argv[2:])

@@ -33,7 +33,6 @@ static void check_request(const struct osh_http_head *head)
 	struct osh_http_request_out how = {
 		.path = osh_str("/"),
 		.host = osh_str("ok.test"),
-		.authorization = osh_str_n(NULL, 0),
 	};
 	struct osh_http_scan scan = { 0 };
 	struct osh_http_head again;

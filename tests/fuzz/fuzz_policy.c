@@ -41,6 +41,7 @@ static void ask(const struct osh_policy *policy, struct osh_str host, struct osh
 	}
 	(void)osh_policy_address(policy, &query.connect, &addr);
 	osh_policy_ports(policy, host, ignore_port, NULL);
+	osh_policy_ports(policy, body, ignore_port, NULL); /* as a host of any labels */
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)

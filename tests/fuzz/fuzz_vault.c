@@ -1,5 +1,5 @@
-/* The vault's byte form, an Authorization value, and a body in pieces. The first byte
- * selects; the second says how the rest is cut. */
+/* The vault's byte form, texts to resolve and to redact, and a body in pieces. The first byte
+ * selects; the second says how the rest is cut, or what it is. */
 #include "credential/vault.h"
 
 #include <stdint.h>
@@ -10,6 +10,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PLACEHOLDER "ghp_1234567890abcdef"
 #define SECRET "S3CRET!S3CRET!S3CRET"
+/* One that would break out of wherever it is put. */
+#define SHARP "odd-1234567890abcdef"
+#define SHARP_SECRET "S3CRET!\"&=/..?#:%41"
 
 static void require(bool truth)
 {
@@ -17,21 +20,41 @@ static void require(bool truth)
 		abort();
 }
 
+static void add(struct osh_vault *vault, const char *provider, const char *placeholder, const char *value,
+		const char *variable)
+{
+	struct osh_secret secret;
+	struct osh_vault_item item = {
+		.provider = provider,
+		.placeholder = placeholder,
+		.revision = 1,
+		.variables = (const char *const[]){ variable, NULL },
+		.hosts = (const char *const[]){ "github.com", NULL },
+		.secret = &secret,
+	};
+
+	require(osh_secret_init(&secret, osh_str(value)) == 0);
+	require(osh_vault_add(vault, &item) == 0);
+	osh_secret_done(&secret);
+}
+
 static struct osh_vault *make_vault(void)
 {
-	static const char *const hosts[] = { "github.com", NULL };
 	struct osh_vault *vault = osh_vault_new();
-	struct osh_secret secret;
 
-	require(vault && osh_secret_init(&secret, osh_str(SECRET)) == 0);
-	require(osh_vault_add(vault, "p", PLACEHOLDER, &secret, hosts) == 0);
-	osh_secret_done(&secret);
+	require(vault);
+	add(vault, "p", PLACEHOLDER, SECRET, "GH");
+	add(vault, "odd", SHARP, SHARP_SECRET, "ODD");
 	return vault;
 }
 
-static bool has_secret(const struct osh_buf *buf)
+static size_t count(struct osh_str text, char c)
 {
-	return buf->len && memmem(osh_buf_bytes(buf), buf->len, SECRET, strlen(SECRET));
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.len; i++)
+		n += text.data[i] == c;
+	return n;
 }
 
 /* What decodes encodes to the same bytes. */
@@ -48,46 +71,86 @@ static void fuzz_decode(struct osh_str data)
 	osh_vault_free(vault);
 }
 
+/* What was rewritten has the structure that it had. */
+static void check_structure(enum osh_vault_text kind, struct osh_str text, struct osh_str out)
+{
+	const char *kept = kind == OSH_VAULT_PATH ? "/\\?#" : kind == OSH_VAULT_QUERY ? "&=" : "";
+
+	for (; *kept; kept++)
+		require(count(text, *kept) == count(out, *kept));
+	/* Every quote of a secret came with a backslash, which no placeholder holds. */
+	if (kind == OSH_VAULT_JSON)
+		require(count(out, '"') - count(text, '"') == count(out, '\\') - count(text, '\\'));
+}
+
 /* To any other host, or without TLS, the secret never comes out, and whatever carries
  * the placeholder is refused. */
-static void fuzz_authorization(struct osh_str value)
+static void fuzz_resolve(struct osh_str text, enum osh_vault_text kind)
 {
+	const struct osh_vault_way here = { .host = osh_str("github.com"), .verified_tls = true };
+	const struct osh_vault_way away = { .host = osh_str("no.test"), .verified_tls = true };
+	const struct osh_vault_way bare = { .host = osh_str("github.com") };
 	struct osh_vault *vault = make_vault();
-	enum osh_vault_result here, away, bare;
+	enum osh_vault_result result, refused;
 	struct osh_buf out;
 
-	osh_buf_init(&out, 1u << 20);
-	require(osh_buf_reserve(&out, 64) == 0);
-	away = osh_vault_authorization(vault, osh_str("no.test"), true, value, &out);
-	require(away != OSH_VAULT_REPLACED && out.len == 0);
-	bare = osh_vault_authorization(vault, osh_str("github.com"), false, value, &out);
-	require(bare == away && out.len == 0);
-	here = osh_vault_authorization(vault, osh_str("github.com"), true, value, &out);
-	require((here == OSH_VAULT_NONE) == (away == OSH_VAULT_NONE));
-	require(here == OSH_VAULT_REPLACED ? out.len > 0 : out.len == 0);
-	require(here == OSH_VAULT_REPLACED || !has_secret(&out));
-	require(!osh_vault_contains(vault, osh_buf_str(&out)) || here != OSH_VAULT_REPLACED);
-	require(away != OSH_VAULT_NONE || !osh_vault_contains(vault, value));
+	osh_buf_init_secret(&out, 4u << 20);
+	refused = osh_vault_resolve(vault, &away, kind, text, &out);
+	require(refused != OSH_VAULT_REPLACED && out.len == 0);
+	require(osh_vault_resolve(vault, &bare, kind, text, &out) == refused && out.len == 0);
+	result = osh_vault_resolve(vault, &here, kind, text, &out);
+	require((result == OSH_VAULT_NONE) == (refused == OSH_VAULT_NONE));
+	require(result == OSH_VAULT_REPLACED ? out.len > 0 : out.len == 0);
+	require(result == OSH_VAULT_NONE || osh_vault_marks(vault, text));
+	require(result != OSH_VAULT_NONE || kind != OSH_VAULT_HEADER || !osh_vault_marks(vault, text));
+	require(result != OSH_VAULT_REPLACED || !osh_vault_contains(vault, osh_buf_str(&out)));
+	if (result == OSH_VAULT_REPLACED)
+		check_structure(kind, text, osh_buf_str(&out));
 	osh_buf_done(&out);
 	osh_vault_free(vault);
 }
 
-/* However it is cut, a scan finds what a look at the whole finds. */
+/* What people see is no longer, and holds none; but for what Basic hides, which is theirs
+ * to see encoded. */
+static void fuzz_redact(struct osh_str text)
+{
+	struct osh_vault *vault = make_vault();
+	char *buf = malloc(text.len + 1);
+	struct osh_str shown;
+
+	if (osh_vault_redact(vault, text, OSH_CREDENTIAL_SHOWN, buf, text.len, &shown) == 0) {
+		struct osh_str marked = { .data = buf, .len = shown.len };
+
+		/* In front of it, so that it is no Basic value. */
+		memmove(buf + 1, buf, shown.len);
+		buf[0] = '/';
+		marked.len++;
+		require(!osh_vault_contains(vault, marked));
+	}
+	free(buf);
+	osh_vault_free(vault);
+}
+
+/* However it is cut, a scan finds what a look at the whole finds. It may find more: what a cut
+ * ends could be one, and has to be taken for it. */
 static void fuzz_scan(struct osh_str body, size_t piece)
 {
 	struct osh_vault *vault = make_vault();
 	struct osh_vault_scan scan = { .tail_len = 0 };
 	bool found = false;
+	size_t at = 0;
 
-	for (size_t at = 0; at < body.len; at += piece) {
+	while (!found && at < body.len) {
 		size_t n = body.len - at < piece ? body.len - at : piece;
 
-		found |= osh_vault_scan(vault, &scan, osh_str_n(body.data + at, n));
+		found = osh_vault_scan(vault, &scan, osh_str_n(body.data + at, n));
+		at += n;
 	}
+	require(!found || osh_vault_contains(vault, osh_str_n(body.data, at)));
 	/* A look at the whole also opens a Basic value: not for a body to do. */
-	if (body.len && !osh_str_has_prefix(body, " ") && !osh_str_has_prefix(body, "\t") &&
+	if (!found && body.len && body.data[0] != ' ' && body.data[0] != '\t' &&
 	    !osh_str_caseeq(osh_str_n(body.data, body.len < 5 ? body.len : 5), osh_str("Basic")))
-		require(found == osh_vault_contains(vault, body));
+		require(!osh_vault_contains(vault, body));
 	osh_vault_free(vault);
 }
 
@@ -98,12 +161,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2)
 		return 0;
 	rest = osh_str_n((const char *)data + 2, size - 2);
-	switch (data[0] % 3) {
+	switch (data[0] % 4) {
 	case 0:
 		fuzz_decode(rest);
 		break;
 	case 1:
-		fuzz_authorization(rest);
+		fuzz_resolve(rest, (enum osh_vault_text)(data[1] % (OSH_VAULT_JSON + 1)));
+		break;
+	case 2:
+		fuzz_redact(rest);
 		break;
 	default:
 		fuzz_scan(rest, (size_t)data[1] + 1);

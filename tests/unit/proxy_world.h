@@ -18,6 +18,8 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +45,7 @@
 #include "verdict/ring.h"
 
 #define WORLD_SERVER "203.0.113.10"
+#define WORLD_GATEWAY "169.254.7.1"
 #define WORLD_SANDBOX 4242u
 #define WORLD_CURL 1u
 #define WORLD_EVIL 2u
@@ -368,6 +371,11 @@ static struct {
 	struct osh_worker *worker;
 	struct osh_ring_reader *reader;
 	int channel_fd;
+	struct osh_exe_facts facts;   /* the agent's answer to every question */
+	bool holds_answers;           /* until may_answer is posted */
+	sem_t may_answer, policy_done;
+	uint64_t done_serial;
+	atomic_uint questions;
 	struct world_identity sandbox_ca, world_ca;
 	struct sockaddr_in listener;
 	struct sockaddr_in dns;
@@ -411,7 +419,9 @@ static void bind_hosts(void)
 {
 	static const char hosts[] = "127.0.0.1 localhost\n" WORLD_SERVER
 				    " ok.test no.test l4.test other.test\n"
-				    "127.0.0.1 rebound.test\n";
+				    "127.0.0.1 rebound.test\n"
+				    WORLD_GATEWAY " host.openshell.internal\n"
+				    "169.254.169.254 host.docker.internal\n";
 	char path[] = "/tmp/oshp-hosts-XXXXXX";
 	int fd = mkstemp(path);
 
@@ -488,7 +498,8 @@ static void start_server(void)
 	for (size_t i = 0; i < 3; i++) {
 		pthread_t thread;
 
-		world.server_fds[i] = listen_at(WORLD_SERVER, world_ports[i], SOCK_STREAM, NULL);
+		/* On every address, so that what gets past the guard is seen. */
+		world.server_fds[i] = listen_at("0.0.0.0", world_ports[i], SOCK_STREAM, NULL);
 		pthread_create(&thread, NULL, accept_all, (void *)i);
 		pthread_detach(thread);
 	}
@@ -531,6 +542,40 @@ static void add_sandbox(void)
 	post((struct osh_letter){ .type = OSH_LETTER_ADD, .sandbox = WORLD_SANDBOX, .tenant = tenant });
 }
 
+/* The agent's end of the channel: a thread that says of every executable what world.facts
+ * says, at once or when a test lets it. */
+static void *run_agent(void *unused)
+{
+	struct osh_channel_message message;
+	int fds[OSH_FDS_MAX];
+	size_t fd_count;
+
+	(void)unused;
+	while (osh_channel_recv(world.channel_fd, &message, fds, &fd_count) == 0) {
+		if (message.type == OSH_CHANNEL_DONE) {
+			world.done_serial = message.serial;
+			sem_post(&world.policy_done);
+			continue;
+		}
+		atomic_fetch_add(&world.questions, 1);
+		if (world.holds_answers)
+			sem_wait(&world.may_answer);
+		post((struct osh_letter){ .type = OSH_LETTER_ANSWER, .sandbox = message.sandbox,
+					  .about = message.about, .facts = world.facts });
+	}
+	return NULL;
+}
+
+static void start_agent(void)
+{
+	pthread_t thread;
+
+	sem_init(&world.policy_done, 0, 0);
+	sem_init(&world.may_answer, 0, 0);
+	world.facts = (struct osh_exe_facts){ .trust = OSH_TRUST_SAME, .clean = OSH_CLEAN_YES };
+	cr_assert(pthread_create(&thread, NULL, run_agent, NULL) == 0);
+}
+
 /* Put a policy in force; returns when the worker enforces it. */
 static void set_policy(const char *yaml)
 {
@@ -539,9 +584,6 @@ static void set_policy(const char *yaml)
 	struct osh_errand *errand = calloc(1, sizeof(*errand));
 	struct osh_diags *diags = calloc(1, sizeof(*diags));
 	struct osh_policy_doc *doc = NULL;
-	struct osh_channel_message message;
-	int fds[OSH_FDS_MAX];
-	size_t fd_count;
 	void *image;
 
 	cr_assert(osh_policy_parse(osh_str(yaml), diags, &doc) == 0, "line %u: %s", diags->items[0].line,
@@ -561,8 +603,8 @@ static void set_policy(const char *yaml)
 	errand->serial = world.serial;
 	post((struct osh_letter){ .type = OSH_LETTER_POLICY, .sandbox = WORLD_SANDBOX,
 				  .snapshot = snapshot, .errand = errand });
-	cr_assert(osh_channel_recv(world.channel_fd, &message, fds, &fd_count) == 0);
-	cr_assert(message.type == OSH_CHANNEL_DONE && message.serial == world.serial);
+	cr_assert(sem_wait(&world.policy_done) == 0);
+	cr_assert(world.done_serial == world.serial);
 }
 
 static void set_vault(const char *placeholder, const char *secret, const char *const *hosts)
@@ -573,7 +615,10 @@ static void set_vault(const char *placeholder, const char *secret, const char *c
 	cr_assert(osh_secret_init(&value, osh_str(secret)) == 0);
 	box->refs = 1;
 	box->vault = osh_vault_new();
-	cr_assert(osh_vault_add(box->vault, "my-github", placeholder, &value, hosts) == 0);
+	cr_assert(osh_vault_add(box->vault, &(struct osh_vault_item){
+		.provider = "my-github", .placeholder = placeholder, .revision = 7,
+		.variables = (const char *const[]){ "GITHUB_TOKEN", NULL }, .hosts = hosts, .secret = &value,
+	}) == 0);
 	osh_secret_done(&value);
 	post((struct osh_letter){ .type = OSH_LETTER_VAULT, .sandbox = WORLD_SANDBOX, .vault = box });
 }
@@ -588,6 +633,8 @@ static void world_prepare(void)
 	cr_assert(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 	lo_up();
 	add_address(WORLD_SERVER, "lo:1");
+	add_address(WORLD_GATEWAY, "lo:2");
+	add_address("169.254.169.254", "lo:3");
 	bind_hosts();
 	make_ca(&world.sandbox_ca, "world");
 	make_ca(&world.world_ca, "the world");
@@ -615,6 +662,7 @@ static void world_begin(void)
 	cr_assert(world.proxy.trust && world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
+	start_agent();
 	add_sandbox();
 }
 

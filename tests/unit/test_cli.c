@@ -439,7 +439,7 @@ Test(cli, create_sends_what_was_asked)
 	run_input("version: 1\n", "sandbox", "create", "--name", "b", "--policy", "-");
 	expect(0, NULL, NULL);
 	cr_expect(strstr(calls(),
-			 "\"policy\":\"version: 1\\n\",\"policy_sha256\":"
+			 "\"policy_sha256\":"
 			 "\"09bfcc6a14b83e2192b8673677725c84883ee9cd0c70e45c9ec09daa8f2b2847\""),
 		  "%s", calls_text);
 }
@@ -550,7 +550,6 @@ Test(cli, agent_that_dies_meanwhile)
 Test(cli, policy_file_that_cannot_be_sent)
 {
 	static char large[(1u << 20) + 1];
-	char want[256];
 
 	memset(large, '#', sizeof(large));
 	run("policy", "set", "demo", "--policy", write_policy(large, sizeof(large)));
@@ -559,11 +558,6 @@ Test(cli, policy_file_that_cannot_be_sent)
 	expect(1, NULL, "cannot read policy /nonexistent.yaml: No such file");
 	run("policy", "set", "demo", "--policy", dir);
 	expect(1, NULL, "Is a directory");
-	run("policy", "set", "demo", "--policy", write_policy("a\nbc\xc3(\n", 7));
-	snprintf(want, sizeof(want), "%s/p.yaml:2:3: byte 0xc3 is not UTF-8", dir);
-	expect(1, NULL, want);
-	run("policy", "set", "demo", "--policy", write_policy("a\0b", 3));
-	expect(1, NULL, "p.yaml:1:2: byte 0x00");
 	cr_expect_str_eq(calls(), "");
 	/* One of exactly the bound is sent, byte for byte. */
 	run("policy", "set", "demo", "--policy", write_policy(large, sizeof(large) - 1));
@@ -603,7 +597,7 @@ Test(cli, provider_secret_travels_in_a_descriptor)
 	run("provider", "create", "--name", "g", "--type", "github", "--from-existing");
 	expect(1, NULL, "GITHUB_TOKEN or GH_TOKEN, which is not set");
 	run("provider", "create", "--name", "g", "--type", "zork", "--from-existing");
-	expect(1, NULL, "unknown provider type 'zork'; there are: github");
+	expect(1, NULL, "unknown provider type 'zork'; there are: anthropic, github");
 }
 
 /* While the agent thinks, nobody can read the secret off the CLI. */

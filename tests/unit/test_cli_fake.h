@@ -202,12 +202,16 @@ static inline void fake_create(struct fake *fake, struct fake_client *client, js
 }
 
 static inline void fake_policy_set(struct fake *fake, struct fake_client *client,
-				   json_t *parameters)
+				   const struct osh_wire_message *message)
 {
-	const char *text = json_string_value(json_object_get(parameters, "policy"));
+	_cleanup_free_ char *text = NULL;
+	size_t len;
 
 	(void)fake;
-	if (strstr(text, "bad"))
+	if (message->fd_count != 1 ||
+	    osh_memfd_read(message->fds[0], OSH_POLICY_BYTES_MAX, &text, &len) < 0)
+		fake_refuse(client, "Invalid", "no policy is attached");
+	else if (strstr(text, "bad"))
 		fake_error(client, "PolicyInvalid",
 			   json_pack("{s:s, s:[{s:s, s:i, s:i, s:s}]}", "message",
 				     "the policy has 1 error", "diagnostics", "level", "error",
@@ -371,7 +375,7 @@ static inline void fake_call(struct fake *fake, struct fake_client *client,
 	} else if (strcmp(method, "SandboxExec") == 0) {
 		fake_exec(fake, client, message, parameters);
 	} else if (strcmp(method, "PolicySet") == 0) {
-		fake_policy_set(fake, client, parameters);
+		fake_policy_set(fake, client, message);
 	} else if (strcmp(method, "PolicyGet") == 0) {
 		fake_reply(client,
 			   json_pack("{s:s, s:i, s:s}", "policy", "version: 1\n# caf\xc3\xa9\n",

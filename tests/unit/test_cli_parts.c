@@ -1,44 +1,11 @@
-/* The parts of the CLI that are pure: digest, text for a terminal, the dashboard's
+/* The parts of the CLI that are pure: text for a terminal, the dashboard's
  * model. They are no part of the library, so they are compiled in here. */
-#include "../../cli/sha256.c"
 #include "../../cli/term_model.c"
 #include "../../cli/term_text.c"
 
 #include <criterion/criterion.h>
 #include <locale.h>
 #include <stdio.h>
-
-/* ---- sha256 ------------------------------------------------------------------------------ */
-
-Test(cli_sha256, vectors)
-{
-	/* FIPS 180-4 examples; lengths around the padding's borders against sha256sum(1). */
-	static const struct {
-		const char *unit;
-		size_t repeat;
-		const char *want;
-	} cases[] = {
-		{ "", 0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" },
-		{ "abc", 1, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
-		{ "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 1,
-		  "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1" },
-		{ "a", 55, "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318" },
-		{ "a", 64, "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb" },
-		{ "a", 1000000,
-		  "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0" },
-	};
-
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		size_t unit = strlen(cases[i].unit), len = unit * cases[i].repeat;
-		char *data = malloc(len + 1), hex[OSH_SHA256_HEX_BYTES];
-
-		for (size_t k = 0; k < cases[i].repeat; k++)
-			memcpy(data + k * unit, cases[i].unit, unit);
-		osh_sha256_hex(data, len, hex);
-		cr_expect_str_eq(hex, cases[i].want);
-		free(data);
-	}
-}
 
 /* ---- Text -------------------------------------------------------------------------------- */
 

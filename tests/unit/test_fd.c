@@ -150,6 +150,40 @@ Test(fd, read_file_reads_what_has_no_size)
 	free(text);
 }
 
+Test(fd, reads_a_memfd_that_is_sealed_and_nothing_else)
+{
+	int fd = osh_memfd_sealed("test", "by\0es", 5), pair[2];
+	char *data = NULL;
+	size_t len = 0;
+
+	cr_assert_geq(fd, 0);
+	cr_expect_eq(lseek(fd, 3, SEEK_SET), 3, "the position is the other side's");
+	cr_assert_eq(osh_memfd_read(fd, 5, &data, &len), 0);
+	cr_expect_eq(len, 5);
+	cr_expect_eq(memcmp(data, "by\0es", 6), 0);
+	free(data);
+	cr_expect_eq(osh_memfd_read(fd, 4, &data, &len), -EFBIG);
+	osh_close(fd);
+
+	fd = memfd_create("half", MFD_ALLOW_SEALING);
+	cr_expect_eq(osh_memfd_read(fd, 5, &data, &len), -EPERM, "not sealed");
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
+	cr_expect_eq(osh_memfd_read(fd, 5, &data, &len), -EPERM, "it can still be written");
+	cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	cr_assert_eq(osh_memfd_read(fd, 5, &data, &len), 0);
+	cr_expect_eq(len, 0);
+	free(data);
+	osh_close(fd);
+
+	cr_assert_eq(pipe(pair), 0);
+	cr_expect_eq(osh_memfd_read(pair[0], 5, &data, &len), -EPERM, "it would wait");
+	osh_close(pair[0]);
+	osh_close(pair[1]);
+	fd = open("/etc/passwd", O_RDONLY);
+	cr_expect_eq(osh_memfd_read(fd, 5, &data, &len), -EPERM);
+	osh_close(fd);
+}
+
 Test(fd, a_sealed_memfd_stays_as_it_is)
 {
 	int fd = osh_memfd_sealed("test", "bytes", 5);

@@ -42,7 +42,7 @@ Test(line, http_denied)
 {
 	cr_expect_str_eq(line_of(&put),
 			 "2026-01-02T03:04:05.678Z HTTP:PUT [MED] DENIED PUT https://api.github.com/x "
-			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] "
+			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] [id:7] "
 			 "[reason:PUT /x not permitted by policy]");
 }
 
@@ -57,7 +57,7 @@ Test(line, message_and_mode_are_said)
 			 "2026-01-02T03:04:05.678Z HTTP:PUT [INFO] ALLOWED PUT https://api.github.com/x "
 			 "[message:mutation\\x20\\x5bx\\x5d\\x20{createIssue}] "
 			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] "
-			 "[enforcement:audit] [mode:permissive] [reason:PUT /x not permitted by policy]");
+			 "[enforcement:audit] [mode:permissive] [id:7] [reason:PUT /x not permitted by policy]");
 	verdict = (struct osh_verdict){ .decision = OSH_VERDICT_ALLOW, .protocol = OSH_VERDICT_PROTOCOL_NOTE,
 					.permissive = true, .reason = "sandbox started" };
 	cr_expect_str_eq(line_of(&verdict),
@@ -94,7 +94,7 @@ Test(line, http_allowed_has_no_reason)
 	verdict.dst_port_host = 8443;
 	cr_expect_str_eq(line_of(&verdict),
 			 "2026-01-02T03:04:05.678Z HTTP:PUT [INFO] ALLOWED PUT //api.github.com:8443/x "
-			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7]");
+			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] [id:7]");
 }
 
 Test(line, audit_is_allowed_but_told_apart)
@@ -106,7 +106,7 @@ Test(line, audit_is_allowed_but_told_apart)
 	cr_expect_str_eq(line_of(&verdict),
 			 "2026-01-02T03:04:05.678Z HTTP:PUT [INFO] ALLOWED PUT http://api.github.com/x "
 			 "[binary:/usr/bin/curl(123)] [policy:github_rest_api engine:l7] "
-			 "[enforcement:audit] [reason:PUT /x not permitted by policy]");
+			 "[enforcement:audit] [id:7] [reason:PUT /x not permitted by policy]");
 }
 
 Test(line, connection_denied_by_no_policy)

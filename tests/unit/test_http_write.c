@@ -34,7 +34,6 @@ Test(http_write, request)
 		.query = osh_str("q=%2F"),
 		.has_query = true,
 		.host = osh_str("ok.test"),
-		.authorization = osh_str_n(NULL, 0),
 	};
 	struct osh_http_head head;
 	struct osh_buf out;
@@ -47,14 +46,16 @@ Test(http_write, request)
 	cr_assert(osh_http_write_request(&out, &head, &how) == 0);
 	expect_text(&out, "POST /b?q=%2F HTTP/1.1\r\nHost: ok.test\r\nAccept: a\r\n"
 			  "AUTHORIZATION: Bearer placeholder\r\nContent-Length: 5\r\n\r\n");
-	how.authorization = osh_str("Bearer secret");
+	/* The length may become known later. */
 	how.has_query = false;
+	how.length_later = true;
 	cr_assert(osh_http_write_request(&out, &head, &how) == 0);
+	cr_assert(osh_http_write_request_end(&out, OSH_HTTP_BODY_LENGTH, 17) == 0);
 	expect_text(&out, "POST /b HTTP/1.1\r\nHost: ok.test\r\nAccept: a\r\n"
-			  "AUTHORIZATION: Bearer secret\r\nContent-Length: 5\r\n\r\n");
+			  "AUTHORIZATION: Bearer placeholder\r\nContent-Length: 17\r\n\r\n");
+	how.length_later = false;
 	parse("GET / HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", &head);
 	how.websocket = true;
-	how.authorization = osh_str_n(NULL, 0);
 	cr_assert(osh_http_write_request(&out, &head, &how) == 0);
 	expect_text(&out, "GET /b HTTP/1.1\r\nHost: ok.test\r\nConnection: Upgrade\r\n"
 			  "Upgrade: websocket\r\n\r\n");

@@ -2,6 +2,7 @@
 #include <linux/rtnetlink.h>
 #include <net/route.h>
 
+#include "kernel/install.h"
 #include "test_kernel_world.h"
 
 TestSuite(kernel, .init = world_up, .fini = world_down, .timeout = 240);
@@ -292,6 +293,22 @@ Test(kernel, sockets_and_ports_that_never_are)
 	wait_event(OSH_KERNEL_RESERVED_PORT);
 }
 
+/* Seen before the path is looked up, so the path need not be a foreign one to be refused. */
+Test(kernel, unix_sockets_are_for_a_sandbox_in_its_network)
+{
+	char path[128];
+
+	format(path, sizeof(path), "%s/socket", w.dir);
+	expect_probe("sendto=ok connect=ok", w.ok, "unix", path);
+	if (!osh_features_unix_hooks())
+		return; /* before 6.7 the mounts hold alone */
+	make_sandbox("t");
+	expect_output(start_at("t", false, w.ok, "unix", path, NULL), "sendto=EPERM connect=EPERM");
+	cr_expect_eq(wait_event(OSH_KERNEL_NO_SANDBOX)->family, AF_UNIX);
+	expect_output(start_at("s", true, w.ok, "unix", path, NULL), "sendto=EPERM connect=EPERM");
+	cr_expect_eq(wait_event(OSH_KERNEL_WRONG_NETNS)->sandbox, w.sandbox);
+}
+
 /* Loopback is left alone by the connect hook, but not a packet that goes on from there. */
 Test(kernel, a_routing_header_stops_the_packet)
 {
@@ -327,7 +344,7 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 	int leases = 0, reachable = 0;
 
 	expect_output(probe, "ok peer=198.18.0.50:443");
-	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other), 0);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
 	for (int i = 0; i < 2; i++) {
 		cr_assert_eq(osh_maps_lease_set(maps, &lease_key, &lease), 0);
 		cr_assert_eq(osh_maps_reachable_add(maps, &reach_key), 0);

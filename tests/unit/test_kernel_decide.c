@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../../bpf/decide.h"
+#include "../../bpf/inject.h"
 
 static struct osh_addr addr_of(const char *text)
 {
@@ -149,6 +150,10 @@ Test(kernel_decide, flow)
 		{ { 7, OSH_EXE_UNLINKED, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
 		{ { 7, OSH_EXE_NO_PATH, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
 		{ { 7, OSH_EXE_TOO_DEEP, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		/* How it was started is for the policy to judge. */
+		{ { 7, OSH_EXE_INJECTED, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, OSH_EXE_LOADER, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, OSH_EXE_WRITABLE, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -266,4 +271,75 @@ Test(kernel_decide, jumbo)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
 		cr_expect_eq(osh_protocol_behind_jumbo(cases[i].header), cases[i].protocol, "row %zu", i);
+}
+
+/* ---- bpf/inject.h ----------------------------------------------------------------- */
+
+/* As the exec hook reads a variable that fits into one piece. */
+static int is_harmful(const char *variable)
+{
+	char text[OSH_ENV_TEXT_MAX + OSH_ENV_SLACK] = "";
+	struct osh_env_scan scan = { 0 };
+	unsigned value;
+
+	cr_assert_lt(strlen(variable), OSH_ENV_TEXT_MAX);
+	memcpy(text, variable, strlen(variable));
+	scan.kind = osh_env_kind(text, &value);
+	if (scan.kind == OSH_ENV_HARMLESS || text[value] == '\0')
+		return 0;
+	if (scan.kind == OSH_ENV_ANY)
+		return 1;
+	while (!osh_env_step(&scan, &text[value]))
+		value++;
+	return scan.harmful != 0;
+}
+
+Test(kernel_decide, environment)
+{
+	static const char *const harmful[] = {
+		"LD_PRELOAD=/tmp/x.so", "LD_PRELOAD=x.so", "LD_PRELOAD=/usr/lib/a.so:/tmp/x.so",
+		"LD_PRELOAD=/usr/lib/a.so /tmp/x.so", "LD_AUDIT=/sandbox/a.so", "LD_LIBRARY_PATH=/tmp",
+		"LD_LIBRARY_PATH=:/usr/lib/x", "LD_LIBRARY_PATH=/usr/lib/x::/lib/y",
+		"LD_LIBRARY_PATH=/usr/../tmp", "LD_LIBRARY_PATH=/usr/lib/$ORIGIN", "LD_LIBRARY_PATH=.",
+		"LD_LIBRARY_PATH=/usr/lib/x;/tmp", "LD_LIBRARY_PATH=/usrlocal/lib", "LD_LIBRARY_PATH=/usr",
+		"NODE_OPTIONS=--require /tmp/x.js", "NODE_OPTIONS=--require=/tmp/x.js", "NODE_OPTIONS=-r x",
+		"NODE_OPTIONS=--import x", "NODE_OPTIONS=--experimental_loader x",
+		"NODE_OPTIONS=--max-old-space-size=512 --require x",
+		"NODE_OPTIONS=--max-old-space-size=512\t--require x",
+		"NODE_OPTIONS=\"--require\" x", "NODE_PATH=/sandbox/lib", "BUN_OPTIONS=--preload x",
+		"PYTHONPATH=/sandbox", "PYTHONHOME=/tmp/x", "PYTHONPYCACHEPREFIX=/tmp/x",
+		"PYTHONUSERBASE=/tmp", "PYTHONSTARTUP=/tmp/x", "PERL5OPT=-Mx", "PERL5LIB=/tmp", "PERLLIB=/tmp",
+		"PERL5DB=BEGIN{}", "RUBYOPT=-r/tmp/x", "RUBYLIB=/tmp", "JAVA_TOOL_OPTIONS=-javaagent:/tmp/x.jar",
+		"JAVA_TOOL_OPTIONS=-Xbootclasspath/a:/tmp/x", "JDK_JAVA_OPTIONS=@/tmp/x",
+		"_JAVA_OPTIONS=-XX:OnError=x", "CLASSPATH=/tmp/x.jar", "DOTNET_STARTUP_HOOKS=/tmp/x.dll",
+		"CORECLR_PROFILER_PATH=/tmp/x.so", "PHPRC=/tmp", "PHP_INI_SCAN_DIR=/tmp", "LUA_INIT=x()",
+		"LUA_PATH=./?.lua;;", "LUA_CPATH=/tmp/?.so", "BASH_ENV=/tmp/x", "BASH_FUNC_ls%%=() { x; }",
+		"ENV=/tmp/x", "GIT_SSH_COMMAND=/tmp/x", "GIT_SSH=/tmp/x", "GIT_PROXY_COMMAND=/tmp/x",
+		"GIT_EXTERNAL_DIFF=/tmp/x", "GIT_EXEC_PATH=/tmp", "GCONV_PATH=/tmp", "OPENSSL_CONF=/tmp/x",
+		"OPENSSL_MODULES=/tmp", "OPENSSL_ENGINES=/tmp",
+	};
+	static const char *const harmless[] = {
+		"", "A", "=", "PATH=/tmp", "HOME=/sandbox", "LD_PRELOAD", "LD_PRELOAD=", "LD_PRELOADED=/tmp/x",
+		"XLD_PRELOAD=/tmp/x", "ld_preload=/tmp/x", "LD_BIND_NOW=1", "LD_PRELOAD=/usr/lib/a.so",
+		"LD_PRELOAD=/usr/lib/a.so:/lib/b.so", "LD_LIBRARY_PATH=/usr/lib/x:/lib64/y:/opt/z",
+		"NODE_OPTIONS=--max-old-space-size=512", "NODE_OPTIONS=--no-warnings --use-openssl-ca",
+		"NODE_EXTRA_CA_CERTS=/tmp/x", "NODE_ENV=test", "PYTHONUNBUFFERED=1", "PYTHONPATH=/usr/lib/python3",
+		"PYTHONSTARTUP=", "JAVA_TOOL_OPTIONS=-Xmx512m -Xss1m", "RUBYOPT=-W0", "BASH_ENV=/etc/profile",
+		"ENVIRONMENT=/tmp/x", "GIT_SSH=/usr/bin/ssh", "GIT_SSL_CAINFO=/run/openshell/ca.pem",
+		"GIT_CONFIG_COUNT=1", "GIT_SSH_COMMAND=",
+	};
+
+	for (size_t i = 0; i < sizeof(harmful) / sizeof(harmful[0]); i++)
+		cr_expect(is_harmful(harmful[i]), "%s", harmful[i]);
+	for (size_t i = 0; i < sizeof(harmless) / sizeof(harmless[0]); i++)
+		cr_expect(!is_harmful(harmless[i]), "%s", harmless[i]);
+}
+
+Test(kernel_decide, who_may_write_a_file)
+{
+	cr_expect(osh_may_write(0, 1000, 0555), "root may write everything");
+	cr_expect(osh_may_write(1000, 1000, 0555), "the owner may change the mode");
+	cr_expect(osh_may_write(1000, 0, 0757));
+	cr_expect(osh_may_write(1000, 0, 0775), "its group, or an ACL");
+	cr_expect_not(osh_may_write(1000, 0, 0755));
 }

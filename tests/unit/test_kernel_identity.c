@@ -104,7 +104,7 @@ Test(kernel_identity, lineage_has_a_bound)
 	expect_output(probe, "ok peer=198.18.0.50:443");
 	expect_probe("connect=EPERM", w.ok, "chain", "65", "198.18.0.50", "443");
 	identity = identity_of(wait_event(OSH_KERNEL_NO_IDENTITY)->identity);
-	cr_expect_eq(identity.flags, OSH_EXE_TOO_DEEP);
+	cr_expect_eq(identity.flags & OSH_EXE_NAMELESS, OSH_EXE_TOO_DEEP);
 	cr_expect_eq(identity.depth, OSH_LINEAGE_MAX + 1);
 	w.event_count = 0;
 	expect_probe("connect=EPERM", w.ok, "chain", "70", "198.18.0.50", "443");
@@ -150,7 +150,7 @@ Test(kernel_identity, an_unseen_exec_has_no_identity)
 	cr_assert_eq(waitpid(probe.pid, NULL, WUNTRACED), probe.pid);
 	cr_assert_eq(waitpid(twin.pid, NULL, WUNTRACED), twin.pid);
 	osh_kernel_close(osh_take(w.kernel));
-	format(path, sizeof(path), "%s/layout-2/links/osh_on_exec", w.pins);
+	format(path, sizeof(path), "%s/layout-3/links/osh_on_exec", w.pins);
 	cr_assert_eq(unlink(path), 0);
 	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
 	expect_output(probe, "connect=EPERM");
@@ -166,7 +166,7 @@ static void set_identities_used(uint32_t used)
 	char path[512];
 	_cleanup_fd_ int fd = -1;
 
-	format(path, sizeof(path), "%s/layout-2/maps/usage", w.pins);
+	format(path, sizeof(path), "%s/layout-3/maps/usage", w.pins);
 	fd = bpf_obj_get(path);
 	cr_assert_eq(bpf_map_update_elem(fd, &w.sandbox, &usage, BPF_EXIST), 0);
 }
@@ -209,4 +209,167 @@ Test(kernel_identity, lost_records_are_counted)
 		osh_loop_run_once(w.loop, 100);
 	cr_expect_eq(w.event_total, 10);
 	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_EVENT_LOST), lost, "room again, none lost");
+}
+
+/* ---- How it was started ------------------------------------------------------------ */
+
+#define NOBODY 65534
+
+/* The taint of a probe that is started now. */
+static uint32_t taint_of(const char *binary)
+{
+	struct probe probe = start(binary, "tcp", "198.18.0.50", "443");
+	uint32_t identity = accept_flow(w.tcp4).identity;
+
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	return identity_of(identity).flags;
+}
+
+static uint32_t taint_with(char *first, char *second)
+{
+	char *env[] = { (char *)"PATH=/usr/bin", first, second, NULL };
+	uint32_t flags;
+
+	w.env = env;
+	flags = taint_of(w.ok);
+	w.env = NULL;
+	return flags;
+}
+
+Test(kernel_identity, what_loads_code_taints_the_start)
+{
+	char long_value[1200] = "LS_COLORS=";
+
+	w.uid = NOBODY;
+	cr_expect_eq(taint_of(w.ok), 0);
+	cr_expect_eq(taint_with((char *)"LD_PRELOAD=/tmp/x.so", NULL), OSH_EXE_INJECTED);
+	cr_expect_eq(taint_with((char *)"LD_PRELOAD=", NULL), 0);
+	cr_expect_eq(taint_with((char *)"LD_LIBRARY_PATH=/usr/lib/x:/lib/y", NULL), 0);
+	cr_expect_eq(taint_with((char *)"LD_LIBRARY_PATH=/usr/lib/x:/tmp", NULL), OSH_EXE_INJECTED);
+	cr_expect_eq(taint_with((char *)"LD_LIBRARY_PATH=/usr/lib/x:", NULL), OSH_EXE_INJECTED);
+	cr_expect_eq(taint_with((char *)"NODE_OPTIONS=--max-old-space-size=512", NULL), 0);
+	cr_expect_eq(taint_with((char *)"HOME=/x", (char *)"NODE_OPTIONS=--require /x"),
+		     OSH_EXE_INJECTED);
+	/* Behind a variable of many pieces, each length of which ends a piece elsewhere. */
+	memset(long_value + 10, 'x', sizeof(long_value) - 11);
+	for (size_t len = 1020; len < 1030; len++) {
+		long_value[len] = '\0';
+		cr_expect_eq(taint_with(long_value, NULL), 0, "%zu", len);
+		cr_expect_eq(taint_with(long_value, (char *)"BASH_ENV=/tmp/x"), OSH_EXE_INJECTED,
+			     "%zu", len);
+		long_value[len] = 'x';
+	}
+}
+
+/* What is in the middle of a value is no variable. */
+Test(kernel_identity, a_value_is_no_variable)
+{
+	char value[600] = "X=";
+
+	w.uid = NOBODY;
+	memset(value + 2, 'y', sizeof(value) - 3);
+	memcpy(value + 255, "LD_PRELOAD=/tmp/x", 17); /* where the second piece begins */
+	cr_expect_eq(taint_with(value, NULL), 0);
+}
+
+/* A value that does not fit is not read, so it is not known to be harmless. */
+Test(kernel_identity, what_cannot_be_read_taints_the_start)
+{
+	static char *many[3000];
+	char path[400] = "LD_LIBRARY_PATH=";
+
+	w.uid = NOBODY;
+	for (int i = 0; i < 60; i++)
+		strcat(path, "/usr/");
+	cr_expect_eq(taint_with(path, NULL), OSH_EXE_INJECTED);
+	path[200] = '\0';
+	cr_expect_eq(taint_with(path, NULL), 0);
+	for (int i = 0; i < 2999; i++)
+		many[i] = (char *)"A=";
+	w.env = many;
+	cr_expect_eq(taint_of(w.ok), OSH_EXE_INJECTED);
+	many[900] = NULL;
+	cr_expect_eq(taint_of(w.ok), 0);
+	w.env = NULL;
+}
+
+/* With a policy that opens the system's directories their paths are like others. */
+Test(kernel_identity, a_writable_system_is_not_trusted)
+{
+	w.uid = NOBODY;
+	cr_expect_eq(taint_with((char *)"LD_LIBRARY_PATH=/usr/lib/x", NULL), 0);
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, w.sandbox, true), 0);
+	cr_expect_eq(taint_with((char *)"LD_LIBRARY_PATH=/usr/lib/x", NULL), OSH_EXE_INJECTED);
+	cr_expect_eq(taint_of(w.ok), 0);
+}
+
+Test(kernel_identity, an_executable_that_its_user_may_write_is_tainted)
+{
+	w.uid = NOBODY;
+	cr_expect_eq(taint_of(w.ok), 0);
+	cr_assert_eq(chmod(w.ok, 0775), 0);
+	cr_expect_eq(taint_of(w.ok), OSH_EXE_WRITABLE);
+	cr_assert_eq(chmod(w.ok, 0755), 0);
+	cr_assert_eq(chown(w.ok, NOBODY, 0), 0);
+	cr_expect_eq(taint_of(w.ok), OSH_EXE_WRITABLE);
+	cr_assert_eq(mount(w.ok, w.ok, NULL, MS_BIND, NULL), 0);
+	cr_assert_eq(mount(NULL, w.ok, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+	cr_expect_eq(taint_of(w.ok), 0, "not on a read-only mount");
+	cr_assert_eq(umount2(w.ok, MNT_DETACH), 0);
+}
+
+Test(kernel_identity, the_loader_is_told_by_its_name)
+{
+	static const char *const names[] = { "ld-linux-x86-64.so.2", "ld-musl-x.so.1", "ld.so" };
+	char path[128];
+
+	w.uid = NOBODY;
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
+		format(path, sizeof(path), "%s/%s", w.dir, names[i]);
+		cr_assert_eq(link(w.ok, path), 0);
+		cr_expect_eq(taint_of(path), OSH_EXE_LOADER, "%s", names[i]);
+		cr_assert_eq(unlink(path), 0);
+	}
+}
+
+/* A tainted start is another identity, and its clean twin stays what it was. */
+Test(kernel_identity, taint_is_part_of_the_identity)
+{
+	char *env[] = { (char *)"PERL5LIB=/tmp", NULL };
+	struct probe probe;
+	uint32_t ids[3];
+
+	w.uid = NOBODY;
+	for (int i = 0; i < 3; i++) {
+		w.env = i == 1 ? env : NULL;
+		probe = start(w.ok, "tcp", "198.18.0.50", "443");
+		ids[i] = accept_flow(w.tcp4).identity;
+		expect_output(probe, "ok peer=198.18.0.50:443");
+	}
+	cr_expect_eq(ids[0], ids[2]);
+	cr_expect_neq(ids[0], ids[1]);
+}
+
+/* The agent sees a file with the exec hook's eyes. */
+Test(kernel_identity, a_file_is_known_again)
+{
+	struct probe probe = start(w.ok, "tcp", "198.18.0.50", "443");
+	struct osh_identity identity = identity_of(accept_flow(w.tcp4).identity);
+	_cleanup_fd_ int same = open(w.ok, O_RDONLY | O_CLOEXEC), other = open(w.no, O_RDONLY | O_CLOEXEC);
+	struct osh_file_question file;
+
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	cr_assert_eq(osh_kernel_file(w.kernel, same, &file), 0);
+	cr_expect(file.dev == identity.dev && file.ino == identity.ino &&
+		  file.ctime_ns == identity.ctime_ns);
+	cr_assert_eq(osh_kernel_file(w.kernel, other, &file), 0);
+	cr_expect_neq(file.ino, identity.ino);
+	cr_assert_eq(chmod(w.ok, 0711), 0);
+	cr_assert_eq(osh_kernel_file(w.kernel, same, &file), 0);
+	cr_expect_neq(file.ctime_ns, identity.ctime_ns);
+	osh_kernel_close(osh_take(w.kernel));
+	open_kernel();
+	cr_assert_eq(osh_kernel_file(w.kernel, same, &file), 0, "also by the next agent");
+	cr_expect_eq(file.ino, identity.ino);
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -332,6 +333,22 @@ static inline int probe_memfd(char **args)
 	return fail_with("exec");
 }
 
+/* A Unix socket of its own, reached by connect and by a datagram. */
+static inline int probe_unix(const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	int server = socket(AF_UNIX, SOCK_DGRAM, 0), fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	const struct sockaddr *to = (const struct sockaddr *)&at;
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	if (bind(server, to, sizeof(at)) < 0)
+		return fail_with("bind");
+	printf("sendto=%s ", sendto(fd, "x", 1, 0, to, sizeof(at)) < 0 ? strerrorname_np(errno) : "ok");
+	printf("connect=%s\n", connect(fd, to, sizeof(at)) < 0 ? strerrorname_np(errno) : "ok");
+	unlink(path);
+	return 0;
+}
+
 /* Executes itself n times, then the rest. */
 static inline int probe_chain(char **args)
 {
@@ -363,6 +380,8 @@ static inline int run_as_probe(char **args)
 		return probe_local(args[1], args[2]);
 	if (strcmp(how, "socket") == 0)
 		return probe_socket(args + 1);
+	if (strcmp(how, "unix") == 0)
+		return probe_unix(args[1]);
 	if (strcmp(how, "bind") == 0)
 		return probe_bind(args[1], args[2]);
 	if (strcmp(how, "rthdr") == 0)

@@ -28,6 +28,8 @@ static struct {
 	char cgroup[256];  /* the agent's root */
 	uint64_t sandbox;  /* cgroup id of its child "s" */
 	const char *root;  /* where probes are locked in; NULL: not */
+	uid_t uid;         /* of the probes */
+	char **env;        /* of the probes; NULL: none */
 	int netns;
 	int tcp4, tcp6, udp4, udp6, dns_tcp4;
 	struct osh_kernel *kernel;
@@ -262,7 +264,7 @@ static inline void world_up(void)
 	w.loop = osh_loop_new();
 	open_kernel();
 	w.sandbox = make_sandbox("s");
-	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, w.sandbox), 0);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, w.sandbox, false), 0);
 }
 
 static inline void world_down(void)
@@ -298,8 +300,10 @@ static inline _Noreturn void become(const char *cgroup, const char *binary, char
 		_exit(126);
 	if (w.root && (chroot(w.root) < 0 || chdir("/") < 0))
 		_exit(125);
+	if (w.uid && setresuid(w.uid, w.uid, w.uid) < 0)
+		_exit(124);
 	dup2(out, STDOUT_FILENO);
-	execve(binary, args, env); /* empty: Criterion would take it for a worker of its own */
+	execve(binary, args, w.env ? w.env : env); /* empty: Criterion would take it for a worker of its own */
 	_exit(127);
 }
 
@@ -442,7 +446,7 @@ static inline void expect_flow(int listener, const char *binary, const char *dst
 	struct osh_identity identity = identity_of(flow.identity);
 
 	cr_expect_str_eq(identity.path, binary);
-	cr_expect_eq(identity.flags, 0);
+	cr_expect_eq(identity.flags & OSH_EXE_NAMELESS, 0);
 	cr_expect_arr_eq(&flow.dst, &want, sizeof(want), "%s", dst);
 	cr_expect_eq(flow.dst_port_host, port);
 }

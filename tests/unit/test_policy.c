@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "policy/document.h"
+#include "policy/image.h"
 #include "policy_cases.h"
 
 static struct osh_connect_query from(const char *binary, const char *host, uint16_t port)
@@ -171,7 +172,7 @@ Test(policy, pinned_binaries)
 {
 	char text[512];
 	struct case_policy p;
-	struct osh_exe_facts facts = { .has_digest = true };
+	struct osh_exe_facts facts = { .trust = OSH_TRUST_SAME };
 	struct osh_connect_query query = from("/usr/bin/curl", "ok.test", 443);
 	struct osh_decision decision;
 
@@ -182,7 +183,7 @@ Test(policy, pinned_binaries)
 		1);
 	case_compile(osh_str(text), &p);
 	facts.digest[31] = 0x01;
-	facts.clean = true;
+	facts.clean = OSH_CLEAN_YES;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "nothing is known of the binary");
 	cr_expect_not_null(strstr(decision.reason, "sha256 or clean condition of policy 'p'"), "%s",
@@ -190,22 +191,92 @@ Test(policy, pinned_binaries)
 	query.subject.facts = &facts;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
-	facts.clean = false;
+	facts.clean = OSH_CLEAN_NO;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "not clean");
-	facts.clean = true;
+	facts.clean = OSH_CLEAN_YES;
 	facts.digest[0] = 1;
 	osh_policy_connect(&p.policy, &query, &decision);
 	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "another digest");
 	free(p.image);
 }
 
-static void count_path(void *context, const char *path)
+/* Facts are asked for one by one, and only about whom an entry for this host names. */
+Test(policy, facts_are_wanted)
 {
-	size_t *seen = context;
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n"
+		"  child: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/child}]}\n"
+		"  top: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/top, clean: true}]}\n";
+	struct osh_str ancestors[] = { osh_str("/b/middle"), osh_str("/b/top") };
+	struct osh_exe_facts facts[3] = { 0 };
+	struct osh_connect_query query = from("/b/child", "ok.test", 443);
+	struct osh_decision decision;
+	struct case_policy p;
 
-	cr_expect_str_eq(path, "/run/x.sock");
-	(*seen)++;
+	case_compile(osh_str(text), &p);
+	query.subject.ancestors = ancestors;
+	query.subject.ancestor_count = 2;
+	query.subject.facts = facts;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 1);
+	cr_expect_not(decision.wanted.clean);
+	facts[0].trust = OSH_TRUST_SAME;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY, "the other entry may yet count");
+	cr_expect_eq(decision.wanted.subject, 3);
+	cr_expect_not(decision.wanted.clean);
+	facts[2].trust = OSH_TRUST_SAME;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.wanted.subject, 3);
+	cr_expect(decision.wanted.clean);
+	facts[2].clean = OSH_CLEAN_NO;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
+	cr_expect_eq(decision.wanted.subject, 0);
+	cr_expect(osh_str_eq_c(decision.policy, "child"));
+	/* Neither: each says why. */
+	facts[0].trust = OSH_TRUST_CHANGED;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 0);
+	cr_expect_not_null(strstr(decision.reason, "'/b/child' changed since its first use"), "%s",
+			   decision.reason);
+	cr_expect_not_null(strstr(decision.reason, "'/b/top' was not started clean"), "%s",
+			   decision.reason);
+	facts[0].trust = OSH_TRUST_UNTOLD;
+	facts[2].clean = OSH_CLEAN_YES;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_ALLOW);
+	cr_expect(osh_str_eq_c(decision.policy, "top"));
+	query.host = osh_str("no.test");
+	memset(facts, 0, sizeof(facts));
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.wanted.subject, 0, "nobody may go there anyway");
+	free(p.image);
+}
+
+/* What is not known is not let through, whatever the mode. */
+Test(policy, permissive_waits_for_facts)
+{
+	static const char text[] =
+		"version: 1\nmode: permissive\nnetwork_policies:\n"
+		"  p: {endpoints: [{host: ok.test, port: 443}], binaries: [{path: /b/x}]}\n";
+	struct osh_exe_facts facts = { 0 };
+	struct osh_connect_query query = from("/b/x", "ok.test", 443);
+	struct osh_decision decision;
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	query.subject.facts = &facts;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_DENY);
+	cr_expect_eq(decision.wanted.subject, 1);
+	facts.trust = OSH_TRUST_CHANGED;
+	osh_policy_connect(&p.policy, &query, &decision);
+	cr_expect_eq(decision.effect, OSH_EFFECT_AUDIT);
+	free(p.image);
 }
 
 /* What the proxy and the launcher need to know beyond allow and deny. */
@@ -213,7 +284,7 @@ Test(policy, hands_on_the_optional_keys)
 {
 	static const char text[] =
 		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
-		"    unix_sockets: [/run/x.sock]\n    endpoints:\n"
+		"    unix_sockets: [/run/x.sock, /run/y.sock, /run/x.sock]\n    endpoints:\n"
 		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
 		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
 		"      - { host: raw.test, port: 443, tls: skip, allow_uninspected_credentials: true }\n"
@@ -223,11 +294,13 @@ Test(policy, hands_on_the_optional_keys)
 	struct osh_policy_doc *doc;
 	struct osh_decision d;
 	struct case_policy p;
-	size_t seen = 0;
+	const struct osh_policy_static *statics;
 
 	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
-	osh_policy_doc_unix_sockets(doc, count_path, &seen);
-	cr_expect_eq(seen, 1);
+	statics = osh_policy_doc_static(doc);
+	cr_assert_eq(statics->unix_socket_count, 2);
+	cr_expect_str_eq(statics->unix_sockets[0], "/run/x.sock");
+	cr_expect_str_eq(statics->unix_sockets[1], "/run/y.sock");
 	osh_policy_doc_free(doc);
 	case_compile(osh_str(text), &p);
 	d = requests(&p, "ok.test", "GET", "/");
@@ -300,6 +373,14 @@ Test(image, can_be_moved)
 
 Test(image, refuses_what_is_none)
 {
+	static const size_t lists[] = {
+		offsetof(struct osh_image_header, entries),
+		offsetof(struct osh_image_header, endpoints),
+		offsetof(struct osh_image_header, slots),
+		offsetof(struct osh_image_header, hostless),
+		offsetof(struct osh_image_header, literals),
+		offsetof(struct osh_image_header, middlewares),
+	};
 	struct case_policy p;
 	struct osh_policy policy;
 	unsigned char *image;
@@ -318,6 +399,18 @@ Test(image, refuses_what_is_none)
 	image[0] ^= 1;
 	image[8] ^= 1;
 	cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "version");
+	image[8] ^= 1;
+	for (size_t i = 0; i < OSH_COUNT_OF(lists); i++) {
+		struct osh_image_list *list = (void *)(image + lists[i]), kept = *list;
+
+		list->count = (uint32_t)len;
+		cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "list %zu", i);
+		*list = (struct osh_image_list){ (uint32_t)len + 1, 0 };
+		cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "list %zu", i);
+		*list = kept;
+	}
+	((struct osh_image_header *)(void *)image)->slots.count--;
+	cr_expect_eq(osh_policy_open(image, len, &policy), -EBADMSG, "no power of two");
 	free(image);
 }
 
@@ -524,6 +617,55 @@ Test(policy, address_forms)
 		cr_expect_eq(osh_policy_address(&p.policy, &exact, &addr) == OSH_ADDRESS_ALLOW,
 			     rows[i].exact, "%s by exact name", rows[i].addr);
 		cr_expect_neq(osh_policy_address(&p.policy, &nobody, &addr), OSH_ADDRESS_ALLOW);
+	}
+	free(p.image);
+}
+
+/* The names of one's own host: a link-local address is theirs alone. */
+Test(policy, gateway_addresses)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints:\n"
+		"      - {host: host.openshell.internal, ports: [80, 6443]}\n"
+		"      - {host: host.docker.internal, port: 80, allowed_ips: [10.0.0.0/8]}\n"
+		"      - {host: \"*.containers.internal\", port: 80}\n      - {host: e.test, port: 80}\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	static const struct {
+		const char *host;
+		uint16_t port;
+		const char *addr;
+		enum osh_address_verdict want;
+	} rows[] = {
+		{ "host.openshell.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "host.containers.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
+		{ "e.test", 80, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_INTERNAL },
+		{ "x.containers.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_INTERNAL },
+		{ "host.openshell.internal", 6443, "::ffff:169.254.1.2", OSH_ADDRESS_DENY_PORT },
+		{ "host.openshell.internal", 80, "::ffff:169.254.169.254", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:169.254.170.2", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:169.254.170.23", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "64:ff9b::a9fe:102", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "::ffff:127.0.0.1", OSH_ADDRESS_DENY_GATEWAY },
+		{ "host.openshell.internal", 80, "fe80::1", OSH_ADDRESS_DENY_GATEWAY },
+		/* Elsewhere as any name. */
+		{ "host.openshell.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_ALLOW },
+		{ "host.docker.internal", 80, "::ffff:8.8.8.8", OSH_ADDRESS_DENY_ALLOWED_IPS },
+		{ "host.containers.internal", 80, "::ffff:10.0.0.1", OSH_ADDRESS_DENY_INTERNAL },
+	};
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
+		struct osh_connect_query curl = from("/usr/bin/curl", rows[i].host, rows[i].port);
+		struct osh_connect_query other = from("/bin/sh", rows[i].host, rows[i].port);
+		struct in6_addr addr;
+
+		cr_assert_eq(inet_pton(AF_INET6, rows[i].addr, &addr), 1);
+		cr_expect_eq(osh_policy_address(&p.policy, &curl, &addr), rows[i].want, "%s at %s: %d",
+			     rows[i].host, rows[i].addr, osh_policy_address(&p.policy, &curl, &addr));
+		cr_expect_neq(osh_policy_address(&p.policy, &other, &addr), OSH_ADDRESS_ALLOW);
 	}
 	free(p.image);
 }

@@ -159,6 +159,71 @@ Test(policy_diff, the_whole_policy)
 	cr_expect_null(strstr(out, "/usr\n"));
 }
 
+Test(policy_diff, pins_of_a_binary)
+{
+	static const char digest[] =
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	char after[512], want[512];
+
+	snprintf(after, sizeof(after),
+		 POLICY("{ host: a.test, port: 443 }",
+			"{ path: /usr/bin/curl, sha256: '%s', clean: true }"),
+		 digest);
+	snprintf(want, sizeof(want),
+		 "- /usr/bin/curl a.test:443 any bytes\n"
+		 "+ /usr/bin/curl a.test:443 any bytes sha256=%s clean\n",
+		 digest);
+	expect_diff(POLICY("{ host: a.test, port: 443 }", CURL), after, want);
+}
+
+/* What an entry limits is lost when it comes, gained when it goes. */
+Test(policy_diff, limits_sockets_and_middlewares)
+{
+#define ENTRY(rest) \
+	"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{ host: a.x.test, port: 443 }]\n" \
+	"    binaries: [{ path: /usr/bin/curl }]\n" rest
+#define GUARD(rest) \
+	"network_middlewares:\n  guard: { middleware: m, endpoints: { include: ['*.x.test'] }" rest " }\n"
+	expect_diff(ENTRY(""), ENTRY("    limits: { flows: 7, bytes_per_second: 100 }\n"),
+		    "- limits p bytes_per_second=100 (limit)\n- limits p flows=7 (limit)\n");
+	expect_diff(ENTRY("    limits: { flows: 7 }\n"), ENTRY("    limits: { flows: 9 }\n"),
+		    "+ limits p flows=7 (limit gone)\n- limits p flows=9 (limit)\n");
+	expect_diff(ENTRY("    limits: { flows: 7 }\n"), ENTRY("    limits: { flows: 7 }\n"), "");
+	expect_diff(ENTRY(""), ENTRY("    unix_sockets: [/run/a.sock]\n"),
+		    "+ unix_sockets /run/a.sock\n");
+	expect_diff(ENTRY(""), ENTRY(GUARD("")), "- *.x.test middleware guard (limit)\n");
+	expect_diff(ENTRY(GUARD("")), ENTRY(GUARD(", on_error: fail_open")),
+		    "+ *.x.test middleware guard (limit gone)\n");
+	expect_diff(ENTRY(""), ENTRY(GUARD(", on_error: fail_open")), "");
+}
+
+Test(policy_diff, static_sections)
+{
+	expect_diff("version: 1\n",
+		    "version: 1\nlandlock: { compatibility: hard_requirement }\n"
+		    "process: { run_as_user: '1000', run_as_group: sandbox }\n",
+		    "+ run_as_user 1000\n+ landlock hard_requirement\n");
+}
+
+Test(policy_diff, bodies_and_registered_queries)
+{
+	static const char head[] = "{ host: a.test, port: 443, protocol: graphql, enforcement: "
+				   "enforce, access: read-only";
+	char before[1024], after[1024];
+
+#define GRAPHQL(buf, rest) snprintf(buf, sizeof(buf), POLICY("%s%s }", CURL), head, rest)
+	GRAPHQL(before, "");
+	GRAPHQL(after, ", graphql_max_body_bytes: 131072");
+	expect_diff(before, after, "+ /usr/bin/curl a.test:443 graphql max_body_bytes: 131072\n");
+	GRAPHQL(before, ", persisted_queries: allow_registered, graphql_persisted_queries: "
+			"{ k: { operation_type: query, operation_name: A, fields: [x] } }");
+	GRAPHQL(after, ", persisted_queries: allow_registered, graphql_persisted_queries: "
+		       "{ k: { operation_type: query, operation_name: A, fields: [y] } }");
+	expect_diff(before, after,
+		    "- /usr/bin/curl a.test:443 graphql query A persisted=k fields=x\n"
+		    "+ /usr/bin/curl a.test:443 graphql query A persisted=k fields=y\n");
+}
+
 Test(policy_diff, ten_thousand_endpoints)
 {
 	const size_t room = 2 << 20;

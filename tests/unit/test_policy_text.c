@@ -42,6 +42,7 @@ Test(text, broken_yaml)
 		{ "{version: 1", "YAML syntax", 2, 1 },
 		{ "version: \"1\n", "YAML syntax", 2, 1 },
 		{ "version: 1\nx: \x01\n", "control byte 0x01", 2, 4 },
+		{ "version: 1\nx: \xc3\xa9\x7f\n", "control byte 0x7f", 2, 5 },
 		{ "version: 1\nx: \xff\n", "0xff is not valid UTF-8", 2, 4 },
 		{ "version: 1\nx: \xc0\xaf\n", "0xc0 is not valid UTF-8", 2, 4 },
 		{ "version: 1\nx: \xed\xa0\x80\n", "0xed is not valid UTF-8", 2, 4 },
@@ -73,6 +74,27 @@ Test(text, broken_yaml)
 			     diag.message);
 		cr_expect_eq(diag.column, rows[i].column, "%s: column %u: %s", rows[i].yaml,
 			     diag.column, diag.message);
+	}
+}
+
+/* However many keys there are, and wherever the second one stands. */
+Test(text, duplicate_keys)
+{
+	for (int keys = 2; keys <= 40; keys += 2) {
+		char text[2048];
+		struct case_writer w = { .buf = text, .size = sizeof(text) };
+		struct osh_diag diag;
+
+		case_put(&w, "version: 1\nnetwork_policies:\n");
+		for (int i = 0; i < keys; i++)
+			case_put(&w, "  p%d: {}\n", i);
+		cr_assert(case_loads(osh_str(text), &(struct osh_diags){ 0 }), "%d keys", keys);
+		case_put(&w, "  p%d: {}\n", keys / 2);
+		diag = first_error(osh_str(text));
+		snprintf(text, sizeof(text), "duplicate key 'p%d' (first at line %d)", keys / 2,
+			 keys / 2 + 3);
+		cr_expect_str_eq(diag.message, text);
+		cr_expect_eq(diag.line, keys + 3);
 	}
 }
 

@@ -309,7 +309,7 @@ Test(placeholder, tells_nothing_of_the_secret)
 
 Test(placeholder, short_odd_and_long_secrets_fit_the_vault)
 {
-	static const char *const host[] = { "github.com", NULL };
+	static const char *const host[] = { "github.com", NULL }, *const none[] = { NULL };
 	static char longest[4097];
 	const char *const secrets[] = { "a", "ghp_", "1", "!@#$%^&*()", "____________________________",
 					"p\xc3\xa4sswort", longest };
@@ -326,7 +326,9 @@ Test(placeholder, short_odd_and_long_secrets_fit_the_vault)
 		cr_expect_geq(random, 20, "%s", placeholder);
 		cr_expect_leq(strlen(placeholder), 160);
 		cr_assert_eq(osh_secret_init(&secret, osh_str(secrets[i])), 0);
-		cr_expect_eq(osh_vault_add(vault, "p", placeholder, &secret, host), 0, "%s", placeholder);
+		cr_expect_eq(osh_vault_add(vault, &(struct osh_vault_item){ .provider = "p",
+			.placeholder = placeholder, .variables = none, .hosts = host, .secret = &secret }),
+			     0, "%s", placeholder);
 		osh_secret_done(&secret);
 		free(placeholder);
 	}

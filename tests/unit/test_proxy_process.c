@@ -47,6 +47,14 @@ static void on_lost(void *context, uint64_t lost)
 	cr_expect(false, "%lu verdicts lost", (unsigned long)lost);
 }
 
+static void on_question(void *context, uint64_t sandbox, const struct osh_question_about *about)
+{
+	struct osh_exe_facts facts = { .trust = OSH_TRUST_SAME, .clean = OSH_CLEAN_YES };
+
+	(void)context;
+	osh_supervisor_answer(supervisor, sandbox, about, &facts);
+}
+
 static void on_batch(void *context)
 {
 	(void)context;
@@ -106,6 +114,7 @@ static void begin(void)
 		.workers = 2,
 		.on_verdict = on_verdict,
 		.on_lost = on_lost,
+		.on_question = on_question,
 		.on_batch = on_batch,
 	};
 	struct osh_supervised_sandbox sandbox = { .id = WORLD_SANDBOX, .name = "world" };
@@ -142,6 +151,37 @@ static void expect_status(struct peer *p, const char *request, const char *statu
 	cr_assert(peer_say(p, request));
 	peer_response(p, answer, sizeof(answer));
 	cr_expect(strncmp(answer + 9, status, 3) == 0, "wanted %s: %.900s", status, answer);
+}
+
+/* A proxy that was started anew asks the agent about the program: the loop runs in a thread
+ * while this one is a client. */
+static atomic_bool is_talking;
+
+static void *run_meanwhile(void *unused)
+{
+	(void)unused;
+	while (atomic_load(&is_talking))
+		cr_assert(osh_loop_run_once(loop, 10) == 0);
+	return NULL;
+}
+
+static void talk(void (*client)(void))
+{
+	pthread_t thread;
+
+	atomic_store(&is_talking, true);
+	cr_assert(pthread_create(&thread, NULL, run_meanwhile, NULL) == 0);
+	client();
+	atomic_store(&is_talking, false);
+	pthread_join(thread, NULL);
+}
+
+static struct peer *held;
+
+static void hold(void)
+{
+	held = dial_tls(WORLD_CURL, "ok.test");
+	expect_status(held, "GET /a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "200");
 }
 
 static void work_once(void)
@@ -181,7 +221,7 @@ Test(proxy_process, confined)
 	cr_expect(status_field(pid, "NoNewPrivs:", 10) == 1);
 	cr_expect(status_field(pid, "\nSeccomp:", 10) == 2);
 	/* And it works. */
-	work_once();
+	talk(work_once);
 	await(&verdicts, 2);
 	cr_expect(allowed == 1);
 }
@@ -192,20 +232,18 @@ Test(proxy_process, killed_and_replaced)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct timeval patience = { .tv_sec = 10 };
 	pid_t before = osh_supervisor_pid(supervisor);
-	struct peer *held;
 	ssize_t n;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	cr_assert(connect(fd, (struct sockaddr *)&world.dns, sizeof(world.dns)) == 0);
-	held = dial_tls(WORLD_CURL, "ok.test");
-	expect_status(held, "GET /a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "200");
+	talk(hold);
 	kill(before, SIGKILL);
 	cr_expect(peer_read(held) <= 0, "its flows end with it");
 	while (osh_supervisor_restarts(supervisor) == 0 || osh_supervisor_pid(supervisor) == 0)
 		cr_assert(osh_loop_run_once(loop, 100) == 0);
 	cr_expect(osh_supervisor_pid(supervisor) != before);
 	/* The next one knows everything again, the names included. */
-	work_once();
+	talk(work_once);
 	cr_assert(send(fd, question, sizeof(question) - 1, 0) > 0);
 	n = recv(fd, reply, sizeof(reply), 0);
 	cr_expect(n > 0 && kernel->lease_count == 1, "the lease of old: %zd bytes, %zu leases", n,

@@ -496,6 +496,61 @@ static size_t count_entries(const char *path)
 	return count;
 }
 
+/* How much of deleted sandboxes is still on disk: seen by name beside the living. */
+static int count_trash(void)
+{
+	char command[192];
+
+	snprintf(command, sizeof(command), "exit $(ls -A %s/sandboxes | grep -c ^.removing-)", world.state);
+	return outside(command);
+}
+
+/* Returns how many turns of the loop it took. */
+static int empty_trash(void)
+{
+	int turns = 0;
+
+	for (; count_trash() > 0; turns++) {
+		cr_assert(lt(int, turns, 100));
+		cr_assert(eq(int, osh_loop_run_once(world.loop, 1000), 0));
+	}
+	return turns;
+}
+
+static void fill_box(void)
+{
+	expect_sh("for d in 1 2 3 4; do mkdir -p $d/x; (cd $d/x && seq 500 | xargs touch); done; echo full", "full");
+}
+
+Test(sandbox, removes_many_files_in_slices)
+{
+	struct osh_err err = { 0 };
+
+	launch_default();
+	fill_box();
+	cr_assert(eq(int, osh_sandbox_destroy(world.box, &err), 0), "%s", err.message);
+	cr_expect(eq(int, count_trash(), 1));
+	/* The name is free at once. */
+	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "demo", &world.box, &err), 0), "%s", err.message);
+	cr_expect(gt(int, empty_trash(), 2));
+	end_world();
+}
+
+Test(sandbox, a_new_agent_removes_what_the_last_one_did_not_get_to)
+{
+	struct osh_err err = { 0 };
+
+	launch_default();
+	fill_box();
+	cr_assert(eq(int, osh_sandbox_destroy(world.box, &err), 0), "%s", err.message);
+	world.box = NULL;
+	osh_sandbox_host_close(world.host);
+	cr_expect(eq(int, count_trash(), 1));
+	open_host();
+	(void)empty_trash();
+	end_world();
+}
+
 Test(sandbox, leaves_nothing_when_it_is_destroyed)
 {
 	size_t fds = count_entries("/proc/self/fd");
@@ -517,6 +572,7 @@ Test(sandbox, leaves_nothing_when_it_is_destroyed)
 		cr_expect(eq(int, osh_sandbox_destroy(world.box, NULL), 0));
 		world.box = NULL;
 		cr_expect(not(has_processes()));
+		(void)empty_trash();
 		cr_expect(eq(sz, count_entries(state), 2));
 		cr_expect(eq(sz, count_entries(init_dir), 2));
 	}

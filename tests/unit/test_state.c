@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "control/host_dirs.h"
 #include "control/names.h"
+#include "control/revisions.h"
 #include "control/state.h"
 
 static char dir[] = "/tmp/test_state.XXXXXX";
@@ -42,7 +43,7 @@ TestSuite(state, .init = make_dir, .fini = remove_dir);
 static void add(const char *text)
 {
 	cr_assert(
-		eq(int, osh_state_policy_add(dir, &revisions, osh_str(text), 1700000000, &err), 0),
+		eq(int, osh_revisions_add(dir, &revisions, osh_str(text), 1700000000, &err), 0),
 		"%s", err.message);
 }
 
@@ -72,6 +73,16 @@ static mode_t mode_of(const char *name)
 	return st.st_mode & 07777;
 }
 
+/* Where a revision's text lies, below `dir`. */
+static const char *file_of(const struct osh_revision *revision)
+{
+	static char name[256];
+
+	snprintf(name, sizeof(name), "policy/%u.%lld.%s.yaml", revision->number,
+		 (long long)revision->time, revision->sha256);
+	return name;
+}
+
 /* FIPS 180-2, B.1 */
 Test(state, sha256_is_sha256)
 {
@@ -88,55 +99,72 @@ Test(state, revisions_are_kept_and_found_again)
 	char *text = NULL;
 	size_t len = 0;
 
-	snprintf(revisions.created_with[0], OSH_SHA256_HEX, "%064d", 1);
-	snprintf(revisions.created_with[1], OSH_SHA256_HEX, "%064d", 2);
-	snprintf(revisions.created_with[2], OSH_SHA256_HEX, "%064d", 3);
 	add("version: 1\n");
 	osh_revisions_loaded(&revisions, 1);
 	cr_expect(eq(int, revisions.items[0].status, OSH_REVISION_LOADED));
 	add("version: 1 # two\n");
-	cr_assert(eq(int, osh_state_policy_index(dir, &again, &err), 0), "%s", err.message);
+	cr_assert(eq(int, osh_revisions_load(dir, &again, &err), 0), "%s", err.message);
 	cr_expect(eq(u32, again.current, 2));
 	cr_assert(eq(sz, again.count, 2));
 	cr_expect(eq(int, again.items[0].status, OSH_REVISION_SUPERSEDED));
 	cr_expect(eq(int, again.items[1].status, OSH_REVISION_PENDING));
 	cr_expect(eq(i64, again.items[1].time, 1700000000));
-	cr_expect_str_eq(again.created_with[2], revisions.created_with[2]);
 	revision = osh_revisions_current(&again);
-	cr_assert(eq(int, osh_state_policy_read(dir, revision, &text, &len, &err), 0));
+	cr_assert(eq(int, osh_revision_read(dir, revision, &text, &len, &err), 0));
 	cr_expect_str_eq(text, "version: 1 # two\n");
 	cr_expect(eq(sz, len, strlen(text)));
 	free(text);
 	cr_expect(eq(u32, mode_of("policy"), 0700));
-	cr_expect(eq(u32, mode_of("policy/2.yaml"), 0600));
-	cr_expect(eq(u32, mode_of("policy/index.json"), 0600));
+	cr_expect(eq(u32, mode_of(file_of(revision)), 0600));
 }
 
 Test(state, a_failed_revision_gives_way_to_the_one_before)
 {
 	struct osh_revisions again;
 
-	for (int i = 0; i < OSH_SECTION_COUNT; i++)
-		snprintf(revisions.created_with[i], OSH_SHA256_HEX, "%064d", i);
 	add("one");
 	add("two");
-	cr_assert(eq(int, osh_state_policy_failed(dir, &revisions, 2, 1, &err), 0));
-	cr_assert(eq(int, osh_state_policy_index(dir, &again, &err), 0));
+	cr_assert(eq(int, osh_revisions_failed(dir, &revisions, &err), 0));
+	cr_assert(eq(int, osh_revisions_load(dir, &again, &err), 0));
 	cr_expect(eq(u32, again.current, 1));
 	cr_expect(eq(int, again.items[1].status, OSH_REVISION_FAILED));
+	cr_expect(eq(int, revisions.items[0].status, OSH_REVISION_LOADED));
 	add("three");
 	cr_expect(eq(u32, revisions.current, 3), "numbers are not used twice");
 }
 
+Test(state, a_first_revision_that_failed_leaves_none)
+{
+	struct osh_revisions again;
+
+	add("one");
+	cr_assert(eq(int, osh_revisions_failed(dir, &revisions, &err), 0));
+	cr_expect(eq(u32, revisions.current, 0));
+	cr_expect_null(osh_revisions_current(&revisions));
+	cr_assert(eq(int, osh_revisions_load(dir, &again, &err), 0));
+	cr_expect_null(osh_revisions_current(&again));
+}
+
 Test(state, the_oldest_revision_goes)
 {
-	for (int i = 0; i <= OSH_REVISIONS_MAX; i++)
+	struct osh_revisions again;
+	char first[256];
+
+	add("text");
+	snprintf(first, sizeof(first), "%s", file_of(&revisions.items[0]));
+	for (int i = 1; i <= OSH_REVISIONS_MAX; i++)
 		add("text");
 	cr_expect(eq(sz, revisions.count, OSH_REVISIONS_MAX));
 	cr_expect(eq(u32, revisions.items[0].number, 2));
 	cr_expect(eq(u32, revisions.current, OSH_REVISIONS_MAX + 1));
-	cr_expect(not(exists("policy/1.yaml")));
-	cr_expect(exists("policy/2.yaml"));
+	cr_expect(not(exists(first)));
+	cr_expect(exists(file_of(&revisions.items[0])));
+	/* One that a crash left goes at the next start. */
+	write_file(first, "text");
+	cr_assert(eq(int, osh_revisions_load(dir, &again, &err), 0));
+	cr_expect(not(exists(first)));
+	cr_expect(eq(sz, again.count, OSH_REVISIONS_MAX));
+	cr_expect(eq(u32, again.items[0].number, 2));
 }
 
 /* A text cut short on disk must never be used, though it may be valid. */
@@ -151,58 +179,81 @@ Test(state, every_cut_of_a_policy_is_refused)
 		char part[sizeof(whole)] = "";
 
 		memcpy(part, whole, cut);
-		write_file("policy/1.yaml", part);
+		write_file(file_of(&revisions.items[0]), part);
 		cr_expect(eq(int,
-			     osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err),
+			     osh_revision_read(dir, &revisions.items[0], &text, &len, &err),
 			     -EBADMSG),
 			  "cut at %zu", cut);
 	}
-	write_file("policy/1.yaml", whole);
-	cr_expect(eq(int, osh_state_policy_read(dir, &revisions.items[0], &text, &len, &err), 0));
+	write_file(file_of(&revisions.items[0]), whole);
+	cr_expect(eq(int, osh_revision_read(dir, &revisions.items[0], &text, &len, &err), 0));
 	free(text);
 }
 
-Test(state, a_damaged_index_is_refused)
+/* The directory is the index: what does not belong there makes all of it untrusted. */
+Test(state, a_strange_file_among_the_revisions_is_refused)
 {
-	static const char *const texts[] = {
-		"",
-		"[]",
-		"{}",
-		"{\"current\":1,\"created_with\":{},\"revisions\":[]}",
-		"{\"current\":0,\"created_with\":{},\"revisions\":{}}",
-		"{\"current\":-1",
+#define HASH "982d9e3eb996f559e633f4d194def3761d909f5a3b647d1a851fead67c32c9d1"
+	static const char *const names[] = {
+		"x",	  "2",		    "2.1700000000." HASH,     "0.1700000000." HASH ".yaml",
+		"2..yaml", "2.-1." HASH ".yaml", "2.1." HASH "0.yaml",    "1.1." HASH ".yaml",
+		"2.1." HASH ".yaml.old", "4294967296.1." HASH ".yaml", "+2.1." HASH ".yaml",
 	};
 	struct osh_revisions again;
+	char path[PATH_MAX];
 
-	cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -ENOENT));
+	cr_expect(eq(int, osh_revisions_load(dir, &again, &err), -ENOENT));
 	add("text");
-	for (size_t i = 0; i < OSH_COUNT_OF(texts); i++) {
-		write_file("policy/index.json", texts[i]);
-		cr_expect(eq(int, osh_state_policy_index(dir, &again, &err), -EBADMSG), "%s",
-			  texts[i]);
+	write_file("policy/2.1." HASH ".yaml.new", "half written");
+	cr_expect(eq(int, osh_revisions_load(dir, &again, &err), 0));
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
+		snprintf(path, sizeof(path), "policy/%s", names[i]);
+		write_file(path, "text");
+		cr_expect(eq(int, osh_revisions_load(dir, &again, &err), -EBADMSG), "%s", names[i]);
+		snprintf(path, sizeof(path), "%s/policy/%s", dir, names[i]);
+		cr_assert(eq(int, unlink(path), 0));
 	}
+	write_file("policy/2.1." HASH ".yaml", "text");
+	cr_assert(eq(int, osh_revisions_load(dir, &again, &err), 0));
+	cr_expect(eq(u32, again.current, 2));
 }
 
 Test(state, nothing_changes_when_the_disk_refuses)
 {
 	struct osh_revisions before;
-	char path[PATH_MAX];
+	char path[PATH_MAX], aside[PATH_MAX];
 
 	add("one");
 	before = revisions;
-	/* A directory in place of the temporary file: the next text cannot be written. */
-	snprintf(path, sizeof(path), "%s/policy/2.yaml.new", dir);
-	cr_assert(eq(int, mkdir(path, 0700), 0));
-	cr_expect(lt(int, osh_state_policy_add(dir, &revisions, osh_str("two"), 0, &err), 0));
+	snprintf(path, sizeof(path), "%s/policy", dir);
+	snprintf(aside, sizeof(aside), "%s/aside", dir);
+	cr_assert(eq(int, rename(path, aside), 0));
+	write_file("policy", "a file in place of the directory");
+	cr_expect(lt(int, osh_revisions_add(dir, &revisions, osh_str("two"), 0, &err), 0));
 	cr_expect(eq(int, memcmp(&before, &revisions, sizeof(before)), 0));
-	cr_assert(eq(int, rmdir(path), 0));
+	cr_assert(eq(int, unlink(path), 0));
+	cr_assert(eq(int, rename(aside, path), 0));
 	add("two");
 	cr_expect(eq(u32, revisions.current, 2));
 }
 
+Test(state, the_origin_is_kept)
+{
+	struct osh_origin origin = { .owner = 1234 }, again;
+
+	for (int i = 0; i < OSH_SECTION_COUNT; i++)
+		snprintf(origin.sections[i], OSH_SHA256_HEX, "%064d", i);
+	cr_assert(eq(int, osh_state_origin_save(dir, &origin, &err), 0));
+	cr_expect(eq(u32, mode_of("origin.json"), 0600));
+	cr_assert(eq(int, osh_state_origin_load(dir, &again, &err), 0), "%s", err.message);
+	cr_expect(eq(int, memcmp(&origin, &again, sizeof(origin)), 0));
+	write_file("origin.json", "{\"owner\":-1,\"sections\":{}}");
+	cr_expect(eq(int, osh_state_origin_load(dir, &again, &err), -EBADMSG));
+}
+
 Test(state, static_sections_have_digests_of_their_own)
 {
-	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" };
+	char *ro[] = { "/usr", "/lib" }, *joined[] = { "/usr/lib" }, *agent[] = { "/run/agent" };
 	struct osh_policy_static a = { .has_filesystem = true,
 				       .read_only = ro,
 				       .read_only_count = 2 };
@@ -215,9 +266,12 @@ Test(state, static_sections_have_digests_of_their_own)
 	b.read_only = joined;
 	b.read_only_count = 1;
 	b.landlock = OSH_LANDLOCK_HARD_REQUIREMENT;
+	b.unix_sockets = agent;
+	b.unix_socket_count = 1;
 	cr_assert(eq(int, osh_state_digest_static(&b, db), 0));
 	cr_expect_str_neq(da[OSH_SECTION_FILESYSTEM], db[OSH_SECTION_FILESYSTEM]);
 	cr_expect_str_neq(da[OSH_SECTION_LANDLOCK], db[OSH_SECTION_LANDLOCK]);
+	cr_expect_str_neq(da[OSH_SECTION_UNIX_SOCKETS], db[OSH_SECTION_UNIX_SOCKETS]);
 	cr_expect_str_eq(da[OSH_SECTION_PROCESS], db[OSH_SECTION_PROCESS]);
 }
 

@@ -19,13 +19,31 @@ static const char *const other_hosts[] = { "integrate.api.nvidia.com", NULL };
 static struct osh_vault *vault;
 static struct osh_buf out;
 
-static void add(const char *placeholder, const char *value, const char *const *to)
-{
-	struct osh_secret secret;
+static const char *const variables[] = { "GITHUB_TOKEN", "GH_TOKEN", NULL };
+static const char *const other_variables[] = { "NVIDIA_API_KEY", NULL };
 
-	cr_assert_eq(osh_secret_init(&secret, osh_str(value)), 0);
-	cr_assert_eq(osh_vault_add(vault, "p", placeholder, &secret, to), 0);
+static int try_add(const char *provider, const char *placeholder, struct osh_str value,
+		   const char *const *names, const char *const *to)
+{
+	struct osh_vault_item item = {
+		.provider = provider, .placeholder = placeholder, .revision = 3, .variables = names, .hosts = to,
+	};
+	struct osh_secret secret = { 0 };
+	int r;
+
+	if (value.data) {
+		cr_assert_eq(osh_secret_init(&secret, value), 0);
+		item.secret = &secret;
+	}
+	r = osh_vault_add(vault, &item);
 	osh_secret_done(&secret);
+	return r;
+}
+
+static void add(const char *provider, const char *placeholder, const char *value,
+		const char *const *names, const char *const *to)
+{
+	cr_assert_eq(try_add(provider, placeholder, osh_str(value), names, to), 0);
 }
 
 static void set_up(void)
@@ -33,9 +51,9 @@ static void set_up(void)
 	vault = osh_vault_new();
 	cr_assert_not_null(vault);
 	cr_assert(osh_vault_is_empty(vault));
-	add(PLACEHOLDER, SECRET, hosts);
-	add(OTHER, OTHER_SECRET, other_hosts);
-	osh_buf_init(&out, 16384);
+	add("my-github", PLACEHOLDER, SECRET, variables, hosts);
+	add("my-nvidia", OTHER, OTHER_SECRET, other_variables, other_hosts);
+	osh_buf_init_secret(&out, 65536);
 }
 
 static void tear_down(void)
@@ -57,135 +75,321 @@ static const char *basic(const char *scheme, const char *plain)
 	return value;
 }
 
-static void expect(const char *host, bool tls, const char *value, enum osh_vault_result want,
-		   const char *text)
+static void expect_at(const char *host, bool tls, enum osh_vault_text kind, const char *value,
+		      enum osh_vault_result want, const char *text)
 {
-	enum osh_vault_result got = osh_vault_authorization(vault, osh_str(host), tls, osh_str(value), &out);
+	struct osh_vault_way way = { .host = osh_str(host), .verified_tls = tls };
+	enum osh_vault_result got;
 
+	osh_buf_clear(&out);
+	got = osh_vault_resolve(vault, &way, kind, osh_str(value), &out);
 	cr_expect_eq(got, want, "%s to %s: %d", value, host, got);
 	cr_expect(osh_str_eq_c(osh_buf_str(&out), text), "%s to %s gives %.*s", value, host, (int)out.len,
 		  osh_buf_bytes(&out) ? osh_buf_bytes(&out) : "");
 }
 
-static void expect_replaced(const char *value, const char *text)
+static void expect(enum osh_vault_text kind, const char *value, enum osh_vault_result want, const char *text)
 {
-	expect("api.github.com", true, value, OSH_VAULT_REPLACED, text);
+	expect_at("api.github.com", true, kind, value, want, text);
 }
 
-static void expect_mismatch(const char *host, bool tls, const char *value)
+static void expect_replaced(enum osh_vault_text kind, const char *value, const char *text)
 {
-	expect(host, tls, value, OSH_VAULT_MISMATCH, "");
+	expect(kind, value, OSH_VAULT_REPLACED, text);
 }
 
-Test(vault, bearer_and_token_are_replaced)
+static void expect_fault(enum osh_vault_text kind, const char *value, enum osh_vault_result want)
 {
-	expect_replaced("Bearer " PLACEHOLDER, "Bearer " SECRET);
-	expect_replaced("bearer   " PLACEHOLDER "  ", "bearer " SECRET);
-	expect_replaced("token " PLACEHOLDER, "token " SECRET);
-	expect("github.com", true, "Token " PLACEHOLDER, OSH_VAULT_REPLACED, "Token " SECRET);
-	expect("integrate.api.nvidia.com", true, "Bearer " OTHER, OSH_VAULT_REPLACED,
-	       "Bearer " OTHER_SECRET);
+	expect(kind, value, want, "");
 }
 
-Test(vault, basic_is_replaced_as_user_or_password)
-{
-	char want[1024], encoded[512] = "";
+#define EVERY_TEXT(kind) for (enum osh_vault_text kind = OSH_VAULT_HEADER; kind <= OSH_VAULT_JSON; kind++)
 
-	osh_base64_encode(osh_str("x-access-token:" SECRET), encoded);
-	snprintf(want, sizeof(want), "Basic %s", encoded);
-	expect_replaced(basic("Basic ", "x-access-token:" PLACEHOLDER), want);
-	expect_replaced(basic("basic  ", "x-access-token:" PLACEHOLDER), want);
-	memset(encoded, 0, sizeof(encoded));
-	osh_base64_encode(osh_str(SECRET ":x-oauth-basic"), encoded);
-	snprintf(want, sizeof(want), "Basic %s", encoded);
-	expect_replaced(basic("Basic ", PLACEHOLDER ":x-oauth-basic"), want);
-	memset(encoded, 0, sizeof(encoded));
-	osh_base64_encode(osh_str(SECRET ":"), encoded);
-	snprintf(want, sizeof(want), "Basic %s", encoded);
-	expect_replaced(basic("Basic ", PLACEHOLDER ":"), want);
+/* ---- Forms --------------------------------------------------------------------------- */
+
+#define MARKER "openshell:resolve:env:"
+#define HANDLE "9f5ab4d2f2c26e2b2d7cf5a1dc1c0bd8b2f2f7b9d9b9a0b5e7b1b0f5c1d2e3f4"
+
+Test(vault, every_form_is_resolved_in_every_text)
+{
+	char handle[OSH_VAULT_HANDLE_HEX], stable[256], value[512], want[512];
+	const char *forms[] = { PLACEHOLDER, MARKER "GITHUB_TOKEN", MARKER "GH_TOKEN", MARKER "v3_GH_TOKEN",
+				stable, "xOPENSHELL-RESOLVE-ENV-GH_TOKEN", "sk-ant.~_OPENSHELL-RESOLVE-ENV-GITHUB_TOKEN" };
+
+	cr_assert_eq(osh_vault_handle(osh_str("my-github"), osh_str("GH_TOKEN"), handle), 0);
+	snprintf(stable, sizeof(stable), MARKER "s%s_GH_TOKEN", handle);
+	EVERY_TEXT(kind) {
+		for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+			snprintf(value, sizeof(value), "a=/%s:z", forms[i]);
+			snprintf(want, sizeof(want), "a=/%s:z", SECRET);
+			expect_replaced(kind, value, want);
+		}
+	}
 }
 
-Test(vault, never_to_another_host)
+Test(vault, what_names_nothing_is_invalid)
+{
+	static const char *const values[] = {
+		MARKER, MARKER "NOPE", MARKER "GITHUB_TOKENX", MARKER "github_token", MARKER "v4_GH_TOKEN",
+		MARKER "v_GH_TOKEN", MARKER "vx_GH_TOKEN", MARKER "s" HANDLE "_GH_TOKEN", MARKER "s12_GH_TOKEN",
+		MARKER "-GH_TOKEN", "OPENSHELL-RESOLVE-ENV-GH_TOKEN", " OPENSHELL-RESOLVE-ENV-GH_TOKEN",
+		"xOPENSHELL-RESOLVE-ENV-", "xOPENSHELL-RESOLVE-ENV-NOPE", "xOPENSHELL-RESOLVE-ENV-GH_TOKEN-x",
+		"xOPENSHELL-RESOLVE-ENV-GH_TOKEN.", "%61OPENSHELL-RESOLVE-ENV-GH_TOKEN",
+		MARKER "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+		       "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+		PLACEHOLDER " " MARKER "NOPE",
+	};
+
+	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+		EVERY_TEXT(kind) {
+			char pair[1024];
+
+			snprintf(pair, sizeof(pair), "a=%s", values[i]);
+			expect_fault(kind, pair, OSH_VAULT_INVALID);
+		}
+		cr_expect(osh_vault_marks(vault, osh_str(values[i])));
+		cr_expect(osh_vault_marks(NULL, osh_str(values[i])), "a sandbox without credentials: %s", values[i]);
+		cr_expect_eq(osh_vault_contains(vault, osh_str(values[i])), strstr(values[i], PLACEHOLDER) != NULL,
+			     "%s", values[i]);
+	}
+}
+
+Test(vault, texts_without_placeholder_pass_untouched)
+{
+	static const char *const values[] = { "", "Bearer x", "Basic", "Basic !!!", "Basic dTpw", "Basic dTpw=",
+					      "Bearer " SECRET, "openshell:resolve", "a=b&c=d", "%%%", "openshell-resolve-env-x" };
+
+	EVERY_TEXT(kind) {
+		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
+			expect(kind, values[i], OSH_VAULT_NONE, "");
+	}
+}
+
+/* ---- Where to --------------------------------------------------------------------------- */
+
+Test(vault, never_to_another_host_nor_in_clear)
 {
 	static const char *const others[] = { "no.test", "github.com.no.test", "xgithub.com", "hub.com",
 					      "raw.github.com", "integrate.api.nvidia.com", "" };
+	const char *values[] = { "a=" PLACEHOLDER, "a=" MARKER "GH_TOKEN", "a=xOPENSHELL-RESOLVE-ENV-GH_TOKEN" };
 
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-		expect_mismatch(others[i], true, "Bearer " PLACEHOLDER);
-		expect_mismatch(others[i], true, basic("Basic ", "x:" PLACEHOLDER));
+	for (size_t v = 0; v < sizeof(values) / sizeof(values[0]); v++) {
+		EVERY_TEXT(kind) {
+			for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+				expect_at(others[i], true, kind, values[v], OSH_VAULT_MISMATCH, "");
+			expect_at("api.github.com", false, kind, values[v], OSH_VAULT_MISMATCH, "");
+			expect_replaced(kind, values[v], "a=" SECRET);
+		}
 	}
-	expect_replaced("Bearer " PLACEHOLDER, "Bearer " SECRET);
+	expect_at("no.test", true, OSH_VAULT_HEADER, basic("Basic ", "x:" PLACEHOLDER), OSH_VAULT_MISMATCH, "");
+	expect_fault(OSH_VAULT_HEADER, "a=" PLACEHOLDER " " OTHER, OSH_VAULT_MISMATCH);
 }
 
-Test(vault, never_without_verified_tls)
+Test(vault, a_binding_narrows)
 {
-	expect_mismatch("api.github.com", false, "Bearer " PLACEHOLDER);
-	expect_mismatch("api.github.com", false, basic("Basic ", "x:" PLACEHOLDER));
-	expect("api.github.com", false, "Bearer own-token", OSH_VAULT_NONE, "");
+	struct osh_vault_way way = { .host = osh_str("github.com"), .verified_tls = true,
+				     .provider = osh_str("my-github") };
+
+	cr_expect_eq(osh_vault_resolve(vault, &way, OSH_VAULT_PLAIN, osh_str(PLACEHOLDER), &out), OSH_VAULT_REPLACED);
+	way.provider = osh_str("my-nvidia");
+	cr_expect_eq(osh_vault_resolve(vault, &way, OSH_VAULT_PLAIN, osh_str(PLACEHOLDER), &out), OSH_VAULT_MISMATCH);
+	/* It does not widen: another provider's hosts stay its own. */
+	cr_expect_eq(osh_vault_resolve(vault, &way, OSH_VAULT_PLAIN, osh_str(OTHER), &out), OSH_VAULT_MISMATCH);
 }
 
-Test(vault, anywhere_else_in_the_value_is_a_mismatch)
+/* Of two providers with one variable the first is meant that may go there; handles tell
+ * them apart. */
+Test(vault, two_providers_with_one_variable)
 {
-	static const char *const values[] = {
-		"Bearer x" PLACEHOLDER, "Bearer " PLACEHOLDER "x", "Bearer " PLACEHOLDER " " PLACEHOLDER,
-		"Bearer " PLACEHOLDER ",", "Digest username=\"" PLACEHOLDER "\"", PLACEHOLDER,
-		PLACEHOLDER " x", "Basic " PLACEHOLDER, "Negotiate " PLACEHOLDER,
-		"Bearer ghp%5f1234567890abcdefghijABCDEFGHIJ123456",
+	struct osh_vault_way way = { .host = osh_str("github.com"), .verified_tls = true,
+				     .provider = osh_str("second") };
+	char handle[OSH_VAULT_HANDLE_HEX], value[256];
+
+	add("second", "ghp_seconDseconDseconDseconDseconDseconD", "second-secret", variables, hosts);
+	expect_replaced(OSH_VAULT_PLAIN, MARKER "GH_TOKEN", SECRET);
+	cr_assert_eq(osh_vault_handle(osh_str("second"), osh_str("GH_TOKEN"), handle), 0);
+	snprintf(value, sizeof(value), MARKER "s%s_GH_TOKEN", handle);
+	expect_replaced(OSH_VAULT_PLAIN, value, "second-secret");
+	osh_buf_clear(&out);
+	cr_expect_eq(osh_vault_resolve(vault, &way, OSH_VAULT_PLAIN, osh_str(MARKER "GH_TOKEN"), &out),
+		     OSH_VAULT_REPLACED);
+	cr_expect(osh_str_eq_c(osh_buf_str(&out), "second-secret"));
+}
+
+Test(vault, a_secret_that_is_gone_is_unavailable)
+{
+	static const char *const none[] = { NULL };
+
+	cr_assert_eq(try_add("gone", "gone-1234567890abcdef", osh_str_n(NULL, 0), none, none), 0);
+	EVERY_TEXT(kind)
+		expect_fault(kind, "a=gone-1234567890abcdef", OSH_VAULT_UNAVAILABLE);
+	cr_expect(osh_vault_contains(vault, osh_str("gone-1234567890abcdef")));
+}
+
+/* ---- How it is written ----------------------------------------------------------------------- */
+
+#define ODD "odd-1234567890abcdef"
+
+Test(vault, each_text_has_its_own_escaping)
+{
+	add("odd", ODD, "a+b \"&=%\t:\xc3\xa9", variables, hosts);
+	expect_replaced(OSH_VAULT_HEADER, "X " ODD, "X a+b \"&=%\t:\xc3\xa9");
+	expect_replaced(OSH_VAULT_PLAIN, ODD ".", "a+b \"&=%\t:\xc3\xa9.");
+	expect_replaced(OSH_VAULT_QUERY, "b=1&a=" ODD "&c=+", "b=1&a=a%2Bb%20%22%26%3D%25%09%3A%C3%A9&c=+");
+	expect_replaced(OSH_VAULT_PATH, "/x/" ODD "/y", "/x/a%2Bb%20%22%26%3D%25%09%3A%C3%A9/y");
+	expect_replaced(OSH_VAULT_JSON, "{\"k\":\"" ODD "\"}", "{\"k\":\"a+b \\\"&=%\\u0009:\xc3\xa9\"}");
+	/* An encoded placeholder sits in something encoded. */
+	expect_replaced(OSH_VAULT_HEADER, "t=%6fdd-1234567890abcdef", "t=a%2Bb%20%22%26%3D%25%09%3A%C3%A9");
+	expect_replaced(OSH_VAULT_JSON, "\"?u=odd%2D1234567890abcdef\"", "\"?u=a%2Bb%20%22%26%3D%25%09%3A%C3%A9\"");
+}
+
+Test(vault, no_json_out_of_bytes_that_are_none)
+{
+	add("odd", ODD, "\xff\xfe", variables, hosts);
+	expect_fault(OSH_VAULT_JSON, "\"" ODD "\"", OSH_VAULT_UNAVAILABLE);
+	expect_replaced(OSH_VAULT_QUERY, "a=" ODD, "a=%FF%FE");
+}
+
+Test(vault, no_path_becomes_another)
+{
+	static const char *const bad[] = { "a/b", "a\\b", "a?b", "a#b", "a..b", "..", ".", "/" };
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		char placeholder[32];
+
+		snprintf(placeholder, sizeof(placeholder), "path-secret-number-%zu", i);
+		add("odd", placeholder, bad[i], variables, hosts);
+		expect_fault(OSH_VAULT_PATH, placeholder, OSH_VAULT_UNAVAILABLE);
+		expect_replaced(OSH_VAULT_HEADER, placeholder, bad[i]);
+	}
+	add("odd", ODD, ".a.b;c", variables, hosts);
+	expect_replaced(OSH_VAULT_PATH, "/bot" ODD "/x", "/bot.a.b%3Bc/x");
+}
+
+Test(vault, only_values_of_a_query)
+{
+	expect_fault(OSH_VAULT_QUERY, PLACEHOLDER, OSH_VAULT_INVALID);
+	expect_fault(OSH_VAULT_QUERY, "a=1&" PLACEHOLDER "=1", OSH_VAULT_INVALID);
+	expect_fault(OSH_VAULT_QUERY, "a=" PLACEHOLDER "&" MARKER "GH_TOKEN", OSH_VAULT_INVALID);
+	expect_replaced(OSH_VAULT_QUERY, "&&a=" PLACEHOLDER "&b=openshell%3Aresolve%3Aenv%3AGH_TOKEN&",
+			"&&a=" SECRET "&b=" SECRET "&");
+	/* A separator in a value, encoded or not, stays what it is. */
+	expect_replaced(OSH_VAULT_QUERY, "a==" PLACEHOLDER "%26b", "a==" SECRET "%26b");
+}
+
+Test(vault, basic_is_opened_and_closed)
+{
+	static const struct { const char *plain, *want; } rows[] = {
+		{ "x-access-token:" PLACEHOLDER, "x-access-token:" SECRET },
+		{ PLACEHOLDER ":x-oauth-basic", SECRET ":x-oauth-basic" },
+		{ PLACEHOLDER ":", SECRET ":" },
+		{ PLACEHOLDER, SECRET },
+		{ MARKER "GH_TOKEN:" MARKER "GH_TOKEN", SECRET ":" SECRET },
+		{ "u:a:" PLACEHOLDER, "u:a:" SECRET },
+		{ "u:" MARKER "GH_TOKEN", "u:" SECRET },
 	};
 
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		expect_mismatch("api.github.com", true, values[i]);
-	expect_mismatch("api.github.com", true, basic("Basic ", "u:x" PLACEHOLDER));
-	expect_mismatch("api.github.com", true, basic("Basic ", PLACEHOLDER));
-	expect_mismatch("api.github.com", true, basic("Basic ", "u:a:" PLACEHOLDER));
-}
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char want[1024], encoded[512] = "";
 
-Test(vault, values_without_placeholder_pass_untouched)
-{
-	static const char *const values[] = { "", "Bearer", "Bearer x", "Basic", "Basic !!!", "Basic dTpw",
-					      "Basic dTpw=", "Digest a=b", "   ", ("Bearer " SECRET) };
-
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-		expect("no.test", true, values[i], OSH_VAULT_NONE, "");
-	expect("no.test", true, basic("Basic ", "me:pass"), OSH_VAULT_NONE, "");
-}
-
-/* A replaced half must not let the other half carry one away. */
-Test(vault, both_halves_are_judged)
-{
-	expect_mismatch("api.github.com", true, basic("Basic ", PLACEHOLDER ":" OTHER));
-	expect_mismatch("api.github.com", true, basic("Basic ", OTHER ":" PLACEHOLDER));
+		osh_base64_encode(osh_str(rows[i].want), encoded);
+		snprintf(want, sizeof(want), "Basic %s", encoded);
+		expect_replaced(OSH_VAULT_HEADER, basic("bAsIc  ", rows[i].plain), want);
+	}
+	/* The whole of it may be one credential. */
+	expect_replaced(OSH_VAULT_HEADER, "Basic " MARKER "GH_TOKEN", "Basic " SECRET);
+	expect_fault(OSH_VAULT_HEADER, basic("Basic ", "u:" MARKER "NOPE"), OSH_VAULT_INVALID);
+	expect_fault(OSH_VAULT_HEADER, basic("Basic ", PLACEHOLDER ":" OTHER), OSH_VAULT_MISMATCH);
+	expect_fault(OSH_VAULT_HEADER, basic("Basic ", OTHER ":" PLACEHOLDER), OSH_VAULT_MISMATCH);
 }
 
 Test(vault, a_secret_with_a_colon_is_no_user)
 {
-	add("colon-1234567890abcdef", "a:b", hosts);
-	expect_mismatch("github.com", true, basic("Basic ", "colon-1234567890abcdef:x"));
-	expect("github.com", true, basic("Basic ", "x:colon-1234567890abcdef"), OSH_VAULT_REPLACED,
-	       "Basic eDphOmI=");
+	add("odd", ODD, "a:b", variables, hosts);
+	expect_fault(OSH_VAULT_HEADER, basic("Basic ", ODD ":x"), OSH_VAULT_UNAVAILABLE);
+	expect_replaced(OSH_VAULT_HEADER, basic("Basic ", "x:" ODD), "Basic eDphOmI=");
 }
 
 Test(vault, no_room_means_not_sent)
 {
+	struct osh_vault_way way = { .host = osh_str("github.com"), .verified_tls = true };
 	struct osh_buf small;
 
-	osh_buf_init(&small, 20);
-	cr_expect_eq(osh_vault_authorization(vault, osh_str("github.com"), true,
-					     osh_str("Bearer " PLACEHOLDER), &small),
-		     OSH_VAULT_MISMATCH);
-	cr_expect_eq(small.len, 0);
+	osh_buf_init_secret(&small, 20);
+	EVERY_TEXT(kind) {
+		cr_expect_eq(osh_vault_resolve(vault, &way, kind, osh_str("a=" PLACEHOLDER), &small),
+			     OSH_VAULT_UNAVAILABLE);
+		cr_expect_eq(small.len, 0);
+	}
 	osh_buf_done(&small);
 }
 
-Test(vault, an_empty_vault_finds_nothing)
+Test(vault, so_many_in_one_text_and_no_more)
+{
+	char text[64 * sizeof(PLACEHOLDER)] = "a=";
+
+	for (int i = 0; i < OSH_PLACEHOLDERS_MAX; i++)
+		strcat(text, PLACEHOLDER " ");
+	EVERY_TEXT(kind) {
+		struct osh_vault_way way = { .host = osh_str("github.com"), .verified_tls = true };
+
+		osh_buf_clear(&out);
+		cr_expect_eq(osh_vault_resolve(vault, &way, kind, osh_str(text), &out), OSH_VAULT_REPLACED);
+	}
+	strcat(text, PLACEHOLDER);
+	EVERY_TEXT(kind)
+		expect_fault(kind, text, OSH_VAULT_INVALID);
+}
+
+Test(vault, an_empty_vault_knows_nothing)
 {
 	struct osh_vault *empty = osh_vault_new();
+	struct osh_vault_way way = { .host = osh_str("github.com"), .verified_tls = true };
 
-	cr_expect_eq(osh_vault_authorization(empty, osh_str("github.com"), true,
-					     osh_str("Bearer " PLACEHOLDER), &out),
-		     OSH_VAULT_NONE);
-	cr_expect_not(osh_vault_contains(empty, osh_str(PLACEHOLDER)));
+	for (int i = 0; i < 2; i++) {
+		const struct osh_vault *none = i ? empty : NULL;
+
+		cr_expect(osh_vault_is_empty(none) && !osh_vault_serves(none, osh_str("github.com")));
+		cr_expect_eq(osh_vault_resolve(none, &way, OSH_VAULT_HEADER, osh_str("Bearer " PLACEHOLDER), &out),
+			     OSH_VAULT_NONE);
+		cr_expect_eq(osh_vault_resolve(none, &way, OSH_VAULT_HEADER, osh_str(MARKER "GH_TOKEN"), &out),
+			     OSH_VAULT_INVALID);
+		cr_expect_not(osh_vault_contains(none, osh_str(MARKER "GH_TOKEN")));
+	}
 	osh_vault_free(empty);
+}
+
+Test(vault, serves)
+{
+	cr_expect(osh_vault_serves(vault, osh_str("github.com")));
+	cr_expect(osh_vault_serves(vault, osh_str("integrate.api.nvidia.com")));
+	cr_expect_not(osh_vault_serves(vault, osh_str("hub.com")));
+}
+
+/* ---- For people ------------------------------------------------------------------------------ */
+
+Test(vault, redacted)
+{
+	static const struct { const char *text, *want; } rows[] = {
+		{ "", "" },
+		{ "/a/b", "/a/b" },
+		{ "/a/" PLACEHOLDER "/b", "/a/[CREDENTIAL]/b" },
+		{ "/bot" MARKER "GH_TOKEN/getMe", "/bot[CREDENTIAL]/getMe" },
+		{ "x=openshell%3Aresolve%3Aenv%3AGH_TOKEN&y=xOPENSHELL-RESOLVE-ENV-GH_TOKEN", "x=[CREDENTIAL]&y=[CREDENTIAL]" },
+		/* What names nothing is nobody's: rules see it as it is. */
+		{ MARKER "NOPE", MARKER "NOPE" },
+		{ MARKER "NOPE" PLACEHOLDER, MARKER "NOPE[CREDENTIAL]" },
+		{ "xOPENSHELL-RESOLVE-ENV-X" PLACEHOLDER, "xOPENSHELL-RESOLVE-ENV-X[CREDENTIAL]" },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char buf[256];
+		struct osh_str shown = { 0 };
+
+		cr_assert_eq(osh_vault_redact(vault, osh_str(rows[i].text), OSH_CREDENTIAL_SHOWN, buf,
+					      strlen(rows[i].text), &shown), 0, "%s", rows[i].text);
+		cr_expect(osh_str_eq_c(shown, rows[i].want), "%.*s", (int)shown.len, shown.data);
+	}
 }
 
 /* ---- Contains --------------------------------------------------------------------- */
@@ -296,17 +500,20 @@ static struct osh_buf encode(void)
 
 Test(vault, round_trip)
 {
-	struct osh_buf bytes = encode();
+	static const char *const none[] = { NULL };
+	struct osh_buf bytes;
 	struct osh_vault *back;
 
+	cr_assert_eq(try_add("gone", "gone-1234567890abcdef", osh_str_n(NULL, 0), none, none), 0);
+	bytes = encode();
 	cr_assert_eq(osh_vault_decode(osh_buf_str(&bytes), &back), 0);
 	osh_vault_free(vault);
 	vault = back;
 	osh_buf_done(&bytes);
-	expect_replaced("Bearer " PLACEHOLDER, "Bearer " SECRET);
-	expect_mismatch("no.test", true, "Bearer " PLACEHOLDER);
-	expect("integrate.api.nvidia.com", true, "Bearer " OTHER, OSH_VAULT_REPLACED,
-	       "Bearer " OTHER_SECRET);
+	expect_replaced(OSH_VAULT_HEADER, "Bearer " MARKER "v3_GITHUB_TOKEN", "Bearer " SECRET);
+	expect_at("no.test", true, OSH_VAULT_HEADER, PLACEHOLDER, OSH_VAULT_MISMATCH, "");
+	expect_at("integrate.api.nvidia.com", true, OSH_VAULT_HEADER, OTHER, OSH_VAULT_REPLACED, OTHER_SECRET);
+	expect_fault(OSH_VAULT_HEADER, "gone-1234567890abcdef", OSH_VAULT_UNAVAILABLE);
 }
 
 Test(vault, damaged_bytes_are_refused)
@@ -329,39 +536,37 @@ Test(vault, what_would_break_a_header_or_a_scan_is_not_taken)
 	static const char *const bad_placeholders[] = { "", "short", "has blank 1234567890", "percent%1234567890",
 							"colon:12345678901234" };
 	static const struct osh_str bad_secrets[] = { { "", 0 }, { "a\r\nb", 4 }, { "a\nb", 3 }, { "a\0b", 3 } };
+	static const char *const bad_variables[] = { "", "A-B", "A B", "K\xc3\x89Y",
+		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA" };
 	char too_long[200];
-	struct osh_secret secret;
 
-	cr_assert_eq(osh_secret_init(&secret, osh_str("value")), 0);
 	for (size_t i = 0; i < sizeof(bad_placeholders) / sizeof(bad_placeholders[0]); i++)
-		cr_expect_eq(osh_vault_add(vault, "p", bad_placeholders[i], &secret, hosts), -EINVAL);
+		cr_expect_eq(try_add("p", bad_placeholders[i], osh_str("value"), variables, hosts), -EINVAL);
 	memset(too_long, 'a', 161);
 	too_long[161] = '\0';
-	cr_expect_eq(osh_vault_add(vault, "p", too_long, &secret, hosts), -EINVAL);
+	cr_expect_eq(try_add("p", too_long, osh_str("value"), variables, hosts), -EINVAL);
 	too_long[160] = '\0';
-	cr_expect_eq(osh_vault_add(vault, "p", too_long, &secret, hosts), 0);
-	osh_secret_done(&secret);
-	for (size_t i = 0; i < sizeof(bad_secrets) / sizeof(bad_secrets[0]); i++) {
-		cr_assert_eq(osh_secret_init(&secret, bad_secrets[i]), 0);
-		cr_expect_eq(osh_vault_add(vault, "p", PLACEHOLDER "x", &secret, hosts), -EINVAL);
-		osh_secret_done(&secret);
+	cr_expect_eq(try_add("p", too_long, osh_str("value"), variables, hosts), 0);
+	for (size_t i = 0; i < sizeof(bad_secrets) / sizeof(bad_secrets[0]); i++)
+		cr_expect_eq(try_add("p", PLACEHOLDER "x", bad_secrets[i], variables, hosts), -EINVAL);
+	for (size_t i = 0; i < sizeof(bad_variables) / sizeof(bad_variables[0]); i++) {
+		const char *const names[] = { bad_variables[i], NULL };
+
+		cr_expect_eq(try_add("p", PLACEHOLDER "x", osh_str("value"), names, hosts), -EINVAL);
 	}
 }
 
 Test(vault, is_bounded)
 {
-	struct osh_secret secret;
 	char placeholder[64];
 	int r = 0, count = 0;
 
-	cr_assert_eq(osh_secret_init(&secret, osh_str("value")), 0);
 	while (r == 0 && count < 1000) {
 		snprintf(placeholder, sizeof(placeholder), "placeholder-number-%06d", count++);
-		r = osh_vault_add(vault, "p", placeholder, &secret, hosts);
+		r = try_add("p", placeholder, osh_str("value"), variables, hosts);
 	}
 	cr_expect_eq(r, -E2BIG);
-	osh_secret_done(&secret);
-	expect_replaced("Bearer " PLACEHOLDER, "Bearer " SECRET);
+	expect_replaced(OSH_VAULT_HEADER, "Bearer " PLACEHOLDER, "Bearer " SECRET);
 }
 
 /* ---- Base64 ------------------------------------------------------------------------ */

@@ -1,0 +1,34 @@
+#include "base/knockout.h"
+
+#ifdef OSH_KNOCKOUT
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VARIABLE "OSH_LAYERS_OFF"
+
+bool osh_layer_off(const char *layer)
+{
+	const char *item = getenv(VARIABLE);
+	size_t len = strlen(layer);
+
+	for (; item && *item; item += strcspn(item, ","), item += *item == ',') {
+		if (strncmp(item, layer, len) == 0 && (item[len] == ',' || item[len] == '\0'))
+			return true;
+	}
+	return false;
+}
+
+char *osh_layers_off(void)
+{
+	static char setting[1024];
+	const char *value = getenv(VARIABLE);
+
+	if (!value)
+		return NULL;
+	snprintf(setting, sizeof(setting), VARIABLE "=%s", value);
+	return setting;
+}
+
+#endif

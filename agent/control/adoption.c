@@ -1,0 +1,143 @@
+/* Taking over the sandboxes of an earlier agent. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "control/agent.h"
+#include "control/lifecycle_parts.h"
+#include "control/publish.h"
+#include "control/recorder.h"
+#include "kernel/kernel.h"
+#include "sandbox/sandbox.h"
+
+static int adopt_into_proxy(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	_cleanup_free_ char *cert = NULL;
+	char *key = NULL;
+	int r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, err);
+
+	if (r == 0)
+		r = osh_lifecycle_enter_proxy(sandbox, cert, key, err);
+	osh_lifecycle_forget_key(key);
+	return r;
+}
+
+/* Fenced: it runs on, and everything it tries to reach is refused. */
+static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
+{
+	struct osh_err ignored = { 0 };
+
+	osh_error("%s: adopted, but everything it tries is refused: %s", sandbox->name,
+		  err->message);
+	osh_recorder_event(sandbox->agent->recorder, sandbox,
+			   "sandbox adopted, everything it tries is refused: %s", err->message);
+	if (osh_publish_nothing(sandbox, &ignored) < 0)
+		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
+}
+
+static void join_data_plane(struct osh_agent_sandbox *sandbox)
+{
+	struct osh_err err = { 0 };
+	int r = adopt_into_proxy(sandbox, &err);
+
+	if (r == 0)
+		r = osh_publish_stored(sandbox, &err);
+	if (r < 0)
+		fence(sandbox, &err);
+	else
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted");
+}
+
+/* What is damaged on disk costs the sandbox its network, never the agent its start. */
+static void load_state(struct osh_agent_sandbox *sandbox)
+{
+	const char *dir = osh_sandbox_dir(sandbox->instance);
+	struct osh_err err = { 0 };
+
+	if (osh_state_origin_load(dir, &sandbox->origin, &err) < 0)
+		osh_error("%s: only root may use it: %s", sandbox->name, err.message);
+	if (osh_revisions_load(dir, &sandbox->revisions, &err) < 0)
+		osh_error("%s: %s", sandbox->name, err.message);
+	if (osh_state_credentials_load(dir, &sandbox->credentials, &err) < 0)
+		osh_error("%s: %s", sandbox->name, err.message);
+	if (osh_lifecycle_open_log(sandbox, &err) < 0)
+		osh_error("%s: %s", sandbox->name, err.message);
+}
+
+struct known {
+	struct osh_agent *agent;
+	uint64_t ids[OSH_SANDBOXES_MAX];
+	size_t count;
+};
+
+static void note_known(void *context, uint64_t id)
+{
+	struct known *known = context;
+
+	if (known->count < OSH_COUNT_OF(known->ids))
+		known->ids[known->count++] = id;
+}
+
+static bool is_known(const struct known *known, uint64_t id)
+{
+	for (size_t i = 0; i < known->count; i++) {
+		if (known->ids[i] == id)
+			return true;
+	}
+	return false;
+}
+
+static void adopt_one(void *context, struct osh_sandbox_instance *instance)
+{
+	struct known *known = context;
+	struct osh_agent_sandbox *sandbox = osh_lifecycle_enlist(known->agent, instance);
+	struct osh_err err = { 0 };
+
+	if (!sandbox) {
+		osh_error("%s: not adopted: out of memory", osh_sandbox_name(instance));
+		osh_sandbox_release(instance);
+		return;
+	}
+	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
+	sandbox->keep = osh_sandbox_keep(instance);
+	load_state(sandbox);
+	osh_lifecycle_watch(sandbox);
+	sandbox->in_kernel = is_known(known, sandbox->id);
+	/* What it was created with is not known any more. */
+	if (!sandbox->in_kernel && osh_lifecycle_enter_kernel(sandbox, true, &err) < 0)
+		fence(sandbox, &err);
+}
+
+/* Entries in the kernel of sandboxes that are no more. */
+static void forget_strangers(const struct known *known)
+{
+	for (size_t i = 0; i < known->count; i++) {
+		if (!osh_lifecycle_find_id(known->agent, known->ids[i]))
+			osh_kernel_sandbox_remove(known->agent->kernel, known->ids[i]);
+	}
+}
+
+int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+	_cleanup_free_ struct known *known = calloc(1, sizeof(*known));
+	int r;
+
+	if (!known)
+		return osh_err_sys(err, ENOMEM, "cannot adopt sandboxes");
+	known->agent = agent;
+	osh_kernel_sandbox_each(agent->kernel, note_known, known);
+	r = osh_sandbox_adopt_all(agent->host, adopt_one, known, err);
+	if (r < 0)
+		return r;
+	forget_strangers(known);
+	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
+		/* The connection that it was to end with is gone with the agent before us. */
+		if (!sandbox->keep)
+			osh_lifecycle_delete_unasked(sandbox);
+		else if (sandbox->in_kernel)
+			join_data_plane(sandbox);
+	}
+	return 0;
+}

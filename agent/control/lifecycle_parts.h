@@ -1,0 +1,37 @@
+/* What creation.c, adoption.c and lifecycle.c share: the steps that a sandbox is made of,
+ * each with its undo in osh_lifecycle_unmake(). */
+#ifndef OSH_CONTROL_LIFECYCLE_PARTS_H
+#define OSH_CONTROL_LIFECYCLE_PARTS_H
+
+#include "control/lifecycle.h"
+
+/* Put an instance into the agent's list; it is the list's from now on. NULL: no memory,
+ * and it is still the caller's. */
+struct osh_agent_sandbox *osh_lifecycle_enlist(struct osh_agent *agent,
+					       struct osh_sandbox_instance *instance);
+/* The kernel half judges its sockets; all are refused until the proxy has a policy. */
+int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_system,
+			       struct osh_err *err);
+/* The proxy gets the sandbox's listeners, its CA and its secrets. Without a policy it
+ * refuses everything. */
+int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_pem,
+			      const char *ca_key_pem, struct osh_err *err);
+/* The log that programs inside can read. */
+int osh_lifecycle_open_log(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Learn of its init's end. */
+void osh_lifecycle_watch(struct osh_agent_sandbox *sandbox);
+/* Wipe and free. NULL is fine. */
+void osh_lifecycle_forget_key(char *key_pem);
+
+/* Take everything apart, whatever of it there is, last step first. *sandbox must not be
+ * used afterwards. */
+int osh_lifecycle_unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Delete what nobody asked to be deleted: a failure is logged. */
+void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox);
+
+/* Answer whoever waits for the creation, once; `err` NULL: it runs. */
+void osh_creation_finish(struct osh_agent_sandbox *sandbox, const struct osh_err *err);
+/* The same with an error, and undo it. */
+void osh_creation_fail(struct osh_agent_sandbox *sandbox, const struct osh_err *err);
+
+#endif
