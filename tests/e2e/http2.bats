@@ -6,9 +6,17 @@ load helpers
 setup_file() {
 	start_all
 	make_sandbox web probe
+	make_sandbox both http2
+	nsenter --net="$WORLD_UP" node "$E2E/http2_server.js" "$WORLD_DIR/certs/good.pem" 9445 \
+		</dev/null >"$SCRATCH/http2.log" 2>&1 3>&- &
+	export H2_SERVER=$!
+	wait_until 10 has_line "$SCRATCH/http2.log" ready
 }
 
-teardown_file() { stop_all; }
+teardown_file() {
+	kill "$H2_SERVER"
+	stop_all
+}
 
 @test "curl speaks HTTP/2: allowed, denied, and each on record" {
 	fetch web https://ok.test/pub/a --http2 -w '\n%{http_version} %{http_code}'
@@ -114,4 +122,85 @@ teardown_file() { stop_all; }
 	expect_equal "$output" "goaway 11"
 	fetch web https://ok.test/pub/x --http2
 	expect_status 200
+}
+
+@test "a server that knows HTTP/2 alone: by h2 and by HTTP/1.1, judged alike" {
+	local option
+	for option in --http2 --http1.1; do
+		fetch both https://ok.test:9445/pub/x $option -H 'X-Some: thing' -b 'a=1; b=2'
+		expect_status 200
+		expect_equal "$(json 'b[":path"]')" /pub/x
+		expect_equal "$(json 'b[":authority"]')" ok.test:9445
+		expect_equal "$(json 'b["x-some"]')" thing
+		expect_equal "$(json 'b["cookie"]')" "a=1; b=2"
+		fetch both https://ok.test:9445/secret $option
+		expect_status 403
+		fetch both https://ok.test:9445/api/x $option -d hello
+		expect_status 200
+		expect_equal "$BODY" hello
+	done
+}
+
+@test "many streams share one connection to the server; both directions flow at once, trailers arrive" {
+	local before
+	before=$(grep -c connection "$SCRATCH/http2.log")
+	cat >"$SCRATCH/echo.js" <<-'END'
+		const http2 = require("http2")
+		const c = http2.connect("https://ok.test:9445")
+		c.on("error", e => { console.log("connection", e.code); process.exit(1) })
+		// Says the next word only when the last came back.
+		const talk = () => new Promise(done => {
+			const r = c.request({ ":method": "POST", ":path": "/api/echo", te: "trailers" })
+			let left = 5
+			r.write("word")
+			r.on("data", () => --left ? r.write("word") : r.end())
+			r.on("trailers", t => done(t["grpc-status"]))
+			r.on("error", e => done(e.code))
+		})
+		const large = () => new Promise(done => {
+			const r = c.request({ ":method": "POST", ":path": "/api/large" })
+			let len = 0
+			r.on("data", d => len += d.length)
+			r.on("end", () => done(len))
+			r.on("error", e => done(e.code))
+			r.end(Buffer.alloc(2000000))
+		})
+		Promise.all([...Array(40).keys()].map(talk)).then(async all => {
+			console.log(all.every(s => s === "0"), await large())
+			c.close()
+		})
+	END
+	put both "$SCRATCH/echo.js" /sandbox/echo.js
+	run inside both timeout 30 node /sandbox/echo.js
+	expect_equal "$output" "true 2000000"
+	(($(grep -c connection "$SCRATCH/http2.log") - before <= 1)) || fail "$(<"$SCRATCH/http2.log")"
+}
+
+@test "a new policy ends the streams that it denies, and nothing else of the connection" {
+	cat >"$SCRATCH/hold.js" <<-'END'
+		const http2 = require("http2")
+		const c = http2.connect("https://ok.test:9445")
+		c.on("error", e => { console.log("connection", e.code); process.exit(1) })
+		const hold = path => {
+			const r = c.request({ ":method": "POST", ":path": path })
+			r.on("data", d => console.log(path, d.toString()))
+			r.on("error", e => { console.log(path, "ended"); kept.end("last") })
+			r.write("open")
+			return r
+		}
+		const kept = hold("/api/kept")
+		kept.on("end", () => { console.log("/api/kept whole"); c.close() })
+		hold("/api/lost")
+	END
+	put both "$SCRATCH/hold.js" /sandbox/hold.js
+	inside both timeout 30 node /sandbox/hold.js >"$SCRATCH/hold.log" 2>&1 3>&- &
+	local client=$!
+	wait_until 10 has_line "$SCRATCH/hold.log" "/api/kept open"
+	wait_until 10 has_line "$SCRATCH/hold.log" "/api/lost open"
+	sed 's|/api/\*\*|/api/kept|' "$(policy http2)" >"$SCRATCH/narrow.yaml"
+	osh policy set both --policy "$SCRATCH/narrow.yaml" --wait
+	wait "$client"
+	expect_contains "$(<"$SCRATCH/hold.log")" "/api/lost ended"
+	expect_contains "$(<"$SCRATCH/hold.log")" "/api/kept last"
+	expect_contains "$(<"$SCRATCH/hold.log")" "/api/kept whole"
 }
