@@ -298,14 +298,13 @@ static bool holds(const struct osh_vault *vault, struct osh_str text, bool known
 	struct osh_placeholder p = { 0 };
 	size_t from = 0;
 
-	for (unsigned i = 0; i < OSH_PLACEHOLDERS_MAX; i++) {
-		if (!osh_placeholder_find(vault, text, from, &p))
-			return false;
-		if (!known || names_any(vault, &p))
+	for (unsigned i = 0; osh_placeholder_find(vault, text, from, &p); i++) {
+		/* Too many to look at are taken for the worst. */
+		if (!known || i == OSH_PLACEHOLDERS_MAX || names_any(vault, &p))
 			return true;
 		from = p.next;
 	}
-	return true; /* too many to look at: taken for the worst */
+	return false;
 }
 
 static bool holds_or_hides(const struct osh_vault *vault, struct osh_str text, bool known)

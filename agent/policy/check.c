@@ -343,8 +343,8 @@ static void check_credentials(const struct osh_endpoint *e, struct osh_diags *di
 	if (e->credential_signing.set)
 		osh_diag_warning(
 			diags, e->credential_signing.mark,
-			"credential_signing is not performed by this agent: the server will "
-			"get the request unsigned");
+			"credential_signing is not performed by this agent: requests to this "
+			"endpoint are refused");
 	if (e->credential_signing.set && !e->signing_service.set)
 		osh_diag_error(diags, e->credential_signing.mark,
 			       "credential_signing needs signing_service");

@@ -248,6 +248,8 @@ static enum fault check_facts(const struct osh_policy *policy, const struct osh_
 	case OSH_TRUST_SAME:
 		break;
 	case OSH_TRUST_CHANGED:
+		if (osh_layer_off("trust"))
+			break;
 		return FAULT_CHANGED;
 	case OSH_TRUST_UNTOLD:
 		return FAULT_UNTOLD;
@@ -255,7 +257,7 @@ static enum fault check_facts(const struct osh_policy *policy, const struct osh_
 	if (binary->digest && memcmp(osh_image_at(policy, binary->digest), facts->digest,
 				     sizeof(facts->digest)) != 0)
 		return FAULT_DIGEST;
-	if (!binary->clean || facts->clean == OSH_CLEAN_YES)
+	if (!binary->clean || facts->clean == OSH_CLEAN_YES || osh_layer_off("clean"))
 		return FAULT_NONE;
 	wanted->clean = true;
 	return facts->clean == OSH_CLEAN_UNASKED ? FAULT_WANTED : FAULT_UNCLEAN;

@@ -231,17 +231,18 @@ expect_plain() {
 }
 
 @test "G06: text from inside is escaped wherever it is shown, one record a line" {
-	local hostile=$'a\e]52;c;eA==\a\x9bb\r\n2026 FORGED\u202ec\xff' before
+	local before
 	put box /usr/bin/curl /sandbox/readable-é
 	before=$(osh logs box -o json | wc -l)
-	inside box sh -c 'cp /usr/bin/curl "/sandbox/$1"
+	inside box sh -c 'set -- "$(printf "a\033]52;c;eA==\007\302\233b\r\n2026 FORGED\342\200\256c\377")"
+		cp /usr/bin/curl "/sandbox/$1"
 		"/sandbox/$1" -sS -m 5 -o /dev/null https://ok.test/pub/x
 		/sandbox/readable-é -sS -m 5 -o /dev/null https://ok.test/pub/x
 		curl -sS -m 5 -o /dev/null --request-target "/pub/$1" https://ok.test/
 		curl -sS -m 5 -o /dev/null -H "X-A: $1" https://ok.test/pub/x
 		curl -sS -m 5 -o /dev/null -H "Host: $1" https://ok.test/pub/x
-		curl -sS -m 5 -o /dev/null -X "$1" https://ok.test/pub/x' _ "$hostile" >/dev/null 2>&1 || true
-	probe box resolve "$hostile.test" >/dev/null 2>&1 || true
+		curl -sS -m 5 -o /dev/null -X "$1" https://ok.test/pub/x
+		curl -sS -m 5 -o /dev/null "https://$1.test/"' >/dev/null 2>&1 || true
 	wait_until 5 has_verdicts 1 box binary~readable-é
 	osh logs box >"$SCRATCH/text"
 	osh logs box -o json >"$SCRATCH/json"
@@ -257,7 +258,7 @@ expect_plain() {
 	/usr/bin/python3 -c 'import json, sys
 for line in open(sys.argv[1]): json.loads(line)' "$SCRATCH/json"
 	(($(wc -l <"$SCRATCH/json") == $(wc -l <"$SCRATCH/text") && $(wc -l <"$SCRATCH/text") > before + 1))
-	grep -qF 'a\x1b' "$SCRATCH/text"
+	grep -qF 'x1b' "$SCRATCH/text" # shown, in a form that does nothing
 	grep -qF 'readable-é' "$SCRATCH/text" # T
 }
 
@@ -282,7 +283,7 @@ places_of() {
 	local query header body
 	query=$(new_canary) header=$(new_canary) body=$(new_canary)
 	printf 'url = "https://ok.test/pub/x?token=%s"\nheader = "Authorization: Bearer %s"\n' "$query" "$header" >"$SCRATCH/allowed"
-	printf 'url = "https://ok.test/api/x"\ndata = "secret=%s"\n' "$body" >>"$SCRATCH/allowed"
+	printf 'next\nurl = "https://ok.test/api/x"\ndata = "secret=%s"\n' "$body" >>"$SCRATCH/allowed"
 	printf 'url = "https://ok.test/no/x?token=%s"\nheader = "Authorization: Bearer %s"\n' "$query" "$header" >"$SCRATCH/denied"
 	inside box curl -sS -K - <"$SCRATCH/allowed" >/dev/null
 	inside box curl -sS -K - <"$SCRATCH/denied" >"$SCRATCH/page"
@@ -297,8 +298,7 @@ places_of() {
 		expect_arrived "$canary" # T: at the server, from the allowed request
 	done
 	# The search itself finds what is there.
-	osh provider create --name seen --type github --from-existing < /dev/null 2>/dev/null || true
-	grep -qF "$(awk '$1 == "state_dir:" { print $2 }' "$AGENT_DIR/config.yaml")" <(places_of "$AGENT_DIR/state")
+	expect_contains "$(places_of "state_dir: $AGENT_DIR")" "$AGENT_DIR/config.yaml"
 }
 
 @test "G07: the agent shows its memory to nobody, and leaves no core" {
@@ -316,6 +316,7 @@ places_of() {
 	osh sandbox get box # T: and it goes on
 }
 
+# shellcheck disable=SC2069  # what it says, not what it reads
 as_anne_reads() { as "$ANNE" cat "$1" 2>&1 >/dev/null; }
 
 @test "G08: keys and state are root's alone, and nothing of them is inside" {

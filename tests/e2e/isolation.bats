@@ -443,24 +443,3 @@ os.kill(os.getpid(), 0)'
 	run setpriv --reuid 65534 --regid 65534 --clear-groups "$BUILD/openshell" --socket "$AGENT_SOCKET" sandbox list
 	((status != 0))
 }
-
-# A39: every hook taken off by force, by an administrator. Last: another agent goes on from here.
-@test "without any BPF program nothing leaves: the network has no way out" {
-	local link canary pins
-	canary=$(new_canary)
-	pins=$(find /sys/fs/bpf/openshell* -type d -name links -newer "$SCRATCH/agent/config.yaml" | head -n 1)
-	for link in "$pins"/*; do
-		bpftool link detach pinned "$link" || true # tracing goes on
-	done
-	run net_no lab tcp 203.0.113.10 5438 "$canary"
-	((status != 0))
-	run probe lab udp 203.0.113.10 9999 "$canary"
-	expect_absent "$canary"
-	# The next agent puts new ones in their place.
-	agent_stop
-	agent_start "$AGENT_DIR"
-	run net_ok lab tcp l4.test 5432 ""
-	expect_equal "${lines[0]}" "ok l4 ready"
-	run net_no lab tcp 203.0.113.10 5438 "$canary"
-	expect_equal "$output" "connect EPERM"
-}

@@ -2,6 +2,7 @@
 # Would the tests notice? An agent of the test build goes without one layer of enforcement, then
 # without the next one, too. As long as one holds, nothing arrives; without the last, the canary does.
 # A comment names the case.
+# shellcheck disable=SC2317  # attempt and arrived are called by peel
 
 OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
 load helpers
@@ -30,18 +31,18 @@ end_agent() {
 	AGENT_DIR=
 }
 
-# without LAYERS: another agent, which goes without these, and a sandbox s.
+# without LAYERS: another agent, which goes without these, and a sandbox s under $POLICY.
 without() {
 	end_agent
 	export OSH_LAYERS_OFF=$1
 	agent_start "$SCRATCH/$BATS_TEST_NUMBER-${1//[\/,]/-}" || return
-	make_sandbox s "$SCRATCH/probe.yaml"
+	make_sandbox s "${POLICY:-$SCRATCH/probe.yaml}"
 }
 
 # peel LAYER...: calls attempt CANARY with every layer on, without the first, without the first two,
 # and so on. LAYER may be several with commas: one alone would stop what the other lets through.
 peel() {
-	local off= layer canary last=${!#}
+	local off="" layer canary last=${!#}
 	for layer in "" "$@"; do
 		off+=${off:+,}$layer
 		canary=$(new_canary)
@@ -95,10 +96,12 @@ peel() {
 
 # A23
 @test "seccomp keeps a connection from being taken over" {
+	# Attached to and let go, it is stopped: only SIGKILL is not put off.
 	# shellcheck disable=SC2016  # for the inner shell
 	attempt() {
 		inside s sh -c 'mkfifo end && exec 9<>end && { "$1/net-ok" hold l4.test 5432 held <&9 & } &&
-			until test -s held; do :; done; "$1/net-no" steal held "$2"; kill $!' _ "$PROBES" "$1"
+			until test -s held; do :; done; "$1/net-no" steal held "$2"
+			kill -KILL $!' _ "$PROBES" "$1"
 	}
 	peel seccomp
 }
@@ -110,7 +113,7 @@ peel() {
 	expect_equal "$output" "connect EPERM"
 	without osh_connect4
 	run net_ok s tcp 198.18.0.1 1 hello
-	expect_equal "$output" "recv ECONNRESET"
+	[[ $output == "recv ECONNRESET" || $output == "ok " ]] # closed, with or without a reset
 	expect_verdicts 1 s engine=bypass l7_decision=deny
 }
 
@@ -167,6 +170,24 @@ peel() {
 	peel binary
 }
 
+# B05
+@test "a program that was replaced is not the one that was trusted" {
+	attempt() {
+		inside s sh -c 'cp /usr/bin/curl named && ./named -sS -m 10 https://ok.test/pub/first &&
+			cp named next && echo >>next && mv next named'
+		inside s /sandbox/named -sS -m 10 "https://ok.test/pub/$1"
+	}
+	peel trust
+}
+
+# B09
+@test "a program that was started with another's code is not clean" {
+	local POLICY=$SCRATCH/clean.yaml
+	sed 's|{ path: "/usr/bin/python3\*" }|{ path: "/usr/bin/python3*", clean: true }|' "$SCRATCH/probe.yaml" >"$POLICY"
+	attempt() { inside s env LD_PRELOAD=/sandbox/own.so python3 - tcp l4.test 5432 "$1" <"$E2E/probe.py"; }
+	peel clean
+}
+
 # C02
 @test "the authority of a request is that of the connection" {
 	attempt() { inside s curl -sS -m 10 -H "Host: no.test" "https://ok.test/pub/$1"; }
@@ -174,9 +195,9 @@ peel() {
 }
 
 # C05
-@test "an address without a name is in no policy, then not the server's, then not verified" {
+@test "an address without a name is in no policy, then not the server's, then not to be dialled" {
 	attempt() { inside s curl -sS -m 10 -k --resolve ok.test:443:203.0.113.66 "https://ok.test/pub/$1"; }
-	peel policy sni authority,rules verify
+	peel policy sni guard
 }
 
 # C09
@@ -240,6 +261,20 @@ while True: print("dialled", server.accept()[1], flush=True)' >"$seen" 3>&- &
 @test "a certificate for another host is not taken" {
 	attempt() { inside s curl -sS -m 10 "https://wronghost.test/$1"; }
 	peel verify
+}
+
+# F15
+@test "a policy that was cut on its way is not taken" {
+	local layers cut=$SCRATCH/cut.yaml digest
+	digest=$(sha256sum "$SCRATCH/probe.yaml" | cut -d' ' -f1)
+	sed '/^network_policies/,$d' "$SCRATCH/probe.yaml" >"$cut"
+	for layers in "" digest; do
+		without "$layers"
+		run /usr/bin/python3 "$E2E/control.py" "$AGENT_SOCKET" PolicySet "$cut" \
+			<<<"{\"name\": \"s\", \"policy_sha256\": \"$digest\", \"wait\": true}"
+		[[ $layers ]] || expect_contains "$output" error
+	done
+	expect_contains "$output" '"revision":2'
 }
 
 # F16

@@ -2,6 +2,7 @@
  * selects; the second says how the rest is cut, or what it is. */
 #include "credential/vault.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,8 +111,8 @@ static void fuzz_resolve(struct osh_str text, enum osh_vault_text kind)
 	osh_vault_free(vault);
 }
 
-/* What people see is no longer, and holds none; but for what Basic hides, which is theirs
- * to see encoded. */
+/* What people see is no longer than what came, and shows no placeholder of a secret's shape. (A
+ * name may end anew where one was cut out of it: a form, of nothing that was there.) */
 static void fuzz_redact(struct osh_str text)
 {
 	struct osh_vault *vault = make_vault();
@@ -119,16 +120,23 @@ static void fuzz_redact(struct osh_str text)
 	struct osh_str shown;
 
 	if (osh_vault_redact(vault, text, OSH_CREDENTIAL_SHOWN, buf, text.len, &shown) == 0) {
-		struct osh_str marked = { .data = buf, .len = shown.len };
-
-		/* In front of it, so that it is no Basic value. */
-		memmove(buf + 1, buf, shown.len);
-		buf[0] = '/';
-		marked.len++;
-		require(!osh_vault_contains(vault, marked));
+		require(shown.len <= text.len);
+		require(!memmem(buf, shown.len, PLACEHOLDER, strlen(PLACEHOLDER)));
+		require(!memmem(buf, shown.len, SHARP, strlen(SHARP)));
 	}
 	free(buf);
 	osh_vault_free(vault);
+}
+
+/* Too many to be looked at in one go, each of them harmless. */
+static bool is_crowded(const struct osh_vault *vault, struct osh_str text)
+{
+	char *buf = malloc(text.len + 1);
+	struct osh_str shown;
+	int r = osh_vault_redact(vault, text, "", buf, text.len + 1, &shown);
+
+	free(buf);
+	return r == -E2BIG;
 }
 
 /* However it is cut, a scan finds what a look at the whole finds. It may find more: what a cut
@@ -148,7 +156,7 @@ static void fuzz_scan(struct osh_str body, size_t piece)
 	}
 	require(!found || osh_vault_contains(vault, osh_str_n(body.data, at)));
 	/* A look at the whole also opens a Basic value: not for a body to do. */
-	if (!found && body.len && body.data[0] != ' ' && body.data[0] != '\t' &&
+	if (!found && !is_crowded(vault, body) && body.len && body.data[0] != ' ' && body.data[0] != '\t' &&
 	    !osh_str_caseeq(osh_str_n(body.data, body.len < 5 ? body.len : 5), osh_str("Basic")))
 		require(!osh_vault_contains(vault, body));
 	osh_vault_free(vault);
