@@ -28,7 +28,7 @@ CC := $(if $(SAN),$(CLANG),gcc)
 Q := $(if $(V),,@)
 msg = $(if $(V),,@printf '  %-8s %s\n' '$(1)' '$(2)')
 
-PKGS := libbpf openssl yaml-0.1 libelf zlib libnl-3.0 libnl-route-3.0 libcares jansson libseccomp libcap-ng
+PKGS := libbpf openssl yaml-0.1 libelf zlib libnl-3.0 libnl-route-3.0 libcares jansson libseccomp libcap-ng libnghttp2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 PKG_LIBS := $(shell pkg-config --libs $(PKGS)) -lpthread
 CLI_LIBS := $(shell pkg-config --libs ncursesw nettle)

@@ -40,6 +40,30 @@ void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum os
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+void osh_conn_init_carried(struct osh_conn *conn, struct osh_loop *loop,
+			   const struct osh_carrier *carrier, void *stream,
+			   void (*on_event)(struct osh_conn *conn))
+{
+	*conn = (struct osh_conn){
+		.loop = loop,
+		.io = { .fd = -1 },
+		.carrier = carrier,
+		.stream = stream,
+		.state = OSH_CONN_OPEN,
+		.on_event = on_event,
+	};
+	osh_buf_init(&conn->in, OSH_CONN_BUF_MAX);
+	osh_buf_init(&conn->out, OSH_CONN_BUF_MAX);
+}
+
+void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(struct osh_conn *conn))
+{
+	osh_loop_remove(from->loop, &from->io);
+	*to = *from;
+	to->on_event = on_event;
+	*from = (struct osh_conn){ .loop = to->loop, .io = { .fd = -1 }, .state = OSH_CONN_FAILED };
+}
+
 static void wipe_out(struct osh_conn *conn)
 {
 	if (conn->out_secret)
@@ -47,24 +71,50 @@ static void wipe_out(struct osh_conn *conn)
 	conn->out_secret = false;
 }
 
-void osh_conn_close(struct osh_conn *conn)
+void osh_conn_wipe_sent(struct osh_conn *conn)
 {
-	if (conn->io.fd < 0)
-		return;
-	osh_loop_remove(conn->loop, &conn->io);
-	SSL_free(conn->ssl);
-	conn->ssl = NULL;
-	conn->io.fd = osh_close(conn->io.fd);
+	if (conn->out.len == 0)
+		wipe_out(conn);
+}
+
+static void let_go(struct osh_conn *conn)
+{
 	wipe_out(conn);
 	osh_buf_done(&conn->in);
 	osh_buf_done(&conn->out);
 	conn->state = OSH_CONN_FAILED;
 }
 
+static void leave_carrier(struct osh_conn *conn, bool reset)
+{
+	conn->carrier->close(conn, reset);
+	conn->carrier = NULL;
+	let_go(conn);
+}
+
+void osh_conn_close(struct osh_conn *conn)
+{
+	if (conn->carrier) {
+		leave_carrier(conn, false);
+		return;
+	}
+	if (conn->io.fd < 0)
+		return;
+	osh_loop_remove(conn->loop, &conn->io);
+	SSL_free(conn->ssl);
+	conn->ssl = NULL;
+	conn->io.fd = osh_close(conn->io.fd);
+	let_go(conn);
+}
+
 void osh_conn_reset(struct osh_conn *conn)
 {
 	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
 
+	if (conn->carrier) {
+		leave_carrier(conn, true);
+		return;
+	}
 	if (conn->io.fd >= 0)
 		(void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
 	osh_conn_close(conn);
@@ -236,8 +286,7 @@ static void flush(struct osh_conn *conn)
 		}
 		osh_buf_consume(&conn->out, (size_t)n);
 	}
-	if (conn->out.len == 0)
-		wipe_out(conn);
+	osh_conn_wipe_sent(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;
 		if (conn->ssl)
@@ -248,6 +297,10 @@ static void flush(struct osh_conn *conn)
 
 void osh_conn_pump_corked(struct osh_conn *conn)
 {
+	if (conn->carrier) {
+		conn->carrier->pump(conn);
+		return;
+	}
 	if (conn->state == OSH_CONN_CONNECTING)
 		finish_connect(conn);
 	if (conn->state == OSH_CONN_HANDSHAKE)

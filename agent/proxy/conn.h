@@ -1,5 +1,6 @@
-/* One TCP connection, with or without TLS on it: bytes in, bytes out, and what the
- * event loop must wait for. Knows nothing of HTTP or of the other side. */
+/* One connection, with or without TLS on it: bytes in, bytes out, and what the event loop
+ * must wait for. Knows nothing of HTTP or of the other side. Its bytes travel by a socket,
+ * or by a carrier: a stream of an HTTP/2 connection is a connection, too. */
 #ifndef OSH_PROXY_CONN_H
 #define OSH_PROXY_CONN_H
 
@@ -18,10 +19,22 @@ enum osh_conn_state {
 	OSH_CONN_FAILED,     /* error set; no more I/O */
 };
 
+struct osh_conn;
+
+/* What stands in for the socket. */
+struct osh_carrier {
+	/* Move bytes to `in` and from `out`, as osh_conn_pump does with a socket. */
+	void (*pump)(struct osh_conn *conn);
+	/* The owner lets go; called once. `reset`: the peer must not take it for an end. */
+	void (*close)(struct osh_conn *conn, bool reset);
+};
+
 struct osh_conn {
 	struct osh_loop *loop;
 	struct osh_io io;
 	SSL *ssl; /* owned; NULL: plain */
+	const struct osh_carrier *carrier; /* NULL: the socket in io */
+	void *stream;                      /* the carrier's */
 	enum osh_conn_state state;
 	struct osh_buf in, out;
 	int error;          /* errno of the failure, 0 none */
@@ -41,6 +54,12 @@ struct osh_conn {
 /* Take over an open socket. */
 void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
 		   void (*on_event)(struct osh_conn *conn));
+/* Begin one that `carrier` carries; it is open at once. */
+void osh_conn_init_carried(struct osh_conn *conn, struct osh_loop *loop,
+			   const struct osh_carrier *carrier, void *stream,
+			   void (*on_event)(struct osh_conn *conn));
+/* Hand socket, TLS and buffers of `from` to `to`, which calls its own on_event from now on. */
+void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(struct osh_conn *conn));
 /* Close without ceremony; safe on a zeroed struct with io.fd -1, and twice. */
 void osh_conn_close(struct osh_conn *conn);
 /* As close, but the peer sees a reset (SO_LINGER 0, tcp(7)). */
@@ -59,6 +78,9 @@ void osh_conn_pump_corked(struct osh_conn *conn);
 /* Arm exactly the events that can make progress. The only caller of the loop's set for
  * this descriptor. Call it last in every step. */
 void osh_conn_update(struct osh_conn *conn);
+
+/* Nothing is left to send: wipe what was, if it held a credential. */
+void osh_conn_wipe_sent(struct osh_conn *conn);
 
 static inline bool osh_conn_is_open(const struct osh_conn *conn)
 {

@@ -406,7 +406,7 @@ void osh_exchange_dial(struct osh_session *s)
 
 	ex->state = OSH_EXCHANGE_DIAL;
 	/* An upgraded connection never comes back to the pool, and should not empty it. */
-	if (osh_session_dial(s, s->tls, !ex->websocket) < 0)
+	if (osh_session_dial(s, s->tls, ex->websocket ? OSH_UPSTREAM_ALONE : OSH_UPSTREAM_SHARED) < 0)
 		osh_session_end(s, true);
 	else
 		osh_exchange_await(s);

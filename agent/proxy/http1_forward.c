@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <string.h>
 
 #include "proxy/http1_exchange.h"
@@ -17,12 +18,21 @@ static bool is_safe(const struct osh_exchange *ex)
 }
 
 /* A kept connection may have been closed by the server just now. A safe request is then
- * sent once more on a fresh one (RFC 9110 9.2.2). */
+ * sent once more on a fresh one (RFC 9110 9.2.2); so is any that the server has not looked
+ * at (RFC 9113 8.7), as long as nothing of its body is gone. */
+static bool may_retry(const struct osh_session *s)
+{
+	const struct osh_exchange *ex = s->exchange;
+	bool unseen = s->upstream->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+
+	return !ex->retried && !ex->interim && (unseen || (s->upstream->reused && is_safe(ex)));
+}
+
 static bool retry(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 
-	if (!s->upstream->reused || ex->retried || ex->interim || !is_safe(ex))
+	if (!may_retry(s))
 		return false;
 	ex->retried = true;
 	ex->request_ended = false;
@@ -30,7 +40,7 @@ static bool retry(struct osh_session *s)
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
 	ex->state = OSH_EXCHANGE_DIAL;
-	if (osh_session_dial(s, s->tls, false) < 0)
+	if (osh_session_dial(s, s->tls, OSH_UPSTREAM_FRESH) < 0)
 		osh_session_end(s, true);
 	else
 		osh_exchange_await(s);

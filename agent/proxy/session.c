@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
+#include "proxy/http2_server.h"
 #include "proxy/relay.h"
 #include "proxy/rewrite.h"
 #include "proxy/session_decide.h"
@@ -32,6 +33,7 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_SNIFF] = 30000,
 	[OSH_SESSION_HANDSHAKE] = 10000,
 	[OSH_SESSION_HTTP] = 120000,
+	[OSH_SESSION_HTTP2] = 120000,
 	[OSH_SESSION_RELAY] = 7200000,
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
@@ -66,6 +68,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 		return;
 	osh_loop_timer_cancel(s->view->worker->loop, &s->timer);
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
+	osh_http2_end(s);
 	osh_session_stop_asking(s);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
@@ -93,6 +96,10 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->state == OSH_SESSION_HTTP2) {
+		osh_http2_on_deadline(s);
+		return;
+	}
 	if (s->asking) {
 		osh_session_answer_is_late(s);
 		return;
@@ -121,19 +128,21 @@ static void on_upstream_event(struct osh_upstream *up)
 	osh_session_step(up->owner);
 }
 
-int osh_session_dial(struct osh_session *s, bool tls, bool allow_reuse)
+int osh_session_dial(struct osh_session *s, bool tls, enum osh_upstream_use use)
 {
 	struct osh_upstream_key key = {
 		.tenant = s->view->tenant->id,
 		.identity = s->flow.identity,
 		.port_host = s->port_host,
 		.tls = tls,
+		/* Like asks for like; a server that knows only the other gets it. */
+		.http2 = tls && s->conn.carrier && use != OSH_UPSTREAM_ALONE,
 	};
 
 	/* All of it is hashed: no stray bytes behind the name. */
 	memcpy(key.host, s->host.text, strnlen(s->host.text, sizeof(key.host) - 1));
 	s->upstream = osh_upstream_open(s->view->worker, &key, check_address, on_upstream_event, s,
-					allow_reuse);
+					use);
 	return s->upstream ? 0 : -ENOMEM;
 }
 
@@ -246,6 +255,11 @@ static void start_handshake(struct osh_session *s, const char *sni)
 
 static void start_http(struct osh_session *s)
 {
+	if (s->tls && osh_tls_speaks_http2(s->conn.ssl)) {
+		if (osh_http2_begin(s) < 0)
+			osh_session_end(s, true);
+		return;
+	}
 	s->conn.want_read = true;
 	osh_session_set_state(s, OSH_SESSION_HTTP);
 }
@@ -342,7 +356,7 @@ static bool step_handshake(struct osh_session *s)
 		return false;
 	}
 	start_http(s);
-	return true;
+	return !s->reap.queued;
 }
 
 /* Swallow what still comes, so that the last answer is not lost to a reset. */
@@ -374,6 +388,8 @@ static bool step_state(struct osh_session *s)
 		return step_handshake(s);
 	case OSH_SESSION_HTTP:
 		return osh_http1_step(s);
+	case OSH_SESSION_HTTP2:
+		return osh_http2_step(s);
 	case OSH_SESSION_RELAY:
 		return step_relay(s);
 	case OSH_SESSION_WEBSOCKET:
@@ -478,6 +494,40 @@ static void refuse_for_want_of_room(struct osh_view *view, const struct osh_flow
 	view->reported_full = true;
 }
 
+static void join(struct osh_session *s, struct osh_view *view)
+{
+	s->view = view;
+	s->timer.on_expire = on_deadline;
+	s->pace.on_expire = on_pace;
+	DL_APPEND(view->sessions, s);
+	view->session_count++;
+}
+
+struct osh_session *osh_session_new_stream(struct osh_session *parent, const struct osh_carrier *carrier,
+					   void *stream)
+{
+	struct osh_view *view = parent->view;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+
+	if (!s)
+		return NULL;
+	s->flow = parent->flow;
+	s->host = parent->host;
+	s->port_host = parent->port_host;
+	s->tls = parent->tls;
+	s->denied = parent->denied;
+	s->fault = parent->fault;
+	s->admitted = parent->admitted;
+	s->clean = parent->clean;
+	s->clean_asked = parent->clean_asked;
+	s->decision = parent->decision;
+	osh_conn_init_carried(&s->conn, view->worker->loop, carrier, stream, on_conn_event);
+	s->conn.want_read = true;
+	join(s, view);
+	osh_session_set_state(s, OSH_SESSION_HTTP);
+	return s;
+}
+
 static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
 {
 	struct osh_flow_key key;
@@ -497,15 +547,11 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 		return;
 	}
 	view->reported_full = false;
-	s->view = view;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
-	s->timer.on_expire = on_deadline;
-	s->pace.on_expire = on_pace;
 	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
-	DL_APPEND(view->sessions, s);
-	view->session_count++;
+	join(s, view);
 	osh_session_begin(s);
 }
 

@@ -2,8 +2,11 @@
  * identifies it, asks the connect-time question and hands the bytes to what speaks
  * their language: relay (L4), http1, or the explanation of a denial.
  *
- *   ACCEPTED -> [ASKING ->] SNIFF -> { HANDSHAKE -> HTTP | HTTP | RELAY } -> CLOSING -> (freed)
+ *   ACCEPTED -> [ASKING ->] SNIFF -> { HANDSHAKE -> { HTTP | HTTP2 } | HTTP | RELAY } -> CLOSING
  *   HTTP -> { RELAY | WEBSOCKET }, when an upgrade was allowed
+ *
+ * A stream of an HTTP2 session is a session, too: it begins in HTTP, with its request in
+ * the buffer (http2_server.c).
  *
  * Each state has one deadline; osh_session_set_state is its only writer. */
 #ifndef OSH_PROXY_SESSION_H
@@ -16,12 +19,14 @@
 
 struct osh_credential_fault;
 struct osh_exchange;
+struct osh_http2;
 struct osh_websocket;
 
 enum osh_session_state {
 	OSH_SESSION_SNIFF,     /* waiting for the first bytes, still in the socket */
 	OSH_SESSION_HANDSHAKE, /* TLS with the sandbox */
 	OSH_SESSION_HTTP,
+	OSH_SESSION_HTTP2,     /* frames; each stream is a session in HTTP */
 	OSH_SESSION_RELAY,     /* bytes both ways, unseen */
 	OSH_SESSION_WEBSOCKET, /* frames both ways, the client's texts judged */
 	OSH_SESSION_CLOSING,   /* last bytes on their way out */
@@ -49,6 +54,7 @@ struct osh_session {
 	struct osh_upstream *upstream;
 	struct osh_exchange *exchange; /* the request in progress, http1.c */
 	struct osh_websocket *websocket; /* websocket_relay.c */
+	struct osh_http2 *http2;   /* http2_server.c */
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
 	struct osh_timer timer;    /* deadline of the state */
@@ -84,6 +90,10 @@ void osh_session_end(struct osh_session *session, bool reset);
 /* The connect-time question about this flow under the current snapshot. The strings
  * of the query are borrowed for the current batch. False: the identity is unknown. */
 bool osh_session_query(struct osh_session *session, struct osh_connect_query *ret_query);
+/* A session for a stream that `parent` carries: the same program, the same host. NULL when
+ * the sandbox has too many flows or memory is out. */
+struct osh_session *osh_session_new_stream(struct osh_session *parent, const struct osh_carrier *carrier,
+					   void *stream);
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
@@ -93,6 +103,6 @@ static inline const struct osh_vault *osh_session_vault(const struct osh_session
 	return session->view->vault ? session->view->vault->vault : NULL;
 }
 /* Open a connection to the real server; events step the session. */
-int osh_session_dial(struct osh_session *session, bool tls, bool allow_reuse);
+int osh_session_dial(struct osh_session *session, bool tls, enum osh_upstream_use use);
 
 #endif

@@ -252,7 +252,7 @@ static void admit_or_deny(struct osh_session *s)
 		osh_session_set_state(s, OSH_SESSION_SNIFF);
 	} else if (relayed) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
-		if (osh_session_dial(s, false, false) < 0) {
+		if (osh_session_dial(s, false, OSH_UPSTREAM_ALONE) < 0) {
 			osh_session_end(s, true);
 			return;
 		}
@@ -320,6 +320,8 @@ static void judge_again(struct osh_session *s)
 {
 	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
 
+	if (s->reap.queued)
+		return; /* with the connection that carried it */
 	if (s->asking) {
 		decide(s);
 		return;

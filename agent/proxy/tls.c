@@ -66,17 +66,19 @@ X509_STORE *osh_tls_trust_new(struct osh_str extra_pem)
 	return store;
 }
 
-/* Only http/1.1 is spoken to the sandbox; a client that offers nothing we know goes on
- * without ALPN, as RFC 7301 3.2 allows a server to ignore the extension. */
+static const unsigned char alpn_both[] = "\x02h2\x08http/1.1";
+static const unsigned char alpn_http1[] = "\x08http/1.1";
+
+/* A client that offers nothing we know goes on without ALPN, as RFC 7301 3.2 allows a
+ * server to ignore the extension. */
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		       const unsigned char *in, unsigned in_len, void *arg)
 {
-	static const unsigned char ours[] = "\x08http/1.1";
 	unsigned char *selected;
 
 	(void)ssl;
 	(void)arg;
-	if (SSL_select_next_proto(&selected, out_len, ours, sizeof(ours) - 1, in, in_len) !=
+	if (SSL_select_next_proto(&selected, out_len, alpn_both, sizeof(alpn_both) - 1, in, in_len) !=
 	    OPENSSL_NPN_NEGOTIATED)
 		return SSL_TLSEXT_ERR_NOACK;
 	*out = selected;
@@ -95,8 +97,6 @@ static void set_common(SSL_CTX *ctx)
 
 int osh_tls_worker_init(struct osh_worker *worker)
 {
-	static const unsigned char http1[] = "\x08http/1.1";
-
 	worker->leaf_key = osh_ca_leaf_key();
 	worker->server_ctx = SSL_CTX_new(TLS_server_method());
 	worker->client_ctx = SSL_CTX_new(TLS_client_method());
@@ -109,7 +109,7 @@ int osh_tls_worker_init(struct osh_worker *worker)
 	SSL_CTX_set_verify(worker->client_ctx, osh_layer_off("verify") ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	SSL_CTX_set1_cert_store(worker->client_ctx, worker->proxy->trust);
 	SSL_CTX_set_session_cache_mode(worker->client_ctx, SSL_SESS_CACHE_OFF);
-	return SSL_CTX_set_alpn_protos(worker->client_ctx, http1, sizeof(http1) - 1) == 0 ? 0 : -EIO;
+	return SSL_CTX_set_alpn_protos(worker->client_ctx, alpn_http1, sizeof(alpn_http1) - 1) == 0 ? 0 : -EIO;
 }
 
 static void drop_leaf(struct osh_worker *worker, struct osh_leaf *leaf)
@@ -172,7 +172,7 @@ SSL *osh_tls_accept_new(struct osh_view *view, const char *host)
 	return NULL;
 }
 
-SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host)
+SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host, bool http2)
 {
 	SSL *ssl = SSL_new(worker->client_ctx);
 	X509_VERIFY_PARAM *param;
@@ -190,12 +190,28 @@ SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host)
 		ok = SSL_set_tlsext_host_name(ssl, host) == 1 &&
 		     X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
 	}
+	if (http2) /* 0 is success here */
+		ok &= SSL_set_alpn_protos(ssl, alpn_both, sizeof(alpn_both) - 1) == 0;
 	if (!ok) {
 		SSL_free(ssl);
 		return NULL;
 	}
 	SSL_set_connect_state(ssl);
 	return ssl;
+}
+
+bool osh_tls_speaks_http2(const SSL *ssl)
+{
+	const unsigned char *name = NULL;
+	unsigned len = 0;
+
+	SSL_get0_alpn_selected(ssl, &name, &len);
+	return osh_str_eq_c(osh_str_n((const char *)name, len), "h2");
+}
+
+bool osh_tls_refused_protocol(void)
+{
+	return ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL;
 }
 
 const char *osh_tls_failure(const SSL *ssl, char *buf, size_t size)

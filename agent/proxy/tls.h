@@ -15,13 +15,19 @@ X509_STORE *osh_tls_trust_new(struct osh_str extra_pem);
 /* Make the worker's contexts and leaf key. Returns 0 or -EIO. */
 int osh_tls_worker_init(struct osh_worker *worker);
 
-/* A server-side SSL that answers as `host` with a leaf of the tenant's CA; offers
- * http/1.1 by ALPN. The caller owns it. NULL when OpenSSL fails. */
+/* A server-side SSL that answers as `host` with a leaf of the tenant's CA; by ALPN it
+ * takes h2, else http/1.1. The caller owns it. NULL when OpenSSL fails. */
 SSL *osh_tls_accept_new(struct osh_view *view, const char *host);
 
 /* A client-side SSL for `host` (name or IP literal): SNI for names (RFC 6066), chain
- * and name verified (RFC 6125), TLS 1.2 or newer. The caller owns it. */
-SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host);
+ * and name verified (RFC 6125), TLS 1.2 or newer. Offers http/1.1 by ALPN, and h2 before
+ * it when `http2`. The caller owns it. */
+SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host, bool http2);
+
+/* After the handshake: did both agree on h2? */
+bool osh_tls_speaks_http2(const SSL *ssl);
+/* After a failed one: did the server know no protocol that was offered (RFC 7301 3.2)? */
+bool osh_tls_refused_protocol(void);
 
 /* Why a client-side handshake failed, in words: the verification error if there is
  * one, else OpenSSL's. */

@@ -12,36 +12,12 @@
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "policy/host.h"
+#include "proxy/http2_client.h"
 #include "proxy/tls.h"
+#include "proxy/upstream_pool.h"
 
 #define DIAL_TIMEOUT_MS 5000 /* per address */
 #define HANDSHAKE_TIMEOUT_MS 10000
-#define IDLE_TIMEOUT_MS 30000
-#define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
-#define IDLE_PER_KEY_MAX 128
-
-/* Idle connections of one key. */
-struct shelf {
-	struct osh_upstream_key key;
-	struct osh_upstream *idle; /* newest first */
-	unsigned count;
-	UT_hash_handle hh;
-};
-
-struct osh_upstream_pool {
-	struct osh_worker *worker;
-	struct shelf *shelves;
-	unsigned count;
-};
-
-struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker)
-{
-	struct osh_upstream_pool *pool = calloc(1, sizeof(*pool));
-
-	if (pool)
-		pool->worker = worker;
-	return pool;
-}
 
 /* ---- Failing ----------------------------------------------------------------- */
 
@@ -61,6 +37,7 @@ break_off(struct osh_upstream *up, enum osh_verdict_engine engine, const char *f
 /* ---- Dialling ------------------------------------------------------------------ */
 
 static void on_conn_event(struct osh_conn *conn);
+static void settled(struct osh_upstream *up);
 
 static int dial_socket(const struct in6_addr *addr, uint16_t port_host)
 {
@@ -105,7 +82,7 @@ static void dial_next(struct osh_upstream *up, int last_error)
 
 static void secure(struct osh_upstream *up)
 {
-	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host);
+	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host, up->offers_http2);
 
 	if (!ssl || osh_conn_start_tls(&up->conn, ssl) < 0) {
 		break_off(up, OSH_ENGINE_TLS, "cannot start TLS to %s: out of memory", up->key.host);
@@ -116,10 +93,37 @@ static void secure(struct osh_upstream *up)
 	osh_conn_pump(&up->conn);
 }
 
+/* The connection is for all requests of its key, and this one's is a stream on it. */
+static void become_shared(struct osh_upstream *up)
+{
+	struct osh_http2_client *client = osh_http2_client_new(up->worker, &up->conn);
+
+	if (!client) {
+		break_off(up, OSH_ENGINE_UPSTREAM, "no memory for HTTP/2 with %s", up->key.host);
+		return;
+	}
+	(void)osh_upstream_pool_offer(up->worker->pool, client, &up->key); /* else nobody shares it */
+	if (osh_http2_client_attach(client, &up->conn, on_conn_event) < 0)
+		break_off(up, OSH_ENGINE_UPSTREAM, "no memory for HTTP/2 with %s", up->key.host);
+}
+
 static void become_ready(struct osh_upstream *up)
 {
 	up->state = OSH_UPSTREAM_READY;
 	osh_loop_timer_cancel(up->worker->loop, &up->timer);
+	if (up->conn.ssl && osh_tls_speaks_http2(up->conn.ssl))
+		become_shared(up);
+}
+
+/* A server that knows HTTP/2 alone gets it, whatever the client speaks. */
+static bool offer_http2(struct osh_upstream *up)
+{
+	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol())
+		return false;
+	up->offers_http2 = true;
+	up->next_address--;
+	dial_next(up, ECONNREFUSED);
+	return true;
 }
 
 static void advance(struct osh_upstream *up)
@@ -138,6 +142,8 @@ static void advance(struct osh_upstream *up)
 	if (up->state == OSH_UPSTREAM_SECURING && up->conn.state == OSH_CONN_FAILED) {
 		char why[256];
 
+		if (offer_http2(up))
+			return;
 		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
 			  osh_tls_failure(up->conn.ssl, why, sizeof(why)));
 	} else if (up->state == OSH_UPSTREAM_SECURING && osh_conn_is_open(&up->conn)) {
@@ -155,7 +161,7 @@ static void on_conn_event(struct osh_conn *conn)
 		if (up->state != OSH_UPSTREAM_READY && up->state != OSH_UPSTREAM_BROKEN)
 			return;
 	}
-	up->on_event(up);
+	settled(up);
 }
 
 static void on_timeout(struct osh_timer *timer)
@@ -168,7 +174,7 @@ static void on_timeout(struct osh_timer *timer)
 		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u: handshake timed out", up->key.host,
 			  up->key.port_host);
 	if (up->state == OSH_UPSTREAM_BROKEN)
-		up->on_event(up);
+		settled(up);
 }
 
 /* ---- Resolving and guarding ------------------------------------------------------ */
@@ -203,7 +209,7 @@ static void on_resolved(void *context, const struct osh_addresses *addresses, co
 	}
 	/* Within open the caller looks at the state itself. */
 	if (later && up->state == OSH_UPSTREAM_BROKEN)
-		up->on_event(up);
+		settled(up);
 }
 
 static void start(struct osh_upstream *up)
@@ -219,130 +225,110 @@ static void start(struct osh_upstream *up)
 	up->lookup = osh_resolver_ask(up->worker->resolver, up->key.host, on_resolved, up);
 }
 
-/* ---- The pool ---------------------------------------------------------------------- */
+/* ---- Waiting for another ----------------------------------------------------------------- */
 
-static struct shelf *find_shelf(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
+static bool share(struct osh_upstream *up)
 {
-	struct shelf *shelf;
+	struct osh_http2_client *client = osh_upstream_pool_share(up->worker->pool, &up->key);
 
-	HASH_FIND(hh, pool->shelves, key, sizeof(*key), shelf);
-	return shelf;
+	if (!client || osh_http2_client_attach(client, &up->conn, on_conn_event) < 0)
+		return false;
+	up->state = OSH_UPSTREAM_READY;
+	return true;
 }
 
-static void take_from_shelf(struct osh_upstream_pool *pool, struct osh_upstream *up)
+static void lead(struct osh_upstream *up)
 {
-	struct shelf *shelf = find_shelf(pool, &up->key);
+	up->leads = true;
+	osh_upstream_pool_lead(up->worker->pool, up);
+	start(up);
+}
 
-	DL_DELETE(shelf->idle, up);
-	pool->count--;
-	if (--shelf->count == 0) {
-		HASH_DEL(pool->shelves, shelf);
-		free(shelf);
+static void follow(struct osh_upstream *up, struct osh_upstream *leader)
+{
+	up->leader = leader;
+	DL_APPEND(leader->followers, up);
+}
+
+static void stop_leading(struct osh_upstream *up)
+{
+	if (!up->leads)
+		return;
+	up->leads = false;
+	osh_upstream_pool_unlead(up->worker->pool, up);
+}
+
+/* What the leader found out goes for its followers, too. */
+static void release(struct osh_upstream *up, const struct osh_upstream *leader)
+{
+	DL_DELETE(up->leader->followers, up);
+	up->leader = NULL;
+	if (leader->state == OSH_UPSTREAM_BROKEN)
+		break_off(up, leader->failure_engine, "%s", leader->failure);
+	else if (!share(up))
+		start(up);
+	if (up->state == OSH_UPSTREAM_READY || up->state == OSH_UPSTREAM_BROKEN)
+		up->on_event(up);
+}
+
+/* Ready or broken: tell the owner, and those who wait. */
+static void settled(struct osh_upstream *up)
+{
+	stop_leading(up);
+	while (up->followers)
+		release(up->followers, up);
+	up->on_event(up);
+}
+
+/* Its owner gave up before anything came of it: another one dials. */
+static void hand_over(struct osh_upstream *up)
+{
+	struct osh_upstream *heir = up->followers, *follower;
+
+	stop_leading(up);
+	if (!heir)
+		return;
+	DL_DELETE(up->followers, heir);
+	heir->leader = NULL;
+	while ((follower = up->followers)) {
+		DL_DELETE(up->followers, follower);
+		follow(follower, heir);
 	}
-	osh_loop_timer_cancel(pool->worker->loop, &up->timer);
+	lead(heir);
+	if (heir->state == OSH_UPSTREAM_BROKEN)
+		settled(heir);
 }
 
-static void discard_idle(struct osh_upstream *up)
-{
-	take_from_shelf(up->worker->pool, up);
-	osh_upstream_free(up);
-}
+/* ---- Life ------------------------------------------------------------------------------ */
 
-/* An idle server has nothing to say: whatever comes ends the connection (an unasked
- * response would otherwise answer somebody's next request). TLS session tickets may
- * still arrive: they are no application bytes. */
-static void on_idle_event(struct osh_upstream *up)
+static void obtain(struct osh_upstream *up)
 {
-	osh_conn_pump(&up->conn);
-	if (!osh_conn_is_open(&up->conn) || up->conn.eof || up->conn.in.len)
-		discard_idle(up);
-	else
-		osh_conn_update(&up->conn);
-}
+	struct osh_upstream *leader;
 
-static void on_idle_timeout(struct osh_timer *timer)
-{
-	discard_idle(osh_container_of(timer, struct osh_upstream, timer));
-}
-
-void osh_upstream_keep(struct osh_upstream *up)
-{
-	struct osh_upstream_pool *pool = up->worker->pool;
-	struct shelf *shelf = find_shelf(pool, &up->key);
-
-	if (up->conn.in.len || up->conn.out.len || (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || up->conn.eof || !osh_conn_is_open(&up->conn) ||
-	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
-		osh_upstream_free(up);
+	if (up->use != OSH_UPSTREAM_SHARED) {
+		start(up);
 		return;
 	}
-	if (!shelf) {
-		shelf = calloc(1, sizeof(*shelf));
-		if (!shelf) {
-			osh_upstream_free(up);
-			return;
-		}
-		shelf->key = up->key;
-		HASH_ADD(hh, pool->shelves, key, sizeof(shelf->key), shelf);
-	}
-	DL_PREPEND(shelf->idle, up);
-	shelf->count++;
-	pool->count++;
-	up->owner = NULL;
-	up->on_event = on_idle_event;
-	up->timer.on_expire = on_idle_timeout;
-	up->conn.want_read = true;
-	osh_buf_trim(&up->conn.in);
-	osh_buf_trim(&up->conn.out);
-	osh_loop_timer_set(pool->worker->loop, &up->timer, IDLE_TIMEOUT_MS);
-	osh_conn_update(&up->conn);
-}
-
-void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant)
-{
-	struct shelf *shelf, *next;
-
-	HASH_ITER(hh, pool->shelves, shelf, next) {
-		if (shelf->key.tenant != tenant)
-			continue;
-		/* Discarding the last one frees the shelf. */
-		for (unsigned left = shelf->count; left > 0; left--)
-			discard_idle(shelf->idle);
-	}
-}
-
-/* Has the server ended it, or said something unasked, without our having been told yet? */
-static bool is_stale(const struct osh_upstream *up)
-{
-	char byte;
-	ssize_t n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-	/* Under TLS the byte may belong to a session ticket. */
-	return n == 0 || (n > 0 && !up->key.tls) || (n < 0 && errno != EAGAIN);
-}
-
-/* The most recently used connection of this key that still lives. */
-static struct osh_upstream *take_idle(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
-{
-	struct shelf *shelf;
-
-	while ((shelf = find_shelf(pool, key))) {
-		struct osh_upstream *up = shelf->idle;
-
-		take_from_shelf(pool, up);
-		if (!is_stale(up))
-			return up;
-		osh_upstream_free(up);
-	}
-	return NULL;
+	up->reused = share(up);
+	if (up->reused)
+		return;
+	leader = up->offers_http2 ? osh_upstream_pool_leader(up->worker->pool, &up->key) : NULL;
+	if (leader)
+		follow(up, leader);
+	else if (up->offers_http2)
+		lead(up);
+	else
+		start(up);
 }
 
 struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct osh_upstream_key *key,
 				       enum osh_address_verdict (*check_address)(
 					       void *owner, const struct in6_addr *addr),
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
-				       bool allow_reuse)
+				       enum osh_upstream_use use)
 {
-	struct osh_upstream *up = allow_reuse ? take_idle(worker->pool, key) : NULL;
+	struct osh_upstream *up = use == OSH_UPSTREAM_SHARED ? osh_upstream_pool_take(worker->pool, key) :
+							       NULL;
 
 	if (up) {
 		up->reused = true;
@@ -358,8 +344,10 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 	up->on_event = on_event;
 	up->check_address = check_address;
 	up->owner = owner;
+	up->use = use;
+	up->offers_http2 = key->http2;
 	if (!up->reused)
-		start(up);
+		obtain(up);
 	return up;
 }
 
@@ -378,4 +366,7 @@ void osh_upstream_free(struct osh_upstream *up)
 	osh_conn_close(&up->conn);
 	up->reap.run = reap;
 	osh_loop_defer(up->worker->loop, &up->reap);
+	if (up->leader)
+		DL_DELETE(up->leader->followers, up);
+	hand_over(up);
 }

@@ -1,6 +1,7 @@
 /* Connections to the real servers: resolve, guard, dial, verify, and keep for reuse.
  * A kept connection is used again only for the same sandbox, identity, host, port and
- * TLS, so that nothing of one program's session can meet another's. */
+ * TLS, so that nothing of one program's session can meet another's. The server chooses by
+ * ALPN; on HTTP/2 many requests share a connection, and each sees a stream as its own. */
 #ifndef OSH_PROXY_UPSTREAM_H
 #define OSH_PROXY_UPSTREAM_H
 
@@ -21,8 +22,16 @@ struct osh_upstream_key {
 	uint64_t tenant;
 	uint32_t identity;
 	uint16_t port_host;
-	uint16_t tls;
+	uint8_t tls;
+	uint8_t http2; /* h2 is offered first; requests that came by it */
 	char host[OSH_HOST_MAX];
+};
+
+/* What a connection is wanted for. */
+enum osh_upstream_use {
+	OSH_UPSTREAM_ALONE,  /* L4, WebSocket: bytes of one flow; HTTP/1.1 if anything */
+	OSH_UPSTREAM_FRESH,  /* one request, on a connection that served none before */
+	OSH_UPSTREAM_SHARED, /* one request, on a kept or shared connection if there is one */
 };
 
 struct osh_upstream {
@@ -30,7 +39,9 @@ struct osh_upstream {
 	struct osh_upstream_key key;
 	struct osh_conn conn;
 	enum osh_upstream_state state;
+	enum osh_upstream_use use;
 	bool reused;                   /* came from the pool: the server may have closed it */
+	bool offers_http2;
 	struct osh_addresses addresses;
 	size_t next_address;
 	struct osh_lookup *lookup;
@@ -41,7 +52,10 @@ struct osh_upstream {
 	void (*on_event)(struct osh_upstream *upstream);
 	enum osh_address_verdict (*check_address)(void *owner, const struct in6_addr *addr);
 	void *owner;
-	struct osh_upstream *prev, *next; /* in the pool */
+	/* While one dials for h2, others of its key wait: they may share what it gets. */
+	struct osh_upstream *leader, *followers;
+	bool leads;
+	struct osh_upstream *prev, *next; /* idle, leading or following */
 	struct osh_deferred reap;
 };
 
@@ -56,7 +70,7 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 				       enum osh_address_verdict (*check_address)(
 					       void *owner, const struct in6_addr *addr),
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
-				       bool allow_reuse);
+				       enum osh_upstream_use use);
 /* Give it back for reuse: only when a response ended cleanly and nothing is buffered. */
 void osh_upstream_keep(struct osh_upstream *upstream);
 /* Close and free (after the current batch). NULL is fine. */

@@ -110,7 +110,7 @@ revision() { osh provider list -o json | /usr/bin/python3 -c 'import json, sys; 
 	escaped=${PLACEHOLDER:0:4}$(printf '%%%02x' "'${PLACEHOLDER:4:1}")${PLACEHOLDER:5}
 	for form in "$PLACEHOLDER" "$NAMED" "openshell:resolve:env:v$(revision)_GH_TOKEN" \
 		"openshell:resolve:env:s$(handle GH_TOKEN)_GH_TOKEN" "$ALIAS"; do
-		arrives "X-Api-Key: @" $ECHO/x -H "X-Api-Key: $form"
+		arrives "x-api-key: @" $ECHO/x -H "X-Api-Key: $form"
 		arrives "t=@; a=b" $ECHO/x -H "Cookie: t=$form; a=b"
 		arrives "/x?a=1&t=@&b=2" "$ECHO/x?a=1&t=$form&b=2"
 		arrives "/bot/@/getMe" "$ECHO/bot/$form/getMe"

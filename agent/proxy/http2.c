@@ -1,0 +1,454 @@
+#include "proxy/http2.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "base/mem.h"
+#include "base/secret.h"
+
+#define CONNECTION_WINDOW (1 << 20)
+#define FRAME_ROOM (18u << 10) /* the longest piece that nghttp2 sends at once */
+/* Frames that cost more than they say: resets, pings, settings, empty data, faults. */
+#define NUISANCES_MAX 200      /* at once */
+#define NUISANCES_PER_S 50
+#define OUTBOUND_ACKS_MAX 64
+#define SETTINGS_MAX 16        /* entries of one frame */
+
+/* ---- Memory that may hold a secret --------------------------------------------------- */
+
+/* A field's value is copied into nghttp2's memory on its way to the server. */
+static void wipe_free(void *memory, void *context)
+{
+	(void)context;
+	if (memory)
+		osh_wipe(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
+static void *plain_malloc(size_t size, void *context)
+{
+	(void)context;
+	return malloc(size);
+}
+
+static void *plain_calloc(size_t count, size_t size, void *context)
+{
+	(void)context;
+	return calloc(count, size);
+}
+
+static void *wipe_realloc(void *memory, size_t size, void *context)
+{
+	size_t old = memory ? malloc_usable_size(memory) : 0;
+	void *grown = malloc(size);
+
+	if (!grown)
+		return NULL;
+	if (old)
+		memcpy(grown, memory, old < size ? old : size);
+	wipe_free(memory, context);
+	return grown;
+}
+
+static nghttp2_mem wiped_memory = {
+	.malloc = plain_malloc, .free = wipe_free, .calloc = plain_calloc, .realloc = wipe_realloc,
+};
+
+/* ---- What nghttp2 tells ------------------------------------------------------------------------------ */
+
+static struct osh_http2_stream *find_stream(struct osh_http2 *mux, int32_t id)
+{
+	return nghttp2_session_get_stream_user_data(mux->session, id);
+}
+
+/* A peer that keeps us busy with nothing is sent away (rapid reset, floods of pings). */
+static void count_nuisance(struct osh_http2 *mux)
+{
+	uint64_t now_ms = osh_loop_now_ms(mux->loop);
+	uint64_t forgiven = (now_ms - mux->nuisances_since_ms) * NUISANCES_PER_S / 1000;
+
+	if (forgiven) {
+		mux->nuisances -= forgiven < mux->nuisances ? forgiven : mux->nuisances;
+		mux->nuisances_since_ms = now_ms;
+	}
+	if (++mux->nuisances <= NUISANCES_MAX || mux->terminated)
+		return;
+	mux->role->on_fault(mux, "too many HTTP/2 frames that do nothing: resets, pings, settings or faults");
+	osh_http2_terminate(mux, NGHTTP2_ENHANCE_YOUR_CALM);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct osh_http2 *mux = context;
+	struct osh_http2_stream *st = NULL;
+
+	osh_http2_block_clear(&mux->block);
+	if (!mux->role->is_server || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+		return 0;
+	/* Those that were reset count until their exchange has noticed. */
+	if (!mux->terminated && mux->stream_count < 2 * OSH_HTTP2_STREAMS_MAX)
+		st = osh_http2_stream_new(mux, NULL);
+	if (!st)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	st->id = frame->hd.stream_id;
+	return nghttp2_session_set_stream_user_data(session, st->id, st);
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+		     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *context)
+{
+	struct osh_http2 *mux = context;
+
+	(void)session;
+	(void)frame;
+	(void)flags;
+	return osh_http2_block_add(&mux->block, osh_str_n((const char *)name, name_len),
+				   osh_str_n((const char *)value, value_len)) < 0 ?
+		       NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
+}
+
+static int take_trailers(struct osh_http2_stream *st)
+{
+	return st->raw ? 0 : osh_buf_append_str(&st->trailers, osh_buf_str(&st->mux->block.lines));
+}
+
+static void on_headers(struct osh_http2 *mux, struct osh_http2_stream *st, bool ended)
+{
+	int r = st->head_in ? take_trailers(st) : mux->role->take_head(st, ended);
+
+	if (r < 0) {
+		osh_http2_reset(st, NGHTTP2_INTERNAL_ERROR);
+		osh_http2_fail(st, EPROTO);
+	}
+}
+
+static void on_end(struct osh_http2_stream *st)
+{
+	st->ended_in = true;
+	osh_http2_set_ready(st);
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct osh_http2 *mux = context;
+	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
+	bool ended = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+
+	(void)session;
+	switch (frame->hd.type) {
+	case NGHTTP2_HEADERS:
+		if (st)
+			on_headers(mux, st, ended);
+		break;
+	case NGHTTP2_DATA:
+		if (!frame->hd.length && !ended)
+			count_nuisance(mux);
+		break;
+	case NGHTTP2_RST_STREAM:
+	case NGHTTP2_PING:
+	case NGHTTP2_SETTINGS:
+	case NGHTTP2_PRIORITY:
+		count_nuisance(mux);
+		return 0;
+	case NGHTTP2_GOAWAY:
+		mux->role->on_goaway(mux);
+		return 0;
+	default:
+		return 0;
+	}
+	if (st && ended)
+		on_end(st);
+	return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
+		   void *context)
+{
+	struct osh_http2_stream *st = find_stream(context, id);
+
+	(void)flags;
+	/* The connection's window is for all: what one stream holds back is bounded by its own. */
+	if (nghttp2_session_consume_connection(session, len) < 0)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	if (!st || !st->conn) {
+		(void)nghttp2_session_consume_stream(session, id, len);
+		return 0;
+	}
+	if (osh_buf_append(&st->payload, data, len) < 0) {
+		osh_http2_reset(st, NGHTTP2_FLOW_CONTROL_ERROR);
+		osh_http2_fail(st, ENOMEM);
+	}
+	osh_http2_set_ready(st);
+	return 0;
+}
+
+/* EAGAIN: the peer has not looked at it (RFC 9113 8.7). */
+static int error_of(uint32_t code)
+{
+	return code == NGHTTP2_REFUSED_STREAM ? EAGAIN : ECONNRESET;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *context)
+{
+	struct osh_http2_stream *st = find_stream(context, id);
+
+	(void)session;
+	if (st)
+		osh_http2_close_stream(st, error_of(code));
+	return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct osh_http2 *mux = context;
+	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
+	bool carries_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
+
+	(void)session;
+	if (!st || !carries_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+		return 0;
+	st->end_sent = true;
+	/* Answered. What is left of the request is swallowed for a while: some clients take a
+	 * reset while they send for a failure. */
+	if (mux->role->is_server && st->conn) {
+		st->conn->finished = true;
+		st->conn->eof |= st->end_given;
+		osh_http2_set_ready(st);
+	}
+	return 0;
+}
+
+/* A request that came too late for a connection that is ending. */
+static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
+{
+	struct osh_http2 *mux = context;
+	struct osh_http2_stream *st;
+
+	(void)session;
+	(void)error;
+	if (mux->role->is_server || frame->hd.type != NGHTTP2_HEADERS)
+		return 0;
+	DL_SEARCH_SCALAR(mux->streams, st, id, frame->hd.stream_id);
+	if (st && !st->closed)
+		osh_http2_close_stream(st, EAGAIN);
+	return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
+{
+	struct osh_http2 *mux = context;
+
+	(void)session;
+	(void)frame;
+	mux->role->on_fault(mux, nghttp2_strerror(error));
+	count_nuisance(mux);
+	return 0;
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------------- */
+
+static nghttp2_session_callbacks *make_callbacks(void)
+{
+	nghttp2_session_callbacks *cb;
+
+	if (nghttp2_session_callbacks_new(&cb) < 0)
+		return NULL;
+	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
+	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+	nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+	nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
+	nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
+	return cb;
+}
+
+static nghttp2_option *make_options(void)
+{
+	nghttp2_option *option;
+
+	if (nghttp2_option_new(&option) < 0)
+		return NULL;
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	nghttp2_option_set_no_closed_streams(option, 1);
+	nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
+	nghttp2_option_set_max_settings(option, SETTINGS_MAX);
+	nghttp2_option_set_peer_max_concurrent_streams(option, OSH_HTTP2_STREAMS_MAX);
+	return option;
+}
+
+static int open_session(struct osh_http2 *mux)
+{
+	nghttp2_session_callbacks *cb = make_callbacks();
+	nghttp2_option *option = make_options();
+	int r = -ENOMEM;
+
+	if (cb && option && mux->role->is_server)
+		r = nghttp2_session_server_new3(&mux->session, cb, mux, option, &wiped_memory);
+	else if (cb && option)
+		r = nghttp2_session_client_new3(&mux->session, cb, mux, option, &wiped_memory);
+	nghttp2_session_callbacks_del(cb);
+	nghttp2_option_del(option);
+	return r;
+}
+
+static int submit_settings(struct osh_http2 *mux)
+{
+	nghttp2_settings_entry common[] = {
+		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, mux->role->window },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)mux->role->head_max },
+		{ NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1 },
+		{ NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, OSH_HTTP2_STREAMS_MAX },
+		/* The last is each side's own. */
+		{ NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1 },
+	};
+	size_t count = sizeof(common) / sizeof(common[0]);
+
+	if (!mux->role->is_server)
+		common[count - 1] = (nghttp2_settings_entry){ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 };
+	if (nghttp2_submit_settings(mux->session, NGHTTP2_FLAG_NONE, common, count) < 0)
+		return -ENOMEM;
+	return nghttp2_session_set_local_window_size(mux->session, NGHTTP2_FLAG_NONE, 0, CONNECTION_WINDOW);
+}
+
+static void free_mux(struct osh_http2 *mux)
+{
+	struct osh_http2_stream *st, *next;
+
+	nghttp2_session_del(mux->session);
+	DL_FOREACH_SAFE(mux->streams, st, next)
+		osh_http2_free_stream(st);
+	osh_http2_block_done(&mux->block);
+	free(mux);
+}
+
+static void work(struct osh_deferred *deferred)
+{
+	struct osh_http2 *mux = osh_container_of(deferred, struct osh_http2, work);
+
+	if (!mux->dropped)
+		mux->role->on_work(mux);
+	else if (!mux->streams)
+		free_mux(mux);
+}
+
+struct osh_http2 *osh_http2_new(const struct osh_http2_role *role, void *owner, struct osh_conn *conn)
+{
+	struct osh_http2 *mux = calloc(1, sizeof(*mux));
+
+	if (!mux)
+		return NULL;
+	mux->role = role;
+	mux->owner = owner;
+	mux->loop = conn->loop;
+	mux->conn = conn;
+	mux->work.run = work;
+	osh_http2_block_init(&mux->block, role->head_max);
+	if (open_session(mux) < 0 || submit_settings(mux) < 0) {
+		free_mux(mux);
+		return NULL;
+	}
+	return mux;
+}
+
+void osh_http2_schedule(struct osh_http2 *mux)
+{
+	if (!mux->running)
+		osh_loop_defer(mux->loop, &mux->work);
+}
+
+void osh_http2_drop(struct osh_http2 *mux)
+{
+	struct osh_http2_stream *st, *next;
+
+	if (!mux || mux->dropped)
+		return;
+	mux->dropped = true;
+	mux->running = false;
+	mux->conn = NULL;
+	DL_FOREACH_SAFE(mux->streams, st, next)
+		osh_http2_drop_stream(st);
+	osh_http2_schedule(mux);
+}
+
+void osh_http2_terminate(struct osh_http2 *mux, uint32_t code)
+{
+	mux->terminated = true;
+	if (nghttp2_session_terminate_session(mux->session, code) < 0)
+		mux->failed = true;
+	osh_http2_schedule(mux);
+}
+
+bool osh_http2_is_over(const struct osh_http2 *mux)
+{
+	return !nghttp2_session_want_read(mux->session) && !nghttp2_session_want_write(mux->session);
+}
+
+/* ---- Moving ---------------------------------------------------------------------------------------------- */
+
+/* Not while our answers do not leave: they would pile up. */
+static bool feed(struct osh_http2 *mux)
+{
+	struct osh_buf *in = &mux->conn->in;
+	ssize_t n;
+
+	if (!in->len || osh_conn_out_room(mux->conn) < FRAME_ROOM)
+		return false;
+	n = nghttp2_session_mem_recv(mux->session, (const uint8_t *)osh_buf_bytes(in), in->len);
+	if (n < 0) {
+		mux->role->on_fault(mux, nghttp2_strerror((int)n));
+		mux->failed = true;
+		return false;
+	}
+	osh_buf_consume(in, (size_t)n);
+	return true;
+}
+
+static bool notify(struct osh_http2 *mux)
+{
+	struct osh_http2_stream *st;
+	bool any = false;
+
+	while (!mux->dropped && (st = mux->ready)) {
+		osh_http2_unset_ready(st);
+		any = true;
+		if (st->conn)
+			st->conn->on_event(st->conn);
+	}
+	return any;
+}
+
+static bool send_frames(struct osh_http2 *mux)
+{
+	bool any = false;
+
+	while (osh_conn_out_room(mux->conn) >= FRAME_ROOM) {
+		const uint8_t *data;
+		ssize_t n = nghttp2_session_mem_send(mux->session, &data);
+
+		if (n == 0)
+			return any;
+		if (n < 0 || osh_buf_append(&mux->conn->out, data, (size_t)n) < 0) {
+			mux->failed = true;
+			return false;
+		}
+		any = true;
+	}
+	return any;
+}
+
+bool osh_http2_run(struct osh_http2 *mux)
+{
+	bool moved;
+
+	mux->running = true; /* what is submitted meanwhile is sent below */
+	moved = feed(mux);
+	moved |= notify(mux);
+	if (!mux->dropped && !mux->failed)
+		moved |= send_frames(mux);
+	mux->running = false;
+	return moved && !mux->dropped && !mux->failed;
+}

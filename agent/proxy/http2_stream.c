@@ -1,0 +1,300 @@
+/* The streams of an HTTP/2 connection, each a connection to its exchange. */
+#include "proxy/http2.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "proxy/http_write.h"
+
+#define PIECE_MAX (16u << 10)
+#define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
+
+/* ---- Streams ----------------------------------------------------------------------------- */
+
+struct osh_http2_stream *osh_http2_stream_new(struct osh_http2 *mux, struct osh_conn *conn)
+{
+	struct osh_http2_stream *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->mux = mux;
+	st->conn = conn;
+	osh_buf_init(&st->payload, mux->role->window);
+	osh_buf_init(&st->trailers, OSH_HTTP_TRAILERS_MAX);
+	osh_http_body_init(&st->body_out, OSH_HTTP_BODY_NONE, 0);
+	DL_APPEND(mux->streams, st);
+	mux->stream_count++;
+	return st;
+}
+
+void osh_http2_set_ready(struct osh_http2_stream *st)
+{
+	if (st->is_ready)
+		return;
+	st->is_ready = true;
+	DL_APPEND2(st->mux->ready, st, ready_prev, ready_next);
+}
+
+void osh_http2_unset_ready(struct osh_http2_stream *st)
+{
+	if (!st->is_ready)
+		return;
+	st->is_ready = false;
+	DL_DELETE2(st->mux->ready, st, ready_prev, ready_next);
+}
+
+void osh_http2_free_stream(struct osh_http2_stream *st)
+{
+	osh_http2_unset_ready(st);
+	DL_DELETE(st->mux->streams, st);
+	st->mux->stream_count--;
+	osh_buf_done(&st->payload);
+	osh_buf_done(&st->trailers);
+	osh_http_body_done(&st->body_out);
+	free(st);
+}
+
+void osh_http2_fail(struct osh_http2_stream *st, int error)
+{
+	if (!st->conn)
+		return;
+	st->conn->state = OSH_CONN_FAILED;
+	st->conn->error = error;
+	osh_http2_set_ready(st);
+}
+
+void osh_http2_reset(struct osh_http2_stream *st, uint32_t code)
+{
+	if (st->id && !st->closed)
+		(void)nghttp2_submit_rst_stream(st->mux->session, NGHTTP2_FLAG_NONE, st->id, code);
+	osh_http2_schedule(st->mux);
+}
+
+void osh_http2_close_stream(struct osh_http2_stream *st, int error)
+{
+	st->closed = true;
+	if (!st->conn) {
+		osh_http2_free_stream(st);
+		return;
+	}
+	if (st->mux->role->is_server ? !st->end_sent : !st->ended_in)
+		osh_http2_fail(st, error);
+	osh_http2_set_ready(st);
+}
+
+/* ---- From frames to the exchange -------------------------------------------------------------- */
+
+static int give_end(struct osh_http2_stream *st)
+{
+	struct osh_conn *conn = st->conn;
+	int r = 0;
+
+	if (!st->raw)
+		r = osh_http_write_end(&conn->in, st->framing_in, osh_buf_str(&st->trailers));
+	st->end_given = true;
+	/* A request says itself where it ends, and its sender still listens. */
+	if (st->raw || st->end_sent || !st->mux->role->is_server)
+		conn->eof = conn->eof_clean = true;
+	return r;
+}
+
+static int give_piece(struct osh_http2_stream *st, size_t room)
+{
+	struct osh_str piece = osh_buf_str(&st->payload);
+	enum osh_http_framing framing = st->raw ? OSH_HTTP_BODY_UNTIL_CLOSE : st->framing_in;
+	int r;
+
+	piece.len = piece.len < room ? piece.len : room;
+	piece.len = piece.len < PIECE_MAX ? piece.len : PIECE_MAX;
+	r = osh_http_write_data(&st->conn->in, framing, piece);
+	osh_buf_consume(&st->payload, piece.len);
+	if (!st->closed && nghttp2_session_consume_stream(st->mux->session, st->id, piece.len) == 0)
+		osh_http2_schedule(st->mux); /* the window may open */
+	return r;
+}
+
+/* As much as the exchange has room for. */
+static void give(struct osh_http2_stream *st)
+{
+	struct osh_conn *conn = st->conn;
+	bool held = !conn->want_read || conn->hold_read || (st->raw && !st->head_out);
+	int r = 0;
+
+	while (!held && r == 0 && !st->end_given) {
+		size_t room = osh_buf_free_bytes(&conn->in);
+
+		if (room <= OSH_HTTP_TRAILERS_MAX + END_OVERHEAD)
+			return;
+		if (st->payload.len)
+			r = give_piece(st, room - OSH_HTTP_CHUNK_OVERHEAD);
+		else if (st->ended_in)
+			r = give_end(st);
+		else
+			return;
+	}
+	if (r < 0) {
+		osh_http2_reset(st, NGHTTP2_INTERNAL_ERROR);
+		osh_http2_fail(st, ENOMEM);
+	}
+}
+
+/* ---- From the exchange to frames ---------------------------------------------------------------- */
+
+static ssize_t end_body(struct osh_http2_stream *st, uint32_t *flags)
+{
+	struct osh_http2_fields trailers;
+
+	*flags |= NGHTTP2_DATA_FLAG_EOF;
+	osh_http2_trailer_fields(osh_buf_str(&st->body_out.trailers), &trailers);
+	if (trailers.count) {
+		*flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+		if (nghttp2_submit_trailer(st->mux->session, st->id, trailers.items, trailers.count) < 0)
+			return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	}
+	return 0;
+}
+
+static size_t copy_raw(struct osh_conn *conn, uint8_t *room, size_t size)
+{
+	size_t len = conn->out.len < size ? conn->out.len : size;
+
+	if (len)
+		memcpy(room, osh_buf_bytes(&conn->out), len);
+	osh_buf_consume(&conn->out, len);
+	return len;
+}
+
+/* Payload out of the exchange's framing. -EBADMSG when there is none to be seen. */
+static ssize_t copy_payload(struct osh_http2_stream *st, uint8_t *room, size_t size)
+{
+	struct osh_conn *conn = st->conn;
+	size_t len = 0, used;
+	const char *reason;
+	struct osh_str data;
+
+	while (len < size) {
+		switch (osh_http_body_take(&st->body_out, osh_buf_str(&conn->out), size - len, &used, &data,
+					   &reason)) {
+		case OSH_HTTP_NEED_MORE:
+			return (ssize_t)len;
+		case OSH_HTTP_BAD:
+			return -EBADMSG;
+		case OSH_HTTP_DONE:
+			break;
+		}
+		if (data.len)
+			memcpy(room + len, data.data, data.len);
+		len += data.len;
+		osh_buf_consume(&conn->out, used);
+	}
+	return (ssize_t)len;
+}
+
+/* nghttp2 wants payload for a DATA frame. */
+static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *room, size_t size,
+			 uint32_t *flags, nghttp2_data_source *source, void *context)
+{
+	struct osh_http2_stream *st = source->ptr;
+	struct osh_conn *conn = st->conn;
+	ssize_t len;
+	bool over;
+
+	(void)session;
+	(void)id;
+	(void)context;
+	if (!conn)
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* its reset is on the way */
+	len = st->raw ? (ssize_t)copy_raw(conn, room, size) : copy_payload(st, room, size);
+	over = st->raw ? conn->finish && !conn->out.len : osh_http_body_is_over(&st->body_out);
+	osh_conn_wipe_sent(conn);
+	if (len < 0 || (over && end_body(st, flags) < 0)) {
+		osh_http2_fail(st, EPROTO);
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	}
+	if (len == 0 && !over)
+		return NGHTTP2_ERR_DEFERRED;
+	osh_http2_set_ready(st); /* there is room for more */
+	return len;
+}
+
+nghttp2_data_provider osh_http2_body_of(struct osh_http2_stream *st)
+{
+	return (nghttp2_data_provider){ .source = { .ptr = st }, .read_callback = read_body };
+}
+
+static void take(struct osh_http2_stream *st)
+{
+	while (!st->head_out && st->conn->out.len) {
+		switch (st->mux->role->send_head(st)) {
+		case OSH_HTTP_NEED_MORE:
+			return;
+		case OSH_HTTP_BAD:
+			osh_http2_reset(st, NGHTTP2_INTERNAL_ERROR);
+			osh_http2_fail(st, st->conn->error ? st->conn->error : EPROTO);
+			return;
+		case OSH_HTTP_DONE:
+			osh_conn_wipe_sent(st->conn);
+			osh_http2_schedule(st->mux);
+			break;
+		}
+	}
+	if (st->head_out && !st->end_sent && (st->conn->out.len || st->conn->finish) &&
+	    nghttp2_session_resume_data(st->mux->session, st->id) == 0)
+		osh_http2_schedule(st->mux);
+}
+
+/* ---- The stream as a connection -------------------------------------------------------------------- */
+
+static void pump(struct osh_conn *conn)
+{
+	struct osh_http2_stream *st = conn->stream;
+
+	if (!st || conn->state != OSH_CONN_OPEN)
+		return;
+	give(st);
+	if (!st->closed && conn->state == OSH_CONN_OPEN)
+		take(st);
+}
+
+static void leave(struct osh_conn *conn, bool reset)
+{
+	struct osh_http2_stream *st = conn->stream;
+	uint32_t code = NGHTTP2_CANCEL;
+	struct osh_http2 *mux;
+
+	if (!st)
+		return;
+	mux = st->mux;
+	if (mux->role->is_server)
+		code = st->end_sent && !reset ? NGHTTP2_NO_ERROR : NGHTTP2_INTERNAL_ERROR;
+	conn->stream = NULL;
+	st->conn = NULL;
+	osh_http2_unset_ready(st);
+	if (!st->id || st->closed || mux->dropped)
+		osh_http2_free_stream(st);
+	else
+		osh_http2_reset(st, code);
+	osh_http2_schedule(mux);
+}
+
+const struct osh_carrier osh_http2_carrier = { .pump = pump, .close = leave };
+
+/* ---- The connection is gone ------------------------------------------------------------- */
+
+void osh_http2_drop_stream(struct osh_http2_stream *st)
+{
+	struct osh_conn *conn = st->conn;
+
+	st->closed = true;
+	if (conn && !st->mux->role->is_server && st->ended_in)
+		return; /* the exchange takes what is there, then lets go */
+	osh_http2_free_stream(st);
+	if (!conn)
+		return;
+	conn->stream = NULL;
+	conn->state = OSH_CONN_FAILED;
+	conn->error = ECONNRESET;
+	conn->on_event(conn);
+}

@@ -1,0 +1,252 @@
+#include "proxy/upstream_pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <utlist.h>
+
+#include "proxy/http2_client.h"
+
+#define IDLE_TIMEOUT_MS 30000
+#define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
+#define IDLE_PER_KEY_MAX 128
+
+struct shelf {
+	struct osh_upstream_key key;
+	struct osh_upstream *idle; /* newest first */
+	unsigned count;
+	struct osh_http2_client *shared;
+	UT_hash_handle hh;
+};
+
+struct osh_upstream_pool {
+	struct osh_worker *worker;
+	struct shelf *shelves;
+	struct osh_upstream *leaders;
+	unsigned count; /* of the idle */
+};
+
+struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker)
+{
+	struct osh_upstream_pool *pool = calloc(1, sizeof(*pool));
+
+	if (pool)
+		pool->worker = worker;
+	return pool;
+}
+
+/* ---- Shelves ------------------------------------------------------------------------- */
+
+static struct shelf *find_shelf(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
+{
+	struct shelf *shelf;
+
+	HASH_FIND(hh, pool->shelves, key, sizeof(*key), shelf);
+	return shelf;
+}
+
+static struct shelf *get_shelf(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
+{
+	struct shelf *shelf = find_shelf(pool, key);
+
+	if (shelf)
+		return shelf;
+	shelf = calloc(1, sizeof(*shelf));
+	if (!shelf)
+		return NULL;
+	shelf->key = *key;
+	HASH_ADD(hh, pool->shelves, key, sizeof(shelf->key), shelf);
+	return shelf;
+}
+
+static void free_if_empty(struct osh_upstream_pool *pool, struct shelf *shelf)
+{
+	if (shelf->idle || shelf->shared)
+		return;
+	HASH_DEL(pool->shelves, shelf);
+	free(shelf);
+}
+
+/* ---- Idle connections ---------------------------------------------------------------------- */
+
+static void take_from_shelf(struct osh_upstream_pool *pool, struct osh_upstream *up)
+{
+	struct shelf *shelf = find_shelf(pool, &up->key);
+
+	DL_DELETE(shelf->idle, up);
+	pool->count--;
+	shelf->count--;
+	free_if_empty(pool, shelf);
+	osh_loop_timer_cancel(pool->worker->loop, &up->timer);
+}
+
+static void discard_idle(struct osh_upstream *up)
+{
+	take_from_shelf(up->worker->pool, up);
+	osh_upstream_free(up);
+}
+
+/* An idle server has nothing to say: whatever comes ends the connection (an unasked
+ * response would otherwise answer somebody's next request). TLS session tickets may
+ * still arrive: they are no application bytes. */
+static void on_idle_event(struct osh_upstream *up)
+{
+	osh_conn_pump(&up->conn);
+	if (!osh_conn_is_open(&up->conn) || up->conn.eof || up->conn.in.len)
+		discard_idle(up);
+	else
+		osh_conn_update(&up->conn);
+}
+
+static void on_idle_timeout(struct osh_timer *timer)
+{
+	discard_idle(osh_container_of(timer, struct osh_upstream, timer));
+}
+
+void osh_upstream_keep(struct osh_upstream *up)
+{
+	struct osh_upstream_pool *pool = up->worker->pool;
+	struct shelf *shelf = find_shelf(pool, &up->key);
+
+	if (up->conn.carrier || up->conn.in.len || up->conn.out.len || up->conn.eof ||
+	    (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || !osh_conn_is_open(&up->conn) ||
+	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
+		osh_upstream_free(up);
+		return;
+	}
+	shelf = get_shelf(pool, &up->key);
+	if (!shelf) {
+		osh_upstream_free(up);
+		return;
+	}
+	DL_PREPEND(shelf->idle, up);
+	shelf->count++;
+	pool->count++;
+	up->owner = NULL;
+	up->on_event = on_idle_event;
+	up->timer.on_expire = on_idle_timeout;
+	up->conn.want_read = true;
+	osh_buf_trim(&up->conn.in);
+	osh_buf_trim(&up->conn.out);
+	osh_loop_timer_set(pool->worker->loop, &up->timer, IDLE_TIMEOUT_MS);
+	osh_conn_update(&up->conn);
+}
+
+/* Has the server ended it, or said something unasked, without our having been told yet? */
+static bool is_stale(const struct osh_upstream *up)
+{
+	char byte;
+	ssize_t n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	/* Under TLS the byte may belong to a session ticket. */
+	return n == 0 || (n > 0 && !up->key.tls) || (n < 0 && errno != EAGAIN);
+}
+
+struct osh_upstream *osh_upstream_pool_take(struct osh_upstream_pool *pool,
+					    const struct osh_upstream_key *key)
+{
+	struct shelf *shelf;
+
+	while ((shelf = find_shelf(pool, key)) && shelf->idle) {
+		struct osh_upstream *up = shelf->idle;
+
+		take_from_shelf(pool, up);
+		if (!is_stale(up))
+			return up;
+		osh_upstream_free(up);
+	}
+	return NULL;
+}
+
+/* ---- Shared connections ------------------------------------------------------------------------ */
+
+struct osh_http2_client *osh_upstream_pool_share(struct osh_upstream_pool *pool,
+						 const struct osh_upstream_key *key)
+{
+	struct shelf *shelf = find_shelf(pool, key);
+	struct osh_http2_client *client;
+
+	if (!shelf)
+		return NULL;
+	DL_FOREACH(shelf->shared, client) {
+		if (osh_http2_client_has_room(client))
+			return client;
+	}
+	return NULL;
+}
+
+int osh_upstream_pool_offer(struct osh_upstream_pool *pool, struct osh_http2_client *client,
+			    const struct osh_upstream_key *key)
+{
+	struct shelf *shelf = get_shelf(pool, key);
+
+	if (!shelf)
+		return -ENOMEM;
+	client->shelf = shelf;
+	DL_PREPEND(shelf->shared, client);
+	return 0;
+}
+
+void osh_upstream_pool_withdraw(struct osh_upstream_pool *pool, struct osh_http2_client *client)
+{
+	if (!client->shelf)
+		return;
+	DL_DELETE(client->shelf->shared, client);
+	free_if_empty(pool, client->shelf);
+	client->shelf = NULL;
+}
+
+/* ---- Those who dial ------------------------------------------------------------------------------ */
+
+void osh_upstream_pool_lead(struct osh_upstream_pool *pool, struct osh_upstream *leader)
+{
+	DL_APPEND(pool->leaders, leader);
+}
+
+void osh_upstream_pool_unlead(struct osh_upstream_pool *pool, struct osh_upstream *leader)
+{
+	DL_DELETE(pool->leaders, leader);
+}
+
+struct osh_upstream *osh_upstream_pool_leader(struct osh_upstream_pool *pool,
+					      const struct osh_upstream_key *key)
+{
+	struct osh_upstream *leader;
+
+	DL_FOREACH(pool->leaders, leader) {
+		if (memcmp(&leader->key, key, sizeof(*key)) == 0)
+			return leader;
+	}
+	return NULL;
+}
+
+/* ---- A sandbox that is gone ------------------------------------------------------------------------ */
+
+/* Taking the last one off frees the shelf. */
+static void drop_shelf(struct shelf *shelf)
+{
+	unsigned left = shelf->count;
+	struct osh_http2_client *client, *next;
+
+	DL_FOREACH_SAFE(shelf->shared, client, next) {
+		bool is_last = !next && !left;
+
+		osh_http2_client_end(client);
+		if (is_last)
+			return;
+	}
+	for (; left > 0; left--)
+		discard_idle(shelf->idle);
+}
+
+void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant)
+{
+	struct shelf *shelf, *next;
+
+	HASH_ITER(hh, pool->shelves, shelf, next) {
+		if (shelf->key.tenant != tenant)
+			continue;
+		drop_shelf(shelf);
+	}
+}
