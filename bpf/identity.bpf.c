@@ -270,8 +270,10 @@ static long env_step(__u32 index, void *context)
 		return 1;
 	}
 	len = bpf_probe_read_user_str(env->text, OSH_ENV_TEXT_MAX, (void *)env->at);
-	if (len <= 0)
+	if (len < 0)
 		return 1;
+	if (len == 0)
+		len = 1; /* an empty string, of which Linux 6.1 does not count the NUL */
 	/* Room filled to the last byte: its NUL may be ours, so it is read again. */
 	is_cut = len == OSH_ENV_TEXT_MAX;
 	env->at += is_cut ? len - 1 : len;
