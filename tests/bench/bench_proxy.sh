@@ -26,7 +26,8 @@ declare -A figure started
 
 clean_up() {
 	local pid
-	"$BUILD/openshell" sandbox delete --all >/dev/null 2>&1 || true
+	"$BUILD/openshell" sandbox list -o name 2>/dev/null |
+		xargs -r "$BUILD/openshell" sandbox delete >/dev/null 2>&1 || true
 	[[ ! ${AGENT_PID:-} ]] || agent_stop || true
 	for pid in "${started[@]}"; do
 		kill "$pid" 2>/dev/null || true
@@ -72,7 +73,7 @@ start_server() {
 	wait_until 10 serves || die "nginx does not serve: $(tail -n 3 "$scratch/nginx.out")"
 }
 
-# ---- The peers: start_NAME sets started[NAME] and, where it needs one, port[NAME] -------------
+# ---- The peers: start_NAME sets started[NAME], the process itself and no shell around it -------
 
 declare -A port=([haproxy]=8101 [squid]=8102 [mitmproxy]=8104)
 
@@ -82,7 +83,7 @@ start_direct() { started[direct]=${started[nginx]}; }
 
 start_haproxy() {
 	fill_in haproxy.cfg >"$scratch/haproxy.cfg"
-	in_px haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/haproxy.out" 2>&1 &
+	nsenter --net="$WORLD_PX" haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/haproxy.out" 2>&1 &
 	started[haproxy]=$!
 }
 
@@ -91,12 +92,12 @@ start_squid() {
 	/usr/lib/squid/security_file_certgen -c -s "$scratch/squid-certs" -M 16MB >/dev/null
 	chown -R proxy "$scratch/squid-certs" "$scratch/mint.pem"
 	install -o proxy /dev/null "$scratch/squid.log"
-	in_px squid -N -f "$scratch/squid.conf" >"$scratch/squid.out" 2>&1 &
+	nsenter --net="$WORLD_PX" squid -N -f "$scratch/squid.conf" >"$scratch/squid.out" 2>&1 &
 	started[squid]=$!
 }
 
 start_mitmproxy() {
-	in_px mitmdump --mode transparent --listen-host 127.0.0.1 --listen-port "${port[mitmproxy]}" \
+	nsenter --net="$WORLD_PX" mitmdump --mode transparent --listen-host 127.0.0.1 --listen-port "${port[mitmproxy]}" \
 		--set confdir="$scratch/mitm" --set ssl_verify_upstream_trusted_ca="$WORLD_CA" \
 		--set stream_large_bodies=1m --set flow_detail=0 -q -s tests/bench/peers/mitm_rule.py >"$scratch/mitmproxy.out" 2>&1 &
 	started[mitmproxy]=$!
