@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "proxy/text_writer.h"
 
 /* ---- A block as it comes ------------------------------------------------------------- */
 
@@ -116,24 +117,7 @@ int osh_http2_block_add(struct osh_http2_block *b, struct osh_str name, struct o
 
 /* ---- As text ------------------------------------------------------------------------- */
 
-/* Collects the first failure, so that a writer checks once. */
-struct writer {
-	struct osh_buf *out;
-	int error;
-};
-
-static void put(struct writer *w, struct osh_str s)
-{
-	if (w->error == 0)
-		w->error = osh_buf_append_str(w->out, s);
-}
-
-static void put_c(struct writer *w, const char *text)
-{
-	put(w, osh_str(text));
-}
-
-static void put_length(struct writer *w, uint64_t length)
+static void put_length(struct osh_text_writer *w, uint64_t length)
 {
 	if (w->error == 0)
 		w->error = osh_buf_printf(w->out, "Content-Length: %" PRIu64 "\r\n", length);
@@ -147,21 +131,21 @@ bool osh_http2_is_websocket(const struct osh_http2_block *b)
 
 /* Every request here came over TLS. Another scheme is left for the judge to refuse; a plain
  * CONNECT has neither scheme nor path. */
-static void put_target(struct writer *w, const struct osh_http2_block *b)
+static void put_target(struct osh_text_writer *w, const struct osh_http2_block *b)
 {
 	struct osh_str scheme = osh_http2_block_pseudo(b, OSH_HTTP2_SCHEME);
 	struct osh_str path = osh_http2_block_pseudo(b, OSH_HTTP2_PATH);
 
 	if (path.data && osh_str_caseeq_c(scheme, "https")) {
-		put(w, path);
+		osh_text_put(w, path);
 		return;
 	}
 	if (scheme.data) {
-		put(w, scheme);
-		put_c(w, "://");
+		osh_text_put(w, scheme);
+		osh_text_put_c(w, "://");
 	}
-	put(w, osh_http2_block_pseudo(b, OSH_HTTP2_AUTHORITY));
-	put(w, path);
+	osh_text_put(w, osh_http2_block_pseudo(b, OSH_HTTP2_AUTHORITY));
+	osh_text_put(w, path);
 }
 
 static enum osh_http_framing framing_of(const struct osh_http2_block *b, bool ended)
@@ -171,30 +155,30 @@ static enum osh_http_framing framing_of(const struct osh_http2_block *b, bool en
 	return ended ? OSH_HTTP_BODY_NONE : OSH_HTTP_BODY_CHUNKED;
 }
 
-static void put_framing(struct writer *w, const struct osh_http2_block *b, enum osh_http_framing framing)
+static void put_framing(struct osh_text_writer *w, const struct osh_http2_block *b, enum osh_http_framing framing)
 {
 	if (framing == OSH_HTTP_BODY_LENGTH)
 		put_length(w, b->length);
 	if (framing == OSH_HTTP_BODY_CHUNKED)
-		put_c(w, "Transfer-Encoding: chunked\r\n");
+		osh_text_put_c(w, "Transfer-Encoding: chunked\r\n");
 }
 
-static void put_fields(struct writer *w, const struct osh_http2_block *b)
+static void put_fields(struct osh_text_writer *w, const struct osh_http2_block *b)
 {
-	put(w, osh_buf_str(&b->lines));
+	osh_text_put(w, osh_buf_str(&b->lines));
 	if (b->cookies.len) {
-		put_c(w, "cookie: ");
-		put(w, osh_buf_str(&b->cookies));
-		put_c(w, "\r\n");
+		osh_text_put_c(w, "cookie: ");
+		osh_text_put(w, osh_buf_str(&b->cookies));
+		osh_text_put_c(w, "\r\n");
 	}
 }
 
 /* RFC 8441 5.1: the handshake that the CONNECT stands for. */
-static void put_upgrade(struct writer *w, const char *key)
+static void put_upgrade(struct osh_text_writer *w, const char *key)
 {
-	put_c(w, "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ");
-	put_c(w, key);
-	put_c(w, "\r\n");
+	osh_text_put_c(w, "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ");
+	osh_text_put_c(w, key);
+	osh_text_put_c(w, "\r\n");
 }
 
 int osh_http2_write_request(struct osh_buf *out, const struct osh_http2_block *b, bool ended,
@@ -202,27 +186,27 @@ int osh_http2_write_request(struct osh_buf *out, const struct osh_http2_block *b
 {
 	bool websocket = osh_http2_is_websocket(b);
 	struct osh_str authority = osh_http2_block_pseudo(b, OSH_HTTP2_AUTHORITY);
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
 	if (b->too_large)
 		return -EMSGSIZE;
 	*ret_framing = websocket ? OSH_HTTP_BODY_NONE : framing_of(b, ended);
-	put(&w, websocket ? osh_str("GET") : osh_http2_block_pseudo(b, OSH_HTTP2_METHOD));
-	put_c(&w, " ");
+	osh_text_put(&w, websocket ? osh_str("GET") : osh_http2_block_pseudo(b, OSH_HTTP2_METHOD));
+	osh_text_put_c(&w, " ");
 	put_target(&w, b);
-	put_c(&w, " HTTP/1.1\r\n");
+	osh_text_put_c(&w, " HTTP/1.1\r\n");
 	if (authority.data) {
-		put_c(&w, "Host: ");
-		put(&w, authority);
-		put_c(&w, "\r\n");
+		osh_text_put_c(&w, "Host: ");
+		osh_text_put(&w, authority);
+		osh_text_put_c(&w, "\r\n");
 	}
 	put_fields(&w, b);
 	put_framing(&w, b, *ret_framing);
 	if (websocket)
 		put_upgrade(&w, websocket_key);
 	else
-		put_c(&w, "Connection: close\r\n"); /* a stream carries one request */
-	put_c(&w, "\r\n");
+		osh_text_put_c(&w, "Connection: close\r\n"); /* a stream carries one request */
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
@@ -242,17 +226,17 @@ static enum osh_http_framing response_framing(const struct osh_http2_block *b, b
 int osh_http2_write_response(struct osh_buf *out, const struct osh_http2_block *b, bool ended,
 			     bool to_head, enum osh_http_framing *ret_framing)
 {
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
 	if (b->too_large)
 		return -EMSGSIZE;
 	*ret_framing = response_framing(b, ended, to_head);
-	put_c(&w, "HTTP/1.1 ");
-	put(&w, osh_http2_block_pseudo(b, OSH_HTTP2_STATUS));
-	put_c(&w, " \r\n");
+	osh_text_put_c(&w, "HTTP/1.1 ");
+	osh_text_put(&w, osh_http2_block_pseudo(b, OSH_HTTP2_STATUS));
+	osh_text_put_c(&w, " \r\n");
 	put_fields(&w, b);
 	put_framing(&w, b, *ret_framing);
-	put_c(&w, "\r\n");
+	osh_text_put_c(&w, "\r\n");
 	if (to_head) /* the length is told, and nothing comes */
 		*ret_framing = OSH_HTTP_BODY_NONE;
 	return w.error;

@@ -4,35 +4,19 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "proxy/text_writer.h"
 
 #define TRAILERS_MAX 32
 
-/* Collects the first failure, so that a writer checks once. */
-struct writer {
-	struct osh_buf *out;
-	int error;
-};
-
-static void put(struct writer *w, struct osh_str s)
+static void put_field(struct osh_text_writer *w, struct osh_str name, struct osh_str value)
 {
-	if (w->error == 0)
-		w->error = osh_buf_append_str(w->out, s);
+	osh_text_put(w, name);
+	osh_text_put_c(w, ": ");
+	osh_text_put(w, value);
+	osh_text_put_c(w, "\r\n");
 }
 
-static void put_c(struct writer *w, const char *text)
-{
-	put(w, osh_str(text));
-}
-
-static void put_field(struct writer *w, struct osh_str name, struct osh_str value)
-{
-	put(w, name);
-	put_c(w, ": ");
-	put(w, value);
-	put_c(w, "\r\n");
-}
-
-static void put_fields(struct writer *w, const struct osh_http_head *head, bool no_extensions)
+static void put_fields(struct osh_text_writer *w, const struct osh_http_head *head, bool no_extensions)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
 		const struct osh_http_field *field = &head->fields[i];
@@ -45,10 +29,10 @@ static void put_fields(struct writer *w, const struct osh_http_head *head, bool 
 	}
 }
 
-static void put_framing(struct writer *w, enum osh_http_framing framing, uint64_t length)
+static void put_framing(struct osh_text_writer *w, enum osh_http_framing framing, uint64_t length)
 {
 	if (framing == OSH_HTTP_BODY_CHUNKED)
-		put_c(w, "Transfer-Encoding: chunked\r\n");
+		osh_text_put_c(w, "Transfer-Encoding: chunked\r\n");
 	if (framing == OSH_HTTP_BODY_LENGTH && w->error == 0)
 		w->error = osh_buf_printf(w->out, "Content-Length: %" PRIu64 "\r\n", length);
 }
@@ -56,38 +40,38 @@ static void put_framing(struct writer *w, enum osh_http_framing framing, uint64_
 int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head,
 			   const struct osh_http_request_out *how)
 {
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
-	put(&w, head->method);
-	put_c(&w, " ");
-	put(&w, how->path);
+	osh_text_put(&w, head->method);
+	osh_text_put_c(&w, " ");
+	osh_text_put(&w, how->path);
 	if (how->has_query) {
-		put_c(&w, "?");
-		put(&w, how->query);
+		osh_text_put_c(&w, "?");
+		osh_text_put(&w, how->query);
 	}
-	put_c(&w, " HTTP/1.1\r\n");
+	osh_text_put_c(&w, " HTTP/1.1\r\n");
 	put_field(&w, osh_str("Host"), how->host);
 	put_fields(&w, head, how->no_extensions);
 	if (how->length_later)
 		return w.error;
 	put_framing(&w, head->framing, head->length);
 	if (how->websocket)
-		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
-	put_c(&w, "\r\n");
+		osh_text_put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
 int osh_http_write_request_end(struct osh_buf *out, enum osh_http_framing framing, uint64_t length)
 {
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
 	put_framing(&w, framing, length);
-	put_c(&w, "\r\n");
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
 /* The answer to HEAD, and 304, tell the length of a body that does not come. */
-static void put_unsent_length(struct writer *w, const struct osh_http_head *head)
+static void put_unsent_length(struct osh_text_writer *w, const struct osh_http_head *head)
 {
 	const struct osh_http_field *length = osh_http_find(head, "content-length");
 
@@ -98,47 +82,47 @@ static void put_unsent_length(struct writer *w, const struct osh_http_head *head
 int osh_http_write_response(struct osh_buf *out, const struct osh_http_head *head,
 			    const struct osh_http_response_out *how)
 {
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
 	w.error = osh_buf_printf(out, "HTTP/1.1 %03u ", head->status);
-	put(&w, head->phrase);
-	put_c(&w, "\r\n");
+	osh_text_put(&w, head->phrase);
+	osh_text_put_c(&w, "\r\n");
 	put_fields(&w, head, false);
 	put_framing(&w, how->framing, head->length);
 	put_unsent_length(&w, head);
 	if (how->websocket)
-		put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+		osh_text_put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
 	else if (how->close)
-		put_c(&w, "Connection: close\r\n");
+		osh_text_put_c(&w, "Connection: close\r\n");
 	else if (how->client_minor == 0)
-		put_c(&w, "Connection: keep-alive\r\n");
-	put_c(&w, "\r\n");
+		osh_text_put_c(&w, "Connection: keep-alive\r\n");
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
 int osh_http_write_data(struct osh_buf *out, enum osh_http_framing framing, struct osh_str data)
 {
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 
 	if (framing != OSH_HTTP_BODY_CHUNKED)
 		return osh_buf_append_str(out, data);
 	if (data.len == 0)
 		return 0; /* an empty chunk would end the message */
 	w.error = osh_buf_printf(out, "%zx\r\n", data.len);
-	put(&w, data);
-	put_c(&w, "\r\n");
+	osh_text_put(&w, data);
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
 int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struct osh_str trailers)
 {
 	struct osh_http_field fields[TRAILERS_MAX];
-	struct writer w = { .out = out };
+	struct osh_text_writer w = { .out = out };
 	size_t count = 0;
 
 	if (framing != OSH_HTTP_BODY_CHUNKED)
 		return 0;
-	put_c(&w, "0\r\n");
+	osh_text_put_c(&w, "0\r\n");
 	/* Too many: none passes, the message is whole without them. */
 	if (osh_http_parse_trailers(trailers, fields, TRAILERS_MAX, &count) < 0)
 		count = 0;
@@ -146,7 +130,7 @@ int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struc
 		if (osh_http_trailer_passes(&fields[i]))
 			put_field(&w, fields[i].name, fields[i].value);
 	}
-	put_c(&w, "\r\n");
+	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }
 
