@@ -201,7 +201,8 @@ client.connect(("::1", 9999)); print("connected")'
 	run net_no out fastopen 203.0.113.10 5435 "$denied"
 	expect_equal "$output" $'sendto EPERM\nsendmsg EPERM\nconnect EPERM'
 	expect_absent "$denied"
-	expect_verdicts 1 out l7_decision=deny dst_host=203.0.113.10 dst_port=5435
+	# The other two are counted in a record of their own, a second later.
+	expect_verdicts 1 out dst_host=203.0.113.10 dst_port=5435 'l7_deny_reason=no policy names this address and port'
 }
 
 # A15
@@ -249,7 +250,7 @@ client.connect(("::1", 9999)); print("connected")'
 	run inside out sh -c 'i=0; while [ $i -lt 200 ]; do "$1/net-ok" tcp l4.test 5432 ""; "$1/net-no" tcp l4.test 5432 ""
 		i=$((i + 1)); done' _ "$PROBES"
 	expect_equal "$(grep -c '^ok l4 ready' <<<"$output")" 200
-	expect_equal "$(grep -cE '^(connect EPERM|recv ECONNRESET)' <<<"$output")" 200
+	expect_equal "$(grep -cE '^(connect (EPERM|ECONNRESET)|recv ECONNRESET)' <<<"$output")" 200
 }
 
 # A25
