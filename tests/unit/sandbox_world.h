@@ -84,6 +84,10 @@ static inline void end_world(void)
 
 	cr_expect(eq(int, osh_sandbox_destroy(world.box, &err), 0), "%s", err.message);
 	world.box = NULL;
+	/* What a killed agent had begun to remove, the loop goes on with. */
+	snprintf(command, sizeof(command), "%s/sandboxes", world.state);
+	for (int tries = 0; rmdir(command) < 0 && tries < 100; tries++)
+		osh_loop_run_once(world.loop, 10);
 	osh_sandbox_host_uninstall(world.host);
 	cr_expect(ne(int, access(osh_sandbox_host_cgroup(world.host), F_OK), 0));
 	osh_sandbox_host_close(world.host);
@@ -91,8 +95,7 @@ static inline void end_world(void)
 	osh_loop_free(world.loop);
 	free(world.warnings);
 	world.warnings = NULL;
-	snprintf(command, sizeof(command), "%s/sandboxes", world.state);
-	cr_expect(eq(int, rmdir(command), 0), "something is left in %s", command);
+	cr_expect(ne(int, access(command, F_OK), 0), "something is left in %s", command);
 	(void)rmdir(world.state);
 	(void)rmdir(world.run);
 	cr_expect(eq(int, rmdir(world.dir), 0), "something is left in %s", world.dir);

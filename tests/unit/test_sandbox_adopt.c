@@ -59,7 +59,8 @@ Test(adopt, a_new_agent_takes_a_running_sandbox_over)
 	uid = osh_sandbox_uid(world.box);
 	init = osh_sandbox_init_pid(world.box);
 	created = osh_sandbox_created(world.box);
-	sh(&run, "echo kept > /tmp/f; setsid sleep 1000 > /dev/null 2>&1 & exit 0");
+	sh(&run, "echo kept > /tmp/f; setsid sleep 1000 > /dev/null 2>&1 &\n"
+		 "until pgrep -x sleep > /dev/null; do :; done");
 	osh_sandbox_release(world.box);
 	world.box = NULL;
 	restart_host();
