@@ -250,12 +250,8 @@ client.connect(("::1", 9999)); print("connected")'
 	run inside out sh -c 'i=0; while [ $i -lt 200 ]; do "$1/net-ok" tcp l4.test 5432 ""; "$1/net-no" tcp l4.test 5432 ""
 		i=$((i + 1)); done' _ "$PROBES"
 	expect_equal "$(grep -c '^ok l4 ready' <<<"$output")" 200
-<<<<<<< Updated upstream
-	expect_equal "$(grep -cE '^(connect (EPERM|ECONNRESET)|recv ECONNRESET)' <<<"$output")" 200
-=======
 	expect_equal "$(grep -cE '^(connect (EPERM|ECONNRESET)|recv ECONNRESET)' <<<"$output")" 200 \
 		"of $(sort <<<"$output" | uniq -c)"
->>>>>>> Stashed changes
 }
 
 # A25
