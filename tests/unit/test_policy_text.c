@@ -94,7 +94,7 @@ Test(text, duplicate_keys)
 		snprintf(text, sizeof(text), "duplicate key 'p%d' (first at line %d)", keys / 2,
 			 keys / 2 + 3);
 		cr_expect_str_eq(diag.message, text);
-		cr_expect_eq(diag.line, keys + 3);
+		cr_expect_eq(diag.line, (uint32_t)keys + 3);
 	}
 }
 

@@ -157,7 +157,7 @@ Test(vault, what_names_nothing_is_invalid)
 Test(vault, texts_without_placeholder_pass_untouched)
 {
 	static const char *const values[] = { "", "Bearer x", "Basic", "Basic !!!", "Basic dTpw", "Basic dTpw=",
-					      "Bearer " SECRET, "openshell:resolve", "a=b&c=d", "%%%", "openshell-resolve-env-x" };
+					      ("Bearer " SECRET), "openshell:resolve", "a=b&c=d", "%%%", "openshell-resolve-env-x" };
 
 	EVERY_TEXT(kind) {
 		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
