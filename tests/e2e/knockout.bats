@@ -226,13 +226,13 @@ peel() {
 	local canary
 	without upgrade
 	canary=$(new_canary)
-	fetch s "https://ok.test/pub/$canary" -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
+	fetch s "https://ok.test/pub/$canary" --http1.1 -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
 	expect_arrived "$canary"
 	run grep -F -- "$canary" "$WORLD_DIR/requests.log"
 	expect_lacks "$output" h2c
 	without ""
 	canary=$(new_canary)
-	fetch s "https://ok.test/pub/$canary" -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
+	fetch s "https://ok.test/pub/$canary" --http1.1 -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
 	expect_absent "$canary"
 }
 
