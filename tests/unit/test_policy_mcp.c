@@ -163,6 +163,23 @@ Test(mcp, params_of_known_requests)
 }
 
 /* What a client answers, and frames that are neither request nor answer. */
+/* Some servers take a key in another case for the key itself (Go's encoding/json folds as Unicode
+ * does): what could be read in two ways is refused. */
+Test(mcp, keys_in_another_case)
+{
+	static const struct row rows[] = {
+		{ "argued", REQUEST("tools/call", "{\"name\":\"read\",\"arguments\":{\"repo\":\"acme/a\"}}"), ALLOW },
+		{ "argued", REQUEST("tools/call", "{\"name\":\"read\",\"names\":1,\"arguments\":{\"repo\":\"acme/a\"}}"),
+		  ALLOW },
+		{ "narrow", REQUEST("tools/call", "{\"name\":\"read_x\",\"Name\":\"send\"}"), MESSAGE },
+		{ "narrow", REQUEST("tools/call", "{\"name\":\"read_x\",\"argument\\u017f\":{}}"), MESSAGE },
+		{ "narrow", REQUEST("tools/call", "{\"name\":\"read_x\",\"argument\u017f\":{}}"), MESSAGE },
+		{ "narrow", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\",\"Method\":\"x\"}", MESSAGE },
+	};
+
+	check_rows(rows, OSH_COUNT_OF(rows));
+}
+
 Test(mcp, frames)
 {
 	static const struct row rows[] = {
