@@ -162,7 +162,6 @@ Test(mcp, params_of_known_requests)
 	check_rows(rows, OSH_COUNT_OF(rows));
 }
 
-/* What a client answers, and frames that are neither request nor answer. */
 /* Some servers take a key in another case for the key itself (Go's encoding/json folds as Unicode
  * does): what could be read in two ways is refused. */
 Test(mcp, keys_in_another_case)
@@ -180,6 +179,7 @@ Test(mcp, keys_in_another_case)
 	check_rows(rows, OSH_COUNT_OF(rows));
 }
 
+/* What a client answers, and frames that are neither request nor answer. */
 Test(mcp, frames)
 {
 	static const struct row rows[] = {
