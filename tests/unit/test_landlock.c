@@ -147,13 +147,13 @@ static int probe_signals(void)
 	return 0;
 }
 
+/* Before ABI 6 there are no scopes: the sandbox's own namespaces hold alone, and a probe gets as
+ * far as its last step. */
+#define HAS_SCOPES (osh_landlock_abi() >= 6)
+
 Test(landlock, scopes_signals_to_its_own_children)
 {
-	if (osh_landlock_abi() < 6) {
-		remove_world();
-		cr_skip_test("signal scope needs Landlock ABI 6");
-	}
-	cr_expect(eq(int, in_confined_child(probe_signals), 0));
+	cr_expect(eq(int, in_confined_child(probe_signals), HAS_SCOPES ? 0 : 2));
 }
 
 static int connect_abstract(const char *name)
@@ -194,16 +194,12 @@ Test(landlock, scopes_abstract_sockets_to_its_own)
 {
 	int fd;
 
-	if (osh_landlock_abi() < 6) {
-		remove_world();
-		cr_skip_test("abstract socket scope needs Landlock ABI 6");
-	}
 	snprintf(outer_name, sizeof(outer_name), "oshs-outer-%d", getpid());
 	snprintf(inner_name, sizeof(inner_name), "oshs-inner-%d", getpid());
 	fd = listen_abstract(outer_name);
 	cr_assert(ge(int, fd, 0));
 	cr_assert(eq(int, connect_abstract(outer_name), 0));
-	cr_expect(eq(int, in_confined_child(probe_abstract), 0));
+	cr_expect(eq(int, in_confined_child(probe_abstract), HAS_SCOPES ? 0 : 3));
 	close(fd);
 }
 
