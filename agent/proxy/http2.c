@@ -63,6 +63,12 @@ static struct osh_http2_stream *find_stream(struct osh_http2 *mux, int32_t id)
 	return nghttp2_session_get_stream_user_data(mux->session, id);
 }
 
+static void report_fault(struct osh_http2 *mux, const char *reason)
+{
+	if (mux->role->on_fault)
+		mux->role->on_fault(mux, reason);
+}
+
 /* A peer that keeps us busy with nothing is sent away (rapid reset, floods of pings). */
 static void count_nuisance(struct osh_http2 *mux)
 {
@@ -75,7 +81,7 @@ static void count_nuisance(struct osh_http2 *mux)
 	}
 	if (++mux->nuisances <= NUISANCES_MAX || mux->terminated)
 		return;
-	mux->role->on_fault(mux, "too many HTTP/2 frames that do nothing: resets, pings, settings or faults");
+	report_fault(mux, "too many HTTP/2 frames that do nothing: resets, pings, settings or faults");
 	osh_http2_terminate(mux, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
@@ -153,7 +159,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		count_nuisance(mux);
 		return 0;
 	case NGHTTP2_GOAWAY:
-		mux->role->on_goaway(mux);
+		if (mux->role->on_goaway)
+			mux->role->on_goaway(mux);
 		return 0;
 	default:
 		return 0;
@@ -242,7 +249,7 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 
 	(void)session;
 	(void)frame;
-	mux->role->on_fault(mux, nghttp2_strerror(error));
+	report_fault(mux, nghttp2_strerror(error));
 	count_nuisance(mux);
 	return 0;
 }
@@ -399,7 +406,7 @@ static bool feed(struct osh_http2 *mux)
 		return false;
 	n = nghttp2_session_mem_recv(mux->session, (const uint8_t *)osh_buf_bytes(in), in->len);
 	if (n < 0) {
-		mux->role->on_fault(mux, nghttp2_strerror((int)n));
+		report_fault(mux, nghttp2_strerror((int)n));
 		mux->failed = true;
 		return false;
 	}

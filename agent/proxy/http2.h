@@ -49,9 +49,9 @@ struct osh_http2_role {
 	int (*take_head)(struct osh_http2_stream *stream, bool ended);
 	/* The head at the front of conn->out, if it is whole: submit it, consume it. */
 	enum osh_http_result (*send_head)(struct osh_http2_stream *stream);
-	/* The peer broke the rules; recorded where that matters. */
+	/* The peer broke the rules. NULL: what suffers from it says so. */
 	void (*on_fault)(struct osh_http2 *mux, const char *reason);
-	/* The peer will take no new streams. */
+	/* The peer will take no new streams. NULL: none are offered to it. */
 	void (*on_goaway)(struct osh_http2 *mux);
 	/* Something waits to be sent or stepped; called after the batch of events. */
 	void (*on_work)(struct osh_http2 *mux);

@@ -158,18 +158,11 @@ static void on_goaway(struct osh_http2 *mux)
 	osh_upstream_pool_withdraw(client->worker->pool, client);
 }
 
-static void on_fault(struct osh_http2 *mux, const char *reason)
-{
-	(void)mux; /* the requests that suffer from it say so */
-	(void)reason;
-}
-
 static const struct osh_http2_role role = {
 	.window = WINDOW,
 	.head_max = HEAD_MAX,
 	.take_head = take_head,
 	.send_head = send_head,
-	.on_fault = on_fault,
 	.on_goaway = on_goaway,
 	.on_work = on_work,
 };

@@ -123,11 +123,6 @@ static enum osh_http_result send_head(struct osh_http2_stream *st)
 
 /* ---- The connection -------------------------------------------------------------------------------- */
 
-static void on_goaway(struct osh_http2 *mux)
-{
-	(void)mux; /* it asks for nothing more; what it asked for is answered */
-}
-
 static void on_work(struct osh_http2 *mux)
 {
 	osh_session_step(mux->owner);
@@ -140,7 +135,6 @@ static const struct osh_http2_role server = {
 	.take_head = take_head,
 	.send_head = send_head,
 	.on_fault = on_fault,
-	.on_goaway = on_goaway,
 	.on_work = on_work,
 };
 

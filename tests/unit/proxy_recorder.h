@@ -3,48 +3,22 @@
 #ifndef OSH_TESTS_PROXY_RECORDER_H
 #define OSH_TESTS_PROXY_RECORDER_H
 
-#include "proxy_world.h"
+#include "proxy_seen.h"
 
 #include "proxy/websocket.h"
 
-static struct {
-	pthread_mutex_t lock;
-	char bytes[1 << 20]; /* all that arrived */
-	size_t len;
-	int go[2];           /* a byte for each thing that the server waits to be told */
-} seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static void note(const char *data, size_t len)
-{
-	pthread_mutex_lock(&seen.lock);
-	if (len > sizeof(seen.bytes) - seen.len)
-		len = sizeof(seen.bytes) - seen.len;
-	if (len)
-		memcpy(seen.bytes + seen.len, data, len);
-	seen.len += len;
-	pthread_mutex_unlock(&seen.lock);
-}
-
-static bool server_saw(const char *text)
-{
-	bool found;
-
-	pthread_mutex_lock(&seen.lock);
-	found = memmem(seen.bytes, seen.len, text, strlen(text)) != NULL;
-	pthread_mutex_unlock(&seen.lock);
-	return found;
-}
+static int turns[2]; /* a byte for each thing that the server waits to be told */
 
 static void wait_for_go(void)
 {
 	char byte;
 
-	cr_assert(read(seen.go[0], &byte, 1) == 1);
+	cr_assert(read(turns[0], &byte, 1) == 1);
 }
 
 static void go(void)
 {
-	cr_assert(write(seen.go[1], "x", 1) == 1);
+	cr_assert(write(turns[1], "x", 1) == 1);
 }
 
 /* Unmask what comes and note it; answers nothing. */
@@ -138,7 +112,7 @@ static void serve(struct peer *p, uint16_t port_host)
 
 static void begin_recording(void)
 {
-	cr_assert(pipe(seen.go) == 0);
+	cr_assert(pipe(turns) == 0);
 	world.script = serve;
 	world_begin();
 }

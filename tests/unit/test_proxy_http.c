@@ -1,6 +1,6 @@
 /* HTTP through the data plane: what a sandboxed program asks, what the server sees, what
  * is answered, what is recorded. Real TLS, policy, vault and sockets; a fake kernel-> */
-#include "proxy_world.h"
+#include "proxy_seen.h"
 
 #include "proxy/http1.h"
 
@@ -66,38 +66,15 @@ static const char narrow_policy[] =
 /* ---- The scripted server ------------------------------------------------------------------ */
 
 static struct {
-	pthread_mutex_t lock;
-	char bytes[1 << 16]; /* request heads, as they arrived */
-	size_t len;
-	uint64_t body_bytes, body_sum;
-} seen = { .lock = PTHREAD_MUTEX_INITIALIZER };
-
-static void note(const char *data, size_t len)
-{
-	pthread_mutex_lock(&seen.lock);
-	if (len > sizeof(seen.bytes) - 1 - seen.len)
-		len = sizeof(seen.bytes) - 1 - seen.len;
-	memcpy(seen.bytes + seen.len, data, len);
-	seen.len += len;
-	pthread_mutex_unlock(&seen.lock);
-}
-
-static bool server_saw(const char *text)
-{
-	bool found;
-
-	pthread_mutex_lock(&seen.lock);
-	found = memmem(seen.bytes, seen.len, text, strlen(text)) != NULL;
-	pthread_mutex_unlock(&seen.lock);
-	return found;
-}
+	uint64_t bytes, sum;
+} bodies; /* under seen.lock */
 
 static void note_body(const char *data, size_t len)
 {
 	pthread_mutex_lock(&seen.lock);
 	for (size_t i = 0; i < len; i++)
-		seen.body_sum = seen.body_sum * 31 + (unsigned char)data[i];
-	seen.body_bytes += len;
+		bodies.sum = bodies.sum * 31 + (unsigned char)data[i];
+	bodies.bytes += len;
 	pthread_mutex_unlock(&seen.lock);
 }
 
@@ -600,7 +577,7 @@ Test(proxy_http, large_chunked_upload)
 	upload(p);
 	peer_response(p, answer, sizeof(answer));
 	EXPECT_STATUS(answer, "200");
-	cr_expect(seen.body_bytes == 5000000 && seen.body_sum == sum);
+	cr_expect(bodies.bytes == 5000000 && bodies.sum == sum);
 	cr_expect(server_saw("Content-MD5") && !server_saw("no.test"));
 	hang_up(p);
 }
