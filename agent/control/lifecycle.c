@@ -16,7 +16,6 @@
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
-#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -196,7 +195,7 @@ static void delist(struct osh_agent_sandbox *sandbox)
 
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
-	osh_notary_forget(sandbox);
+	osh_first_uses_done(&sandbox->first_uses);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;
