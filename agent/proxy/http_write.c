@@ -151,6 +151,7 @@ const char *osh_http_phrase(unsigned status)
 		{ 414, "URI Too Long" },
 		{ 417, "Expectation Failed" },
 		{ 421, "Misdirected Request" },
+		{ 429, "Too Many Requests" },
 		{ 431, "Request Header Fields Too Large" },
 		{ 500, "Internal Server Error" },
 		{ 502, "Bad Gateway" },
