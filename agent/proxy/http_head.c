@@ -478,25 +478,31 @@ static const char *const overriding[] = {
 	"true-client-ip", "proxy", "base-url",
 };
 
-/* CGI and its heirs read '_' as '-' (RFC 3875 4.1.18): so do we. */
+/* How much of `wanted` the name begins with. CGI and its heirs read '_' as '-' (RFC 3875
+ * 4.1.18): so do we. */
+static size_t name_in_common(struct osh_str name, const char *wanted)
+{
+	size_t len;
+
+	for (len = 0; len < name.len && wanted[len]; len++) {
+		char c = osh_ascii_lower(name.data[len]);
+
+		if ((c == '_' ? '-' : c) != wanted[len])
+			break;
+	}
+	return len;
+}
+
 static bool same_name(struct osh_str name, const char *wanted)
 {
-	if (name.len != strlen(wanted))
-		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		char c = osh_ascii_lower(name.data[i]);
+	size_t len = name_in_common(name, wanted);
 
-		if ((c == '_' ? '-' : c) != wanted[i])
-			return false;
-	}
-	return true;
+	return len == name.len && !wanted[len];
 }
 
 static bool has_name_prefix(struct osh_str name, const char *prefix)
 {
-	size_t len = strlen(prefix);
-
-	return name.len >= len && same_name(osh_str_n(name.data, len), prefix);
+	return !prefix[name_in_common(name, prefix)];
 }
 
 static bool is_listed(struct osh_str name, const char *const *list, size_t count)
