@@ -19,6 +19,7 @@
 #define CREDIT_MAX 4096
 #define OUTBOUND_ACKS_MAX 64
 #define SETTINGS_MAX 16        /* entries of one frame */
+#define BLOCK_MAX (2 * OSH_HTTP_OWN_HEAD_MAX) /* sent, by nghttp2's estimate of the worst */
 
 /* ---- Memory that may hold a secret --------------------------------------------------- */
 
@@ -366,6 +367,7 @@ static nghttp2_option *make_options(void)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
 	nghttp2_option_set_max_settings(option, SETTINGS_MAX);
+	nghttp2_option_set_max_send_header_block_length(option, BLOCK_MAX);
 	nghttp2_option_set_peer_max_concurrent_streams(option, OSH_HTTP2_STREAMS_MAX);
 	return option;
 }
