@@ -727,8 +727,8 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone. */
-static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
+static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
 {
 	struct peer *p = dial_plain(identity, host, 443);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -738,6 +738,8 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 	p->ssl = SSL_new(ctx);
 	SSL_CTX_free(ctx);
 	SSL_set_fd(p->ssl, p->fd);
+	if (alpn)
+		SSL_set_alpn_protos(p->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn));
 	if (sni) {
 		SSL_set_tlsext_host_name(p->ssl, sni);
 		SSL_set1_host(p->ssl, sni);
@@ -748,6 +750,11 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 		p->fd = osh_close(p->fd);
 	}
 	return p;
+}
+
+static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+{
+	return dial_tls_for(identity, host, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)
