@@ -62,6 +62,8 @@ static void write_answer(struct osh_session *s, const struct osh_judgement *j, c
 			   j->status, osh_http_phrase(j->status), len);
 	if (r == 0 && *policy)
 		r = osh_buf_printf(out, "X-OpenShell-Policy: %s\r\n", policy);
+	if (r == 0 && j->status == 429) /* RFC 6585 4 */
+		r = osh_buf_append_c(out, "Retry-After: 1\r\n");
 	if (r == 0 && (ex->close || ex->minor == 0))
 		r = osh_buf_append_c(out, ex->close ? "Connection: close\r\n" : "Connection: keep-alive\r\n");
 	if (r == 0)
