@@ -405,6 +405,8 @@ Test(proxy_http, authority)
 		{ "GET pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET * HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "421" },
+		{ "CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "403" },
 		{ "GET /pub/%2e%2e/%2e%2e/x HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET /pub/a%2fb HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET https://OK.test:443/pub/a HTTP/1.1\r\nHost: ok.test.\r\n\r\n", "200" },
@@ -825,6 +827,28 @@ Test(proxy_http, h2c_is_refused)
 	EXPECT_HAS(answer, "unsupported_l7_protocol");
 	cr_expect(world.accepted == 0);
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* Where the policy permits every method, too; and what follows is no request. */
+Test(proxy_http, connect_is_refused)
+{
+	struct peer *p;
+
+	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n"
+	       "GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "405");
+	EXPECT_HAS(answer, "method_not_allowed");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->status == 405);
+	expect_no_verdict();
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
 }
