@@ -101,6 +101,8 @@ void osh_conn_close(struct osh_conn *conn)
 	if (conn->io.fd < 0)
 		return;
 	osh_loop_remove(conn->loop, &conn->io);
+	if (conn->ssl) /* or else OpenSSL would not resume its session (RFC 5246 7.2.1 allows it) */
+		SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(conn->ssl);
 	conn->ssl = NULL;
 	conn->io.fd = osh_close(conn->io.fd);
@@ -159,6 +161,7 @@ static bool ssl_would_block(struct osh_conn *conn, int result)
 		fail(conn, saved ? saved : ECONNRESET);
 		return false;
 	default:
+		conn->tls_error = ERR_peek_last_error();
 		fail(conn, EPROTO);
 		return false;
 	}

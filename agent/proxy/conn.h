@@ -38,6 +38,7 @@ struct osh_conn {
 	enum osh_conn_state state;
 	struct osh_buf in, out;
 	int error;          /* errno of the failure, 0 none */
+	unsigned long tls_error; /* OpenSSL's word for it, 0 none (tls.h reads it) */
 	bool want_read;     /* set by the owner: take bytes when there is room */
 	bool hold_read;     /* ... but leave them in the socket (somebody peeks) */
 	bool eof;           /* the peer will send no more */

@@ -82,7 +82,7 @@ static void dial_next(struct osh_upstream *up, int last_error)
 
 static void secure(struct osh_upstream *up)
 {
-	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host, up->offers_http2);
+	SSL *ssl = osh_tls_connect_new(up->worker, &up->key, up->offers_http2);
 
 	if (!ssl || osh_conn_start_tls(&up->conn, ssl) < 0) {
 		break_off(up, OSH_ENGINE_TLS, "cannot start TLS to %s: out of memory", up->key.host);
@@ -118,7 +118,7 @@ static void become_ready(struct osh_upstream *up)
 /* A server that knows HTTP/2 alone gets it, whatever the client speaks. */
 static bool offer_http2(struct osh_upstream *up)
 {
-	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol())
+	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol(&up->conn))
 		return false;
 	up->offers_http2 = true;
 	up->next_address--;
@@ -145,7 +145,7 @@ static void advance(struct osh_upstream *up)
 		if (offer_http2(up))
 			return;
 		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
-			  osh_tls_failure(up->conn.ssl, why, sizeof(why)));
+			  osh_tls_failure(&up->conn, why, sizeof(why)));
 	} else if (up->state == OSH_UPSTREAM_SECURING && osh_conn_is_open(&up->conn)) {
 		become_ready(up);
 	}
