@@ -5,6 +5,7 @@
 #include <openssl/pem.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "proxy/conn.h"
@@ -429,4 +430,105 @@ Test(tls, client_certificates)
 		else
 			expect_accepted_as("ok.test", ctx, "required: told after the handshake");
 	}
+}
+
+/* ---- Sandboxes ------------------------------------------------------------------------------------- */
+
+/* A sandbox as one worker sees it. */
+static struct osh_view view_of(struct osh_worker *of, uint64_t tenant)
+{
+	struct osh_tenant *made = calloc(1, sizeof(*made));
+	char *cert, *key;
+
+	made->id = tenant;
+	cr_assert(osh_ca_new("box", &cert, &key) == 0 && osh_ca_load(cert, key, &made->ca) == 0);
+	return (struct osh_view){ .worker = of, .tenant = made };
+}
+
+/* A program's handshake with the proxy; the session it has afterwards, or NULL: `old` was resumed. */
+static SSL_SESSION *visit(struct osh_view *view, const char *host, SSL_SESSION *old)
+{
+	struct pair pair = { .server = osh_tls_accept_new(view, host, true) };
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	BIO *client_end, *server_end;
+	SSL_SESSION *session = NULL;
+
+	pair.client = SSL_new(ctx);
+	cr_assert(pair.server && BIO_new_bio_pair(&client_end, 0, &server_end, 0) == 1);
+	SSL_set_bio(pair.client, client_end, client_end);
+	SSL_set_bio(pair.server, server_end, server_end);
+	SSL_set_connect_state(pair.client);
+	if (old)
+		SSL_set_session(pair.client, old);
+	for (int i = 0; i < 10; i++) {
+		(void)SSL_do_handshake(pair.client);
+		(void)SSL_do_handshake(pair.server);
+	}
+	cr_assert(SSL_is_init_finished(pair.client) && SSL_is_init_finished(pair.server));
+	talk(&pair);
+	if (!SSL_session_reused(pair.client))
+		session = SSL_get1_session(pair.client);
+	part(&pair);
+	SSL_CTX_free(ctx);
+	return session;
+}
+
+/* By any worker, since the next connection may come to another one. */
+Test(tls, a_sandbox_resumes_what_is_its_own)
+{
+	struct osh_worker second = { .proxy = &proxy };
+	struct osh_view one = view_of(&worker, 1), one_elsewhere, two = view_of(&worker, 2);
+	SSL_SESSION *session;
+
+	cr_assert(osh_tls_worker_init(&second) == 0);
+	one_elsewhere = (struct osh_view){ .worker = &second, .tenant = one.tenant };
+	session = visit(&one, "ok.test", NULL);
+	cr_expect(!visit(&one, "ok.test", session), "resumed");
+	cr_expect(!visit(&one_elsewhere, "ok.test", session), "resumed with another worker");
+	cr_expect(visit(&one, "no.test", session), "a ticket of another host");
+	cr_expect(visit(&two, "ok.test", session), "a ticket of another sandbox");
+}
+
+static X509 *leaf_of(struct osh_view *view, const char *host, bool keep)
+{
+	SSL *ssl = osh_tls_accept_new(view, host, keep);
+	X509 *leaf = SSL_get_certificate(ssl);
+
+	X509_up_ref(leaf);
+	SSL_free(ssl);
+	return leaf;
+}
+
+/* Ten thousand names push out the leaves of one another, and those of refused hosts nothing. */
+Test(tls, leaves_are_bounded)
+{
+	struct osh_view view = view_of(&worker, 1);
+	X509 *first = leaf_of(&view, "ok.test", true);
+	char host[64];
+
+	for (unsigned i = 0; i < 3 * OSH_LEAVES_MAX; i++) {
+		snprintf(host, sizeof(host), "refused%u.test", i);
+		X509_free(leaf_of(&view, host, false));
+	}
+	cr_expect(leaf_of(&view, "ok.test", true) == first, "from the cache");
+	for (unsigned i = 0; i < OSH_LEAVES_MAX; i++) {
+		snprintf(host, sizeof(host), "allowed%u.test", i);
+		X509_free(leaf_of(&view, host, true));
+	}
+	cr_expect(leaf_of(&view, "allowed9.test", true) == leaf_of(&view, "allowed9.test", true));
+	cr_expect(leaf_of(&view, "ok.test", true) != first, "minted anew");
+}
+
+/* A leaf is for the name dialled alone, also where a wildcard of the policy allows it: a browser
+ * that shares connections among names of one certificate (RFC 9113 9.1.1) finds none to share. */
+Test(tls, a_leaf_names_its_host_alone)
+{
+	struct osh_view view = view_of(&worker, 1);
+	X509 *leaf = leaf_of(&view, "a.ok.test", true);
+	GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
+
+	cr_expect(sk_GENERAL_NAME_num(names) == 1);
+	cr_expect(X509_check_host(leaf, "a.ok.test", 0, 0, NULL) == 1);
+	cr_expect(X509_check_host(leaf, "b.ok.test", 0, 0, NULL) == 0);
+	cr_expect(X509_check_host(leaf, "ok.test", 0, 0, NULL) == 0);
 }
