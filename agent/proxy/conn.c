@@ -23,7 +23,7 @@ static void on_ready(struct osh_io *io, uint32_t events)
 	conn->on_event(conn);
 }
 
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn))
 {
 	int on = 1;
@@ -31,8 +31,8 @@ void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum os
 	*conn = (struct osh_conn){
 		.loop = loop,
 		.io = { .fd = fd, .on_ready = on_ready },
-		.state = state,
-		.writable = state != OSH_CONN_CONNECTING,
+		.state = OSH_CONN_OPEN,
+		.writable = true,
 		.on_event = on_event,
 	};
 	osh_buf_init(&conn->in, OSH_CONN_BUF_MAX);
@@ -167,21 +167,6 @@ static bool ssl_would_block(struct osh_conn *conn, int result)
 	}
 }
 
-static void finish_connect(struct osh_conn *conn)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (!conn->writable)
-		return;
-	if (getsockopt(conn->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error)
-		fail(conn, error);
-	else
-		conn->state = OSH_CONN_OPEN;
-}
-
 static void handshake(struct osh_conn *conn)
 {
 	int r;
@@ -304,8 +289,6 @@ void osh_conn_pump_corked(struct osh_conn *conn)
 		conn->carrier->pump(conn);
 		return;
 	}
-	if (conn->state == OSH_CONN_CONNECTING)
-		finish_connect(conn);
 	if (conn->state == OSH_CONN_HANDSHAKE)
 		handshake(conn);
 	if (conn->state != OSH_CONN_OPEN)
@@ -329,9 +312,6 @@ void osh_conn_update(struct osh_conn *conn)
 	if (conn->io.fd < 0)
 		return;
 	switch (conn->state) {
-	case OSH_CONN_CONNECTING:
-		events = EPOLLOUT;
-		break;
 	case OSH_CONN_HANDSHAKE:
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;
 		break;

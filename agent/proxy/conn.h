@@ -13,10 +13,9 @@
 #define OSH_CONN_BUF_MAX (64u << 10) /* each direction; back pressure beyond it */
 
 enum osh_conn_state {
-	OSH_CONN_CONNECTING, /* connect(2) under way */
-	OSH_CONN_HANDSHAKE,  /* TLS handshake under way */
+	OSH_CONN_HANDSHAKE, /* TLS handshake under way */
 	OSH_CONN_OPEN,
-	OSH_CONN_FAILED,     /* error set; no more I/O */
+	OSH_CONN_FAILED,    /* error set; no more I/O */
 };
 
 struct osh_conn;
@@ -52,8 +51,8 @@ struct osh_conn {
 	void (*on_event)(struct osh_conn *conn);
 };
 
-/* Take over an open socket. */
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+/* Take over a connected socket. */
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn));
 /* Begin one that `carrier` carries; it is open at once. */
 void osh_conn_init_carried(struct osh_conn *conn, struct osh_loop *loop,

@@ -559,7 +559,7 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	view->reported_full = false;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
-	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
 	osh_session_begin(s);
