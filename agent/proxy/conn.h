@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "proxy/meter.h"
 
 #define OSH_CONN_BUF_MAX (64u << 10) /* each direction; back pressure beyond it */
 
@@ -47,6 +48,9 @@ struct osh_conn {
 	bool readable, writable; /* as far as known; cleared by EAGAIN */
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
 	bool out_secret;         /* set by the owner: `out` holds a credential, wipe it */
+	struct osh_meter *meter; /* set by the owner, borrowed: bytes wait for it; NULL: they do not */
+	uint64_t wait_ms;        /* ... this long; the owner pumps again then. 0: for the socket alone */
+	size_t unfinished;       /* bytes of a TLS write that has to be repeated with as many */
 	/* Called after progress of any kind; may destroy the owner (deferred). */
 	void (*on_event)(struct osh_conn *conn);
 };
