@@ -23,7 +23,7 @@ static void on_ready(struct osh_io *io, uint32_t events)
 	conn->on_event(conn);
 }
 
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn))
 {
 	int on = 1;
@@ -31,8 +31,8 @@ void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum os
 	*conn = (struct osh_conn){
 		.loop = loop,
 		.io = { .fd = fd, .on_ready = on_ready },
-		.state = state,
-		.writable = state != OSH_CONN_CONNECTING,
+		.state = OSH_CONN_OPEN,
+		.writable = true,
 		.on_event = on_event,
 	};
 	osh_buf_init(&conn->in, OSH_CONN_BUF_MAX);
@@ -101,6 +101,8 @@ void osh_conn_close(struct osh_conn *conn)
 	if (conn->io.fd < 0)
 		return;
 	osh_loop_remove(conn->loop, &conn->io);
+	if (conn->ssl) /* or else OpenSSL would not resume its session (RFC 5246 7.2.1 allows it) */
+		SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(conn->ssl);
 	conn->ssl = NULL;
 	conn->io.fd = osh_close(conn->io.fd);
@@ -159,24 +161,10 @@ static bool ssl_would_block(struct osh_conn *conn, int result)
 		fail(conn, saved ? saved : ECONNRESET);
 		return false;
 	default:
+		conn->tls_error = ERR_peek_last_error();
 		fail(conn, EPROTO);
 		return false;
 	}
-}
-
-static void finish_connect(struct osh_conn *conn)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (!conn->writable)
-		return;
-	if (getsockopt(conn->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error)
-		fail(conn, error);
-	else
-		conn->state = OSH_CONN_OPEN;
 }
 
 static void handshake(struct osh_conn *conn)
@@ -321,8 +309,6 @@ void osh_conn_pump_corked(struct osh_conn *conn)
 		conn->carrier->pump(conn);
 		return;
 	}
-	if (conn->state == OSH_CONN_CONNECTING)
-		finish_connect(conn);
 	if (conn->state == OSH_CONN_HANDSHAKE)
 		handshake(conn);
 	if (conn->state != OSH_CONN_OPEN)
@@ -346,9 +332,6 @@ void osh_conn_update(struct osh_conn *conn)
 	if (conn->io.fd < 0)
 		return;
 	switch (conn->state) {
-	case OSH_CONN_CONNECTING:
-		events = EPOLLOUT;
-		break;
 	case OSH_CONN_HANDSHAKE:
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;
 		break;

@@ -14,10 +14,9 @@
 #define OSH_CONN_BUF_MAX (64u << 10) /* each direction; back pressure beyond it */
 
 enum osh_conn_state {
-	OSH_CONN_CONNECTING, /* connect(2) under way */
-	OSH_CONN_HANDSHAKE,  /* TLS handshake under way */
+	OSH_CONN_HANDSHAKE, /* TLS handshake under way */
 	OSH_CONN_OPEN,
-	OSH_CONN_FAILED,     /* error set; no more I/O */
+	OSH_CONN_FAILED,    /* error set; no more I/O */
 };
 
 struct osh_conn;
@@ -39,6 +38,7 @@ struct osh_conn {
 	enum osh_conn_state state;
 	struct osh_buf in, out;
 	int error;          /* errno of the failure, 0 none */
+	unsigned long tls_error; /* OpenSSL's word for it, 0 none (tls.h reads it) */
 	bool want_read;     /* set by the owner: take bytes when there is room */
 	bool hold_read;     /* ... but leave them in the socket (somebody peeks) */
 	bool eof;           /* the peer will send no more */
@@ -55,8 +55,8 @@ struct osh_conn {
 	void (*on_event)(struct osh_conn *conn);
 };
 
-/* Take over an open socket. */
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+/* Take over a connected socket. */
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn));
 /* Begin one that `carrier` carries; it is open at once. */
 void osh_conn_init_carried(struct osh_conn *conn, struct osh_loop *loop,

@@ -3,6 +3,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
 #define INTERIM_MAX 16
@@ -78,12 +79,18 @@ static const char *breach_of(const struct osh_conn *up)
 static bool lose_upstream(struct osh_session *s)
 {
 	const char *breach = breach_of(&s->upstream->conn);
+	char why[256];
 
 	if (breach)
 		return refuse_response(s, breach);
 	if (s->exchange->answered) {
 		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
 		return false;
+	}
+	if (osh_tls_wants_certificate(&s->upstream->conn)) {
+		osh_exchange_fail(s, 502, "upstream_tls_failed", OSH_ENGINE_TLS,
+				  osh_tls_failure(&s->upstream->conn, why, sizeof(why)), true);
+		return true;
 	}
 	if (retry(s))
 		return !s->reap.queued;

@@ -257,7 +257,7 @@ static void start_handshake(struct osh_session *s, const char *sni)
 	/* An explanation is given under the name that the client expects. */
 	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
 		as = named.text;
-	ssl = osh_tls_accept_new(s->view, as);
+	ssl = osh_tls_accept_new(s->view, as, !s->denied);
 	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
 		end_with_alert(s, ALERT_INTERNAL_ERROR);
 		return;
@@ -353,18 +353,28 @@ static bool step_relay(struct osh_session *s)
 	return osh_relay_step(s) || (let_go && !s->reap.queued);
 }
 
+static void record_failed_handshake(struct osh_session *s)
+{
+	char why[256], reason[400];
+
+	if (s->denied)
+		return; /* it has its verdict */
+	osh_tls_failure(&s->conn, why, sizeof(why));
+	if (osh_tls_distrusted(&s->conn))
+		snprintf(reason, sizeof(reason),
+			 "the program refused the sandbox's authority (%s): if it trusts only a certificate "
+			 "of its own, give this endpoint tls: skip", why);
+	else
+		snprintf(reason, sizeof(reason), "the TLS handshake with the program failed: %s", why);
+	osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+}
+
 static bool step_handshake(struct osh_session *s)
 {
 	if (s->conn.state == OSH_CONN_HANDSHAKE)
 		return false;
 	if (s->conn.state == OSH_CONN_FAILED) {
-		char why[256], reason[320];
-
-		/* The client does not trust the sandbox's CA (pinning), or gave up. */
-		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
-			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
-		if (!s->denied)
-			osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		record_failed_handshake(s);
 		osh_session_end(s, false);
 		return false;
 	}
@@ -578,7 +588,7 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	view->reported_full = false;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
-	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
 	osh_session_begin(s);

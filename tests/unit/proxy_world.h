@@ -662,9 +662,9 @@ static void world_begin(void)
 	world.proxy.channel_fd = pair[1];
 	world.proxy.agent_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	world.proxy.worker_count = 1;
-	world.proxy.trust = osh_tls_trust_new(osh_str(world.world_ca.cert_pem));
+	cr_assert(osh_tls_proxy_init(&world.proxy, osh_str(world.world_ca.cert_pem)) == 0);
 	world.worker = osh_worker_new(&world.proxy, 0, ring);
-	cr_assert(world.proxy.trust && world.worker);
+	cr_assert(world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
 	start_agent();
