@@ -40,9 +40,10 @@ static enum osh_http_result send_head(struct osh_http2_stream *st)
 	struct osh_buf *out = &st->conn->out;
 	struct osh_http_head head;
 	struct osh_http_error error;
-	enum osh_http_result result =
-		osh_http_parse_request(osh_buf_str(out), &st->scan, &head, &error);
+	enum osh_http_result result;
 
+	st->scan.is_own = true;
+	result = osh_http_parse_request(osh_buf_str(out), &st->scan, &head, &error);
 	if (result != OSH_HTTP_DONE)
 		return result;
 	if (st->conn->out_secret && guard_secret(st->mux->conn) < 0)

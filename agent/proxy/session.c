@@ -70,6 +70,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
 	osh_http2_end(s);
 	osh_session_stop_asking(s);
+	osh_session_move_meter(s, NULL);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
@@ -92,10 +93,22 @@ void osh_session_end_all(struct osh_view *view)
 		osh_session_end(s, true);
 }
 
+/* The policy's limit on bytes makes it wait: that is nobody's slowness. */
+static bool is_held_back(const struct osh_session *s)
+{
+	const struct osh_snapshot *snapshot = s->view->snapshot;
+
+	return snapshot && !s->denied && osh_meter_wait_ms(osh_meters_of(&snapshot->meters, &s->decision)) > 0;
+}
+
 static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->admitted && is_held_back(s)) {
+		osh_session_touch(s);
+		return;
+	}
 	if (s->state == OSH_SESSION_HTTP2) {
 		osh_http2_on_deadline(s);
 		return;
@@ -244,7 +257,7 @@ static void start_handshake(struct osh_session *s, const char *sni)
 	/* An explanation is given under the name that the client expects. */
 	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
 		as = named.text;
-	ssl = osh_tls_accept_new(s->view, as);
+	ssl = osh_tls_accept_new(s->view, as, !s->denied);
 	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
 		end_with_alert(s, ALERT_INTERNAL_ERROR);
 		return;
@@ -340,18 +353,28 @@ static bool step_relay(struct osh_session *s)
 	return osh_relay_step(s) || (let_go && !s->reap.queued);
 }
 
+static void record_failed_handshake(struct osh_session *s)
+{
+	char why[256], reason[400];
+
+	if (s->denied)
+		return; /* it has its verdict */
+	osh_tls_failure(&s->conn, why, sizeof(why));
+	if (osh_tls_distrusted(&s->conn))
+		snprintf(reason, sizeof(reason),
+			 "the program refused the sandbox's authority (%s): if it trusts only a certificate "
+			 "of its own, give this endpoint tls: skip", why);
+	else
+		snprintf(reason, sizeof(reason), "the TLS handshake with the program failed: %s", why);
+	osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+}
+
 static bool step_handshake(struct osh_session *s)
 {
 	if (s->conn.state == OSH_CONN_HANDSHAKE)
 		return false;
 	if (s->conn.state == OSH_CONN_FAILED) {
-		char why[256], reason[320];
-
-		/* The client does not trust the sandbox's CA (pinning), or gave up. */
-		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
-			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
-		if (!s->denied)
-			osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		record_failed_handshake(s);
 		osh_session_end(s, false);
 		return false;
 	}
@@ -366,6 +389,8 @@ static bool step_closing(struct osh_session *s)
 
 	s->conn.want_read = true;
 	s->swallowed += len;
+	if (s->websocket)
+		osh_websocket_await_close(s);
 	osh_buf_clear(&s->conn.in);
 	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof) ||
 	    s->swallowed > SWALLOW_BYTES_MAX) {
@@ -402,6 +427,22 @@ static bool step_state(struct osh_session *s)
 	return false;
 }
 
+static unsigned ends_of(const struct osh_conn *conn)
+{
+	return conn->finished + 2u * (conn->state == OSH_CONN_FAILED);
+}
+
+/* The last step may have left bytes to send. True: a connection came to its end by that, which
+ * no event will tell. */
+static bool pump_and_wait(struct osh_conn *conn)
+{
+	unsigned ends = ends_of(conn);
+
+	osh_conn_pump(conn);
+	osh_conn_update(conn);
+	return ends_of(conn) != ends;
+}
+
 void osh_session_step(struct osh_session *s)
 {
 	unsigned steps = 0;
@@ -417,15 +458,12 @@ void osh_session_step(struct osh_session *s)
 	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
-	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
-		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, 1);
-	/* The last step may have left bytes to send. */
-	osh_conn_pump(&s->conn);
-	osh_conn_update(&s->conn);
-	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY) {
-		osh_conn_pump(&s->upstream->conn);
-		osh_conn_update(&s->upstream->conn);
-	}
+	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
+	again |= pump_and_wait(&s->conn);
+	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
+		again |= pump_and_wait(&s->upstream->conn);
+	if (again || s->conn.wait_ms)
+		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
 
 static void on_pace(struct osh_timer *timer)
@@ -516,6 +554,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	s->port_host = parent->port_host;
 	s->tls = parent->tls;
 	s->denied = parent->denied;
+	s->over_limit = parent->over_limit;
 	s->fault = parent->fault;
 	s->admitted = parent->admitted;
 	s->clean = parent->clean;
@@ -549,7 +588,7 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	view->reported_full = false;
 	s->flow = flow;
 	s->port_host = flow.dst_port_host;
-	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
 	osh_session_begin(s);

@@ -24,10 +24,12 @@
 #include "policy/policy.h"
 #include "proxy/ca.h"
 #include "proxy/channel.h"
+#include "proxy/meter.h"
 #include "proxy/supervisor.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
+struct osh_in_force;
 struct osh_known;
 struct osh_resolver;
 struct osh_session;
@@ -40,8 +42,10 @@ struct osh_proxy {
 	int channel_fd;
 	char dns_servers[512];
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
+	unsigned char ticket_keys[80]; /* of sessions with sandboxes: name, HMAC, AES (OpenSSL's order) */
 	unsigned worker_count;
 	struct osh_worker *workers[OSH_WORKERS_MAX];
+	struct osh_in_force *in_force; /* hash: the main thread's, main.c */
 };
 
 /* A compiled policy in shared memory, counted by the workers that use it. */
@@ -50,6 +54,7 @@ struct osh_snapshot {
 	void *memory;
 	size_t len;
 	struct osh_policy policy;
+	struct osh_meters meters;
 	uint32_t generation;
 };
 
@@ -125,6 +130,7 @@ struct osh_worker {
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
 	unsigned questions;             /* of all views */
 	bool published;                 /* verdicts that the agent was not told of */

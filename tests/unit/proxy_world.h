@@ -384,6 +384,7 @@ static struct {
 	SSL_CTX *server_ctx;
 	void (*script)(struct peer *p, uint16_t port_host);
 	uint64_t serial;
+	struct osh_snapshot *in_force; /* counted */
 	atomic_uint accepted;
 } world;
 
@@ -597,7 +598,11 @@ static void set_policy(const char *yaml)
 	memcpy(snapshot->memory, image, snapshot->len);
 	free(image);
 	cr_assert(osh_policy_open(snapshot->memory, snapshot->len, &snapshot->policy) == 0);
-	snapshot->refs = 1;
+	snapshot->refs = 2; /* the worker's and the world's */
+	cr_assert(osh_meters_init(&snapshot->meters, &snapshot->policy,
+				  world.in_force ? &world.in_force->meters : NULL) == 0);
+	osh_snapshot_unref(world.in_force);
+	world.in_force = snapshot;
 	errand->left = 1;
 	errand->sandbox = WORLD_SANDBOX;
 	errand->serial = world.serial;
@@ -657,9 +662,9 @@ static void world_begin(void)
 	world.proxy.channel_fd = pair[1];
 	world.proxy.agent_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	world.proxy.worker_count = 1;
-	world.proxy.trust = osh_tls_trust_new(osh_str(world.world_ca.cert_pem));
+	cr_assert(osh_tls_proxy_init(&world.proxy, osh_str(world.world_ca.cert_pem)) == 0);
 	world.worker = osh_worker_new(&world.proxy, 0, ring);
-	cr_assert(world.proxy.trust && world.worker);
+	cr_assert(world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
 	start_agent();
@@ -722,8 +727,8 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone. */
-static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
+static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
 {
 	struct peer *p = dial_plain(identity, host, 443);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
@@ -733,6 +738,8 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 	p->ssl = SSL_new(ctx);
 	SSL_CTX_free(ctx);
 	SSL_set_fd(p->ssl, p->fd);
+	if (alpn)
+		SSL_set_alpn_protos(p->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn));
 	if (sni) {
 		SSL_set_tlsext_host_name(p->ssl, sni);
 		SSL_set1_host(p->ssl, sni);
@@ -743,6 +750,11 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 		p->fd = osh_close(p->fd);
 	}
 	return p;
+}
+
+static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+{
+	return dial_tls_for(identity, host, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)

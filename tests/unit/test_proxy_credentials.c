@@ -108,6 +108,39 @@ Test(proxy_credentials, every_place_of_a_head)
 	hang_up(p);
 }
 
+/* A head of `fields` markers, and `padding` bytes in a field without one. */
+static void ask_with_many(struct peer *p, size_t fields, size_t padding)
+{
+	static char request[1 << 16];
+	size_t len = (size_t)sprintf(request, "GET /plain/ HTTP/1.1\r\n" HOST "X-Padding: %0*d\r\n", (int)padding, 0);
+
+	for (size_t i = 0; i < fields; i++)
+		len += (size_t)sprintf(request + len, "X-%zu: " MARKER "\r\n", i);
+	strcpy(request + len, "\r\n");
+	ask(p, request);
+}
+
+/* What a sandbox sends is short; with its credentials in place it may be longer than any head
+ * from outside, and not longer than 64 KiB. */
+Test(proxy_credentials, heads_that_grow)
+{
+	static const char *const hosts[] = { "ok.test", NULL };
+	char secret[3001] = "";
+	struct peer *p;
+
+	memset(secret, 's', sizeof(secret) - 1);
+	set_vault(PLACEHOLDER, secret, hosts);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask_with_many(p, 20, 1);
+	EXPECT_STATUS(answer, "200");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	ask_with_many(p, 20, 6000);
+	EXPECT_STATUS(answer, "431");
+	EXPECT_HAS(answer, "with their credentials in place, the headers are too large");
+	cr_expect(next_verdict()->engine == OSH_ENGINE_CREDENTIAL);
+	hang_up(p);
+}
+
 Test(proxy_credentials, basic)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");

@@ -220,6 +220,11 @@ static void serve(struct peer *p, uint16_t port_host)
 			(void)peer_read(p);
 			return;
 		}
+		if (strcmp(path, "/api/dialogue") == 0) {
+			peer_say(p, "HTTP/1.1 200 OK\r\n\r\nopen\n");
+			(void)(take_chunks(p) && peer_say(p, "closed\n"));
+			return;
+		}
 		if (strcmp(path, "/api/refused-early") == 0) {
 			peer_say(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
 			return;
@@ -400,6 +405,8 @@ Test(proxy_http, authority)
 		{ "GET pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET * HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "421" },
+		{ "CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "403" },
 		{ "GET /pub/%2e%2e/%2e%2e/x HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET /pub/a%2fb HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET https://OK.test:443/pub/a HTTP/1.1\r\nHost: ok.test.\r\n\r\n", "200" },
@@ -824,6 +831,28 @@ Test(proxy_http, h2c_is_refused)
 	hang_up(p);
 }
 
+/* Where the policy permits every method, too; and what follows is no request. */
+Test(proxy_http, connect_is_refused)
+{
+	struct peer *p;
+
+	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n"
+	       "GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "405");
+	EXPECT_HAS(answer, "method_not_allowed");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->status == 405);
+	expect_no_verdict();
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
 /* ---- Requests that ask to be taken for others ------------------------------------------------------------------ */
 
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -999,7 +1028,7 @@ Test(proxy_http, safe_request_is_sent_again_on_a_fresh_connection)
 static void begin_impatient(void)
 {
 	osh_http1_deadlines = (struct osh_http1_deadlines){
-		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300
+		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300, .stream = 300
 	};
 	begin();
 }
@@ -1070,6 +1099,22 @@ static void begin_with_patience_for_servers(void)
 }
 
 TestSuite(proxy_events, .init = begin_with_patience_for_servers, .timeout = 60);
+
+/* Once the server has begun to answer, both may be silent: an upload is a stream, too. The
+ * twin shows that the time is over in which a request has to come. */
+Test(proxy_events, dialogue)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test"), *twin = dial_tls(WORLD_CURL, "ok.test");
+
+	peer_say(p, "POST /api/dialogue HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	cr_assert(peer_await(p, "open\n") > 0, "%s", p->bytes);
+	ask(twin, "POST /api/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	EXPECT_STATUS(answer, "408");
+	peer_say(p, "5\r\nagain\r\n0\r\n\r\n");
+	cr_expect(peer_await(p, "closed\n") > 0, "%s", p->bytes);
+	hang_up(twin);
+	hang_up(p);
+}
 
 /* Each event is passed on when it comes; silence between two is the server's right. */
 Test(proxy_events, event_stream)
