@@ -375,6 +375,8 @@ static bool step_closing(struct osh_session *s)
 
 	s->conn.want_read = true;
 	s->swallowed += len;
+	if (s->websocket)
+		osh_websocket_await_close(s);
 	osh_buf_clear(&s->conn.in);
 	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof) ||
 	    s->swallowed > SWALLOW_BYTES_MAX) {

@@ -38,11 +38,17 @@ struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker)
 
 /* ---- Shelves ------------------------------------------------------------------------- */
 
+/* What tells keys apart: nothing behind the name. */
+static size_t key_len(const struct osh_upstream_key *key)
+{
+	return offsetof(struct osh_upstream_key, host) + strlen(key->host);
+}
+
 static struct shelf *find_shelf(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
 {
 	struct shelf *shelf;
 
-	HASH_FIND(hh, pool->shelves, key, sizeof(*key), shelf);
+	HASH_FIND(hh, pool->shelves, key, key_len(key), shelf);
 	return shelf;
 }
 
@@ -56,7 +62,7 @@ static struct shelf *get_shelf(struct osh_upstream_pool *pool, const struct osh_
 	if (!shelf)
 		return NULL;
 	shelf->key = *key;
-	HASH_ADD(hh, pool->shelves, key, sizeof(shelf->key), shelf);
+	HASH_ADD_KEYPTR(hh, pool->shelves, &shelf->key, key_len(&shelf->key), shelf);
 	return shelf;
 }
 
