@@ -704,7 +704,8 @@ Test(proxy_http, upstream_certificate)
 	const struct osh_verdict *v;
 
 	make_ca(&stranger, "stranger");
-	world.server_ctx = server_context(&stranger.ca, "ok.test");
+	serve_as(&stranger.ca, "ok.test");
+	drop_ca(&stranger);
 	p = dial_tls(WORLD_CURL, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
@@ -714,16 +715,16 @@ Test(proxy_http, upstream_certificate)
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY && v->status == 502);
 	expect_no_verdict();
 	/* The right CA for the wrong host. */
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	EXPECT_HAS(answer, "ostname mismatch");
 	/* The sandbox's own CA means nothing outside. */
-	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	serve_as(&world.sandbox_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	cr_expect(seen.len == 0, "no byte of a request was sent");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
@@ -897,7 +898,7 @@ Test(proxy_http, method_override_that_the_policy_permits)
 {
 	struct peer *p;
 
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	p = dial_tls(WORLD_CURL, "other.test");
 	ask(p, "POST /x?_method=DELETE HTTP/1.1\r\nHost: other.test\r\n" FORM "Content-Length: 14\r\n\r\n_method=DELETE");
 	EXPECT_STATUS(answer, "200");
