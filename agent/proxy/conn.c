@@ -66,9 +66,9 @@ void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(
 
 static void wipe_out(struct osh_conn *conn)
 {
-	if (conn->out_secret)
+	if (conn->out.secret)
 		osh_wipe(conn->out.data, conn->out.room);
-	conn->out_secret = false;
+	conn->out.secret = false;
 }
 
 void osh_conn_wipe_sent(struct osh_conn *conn)

@@ -46,7 +46,6 @@ struct osh_conn {
 	bool finished;      /* that was done */
 	bool readable, writable; /* as far as known; cleared by EAGAIN */
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
-	bool out_secret;         /* set by the owner: `out` holds a credential, wipe it */
 	/* Called after progress of any kind; may destroy the owner (deferred). */
 	void (*on_event)(struct osh_conn *conn);
 };
@@ -79,7 +78,7 @@ void osh_conn_pump_corked(struct osh_conn *conn);
  * this descriptor. Call it last in every step. */
 void osh_conn_update(struct osh_conn *conn);
 
-/* Nothing is left to send: wipe what was, if it held a credential. */
+/* Nothing is left to send: wipe what was, if it held a credential (the owner set out.secret). */
 void osh_conn_wipe_sent(struct osh_conn *conn);
 
 static inline bool osh_conn_is_open(const struct osh_conn *conn)

@@ -85,14 +85,21 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_l
 	return SSL_TLSEXT_ERR_OK;
 }
 
-static void set_common(SSL_CTX *ctx)
+/* 128 bits first, as browsers ask: each byte costs a fifth less than with 256, and nobody can
+ * try either. What else OpenSSL takes for safe stays on offer. */
+static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char suites_12[] = "ECDHE+AESGCM+AES128:DEFAULT";
+
+static bool set_common(SSL_CTX *ctx)
 {
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
 	/* One read for the records that came together, not two for each. */
 	SSL_CTX_set_read_ahead(ctx, 1);
+	return SSL_CTX_set_ciphersuites(ctx, suites_13) == 1 && SSL_CTX_set_cipher_list(ctx, suites_12) == 1;
 }
 
 int osh_tls_worker_init(struct osh_worker *worker)
@@ -102,8 +109,8 @@ int osh_tls_worker_init(struct osh_worker *worker)
 	worker->client_ctx = SSL_CTX_new(TLS_client_method());
 	if (!worker->leaf_key || !worker->server_ctx || !worker->client_ctx)
 		return -EIO;
-	set_common(worker->server_ctx);
-	set_common(worker->client_ctx);
+	if (!set_common(worker->server_ctx) || !set_common(worker->client_ctx))
+		return -EIO;
 	SSL_CTX_set_alpn_select_cb(worker->server_ctx, select_alpn, NULL);
 	/* Some servers end without close_notify; each reader decides what that means. */
 	SSL_CTX_set_verify(worker->client_ctx, osh_layer_off("verify") ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
