@@ -118,11 +118,16 @@ static void check_limit(const struct osh_number *number, const char *key, struct
 		osh_diag_error(diags, number->mark, "limits: %s must be from 1 to 4294967295", key);
 }
 
+static void check_limits(const struct osh_limits *limits, struct osh_diags *diags)
+{
+	check_limit(&limits->flows, "flows", diags);
+	check_limit(&limits->flows_per_second, "flows_per_second", diags);
+	check_limit(&limits->bytes_per_second, "bytes_per_second", diags);
+}
+
 static void check_extras(const struct osh_entry *entry, struct osh_diags *diags)
 {
-	check_limit(&entry->limits.flows, "flows", diags);
-	check_limit(&entry->limits.flows_per_second, "flows_per_second", diags);
-	check_limit(&entry->limits.bytes_per_second, "bytes_per_second", diags);
+	check_limits(&entry->limits, diags);
 	for (size_t i = 0; i < entry->unix_sockets.count; i++) {
 		const struct osh_text *path = &entry->unix_sockets.items[i];
 
@@ -201,6 +206,7 @@ int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
 	int r = 0;
 
+	check_limits(&doc->limits, diags);
 	if (doc->entry_count > OSH_POLICY_ENTRIES_MAX)
 		osh_diag_error(diags, doc->entries[OSH_POLICY_ENTRIES_MAX].key.mark,
 			       "more than %d network policies", OSH_POLICY_ENTRIES_MAX);

@@ -11,6 +11,7 @@
 #include "base/secret.h"
 
 #define READ_CHUNK (16u << 10)
+#define BURST (3u * SSL3_RT_MAX_PLAIN_LENGTH) /* leaves room for what one more step may add */
 
 static void on_ready(struct osh_io *io, uint32_t events)
 {
@@ -195,6 +196,15 @@ static void handshake(struct osh_conn *conn)
 		fail(conn, ECONNRESET);
 }
 
+/* The most that may move now; 0: what waits, waits for the meter. */
+static size_t allowance(struct osh_conn *conn)
+{
+	if (!conn->meter)
+		return SIZE_MAX;
+	conn->wait_ms = osh_meter_wait_ms(conn->meter);
+	return conn->wait_ms ? 0 : osh_meter_piece(conn->meter);
+}
+
 /* One read into the tail of `in`. Returns bytes, 0 when nothing more can be had now. */
 static size_t read_some(struct osh_conn *conn, size_t want)
 {
@@ -229,16 +239,19 @@ static void fill(struct osh_conn *conn)
 	       conn->state == OSH_CONN_OPEN) {
 		size_t room = osh_buf_free_bytes(&conn->in);
 		size_t want = room < READ_CHUNK ? room : READ_CHUNK;
+		size_t may = want ? allowance(conn) : 0;
 		size_t got;
 
-		if (want == 0)
+		if (may == 0)
 			return;
+		want = want < may ? want : may;
 		if (osh_buf_reserve(&conn->in, want) < 0) {
 			fail(conn, ENOMEM);
 			return;
 		}
 		got = read_some(conn, want);
 		osh_buf_grew(&conn->in, got);
+		osh_meter_moved(conn->meter, got);
 		/* A short read emptied the socket: save the EAGAIN call. */
 		if (got && got < want && !(conn->ssl && SSL_has_pending(conn->ssl)))
 			conn->readable = false;
@@ -258,22 +271,34 @@ static void hear_last_words(struct osh_conn *conn)
 	conn->state = OSH_CONN_FAILED;
 }
 
-static void flush(struct osh_conn *conn)
+/* The records of a burst leave as full segments (TCP_CORK, tcp(7)), not one by one. */
+static void cork(const struct osh_conn *conn, int on)
+{
+	(void)setsockopt(conn->io.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
+static void send_out(struct osh_conn *conn)
 {
 	while (conn->out.len && conn->writable && conn->state == OSH_CONN_OPEN) {
+		size_t len = allowance(conn);
 		ssize_t n;
 
+		if (len == 0)
+			return;
+		len = len < conn->out.len ? len : conn->out.len;
 		errno = 0;
 		if (conn->ssl) {
 			ERR_clear_error();
-			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)conn->out.len);
+			len = len > conn->unfinished ? len : conn->unfinished;
+			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
+			conn->unfinished = n <= 0 ? len : 0;
 			if (n <= 0) {
 				(void)ssl_would_block(conn, (int)n);
 				hear_last_words(conn);
 				return;
 			}
 		} else {
-			n = send(conn->io.fd, osh_buf_bytes(&conn->out), conn->out.len, MSG_NOSIGNAL);
+			n = send(conn->io.fd, osh_buf_bytes(&conn->out), len, MSG_NOSIGNAL);
 			if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 				conn->writable = false;
 				return;
@@ -285,7 +310,19 @@ static void flush(struct osh_conn *conn)
 			}
 		}
 		osh_buf_consume(&conn->out, (size_t)n);
+		osh_meter_moved(conn->meter, (size_t)n);
 	}
+}
+
+static void flush(struct osh_conn *conn)
+{
+	bool burst = conn->ssl && conn->writable && conn->out.len > SSL3_RT_MAX_PLAIN_LENGTH;
+
+	if (burst)
+		cork(conn, 1);
+	send_out(conn);
+	if (burst)
+		cork(conn, 0);
 	osh_conn_wipe_sent(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;
@@ -297,6 +334,7 @@ static void flush(struct osh_conn *conn)
 
 void osh_conn_pump_corked(struct osh_conn *conn)
 {
+	conn->wait_ms = 0;
 	if (conn->carrier) {
 		conn->carrier->pump(conn);
 		return;
@@ -308,7 +346,7 @@ void osh_conn_pump_corked(struct osh_conn *conn)
 	if (conn->state != OSH_CONN_OPEN)
 		return;
 	fill(conn);
-	if (conn->out.len >= SSL3_RT_MAX_PLAIN_LENGTH)
+	if (conn->out.len >= BURST)
 		flush(conn);
 }
 
@@ -333,7 +371,7 @@ void osh_conn_update(struct osh_conn *conn)
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;
 		break;
 	case OSH_CONN_OPEN:
-		if (conn->want_read && !conn->eof && osh_buf_free_bytes(&conn->in) > 0)
+		if (conn->want_read && !conn->eof && !conn->wait_ms && osh_buf_free_bytes(&conn->in) > 0)
 			events |= EPOLLIN;
 		if (conn->out.len && !conn->writable)
 			events |= EPOLLOUT;

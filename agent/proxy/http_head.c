@@ -529,24 +529,38 @@ static bool is_named_by_connection(const struct osh_http_head *head, struct osh_
 	return false;
 }
 
+static bool may_travel(struct osh_str name)
+{
+	return !is_listed(name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
+	       !is_listed(name, overriding, OSH_COUNT_OF(overriding)) && !has_name_prefix(name, "x-forwarded-");
+}
+
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field)
 {
 	/* HTTP/1.0 knows no interim response that Expect could ask for. */
 	if (head->minor == 0 && same_name(field->name, "expect"))
 		return false;
-	return !is_listed(field->name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
-	       !is_listed(field->name, overriding, OSH_COUNT_OF(overriding)) &&
-	       !has_name_prefix(field->name, "x-forwarded-") &&
-	       !is_named_by_connection(head, field->name);
+	return may_travel(field->name) && !is_named_by_connection(head, field->name);
 }
+
+/* Must be known before the body is read (RFC 9110 6.5.1): a server that merges trailers into
+ * the head would route, authenticate, decode or cache by something that came too late. */
+static const char *const head_only[] = {
+	"authorization", "www-authenticate", "authentication-info", "cookie", "set-cookie",
+	"expect", "max-forwards", "range", "cache-control", "pragma", "age", "expires", "date",
+	"location", "retry-after", "vary", "warning", "allow", "server", "origin", "refresh",
+	"strict-transport-security", "clear-site-data",
+};
+static const char *const head_only_families[] = {
+	"content-encoding", "content-type", "content-range", "content-location", "content-disposition",
+	"content-security-policy", "if-", "sec-", "accept", "access-control-", "cross-origin-",
+};
 
 bool osh_http_trailer_passes(const struct osh_http_field *field)
 {
-	static const char *const listed[] = {
-		"grpc-status", "grpc-message", "grpc-status-details-bin", "content-digest",
-		"repr-digest", "digest", "content-md5", "server-timing", "x-amz-trailer-signature",
-	};
-
-	return is_listed(field->name, listed, OSH_COUNT_OF(listed)) ||
-	       has_name_prefix(field->name, "x-amz-checksum-");
+	for (size_t i = 0; i < OSH_COUNT_OF(head_only_families); i++) {
+		if (has_name_prefix(field->name, head_only_families[i]))
+			return false;
+	}
+	return may_travel(field->name) && !is_listed(field->name, head_only, OSH_COUNT_OF(head_only));
 }

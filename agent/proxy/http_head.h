@@ -88,7 +88,9 @@ bool osh_http_is_token(struct osh_str s);
  * 9110 7.6.1, also what Connection names), frames the message, or tells a server to see
  * another method, path or client than the one that was judged. */
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field);
-/* A trailer may pass only when it is on a short list (gRPC, checksums). */
+/* May a trailer? As a field of a head, and not when it is one of those that a reader has to
+ * know before the body (RFC 9110 6.5.1): framing, routing, authentication, conditions, how to
+ * decode or to cache. What remains is told of the body: checksums, the metadata of gRPC. */
 bool osh_http_trailer_passes(const struct osh_http_field *field);
 
 #endif

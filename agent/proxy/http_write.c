@@ -5,8 +5,6 @@
 #include "base/mem.h"
 #include "proxy/text_writer.h"
 
-#define TRAILERS_MAX 32
-
 static void put_field(struct osh_text_writer *w, struct osh_str name, struct osh_str value)
 {
 	osh_text_put(w, name);
@@ -120,7 +118,7 @@ int osh_http_write_data(struct osh_buf *out, enum osh_http_framing framing, stru
 
 int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struct osh_str trailers)
 {
-	struct osh_http_field fields[TRAILERS_MAX];
+	struct osh_http_field fields[OSH_HTTP_FIELDS_MAX];
 	struct osh_text_writer w = { .out = out };
 	size_t count = 0;
 
@@ -128,7 +126,7 @@ int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struc
 		return 0;
 	osh_text_put_c(&w, "0\r\n");
 	/* Too many: none passes, the message is whole without them. */
-	if (osh_http_parse_trailers(trailers, fields, TRAILERS_MAX, &count) < 0)
+	if (osh_http_parse_trailers(trailers, fields, OSH_HTTP_FIELDS_MAX, &count) < 0)
 		count = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (osh_http_trailer_passes(&fields[i]))
@@ -151,6 +149,7 @@ const char *osh_http_phrase(unsigned status)
 		{ 414, "URI Too Long" },
 		{ 417, "Expectation Failed" },
 		{ 421, "Misdirected Request" },
+		{ 429, "Too Many Requests" },
 		{ 431, "Request Header Fields Too Large" },
 		{ 500, "Internal Server Error" },
 		{ 502, "Bad Gateway" },

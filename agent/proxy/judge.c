@@ -155,8 +155,9 @@ static void explain_connection(const struct osh_session *session, struct osh_jud
 {
 	j->decision = session->decision;
 	j->effect = OSH_EFFECT_DENY;
-	j->status = 403;
-	j->error = session->fault ? session->fault->error : error_of(&j->decision);
+	j->status = session->over_limit ? 429 : 403;
+	j->error = session->over_limit ? "limit_exceeded" :
+		   session->fault ? session->fault->error : error_of(&j->decision);
 	j->engine = session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
 }
 
@@ -381,6 +382,9 @@ static json_t *advise(const struct osh_judgement *j)
 					  "allow.",
 	};
 
+	if (j->status == 429)
+		return json_pack("[s]", "The sandbox's policy limits its connections (limits): try again when "
+					"others have ended.");
 	if (by_engine[j->engine])
 		return json_pack("[s]", by_engine[j->engine]);
 	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",

@@ -165,6 +165,52 @@ static struct osh_snapshot *map_snapshot(int fd, uint32_t generation)
 	return snapshot;
 }
 
+/* The latest policy of each sandbox, whose meters the next one takes on. */
+struct osh_in_force {
+	uint64_t sandbox;
+	struct osh_snapshot *snapshot; /* counted */
+	UT_hash_handle hh;
+};
+
+static struct osh_in_force *find_in_force(struct osh_proxy *proxy, uint64_t sandbox)
+{
+	struct osh_in_force *found;
+
+	HASH_FIND(hh, proxy->in_force, &sandbox, sizeof(sandbox), found);
+	return found;
+}
+
+/* Give a new snapshot its meters. Returns 0 or -ENOMEM. */
+static int succeed(struct osh_proxy *proxy, uint64_t sandbox, struct osh_snapshot *snapshot)
+{
+	struct osh_in_force *now = find_in_force(proxy, sandbox);
+	int r = osh_meters_init(&snapshot->meters, &snapshot->policy, now ? &now->snapshot->meters : NULL);
+
+	if (r < 0)
+		return r;
+	if (!now) {
+		now = calloc(1, sizeof(*now));
+		if (!now)
+			return -ENOMEM;
+		now->sandbox = sandbox;
+		HASH_ADD(hh, proxy->in_force, sandbox, sizeof(now->sandbox), now);
+	}
+	osh_snapshot_unref(now->snapshot);
+	now->snapshot = osh_snapshot_ref(snapshot);
+	return 0;
+}
+
+static void forget_sandbox(struct osh_proxy *proxy, uint64_t sandbox)
+{
+	struct osh_in_force *now = find_in_force(proxy, sandbox);
+
+	if (!now)
+		return;
+	HASH_DEL(proxy->in_force, now);
+	osh_snapshot_unref(now->snapshot);
+	free(now);
+}
+
 static int take_policy(struct osh_proxy *proxy, const struct osh_channel_message *message, int *fds,
 		       size_t fd_count)
 {
@@ -181,7 +227,9 @@ static int take_policy(struct osh_proxy *proxy, const struct osh_channel_message
 	letter.errand->left = proxy->worker_count;
 	letter.errand->sandbox = message->sandbox;
 	letter.errand->serial = message->serial;
-	r = post_to_all(proxy, &letter);
+	r = succeed(proxy, message->sandbox, letter.snapshot);
+	if (r == 0)
+		r = post_to_all(proxy, &letter);
 	osh_snapshot_unref(letter.snapshot);
 	return r;
 }
@@ -233,6 +281,7 @@ static int handle(struct osh_proxy *proxy, const struct osh_channel_message *mes
 		return take_sandbox(proxy, message, fds, fd_count);
 	case OSH_CHANNEL_REMOVE:
 		letter.type = OSH_LETTER_REMOVE;
+		forget_sandbox(proxy, message->sandbox);
 		return post_to_all(proxy, &letter);
 	case OSH_CHANNEL_POLICY:
 		return take_policy(proxy, message, fds, fd_count);

@@ -70,6 +70,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
 	osh_http2_end(s);
 	osh_session_stop_asking(s);
+	osh_session_move_meter(s, NULL);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
@@ -92,10 +93,22 @@ void osh_session_end_all(struct osh_view *view)
 		osh_session_end(s, true);
 }
 
+/* The policy's limit on bytes makes it wait: that is nobody's slowness. */
+static bool is_held_back(const struct osh_session *s)
+{
+	const struct osh_snapshot *snapshot = s->view->snapshot;
+
+	return snapshot && !s->denied && osh_meter_wait_ms(osh_meters_of(&snapshot->meters, &s->decision)) > 0;
+}
+
 static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->admitted && is_held_back(s)) {
+		osh_session_touch(s);
+		return;
+	}
 	if (s->state == OSH_SESSION_HTTP2) {
 		osh_http2_on_deadline(s);
 		return;
@@ -366,6 +379,8 @@ static bool step_closing(struct osh_session *s)
 
 	s->conn.want_read = true;
 	s->swallowed += len;
+	if (s->websocket)
+		osh_websocket_await_close(s);
 	osh_buf_clear(&s->conn.in);
 	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof) ||
 	    s->swallowed > SWALLOW_BYTES_MAX) {
@@ -402,6 +417,22 @@ static bool step_state(struct osh_session *s)
 	return false;
 }
 
+static unsigned ends_of(const struct osh_conn *conn)
+{
+	return conn->finished + 2u * (conn->state == OSH_CONN_FAILED);
+}
+
+/* The last step may have left bytes to send. True: a connection came to its end by that, which
+ * no event will tell. */
+static bool pump_and_wait(struct osh_conn *conn)
+{
+	unsigned ends = ends_of(conn);
+
+	osh_conn_pump(conn);
+	osh_conn_update(conn);
+	return ends_of(conn) != ends;
+}
+
 void osh_session_step(struct osh_session *s)
 {
 	unsigned steps = 0;
@@ -417,15 +448,12 @@ void osh_session_step(struct osh_session *s)
 	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
-	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
-		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, 1);
-	/* The last step may have left bytes to send. */
-	osh_conn_pump(&s->conn);
-	osh_conn_update(&s->conn);
-	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY) {
-		osh_conn_pump(&s->upstream->conn);
-		osh_conn_update(&s->upstream->conn);
-	}
+	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
+	again |= pump_and_wait(&s->conn);
+	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
+		again |= pump_and_wait(&s->upstream->conn);
+	if (again || s->conn.wait_ms)
+		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
 
 static void on_pace(struct osh_timer *timer)
@@ -516,6 +544,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	s->port_host = parent->port_host;
 	s->tls = parent->tls;
 	s->denied = parent->denied;
+	s->over_limit = parent->over_limit;
 	s->fault = parent->fault;
 	s->admitted = parent->admitted;
 	s->clean = parent->clean;

@@ -14,6 +14,8 @@ void osh_session_answer_is_late(struct osh_session *session);
 void osh_session_stop_asking(struct osh_session *session);
 /* A credential may go to this host, and the policy does not say that it may pass unseen. */
 bool osh_session_guards_credential(const struct osh_session *session);
+/* Count it on this meter (NULL: on none) instead of the one that it has, whatever the limits. */
+void osh_session_move_meter(struct osh_session *session, struct osh_meter *meter);
 /* Write the verdict about the connection as a whole. */
 void osh_session_record(struct osh_session *session, enum osh_verdict_engine engine,
 			enum osh_verdict_decision decision, const char *reason);

@@ -89,6 +89,28 @@ void osh_websocket_reload(struct osh_session *s, const char *reason)
 	start_closing(s, OSH_WEBSOCKET_RELOAD, reason);
 }
 
+/* The client's answer to our close frame, or the end of its bytes, ends the connection (RFC 6455
+ * 7.1.1): a client that is hung up on while it answers would take a refusal for a broken line.
+ * What it said before its answer is thrown away. */
+void osh_websocket_await_close(struct osh_session *s)
+{
+	struct osh_websocket_reader *reader = &s->websocket->reader;
+	enum osh_websocket_event event = OSH_WEBSOCKET_PASS;
+
+	while (event != OSH_WEBSOCKET_NEED_MORE && event != OSH_WEBSOCKET_BAD && !reader->closed) {
+		size_t used;
+
+		event = osh_websocket_take(reader, osh_buf_str(&s->conn.in), OSH_CONN_BUF_MAX, &used);
+		osh_buf_consume(&s->conn.in, used);
+		if (event == OSH_WEBSOCKET_KEPT || event == OSH_WEBSOCKET_TEXT)
+			osh_websocket_next(reader);
+	}
+	if (event == OSH_WEBSOCKET_BAD || reader->closed || s->conn.eof) {
+		osh_websocket_drop(s);
+		s->conn.finish = true;
+	}
+}
+
 /* Between two frames of the server: ours is the last. */
 static bool finish_closing(struct osh_session *s)
 {
@@ -102,8 +124,6 @@ static bool finish_closing(struct osh_session *s)
 	}
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
-	osh_websocket_drop(s);
-	s->conn.finish = true;
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 	return true;
 }

@@ -13,6 +13,8 @@ bool osh_websocket_step(struct osh_session *session);
 void osh_websocket_reload(struct osh_session *session, const char *reason);
 /* Our close frame is under way: nothing of the client is listened to any more. */
 bool osh_websocket_is_closing(const struct osh_session *session);
+/* In CLOSING: the frame is sent, the client's own is waited for. Sets conn.finish once it came. */
+void osh_websocket_await_close(struct osh_session *session);
 void osh_websocket_drop(struct osh_session *session);
 
 #endif

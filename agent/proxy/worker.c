@@ -59,6 +59,7 @@ void osh_snapshot_unref(struct osh_snapshot *snapshot)
 {
 	if (!snapshot || atomic_fetch_sub(&snapshot->refs, 1) != 1)
 		return;
+	osh_meters_done(&snapshot->meters);
 	munmap(snapshot->memory, snapshot->len);
 	free(snapshot);
 }

@@ -24,10 +24,12 @@
 #include "policy/policy.h"
 #include "proxy/ca.h"
 #include "proxy/channel.h"
+#include "proxy/meter.h"
 #include "proxy/supervisor.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
+struct osh_in_force;
 struct osh_known;
 struct osh_resolver;
 struct osh_session;
@@ -42,6 +44,7 @@ struct osh_proxy {
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
 	unsigned worker_count;
 	struct osh_worker *workers[OSH_WORKERS_MAX];
+	struct osh_in_force *in_force; /* hash: the main thread's, main.c */
 };
 
 /* A compiled policy in shared memory, counted by the workers that use it. */
@@ -50,6 +53,7 @@ struct osh_snapshot {
 	void *memory;
 	size_t len;
 	struct osh_policy policy;
+	struct osh_meters meters;
 	uint32_t generation;
 };
 

@@ -39,7 +39,8 @@ refused_upstream() {
 
 @test "the sandbox's authority is in the system's bundle and in the environment" {
 	local variable
-	for variable in NODE_EXTRA_CA_CERTS SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO; do
+	for variable in NODE_EXTRA_CA_CERTS SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO \
+		GRPC_DEFAULT_SSL_ROOTS_FILE_PATH; do
 		run inside trust printenv $variable
 		expect_equal "$status" 0 "$variable is set"
 		inside trust test -r "$output"

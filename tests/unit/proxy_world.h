@@ -384,6 +384,7 @@ static struct {
 	SSL_CTX *server_ctx;
 	void (*script)(struct peer *p, uint16_t port_host);
 	uint64_t serial;
+	struct osh_snapshot *in_force; /* counted */
 	atomic_uint accepted;
 } world;
 
@@ -597,7 +598,11 @@ static void set_policy(const char *yaml)
 	memcpy(snapshot->memory, image, snapshot->len);
 	free(image);
 	cr_assert(osh_policy_open(snapshot->memory, snapshot->len, &snapshot->policy) == 0);
-	snapshot->refs = 1;
+	snapshot->refs = 2; /* the worker's and the world's */
+	cr_assert(osh_meters_init(&snapshot->meters, &snapshot->policy,
+				  world.in_force ? &world.in_force->meters : NULL) == 0);
+	osh_snapshot_unref(world.in_force);
+	world.in_force = snapshot;
 	errand->left = 1;
 	errand->sandbox = WORLD_SANDBOX;
 	errand->serial = world.serial;

@@ -355,7 +355,16 @@ Test(http_head, trailers)
 		{ "Grpc-Status: 0\r\n", true },	       { "grpc-message: ok\r\n", true },
 		{ "x-amz-checksum-crc32: a\r\n", true }, { "Host: no.test\r\n", false },
 		{ "Content-Length: 5\r\n", false },      { "Transfer-Encoding: chunked\r\n", false },
-		{ "Authorization: x\r\n", false },       { "X-Other: a\r\n", false },
+		{ "Authorization: x\r\n", false },       { "X-Other: a\r\n", true },
+		{ "Content-Digest: x\r\n", true },       { "Server-Timing: a\r\n", true },
+		{ "Trace-Proto-Bin: AA==\r\n", true },   { "TE: trailers\r\n", false },
+		{ "Set-Cookie: a=b\r\n", false },        { "Cookie: a=b\r\n", false },
+		{ "Content_Length: 5\r\n", false },      { "Content-Type: text/html\r\n", false },
+		{ "Content-Encoding: br\r\n", false },   { "If-Match: *\r\n", false },
+		{ "X-HTTP-Method-Override: DELETE\r\n", false }, { "X-Forwarded-Host: a\r\n", false },
+		{ "Trailer: x\r\n", false },             { "Proxy-Authorization: x\r\n", false },
+		{ "Sec-WebSocket-Protocol: x\r\n", false }, { "Location: /\r\n", false },
+		{ "Access-Control-Allow-Origin: *\r\n", false },
 	};
 	struct osh_http_field field;
 	size_t count;
