@@ -23,6 +23,7 @@
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_ASKING] = 20000,
@@ -439,6 +440,17 @@ static bool pump_and_wait(struct osh_conn *conn)
 	return ends_of(conn) != ends;
 }
 
+/* A step that found no room behind what is kept back for a burst finds it now. */
+static bool make_room(struct osh_session *s)
+{
+	size_t before = s->conn.out.len;
+
+	if (before < CROWDED)
+		return false;
+	osh_conn_pump(&s->conn);
+	return s->conn.out.len < before;
+}
+
 void osh_session_step(struct osh_session *s)
 {
 	unsigned steps = 0;
@@ -451,7 +463,7 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
+	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */

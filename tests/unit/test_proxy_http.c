@@ -339,6 +339,24 @@ Test(proxy_http, pipelined)
 	hang_up(p);
 }
 
+/* More answers of our own than are kept back for one burst: none may wait for an event that
+ * never comes. */
+Test(proxy_http, many_pipelined)
+{
+	static const char request[] = "GET /no HTTP/1.1\r\n" HOST "\r\n";
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	char all[200 * (sizeof(request) - 1)];
+
+	for (int i = 0; i < 200; i++)
+		memcpy(all + (size_t)i * (sizeof(request) - 1), request, sizeof(request) - 1);
+	cr_assert(peer_write(p, all, sizeof(all)));
+	for (int i = 0; i < 200; i++) {
+		cr_assert(peer_response(p, answer, sizeof(answer)), "answer %d", i);
+		EXPECT_STATUS(answer, "403");
+	}
+	hang_up(p);
+}
+
 Test(proxy_http, denied_host_is_explained)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "no.test");
