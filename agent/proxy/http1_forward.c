@@ -122,20 +122,14 @@ static void open_gate(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_conn *up = &s->upstream->conn;
-	int r = 0;
 
 	if (!ex->retried)
 		osh_exchange_record(s, OSH_ENGINE_L7,
 				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
 				    ex->reason, 0);
 	up->want_read = true;
-	if (ex->holds_secret) {
-		up->out_secret = true;
-		r = osh_buf_reserve(&up->out, OSH_CONN_BUF_MAX);
-	}
-	if (r == 0)
-		r = osh_buf_append_str(&up->out, osh_buf_str(&ex->head));
-	if (r < 0) {
+	up->out.secret |= ex->holds_secret;
+	if (osh_buf_append_str(&up->out, osh_buf_str(&ex->head)) < 0) {
 		osh_session_end(s, true);
 		return;
 	}

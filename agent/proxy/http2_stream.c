@@ -286,7 +286,7 @@ const struct osh_carrier osh_http2_carrier = { .pump = pump, .close = leave };
 void osh_http2_drop_stream(struct osh_http2_stream *st)
 {
 	struct osh_conn *conn = st->conn;
-	unsigned long tls_error = st->mux->conn->tls_error;
+	unsigned long tls_error = st->mux->tls_error;
 	int error = st->mux->error;
 
 	st->closed = true;

@@ -73,15 +73,25 @@ int osh_tls_proxy_init(struct osh_proxy *proxy, struct osh_str extra_pem)
 
 /* ---- Contexts ---------------------------------------------------------------------------- */
 
+/* 128 bits first, as browsers ask: each byte costs a fifth less than with 256, and nobody can
+ * try either. What else OpenSSL takes for safe stays on offer. */
+static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char suites_12[] = "ECDHE+AESGCM+AES128:DEFAULT";
+
 SSL_CTX *osh_tls_context_new(const SSL_METHOD *method)
 {
 	SSL_CTX *ctx = SSL_CTX_new(method);
 
 	if (!ctx)
 		return NULL;
+	if (SSL_CTX_set_ciphersuites(ctx, suites_13) != 1 || SSL_CTX_set_cipher_list(ctx, suites_12) != 1) {
+		SSL_CTX_free(ctx);
+		return NULL;
+	}
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
 	SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
 	/* One read for the records that came together, not two for each. */
