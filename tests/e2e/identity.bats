@@ -236,6 +236,27 @@ status_is_answered() { [[ $(status_of /usr/bin/curl) == 200 ]]; }
 	expect_equal "$(status_of /usr/bin/curl)" 200
 }
 
+# Read for the better part of a second, were nothing else to do: long against a request. Started by a
+# shell: Python's own grant would do for what it starts.
+@test "the first use of a large program holds up no other request, nor another's first use" {
+	inside who sh -c 'rm -rf /sandbox/named && cp /usr/bin/curl /sandbox/named && truncate -s 900M /sandbox/named'
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	# shellcheck disable=SC2016  # for the inner shell
+	run inside who sh -c 'for program in /sandbox/named /usr/bin/curl; do
+			$program -sS -m 60 -o /dev/null -w "%{http_code}" https://ok.test/pub/x >"${program##*/}.code" &
+		done; exec python3 -c "$1"' _ 'import http.client, os, ssl, time
+web = http.client.HTTPSConnection("ok.test", context=ssl.create_default_context())
+begin = last = time.monotonic()
+statuses, longest, others = [], 0, ""
+while not os.path.getsize("named.code"):
+    web.request("GET", "/pub/x"); answer = web.getresponse(); answer.read(); statuses.append(answer.status)
+    now = time.monotonic(); longest = max(longest, now - last); last = now
+    others = others or open("curl.code").read()
+print(open("named.code").read(), set(statuses), len(statuses) > 10, longest < (last - begin) / 2, others)'
+	expect_equal "$output" "200 {200} True True 200"
+	inside who rm /sandbox/named /sandbox/named.code /sandbox/curl.code
+}
+
 # ---- Paths --------------------------------------------------------------------------------
 
 @test "a path that the sandbox may rewrite draws a warning, and its link counts as it was" {
