@@ -3,6 +3,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
 #define INTERIM_MAX 16
@@ -78,12 +79,18 @@ static const char *breach_of(const struct osh_conn *up)
 static bool lose_upstream(struct osh_session *s)
 {
 	const char *breach = breach_of(&s->upstream->conn);
+	char why[256];
 
 	if (breach)
 		return refuse_response(s, breach);
 	if (s->exchange->answered) {
 		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
 		return false;
+	}
+	if (osh_tls_wants_certificate(&s->upstream->conn)) {
+		osh_exchange_fail(s, 502, "upstream_tls_failed", OSH_ENGINE_TLS,
+				  osh_tls_failure(&s->upstream->conn, why, sizeof(why)), true);
+		return true;
 	}
 	if (retry(s))
 		return !s->reap.queued;
@@ -115,20 +122,14 @@ static void open_gate(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_conn *up = &s->upstream->conn;
-	int r = 0;
 
 	if (!ex->retried)
 		osh_exchange_record(s, OSH_ENGINE_L7,
 				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
 				    ex->reason, 0);
 	up->want_read = true;
-	if (ex->holds_secret) {
-		up->out_secret = true;
-		r = osh_buf_reserve(&up->out, OSH_CONN_BUF_MAX);
-	}
-	if (r == 0)
-		r = osh_buf_append_str(&up->out, osh_buf_str(&ex->head));
-	if (r < 0) {
+	up->out.secret |= ex->holds_secret;
+	if (osh_buf_append_str(&up->out, osh_buf_str(&ex->head)) < 0) {
 		osh_session_end(s, true);
 		return;
 	}

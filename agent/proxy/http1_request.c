@@ -36,7 +36,8 @@ static bool keep_facts(struct osh_exchange *ex, const struct osh_http_head *head
 	(void)osh_str_copy(head->host, ex->authority, sizeof(ex->authority));
 	ex->target = duplicate(head->target);
 	ex->minor = head->minor;
-	ex->close = head->close;
+	/* Behind a CONNECT may be bytes for the tunnel that it does not get (RFC 9110 9.3.6). */
+	ex->close = head->close || osh_str_eq_c(head->method, "CONNECT");
 	ex->is_head = osh_str_eq_c(head->method, "HEAD");
 	ex->expects_continue = head->expect_continue;
 	return ex->target != NULL;

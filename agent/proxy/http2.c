@@ -468,6 +468,7 @@ void osh_http2_drop(struct osh_http2 *mux)
 		return;
 	mux->dropped = true;
 	mux->running = false;
+	mux->tls_error = mux->conn->tls_error;
 	mux->conn = NULL;
 	DL_FOREACH_SAFE(mux->streams, st, next)
 		osh_http2_drop_stream(st);

@@ -286,6 +286,7 @@ const struct osh_carrier osh_http2_carrier = { .pump = pump, .close = leave };
 void osh_http2_drop_stream(struct osh_http2_stream *st)
 {
 	struct osh_conn *conn = st->conn;
+	unsigned long tls_error = st->mux->tls_error;
 	int error = st->mux->error;
 
 	st->closed = true;
@@ -297,5 +298,6 @@ void osh_http2_drop_stream(struct osh_http2_stream *st)
 	conn->stream = NULL;
 	conn->state = OSH_CONN_FAILED;
 	conn->error = error;
+	conn->tls_error = tls_error;
 	conn->on_event(conn);
 }

@@ -228,15 +228,25 @@ static size_t count_fields(const struct osh_http_head *head, const char *name)
 	return count;
 }
 
-/* Is `token` in any Connection field? */
-static bool connection_has(const struct osh_http_head *head, const char *token)
+/* Is `token` in the list of any field of this name? */
+static bool field_has(const struct osh_http_head *head, const char *name, const char *token)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq_c(head->fields[i].name, "connection") &&
+		if (osh_str_caseeq_c(head->fields[i].name, name) &&
 		    osh_http_list_has(head->fields[i].value, token))
 			return true;
 	}
 	return false;
+}
+
+/* A tab between the value and the end of its line: to some parsers no blank that may be there. */
+static bool is_followed_by_tab(struct osh_str value)
+{
+	const char *p = value.data + value.len;
+
+	while (*p == ' ')
+		p++;
+	return *p == '\t';
 }
 
 /* Transfer-Encoding and Content-Length together, either twice, or any coding but chunked
@@ -257,6 +267,8 @@ static enum osh_http_result read_framing(struct osh_http_head *head, unsigned st
 		return bad(error, status, "Transfer-Encoding other than chunked");
 	if (length && osh_str_parse_u64(length->value, OSH_HTTP_LENGTH_MAX, &head->length) < 0)
 		return bad(error, status, "Content-Length is not a number");
+	if ((length && is_followed_by_tab(length->value)) || (coding && is_followed_by_tab(coding->value)))
+		return bad(error, status, "a tab behind Content-Length or Transfer-Encoding");
 	head->framing = coding ? OSH_HTTP_BODY_CHUNKED :
 			length ? OSH_HTTP_BODY_LENGTH : OSH_HTTP_BODY_NONE;
 	return OSH_HTTP_DONE;
@@ -266,9 +278,10 @@ static void read_connection(struct osh_http_head *head)
 {
 	const struct osh_http_field *upgrade = osh_http_find(head, "upgrade");
 
-	head->close = connection_has(head, "close") ||
-		      (head->minor == 0 && !connection_has(head, "keep-alive"));
-	if (upgrade && connection_has(head, "upgrade"))
+	head->close = field_has(head, "connection", "close") ||
+		      field_has(head, "proxy-connection", "close") || /* some servers heed it */
+		      (head->minor == 0 && !field_has(head, "connection", "keep-alive"));
+	if (upgrade && field_has(head, "connection", "upgrade"))
 		head->upgrade = upgrade->value;
 }
 
@@ -289,7 +302,7 @@ static enum osh_http_result check_request(struct osh_http_head *head, struct osh
 		return bad(error, 400, "no Host header");
 	head->host = host->value;
 	for (size_t i = 0; i < OSH_COUNT_OF(never_named); i++) {
-		if (connection_has(head, never_named[i]))
+		if (field_has(head, "connection", never_named[i]))
 			return bad(error, 400, "Connection names a header that must reach the server");
 	}
 	if (expect && !osh_str_caseeq_c(expect->value, "100-continue"))
@@ -309,6 +322,8 @@ static enum osh_http_result check_response(struct osh_http_head *head, bool to_h
 	result = read_framing(head, 502, error);
 	if (result != OSH_HTTP_DONE)
 		return result;
+	if (head->status < 200 && head->close)
+		return bad(error, 502, "an interim response ends the connection");
 	if (head->status < 200 || head->status == 204) {
 		if (head->framing == OSH_HTTP_BODY_CHUNKED || head->length)
 			return bad(error, 502, "the server announced a body where none is allowed");

@@ -339,6 +339,24 @@ Test(proxy_http, pipelined)
 	hang_up(p);
 }
 
+/* More answers of our own than are kept back for one burst: none may wait for an event that
+ * never comes. */
+Test(proxy_http, many_pipelined)
+{
+	static const char request[] = "GET /no HTTP/1.1\r\n" HOST "\r\n";
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	char all[200 * (sizeof(request) - 1)];
+
+	for (int i = 0; i < 200; i++)
+		memcpy(all + (size_t)i * (sizeof(request) - 1), request, sizeof(request) - 1);
+	cr_assert(peer_write(p, all, sizeof(all)));
+	for (int i = 0; i < 200; i++) {
+		cr_assert(peer_response(p, answer, sizeof(answer)), "answer %d", i);
+		EXPECT_STATUS(answer, "403");
+	}
+	hang_up(p);
+}
+
 Test(proxy_http, denied_host_is_explained)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "no.test");
@@ -405,6 +423,8 @@ Test(proxy_http, authority)
 		{ "GET pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET * HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "421" },
+		{ "CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "403" },
 		{ "GET /pub/%2e%2e/%2e%2e/x HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET /pub/a%2fb HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET https://OK.test:443/pub/a HTTP/1.1\r\nHost: ok.test.\r\n\r\n", "200" },
@@ -702,7 +722,8 @@ Test(proxy_http, upstream_certificate)
 	const struct osh_verdict *v;
 
 	make_ca(&stranger, "stranger");
-	world.server_ctx = server_context(&stranger.ca, "ok.test");
+	serve_as(&stranger.ca, "ok.test");
+	drop_ca(&stranger);
 	p = dial_tls(WORLD_CURL, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
@@ -712,16 +733,16 @@ Test(proxy_http, upstream_certificate)
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY && v->status == 502);
 	expect_no_verdict();
 	/* The right CA for the wrong host. */
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	EXPECT_HAS(answer, "ostname mismatch");
 	/* The sandbox's own CA means nothing outside. */
-	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	serve_as(&world.sandbox_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	cr_expect(seen.len == 0, "no byte of a request was sent");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
@@ -829,6 +850,28 @@ Test(proxy_http, h2c_is_refused)
 	hang_up(p);
 }
 
+/* Where the policy permits every method, too; and what follows is no request. */
+Test(proxy_http, connect_is_refused)
+{
+	struct peer *p;
+
+	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n"
+	       "GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "405");
+	EXPECT_HAS(answer, "method_not_allowed");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->status == 405);
+	expect_no_verdict();
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
 /* ---- Requests that ask to be taken for others ------------------------------------------------------------------ */
 
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
@@ -873,7 +916,7 @@ Test(proxy_http, method_override_that_the_policy_permits)
 {
 	struct peer *p;
 
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	p = dial_tls(WORLD_CURL, "other.test");
 	ask(p, "POST /x?_method=DELETE HTTP/1.1\r\nHost: other.test\r\n" FORM "Content-Length: 14\r\n\r\n_method=DELETE");
 	EXPECT_STATUS(answer, "200");
