@@ -389,22 +389,24 @@ EOF
 	expect_equal "$output" ok
 }
 
+connections_since() { events_since "$1" | grep -c '"event": "connection"'; }
+
 @test "an answer too many is nobody's: not the next request's, not another sandbox's" {
 	local since
-	make_sandbox other probe
 	server_says poison 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
 	server_says clean 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 	run inside web curl -sS --http1.1 https://ok.test/pub/exact/poison https://ok.test/pub/after
 	expect_contains "$output" '"target": "/pub/after"'
 	expect_lacks "$output" poison
-	fetch other https://ok.test/pub/after
-	expect_equal "$(json 'b["target"]')" /pub/after
-	# The twin: what is clean is used again, by the same sandbox alone.
+	# The twin: a clean connection is used again, by the same sandbox alone.
+	asks web exact/clean
+	make_sandbox other probe
 	since=$(mark)
 	asks web exact/clean exact/clean
-	expect_equal "$(events_since "$since" | grep -c '"event": "connection"')" 1 connections
-	asks other exact/clean
-	expect_equal "$(events_since "$since" | grep -c '"event": "connection"')" 2 connections
+	expect_equal "$(connections_since "$since")" 0 connections
+	fetch other https://ok.test/pub/after --http1.1
+	expect_equal "$(json 'b["target"]')" /pub/after
+	expect_equal "$(connections_since "$since")" 1 connections
 	osh sandbox delete other
 }
 
@@ -439,10 +441,10 @@ accepted='HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: 
 	exchange "${tls[@]}" <<EOF
 200,403 GET /pub/exact/upgrade-200 HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
 426,403 GET /pub/exact/upgrade-426 HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
-502 GET /pub/exact/upgrade-other HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
+502,403 GET /pub/exact/upgrade-other HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
 101 GET /pub/exact/upgrade-http HTTP/1.1\\r\\n${handshake}
 101 GET /pub/exact/upgrade-real HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
-403 GET /secret/$canary HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
+403,403 GET /secret/$canary HTTP/1.1\\r\\n${handshake}GET /secret/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
 EOF
 	expect_absent "$canary"
 	expect_verdicts 2 web l7_action=WEBSOCKET l7_decision=deny "l7_target~/pub/exact/upgrade-"
