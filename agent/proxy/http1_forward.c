@@ -18,14 +18,16 @@ static bool is_safe(const struct osh_exchange *ex)
 }
 
 /* A kept connection may have been closed by the server just now. A safe request is then
- * sent once more on a fresh one (RFC 9110 9.2.2); so is any that the server has not looked
- * at (RFC 9113 8.7), as long as nothing of its body is gone. */
+ * sent once more on a fresh one (RFC 9110 9.2.2), unless the server had begun to answer; so is
+ * any that the server has not looked at (RFC 9113 8.7), as long as nothing of its body is gone. */
 static bool may_retry(const struct osh_session *s)
 {
 	const struct osh_exchange *ex = s->exchange;
-	bool unseen = s->upstream->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	const struct osh_upstream *up = s->upstream;
+	bool unseen = up->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	bool begun = ex->interim || up->conn.in.len;
 
-	return !ex->retried && !ex->interim && (unseen || (s->upstream->reused && is_safe(ex)));
+	return !ex->retried && !begun && (unseen || (up->reused && is_safe(ex)));
 }
 
 static bool retry(struct osh_session *s)

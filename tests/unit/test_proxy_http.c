@@ -222,6 +222,10 @@ static void serve(struct peer *p, uint16_t port_host)
 		}
 		if (strstr(path, "/first-only") && nth > 1)
 			return; /* the server's patience with a kept connection was just over */
+		if (strstr(path, "/first-whole") && nth > 1) {
+			peer_say(p, "HTTP/1.1 200 O");
+			return;
+		}
 		if (strcmp(path, "/pub/events") == 0) {
 			struct pollfd quiet = { .fd = p->fd, .events = POLLIN };
 
@@ -1092,10 +1096,35 @@ Test(proxy_http, safe_request_is_sent_again_on_a_fresh_connection)
 	cr_expect(world.accepted == 2);
 	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
 	expect_no_verdict();
-	/* The twin: what may have had an effect is not sent twice. */
-	ask(p, "POST /api/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi");
+	hang_up(p);
+}
+
+/* Neither what may have had an effect, nor what has begun to be answered, nor what failed on a
+ * connection of its own. */
+Test(proxy_http, other_requests_are_not_sent_again)
+{
+	static const char *const requests[] = {
+		"POST /api/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi",
+		"GET /pub/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi",
+		"GET /pub/first-whole HTTP/1.1\r\n" HOST "\r\n",
+		"GET /pub/gone HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n",
+	};
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	for (size_t i = 0; i < 3; i++) {
+		unsigned before;
+
+		ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+		EXPECT_STATUS(answer, "200");
+		before = world.accepted;
+		ask(p, requests[i]);
+		EXPECT_STATUS(answer, "502");
+		EXPECT_HAS(answer, "\"error\":\"upstream_failed\"");
+		cr_expect(world.accepted == before, "%s", requests[i]);
+	}
+	ask(p, requests[3]);
 	EXPECT_STATUS(answer, "502");
-	EXPECT_HAS(answer, "\"error\":\"upstream_failed\"");
+	cr_expect(world.accepted == 4);
 	hang_up(p);
 }
 
