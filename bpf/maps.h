@@ -81,7 +81,7 @@ struct osh_socket {
 	struct osh_flow flow;
 	__u64 sandbox;
 	__u32 action; /* OSH_ACTION_PEER, _DNS or _REDIRECT */
-	__u32 pad;
+	__u32 told;   /* identity that was told to have sent on another's connection */
 };
 
 struct {

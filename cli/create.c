@@ -7,15 +7,17 @@
 
 #include "args.h"
 #include "client.h"
+#include "limits.h"
 #include "out.h"
 #include "policy_file.h"
 #include "run.h"
+#include "selector.h"
 #include "tty.h"
 
 struct values {
-	const char *name, *policy;
-	struct osh_list providers, env;
-	bool no_keep, tty, no_tty;
+	const char *name, *policy, *workdir, *cpu, *memory, *pids;
+	struct osh_list providers, env, labels;
+	bool keep, no_keep, tty, no_tty;
 };
 
 static const struct osh_option options[] = {
@@ -27,6 +29,18 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, providers) },
 	{ "env", 0, "KEY=VALUE", "set a variable in it; repeatable", OSH_OPTION_LIST,
 	  offsetof(struct values, env) },
+	{ "label", 0, "KEY=VALUE", "a label to find it by (sandbox list --selector); repeatable",
+	  OSH_OPTION_LIST, offsetof(struct values, labels) },
+	{ "workdir", 0, "DIR", "where programs start in it, instead of /sandbox", OSH_OPTION_TEXT,
+	  offsetof(struct values, workdir) },
+	{ "cpu", 0, "N", "at most that many processors (0.5: half of one)", OSH_OPTION_TEXT,
+	  offsetof(struct values, cpu) },
+	{ "memory", 0, "BYTES", "at most that much memory (K, M, G, T behind)", OSH_OPTION_TEXT,
+	  offsetof(struct values, memory) },
+	{ "pids", 0, "N", "at most that many processes", OSH_OPTION_TEXT,
+	  offsetof(struct values, pids) },
+	{ "keep", 0, NULL, "keep it when the command ends (the default)", OSH_OPTION_FLAG,
+	  offsetof(struct values, keep) },
 	{ "no-keep", 0, NULL, "delete it when the command ends", OSH_OPTION_FLAG,
 	  offsetof(struct values, no_keep) },
 	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
@@ -41,6 +55,7 @@ struct creation {
 	char *const *argv; /* NULL: a shell, or nothing */
 	bool runs;         /* something runs in it at once */
 	struct osh_policy_file policy;
+	json_t *labels, *limits; /* owned */
 	char name[OSH_NAME_MAX];
 };
 
@@ -60,16 +75,15 @@ static json_t *make_list(const struct osh_list *list)
 static json_t *make_parameters(const struct creation *creation)
 {
 	const struct values *values = creation->values;
-	json_t *parameters =
-		json_pack("{s:o, s:o, s:b}", "providers", make_list(&values->providers), "env",
-			  make_list(&values->env), "keep", !values->no_keep);
+	json_t *parameters = json_pack(
+		"{s:o, s:o, s:O, s:O, s:s*, s:s*, s:b}", "providers", make_list(&values->providers),
+		"env", make_list(&values->env), "labels", creation->labels, "limits",
+		creation->limits, "name", values->name, "workdir", values->workdir, "keep",
+		!values->no_keep);
 
-	if (parameters && values->name &&
-	    json_object_set_new(parameters, "name", json_string(values->name)) < 0) {
-		json_decref(parameters);
-		return NULL;
-	}
-	return values->policy ? osh_policy_file_describe(&creation->policy, parameters) : parameters;
+	return parameters && values->policy ?
+		       osh_policy_file_describe(&creation->policy, parameters) :
+		       parameters;
 }
 
 /* Standard output belongs to the command when there is one. */
@@ -187,6 +201,11 @@ static int check(const struct osh_command *command, const struct values *values,
 		return osh_cli_misuse(command, "no command given behind --");
 	if (values->tty && values->no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values->keep && values->no_keep)
+		return osh_cli_misuse(command, "--keep and --no-keep exclude each other");
+	if (values->workdir && values->workdir[0] != '/')
+		return osh_cli_misuse(command, "--workdir needs an absolute path, not '%s'",
+				      values->workdir);
 	if (values->no_keep && !args->rest && !osh_tty_is_interactive())
 		return osh_cli_misuse(command,
 				      "--no-keep without a terminal needs a command behind --");
@@ -209,8 +228,15 @@ static int run_create(struct osh_cli *cli, const struct osh_command *command, in
 		return status;
 	creation.argv = args.rest;
 	creation.runs = args.rest || osh_tty_is_interactive();
-	status = create(cli, &creation);
+	creation.labels = osh_selector_label_options(command, &values.labels, &status);
+	if (creation.labels)
+		creation.limits = osh_limits_options(command, values.cpu, values.memory, values.pids,
+						     &status);
+	if (creation.limits)
+		status = create(cli, &creation);
 	osh_policy_file_done(&creation.policy);
+	json_decref(creation.labels);
+	json_decref(creation.limits);
 	return status;
 }
 

@@ -18,6 +18,8 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_get,
 	&osh_command_sandbox_connect,
 	&osh_command_sandbox_exec,
+	&osh_command_sandbox_stop,
+	&osh_command_sandbox_start,
 	&osh_command_sandbox_delete,
 	&osh_command_policy_get,
 	&osh_command_policy_set,

@@ -100,8 +100,9 @@ static json_t *make_parameters(const struct osh_run *run)
 		json_decref(argv);
 		return NULL;
 	}
-	parameters = json_pack("{s:s, s:o, s:o, s:b}", "name", run->sandbox, "argv", argv, "env",
-			       env, "tty", run->tty);
+	parameters = json_pack("{s:s, s:o, s:o, s:b, s:I}", "name", run->sandbox, "argv", argv,
+			       "env", env, "tty", run->tty, "timeout_ms",
+			       (json_int_t)run->timeout_ms);
 	if (parameters && run->cwd &&
 	    json_object_set_new(parameters, "cwd", json_string(run->cwd)) < 0) {
 		json_decref(parameters);

@@ -4,6 +4,7 @@
 #define OSH_CLI_RUN_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "client.h"
 
@@ -13,6 +14,7 @@ struct osh_run {
 	const char *const *env;  /* NULL-terminated KEY=VALUE; NULL: none */
 	const char *cwd;         /* NULL: the sandbox's own */
 	bool tty;                /* a pty inside, our terminal raw */
+	int64_t timeout_ms;      /* 0: none */
 };
 
 struct osh_run_result {

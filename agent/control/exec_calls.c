@@ -2,8 +2,10 @@
 #include "control/exec.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include "control/agent.h"
@@ -16,6 +18,9 @@
 #define ENVIRONMENT_MAX 256
 #define SESSIONS_PER_SANDBOX_MAX 256
 #define STATUS_KILLED (128 + 9)
+#define TIMEOUT_MS_MAX (7 * 24 * 3600 * 1000)
+/* From the request to end to the end. */
+#define GRACE_MS 2000
 
 /* A program and the call that waits for it. */
 struct osh_session {
@@ -23,12 +28,16 @@ struct osh_session {
 	struct osh_agent_sandbox *sandbox;
 	struct osh_call *call;
 	bool is_started;
+	uint64_t timeout_ms;  /* 0: none */
+	struct osh_timer timer;
+	bool is_late;         /* the time is up: it was asked to end */
 };
 
 static void free_session(struct osh_session *session)
 {
 	session->call->on_cancel = NULL;
 	session->call->context = NULL;
+	osh_loop_timer_cancel(session->sandbox->agent->loop, &session->timer);
 	LL_DELETE(session->sandbox->sessions, session);
 	free(session);
 }
@@ -36,9 +45,35 @@ static void free_session(struct osh_session *session)
 static void end_session(struct osh_session *session, int status)
 {
 	struct osh_call *call = session->call;
+	uint64_t timeout_ms = session->timeout_ms;
+	bool is_late = session->is_late;
 
 	free_session(session);
-	osh_call_reply(call, json_pack("{s:i}", "status", status), NULL, 0);
+	if (is_late)
+		osh_call_error(call, "Timeout", "the program had not ended after %llu s: it was killed",
+			       (unsigned long long)timeout_ms / 1000);
+	else
+		osh_call_reply(call, json_pack("{s:i}", "status", status), NULL, 0);
+}
+
+/* First it may tidy up, then it is killed. */
+static void on_time_up(struct osh_timer *timer)
+{
+	struct osh_session *session = osh_container_of(timer, struct osh_session, timer);
+
+	osh_sandbox_spawn_signal(session->sandbox->instance, session,
+				 session->is_late ? SIGKILL : SIGTERM);
+	session->is_late = true;
+	(void)osh_loop_timer_set(session->sandbox->agent->loop, timer, GRACE_MS);
+}
+
+/* Its time runs from its start. Without memory for a timer it is over at once. */
+static void begin_time(struct osh_session *session)
+{
+	session->timer.on_expire = on_time_up;
+	if (session->timeout_ms &&
+	    osh_loop_timer_set(session->sandbox->agent->loop, &session->timer, session->timeout_ms) < 0)
+		on_time_up(&session->timer);
 }
 
 static void fail_session(struct osh_session *session, const struct osh_err *err)
@@ -60,6 +95,7 @@ static void on_started(void *context, const struct osh_err *err, pid_t pid, int 
 		return;
 	}
 	session->is_started = true;
+	begin_time(session);
 	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), &pty_fd,
 				 pty_fd >= 0);
 	osh_close(pty_fd);
@@ -107,7 +143,7 @@ static bool has_room(const struct osh_agent_sandbox *sandbox)
 }
 
 static void start(struct osh_call *call, struct osh_agent_sandbox *sandbox,
-		  const struct osh_sandbox_command *command)
+		  const struct osh_sandbox_command *command, uint64_t timeout_ms)
 {
 	struct osh_session *session = calloc(1, sizeof(*session));
 	struct osh_sandbox_command_events events = { .on_started = on_started,
@@ -121,11 +157,22 @@ static void start(struct osh_call *call, struct osh_agent_sandbox *sandbox,
 	}
 	session->sandbox = sandbox;
 	session->call = call;
+	session->timeout_ms = timeout_ms;
 	LL_PREPEND(sandbox->sessions, session);
 	call->context = session;
 	call->on_cancel = on_cancel;
 	if (osh_sandbox_spawn(sandbox->instance, command, &events, &err) < 0)
 		fail_session(session, &err);
+}
+
+/* The hooks that mind a socket are those of where it was made: one from here, connected anew
+ * inside, would pass none. */
+static bool is_network_socket(int fd)
+{
+	int domain;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain != AF_UNIX;
 }
 
 /* What json_unpack cannot check. Returns false when the call has been answered. */
@@ -149,6 +196,12 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 				       "a connection to the agent is not for the inside");
 			return false;
 		}
+		if (is_network_socket(call->fds[i])) {
+			osh_call_error(call, "PermissionDenied",
+				       "descriptor %zu is a network socket of the outside: put a pipe in "
+				       "between (cat | openshell ... | cat)", i);
+			return false;
+		}
 	}
 	if (rows < 0 || rows > UINT16_MAX || columns < 0 || columns > UINT16_MAX) {
 		osh_call_error(call, "Invalid", "rows and columns must be 0 to %d", UINT16_MAX);
@@ -167,15 +220,19 @@ static void exec_in_sandbox(struct osh_call *call)
 	_cleanup_free_ const char **argv = NULL;
 	_cleanup_free_ const char **env = NULL;
 	json_t *argv_json, *env_json = NULL;
-	json_int_t rows = 0, columns = 0;
+	json_int_t rows = 0, columns = 0, timeout_ms = 0;
 	struct osh_agent_sandbox *sandbox;
 	const char *name;
 	int tty;
 
-	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I", "name", &name, "argv",
-			     &argv_json, "env", &env_json, "cwd", &command.cwd, "tty", &tty, "rows",
-			     &rows, "columns", &columns))
+	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I, s?I", "name", &name,
+			     "argv", &argv_json, "env", &env_json, "cwd", &command.cwd, "tty", &tty,
+			     "rows", &rows, "columns", &columns, "timeout_ms", &timeout_ms))
 		return;
+	if (timeout_ms < 0 || timeout_ms > TIMEOUT_MS_MAX) {
+		osh_call_error(call, "Invalid", "timeout_ms must be 0 to %d", TIMEOUT_MS_MAX);
+		return;
+	}
 	sandbox = osh_call_sandbox(call, name, true);
 	if (!sandbox)
 		return;
@@ -187,6 +244,8 @@ static void exec_in_sandbox(struct osh_call *call)
 		return;
 	command.argv = argv;
 	command.env = env;
+	if (!command.cwd)
+		command.cwd = json_string_value(sandbox->recipe.workdir);
 	command.tty = tty;
 	command.rows = (uint16_t)rows;
 	command.columns = (uint16_t)columns;
@@ -199,7 +258,7 @@ static void exec_in_sandbox(struct osh_call *call)
 	}
 	if (!tty)
 		memcpy(command.stdio, call->fds, sizeof(command.stdio)); /* borrowed: duplicated */
-	start(call, sandbox, &command);
+	start(call, sandbox, &command, (uint64_t)timeout_ms);
 }
 
 const struct osh_method osh_exec_methods[] = {

@@ -314,6 +314,14 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "the port belongs to the agent";
 	case OSH_KERNEL_PACKET:
 		return "a packet that no hook let through was dropped";
+	case OSH_KERNEL_OTHERS_FLOW:
+		return "the connection was opened by another program";
+	case OSH_KERNEL_SHARED_FLOW:
+		return "sent on a connection that another program opened, and counted as that one's";
+	case OSH_KERNEL_OUTSIDE_SOCKET:
+		return "sent on a socket that was made outside and handed in";
+	case OSH_KERNEL_INSPECTOR:
+		return "the port where Node runs the code that it is sent (choose another one to debug)";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}
@@ -322,9 +330,8 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
-	/* On first use: reading all of the kernel's types takes longer than starting does. */
 	if (kernel->feature_count == 0)
-		kernel->feature_count = osh_features_probe(kernel->features);
+		kernel->feature_count = osh_features_list(&kernel->install.hooks, kernel->features);
 	*ret_features = kernel->features;
 	return kernel->feature_count;
 }

@@ -16,6 +16,7 @@ struct osh_http1_deadlines osh_http1_deadlines = {
 	.body = 60000,
 	.reader = 120000,
 	.response = 600000, /* a model may think for minutes before its first byte */
+	.stream = 7200000,  /* as a relayed connection */
 };
 
 /* ---- Life ------------------------------------------------------------------------- */
@@ -68,6 +69,13 @@ void osh_exchange_over(struct osh_session *s)
 		rest(s);
 }
 
+/* Is it a stream, in which either side may be silent? What has its answer begun, and a call of
+ * gRPC from the start. */
+static bool is_stream(const struct osh_exchange *ex)
+{
+	return ex->state == OSH_EXCHANGE_FORWARD && (ex->answered || ex->grpc);
+}
+
 void osh_exchange_await(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
@@ -77,6 +85,8 @@ void osh_exchange_await(struct osh_session *s)
 		osh_session_set_deadline(s, osh_http1_deadlines.dial);
 	else if (ex->awaits_reader)
 		osh_session_set_deadline(s, osh_http1_deadlines.reader);
+	else if (is_stream(ex))
+		osh_session_set_deadline(s, osh_http1_deadlines.stream);
 	else if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
 		osh_session_set_deadline(s, osh_http1_deadlines.body);
 	else

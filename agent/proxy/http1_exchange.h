@@ -37,6 +37,7 @@ struct osh_exchange {
 	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
 	unsigned minor;
 	bool is_head, expects_continue;
+	bool grpc;                  /* a call of gRPC, which may be silent from its first byte on */
 	/* What was decided. */
 	enum osh_effect effect;
 	enum osh_l7 l7;

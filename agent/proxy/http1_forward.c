@@ -3,6 +3,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
 #define INTERIM_MAX 16
@@ -49,20 +50,6 @@ static bool retry(struct osh_session *s)
 	return true;
 }
 
-/* The server is gone before its answer was complete. */
-static bool lose_upstream(struct osh_session *s)
-{
-	if (s->exchange->answered) {
-		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
-		return false;
-	}
-	if (retry(s))
-		return !s->reap.queued;
-	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
-			  "the server closed the connection before it answered", false);
-	return true;
-}
-
 /* An answer that two readers could understand differently reaches nobody (RFC 9112 11.1),
  * and its connection is never used again. */
 static bool refuse_response(struct osh_session *s, const char *reason)
@@ -73,6 +60,44 @@ static bool refuse_response(struct osh_session *s, const char *reason)
 		return false;
 	}
 	osh_exchange_fail(s, 502, "invalid_http_response", OSH_ENGINE_HTTP, reason, true);
+	return true;
+}
+
+/* What an HTTP/2 stream was given up for; NULL: nothing was wrong with its frames. */
+static const char *breach_of(const struct osh_conn *up)
+{
+	switch (up->carrier ? up->error : 0) {
+	case EPROTO:
+		return "the server broke the rules of HTTP/2";
+	case EMSGSIZE:
+	case ENOBUFS:
+		return "the server's headers are too large";
+	default:
+		return NULL;
+	}
+}
+
+/* The server is gone before its answer was complete. */
+static bool lose_upstream(struct osh_session *s)
+{
+	const char *breach = breach_of(&s->upstream->conn);
+	char why[256];
+
+	if (breach)
+		return refuse_response(s, breach);
+	if (s->exchange->answered) {
+		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
+		return false;
+	}
+	if (osh_tls_wants_certificate(&s->upstream->conn)) {
+		osh_exchange_fail(s, 502, "upstream_tls_failed", OSH_ENGINE_TLS,
+				  osh_tls_failure(&s->upstream->conn, why, sizeof(why)), true);
+		return true;
+	}
+	if (retry(s))
+		return !s->reap.queued;
+	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
+			  "the server closed the connection before it answered", false);
 	return true;
 }
 
@@ -99,20 +124,14 @@ static void open_gate(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_conn *up = &s->upstream->conn;
-	int r = 0;
 
 	if (!ex->retried)
 		osh_exchange_record(s, OSH_ENGINE_L7,
 				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
 				    ex->reason, 0);
 	up->want_read = true;
-	if (ex->holds_secret) {
-		up->out_secret = true;
-		r = osh_buf_reserve(&up->out, OSH_CONN_BUF_MAX);
-	}
-	if (r == 0)
-		r = osh_buf_append_str(&up->out, osh_buf_str(&ex->head));
-	if (r < 0) {
+	up->out.secret |= ex->holds_secret;
+	if (osh_buf_append_str(&up->out, osh_buf_str(&ex->head)) < 0) {
 		osh_session_end(s, true);
 		return;
 	}

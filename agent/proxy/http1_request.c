@@ -1,5 +1,6 @@
 /* Taking a request in: its head is parsed and judged, then refused, held for its body, or
  * written anew for the server. */
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "base/knockout.h"
 #include "base/mem.h"
+#include "proxy/grpc.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
 
@@ -18,6 +20,14 @@
 static char *duplicate(struct osh_str s)
 {
 	return strndup(s.data ? s.data : "", s.len);
+}
+
+/* Of HTTP/2 alone. */
+static bool is_grpc(const struct osh_session *s, const struct osh_http_head *head)
+{
+	const struct osh_http_field *type = osh_http_find(head, "content-type");
+
+	return s->conn.carrier && type && osh_grpc_is_call(type->value);
 }
 
 static bool keep_facts(struct osh_exchange *ex, const struct osh_http_head *head)
@@ -123,9 +133,9 @@ static int write_upstream_head(struct osh_session *s, const struct osh_http_head
 	host_header(s, host, sizeof(host));
 	how.host = osh_str(host);
 	if (ex->holds_secret)
-		osh_buf_init_secret(&ex->head, OSH_CONN_BUF_MAX);
+		osh_buf_init_secret(&ex->head, OSH_HTTP_OWN_HEAD_MAX);
 	else
-		osh_buf_init(&ex->head, OSH_CONN_BUF_MAX);
+		osh_buf_init(&ex->head, OSH_HTTP_OWN_HEAD_MAX);
 	return osh_http_write_request(&ex->head, head, &how);
 }
 
@@ -145,7 +155,14 @@ static bool prepare(struct osh_session *s, const struct osh_http_head *head, con
 		return false;
 	}
 	ex->holds_secret = rewritten.len > 0;
-	if (write_upstream_head(s, &resolved, &path) < 0) {
+	switch (write_upstream_head(s, &resolved, &path)) {
+	case 0:
+		break;
+	case -ENOBUFS:
+		refuse_for(s, head, 431, "invalid_http_request", OSH_ENGINE_CREDENTIAL,
+			   "with their credentials in place, the headers are too large");
+		return false;
+	default:
 		osh_session_end(s, true);
 		return false;
 	}
@@ -281,6 +298,7 @@ bool osh_exchange_step_head(struct osh_session *s)
 		osh_session_end(s, true);
 		return false;
 	}
+	ex->grpc = is_grpc(s, &head);
 	judge(s, &head);
 	if (!s->reap.queued)
 		osh_buf_consume(&s->conn.in, head.len);

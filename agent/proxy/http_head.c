@@ -125,8 +125,6 @@ static enum osh_http_result parse_request_line(struct osh_str line, struct osh_h
 		return bad(error, 400, "the method is not a token");
 	if (is_misspelt_method(head->method))
 		return bad(error, 400, "methods are case-sensitive: write it in upper case");
-	if (head->target.len > OSH_HTTP_TARGET_MAX)
-		return bad(error, 414, "the request target is too long");
 	if (!is_target(head->target))
 		return bad(error, 400, "the request target holds bytes that must be percent-encoded");
 	return parse_version(osh_str_n(last + 1, line.len - (size_t)(last + 1 - line.data)),
@@ -353,12 +351,26 @@ static bool may_become_request(struct osh_str bytes)
 	return true;
 }
 
-static enum osh_http_result parse_start_line(struct osh_str line, bool is_request,
+static enum osh_http_result parse_start_line(struct osh_str line, bool is_request, bool is_own,
 					     struct osh_http_head *head, struct osh_http_error *error)
 {
+	enum osh_http_result result;
+
 	if (has_lone_cr(line))
 		return bad(error, is_request ? 400 : 502, "the start line holds a carriage return");
-	return is_request ? parse_request_line(line, head, error) : parse_status_line(line, head, error);
+	if (!is_request)
+		return parse_status_line(line, head, error);
+	result = parse_request_line(line, head, error);
+	if (result == OSH_HTTP_DONE && head->target.len > OSH_HTTP_TARGET_MAX && !is_own)
+		return bad(error, 414, "the request target is too long");
+	return result;
+}
+
+static size_t longest_head(bool is_request, bool is_own)
+{
+	if (is_own)
+		return OSH_HTTP_OWN_HEAD_MAX;
+	return is_request ? OSH_HTTP_REQUEST_HEAD_MAX : OSH_HTTP_RESPONSE_HEAD_MAX;
 }
 
 /* Find the empty line; look at every byte once, however often we are called. */
@@ -381,7 +393,7 @@ static enum osh_http_result find_end(struct osh_str bytes, bool is_request, stru
 		if (!scan->has_start_line) {
 			enum osh_http_result result = parse_start_line(
 				osh_str_n(bytes.data + scan->line_start, end - 1 - scan->line_start),
-				is_request, head, error);
+				is_request, scan->is_own, head, error);
 
 			if (result != OSH_HTTP_DONE)
 				return result;
@@ -411,7 +423,7 @@ static enum osh_http_result parse_head(struct osh_str bytes, bool is_request, bo
 				       struct osh_http_scan *scan, struct osh_http_head *head,
 				       struct osh_http_error *error)
 {
-	size_t max = is_request ? OSH_HTTP_REQUEST_HEAD_MAX : OSH_HTTP_RESPONSE_HEAD_MAX;
+	size_t max = longest_head(is_request, scan->is_own);
 	struct osh_str text = osh_str_n(bytes.data, bytes.len < max ? bytes.len : max);
 	enum osh_http_result result;
 
@@ -427,7 +439,7 @@ static enum osh_http_result parse_head(struct osh_str bytes, bool is_request, bo
 		return result;
 	text.len = head->len;
 	/* The slices of an earlier call may point to where the bytes no longer are. */
-	result = parse_start_line(next_line(&text), is_request, head, error);
+	result = parse_start_line(next_line(&text), is_request, scan->is_own, head, error);
 	if (result == OSH_HTTP_DONE)
 		result = parse_fields(text, is_request, head, error);
 	if (result == OSH_HTTP_DONE)

@@ -48,9 +48,8 @@ static int take_hello(struct osh_proxy *proxy, const struct osh_channel_message 
 	    osh_read_fd(fds[7], UPSTREAM_CA_BYTES_MAX, &ca_text, &ca_len) < 0)
 		return -EBADMSG;
 	osh_close(fds[7]);
-	proxy->trust = osh_tls_trust_new(osh_str_n(ca_text, ca_len));
 	osh_log_init("openshelld proxy", (enum osh_log_level)message->log_level);
-	return proxy->trust ? 0 : -EBADMSG;
+	return osh_tls_proxy_init(proxy, osh_str_n(ca_text, ca_len));
 }
 
 static int take_ring(struct osh_proxy *proxy, unsigned index, int fd)

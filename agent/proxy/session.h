@@ -68,6 +68,10 @@ struct osh_session {
 /* Accept everything that waits on a tenant's listener. */
 void osh_session_on_listener(struct osh_io *io, uint32_t events);
 
+/* Begin a flow that the kernel sent here, `fd` is taken over: osh_session_begin decides on it.
+ * NULL, with `fd` untouched, when the sandbox has too many or memory is out. */
+struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow);
+
 /* Judge every live flow of the view again under its new snapshot: those still allowed
  * go on, those now denied end. */
 void osh_session_judge_all(struct osh_view *view);

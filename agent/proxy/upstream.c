@@ -1,22 +1,18 @@
 #include "proxy/upstream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <utlist.h>
 
-#include "base/fd.h"
 #include "base/knockout.h"
 #include "policy/host.h"
+#include "proxy/dial.h"
 #include "proxy/http2_client.h"
 #include "proxy/tls.h"
 #include "proxy/upstream_pool.h"
 
-#define DIAL_TIMEOUT_MS 5000 /* per address */
 #define HANDSHAKE_TIMEOUT_MS 10000
 
 /* ---- Failing ----------------------------------------------------------------- */
@@ -34,55 +30,20 @@ break_off(struct osh_upstream *up, enum osh_verdict_engine engine, const char *f
 	osh_loop_timer_cancel(up->worker->loop, &up->timer);
 }
 
-/* ---- Dialling ------------------------------------------------------------------ */
+static bool is_settled(const struct osh_upstream *up)
+{
+	return up->state == OSH_UPSTREAM_READY || up->state == OSH_UPSTREAM_BROKEN;
+}
+
+/* ---- Securing ------------------------------------------------------------------- */
 
 static void on_conn_event(struct osh_conn *conn);
 static void settled(struct osh_upstream *up);
-
-static int dial_socket(const struct in6_addr *addr, uint16_t port_host)
-{
-	struct sockaddr_in6 v6 = {
-		.sin6_family = AF_INET6, .sin6_port = htons(port_host), .sin6_addr = *addr
-	};
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port_host) };
-	bool is_v4 = IN6_IS_ADDR_V4MAPPED(addr);
-	_cleanup_fd_ int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	memcpy(&v4.sin_addr, &addr->s6_addr[12], 4);
-	r = is_v4 ? connect(fd, (struct sockaddr *)&v4, sizeof(v4)) :
-		    connect(fd, (struct sockaddr *)&v6, sizeof(v6));
-	if (r < 0 && errno != EINPROGRESS)
-		return -errno;
-	return osh_take_fd(&fd);
-}
-
-/* Try the addresses in their order until one takes the connection. */
-static void dial_next(struct osh_upstream *up, int last_error)
-{
-	osh_conn_close(&up->conn);
-	while (up->next_address < up->addresses.count) {
-		int fd = dial_socket(&up->addresses.items[up->next_address++], up->key.port_host);
-
-		if (fd < 0) {
-			last_error = -fd;
-			continue;
-		}
-		osh_conn_init(&up->conn, up->worker->loop, fd, OSH_CONN_CONNECTING, on_conn_event);
-		up->state = OSH_UPSTREAM_DIALLING;
-		osh_loop_timer_set(up->worker->loop, &up->timer, DIAL_TIMEOUT_MS);
-		osh_conn_update(&up->conn);
-		return;
-	}
-	break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to %s:%u: %s", up->key.host, up->key.port_host,
-		  strerror(last_error));
-}
+static void dial(struct osh_upstream *up);
 
 static void secure(struct osh_upstream *up)
 {
-	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host, up->offers_http2);
+	SSL *ssl = osh_tls_connect_new(up->worker, &up->key, up->offers_http2);
 
 	if (!ssl || osh_conn_start_tls(&up->conn, ssl) < 0) {
 		break_off(up, OSH_ENGINE_TLS, "cannot start TLS to %s: out of memory", up->key.host);
@@ -90,7 +51,6 @@ static void secure(struct osh_upstream *up)
 	}
 	up->state = OSH_UPSTREAM_SECURING;
 	osh_loop_timer_set(up->worker->loop, &up->timer, HANDSHAKE_TIMEOUT_MS);
-	osh_conn_pump(&up->conn);
 }
 
 /* The connection is for all requests of its key, and this one's is a stream on it. */
@@ -118,63 +78,81 @@ static void become_ready(struct osh_upstream *up)
 /* A server that knows HTTP/2 alone gets it, whatever the client speaks. */
 static bool offer_http2(struct osh_upstream *up)
 {
-	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol())
+	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol(&up->conn))
 		return false;
 	up->offers_http2 = true;
-	up->next_address--;
-	dial_next(up, ECONNREFUSED);
+	osh_conn_close(&up->conn);
+	dial(up); /* the address that answered */
 	return true;
+}
+
+static void look_at_handshake(struct osh_upstream *up)
+{
+	char why[256];
+
+	if (osh_conn_is_open(&up->conn))
+		become_ready(up);
+	else if (up->conn.state == OSH_CONN_FAILED && !offer_http2(up))
+		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
+			  osh_tls_failure(&up->conn, why, sizeof(why)));
 }
 
 static void advance(struct osh_upstream *up)
 {
-	if (up->state == OSH_UPSTREAM_DIALLING) {
+	if (up->state == OSH_UPSTREAM_SECURING) {
 		osh_conn_pump(&up->conn);
-		if (up->conn.state == OSH_CONN_FAILED)
-			dial_next(up, up->conn.error);
-		else if (osh_conn_is_open(&up->conn) && up->key.tls)
-			secure(up);
-		else if (osh_conn_is_open(&up->conn))
-			become_ready(up);
-	} else if (up->state == OSH_UPSTREAM_SECURING) {
-		osh_conn_pump(&up->conn);
+		look_at_handshake(up);
 	}
-	if (up->state == OSH_UPSTREAM_SECURING && up->conn.state == OSH_CONN_FAILED) {
-		char why[256];
+	osh_conn_update(&up->conn);
+}
 
-		if (offer_http2(up))
-			return;
-		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
-			  osh_tls_failure(up->conn.ssl, why, sizeof(why)));
-	} else if (up->state == OSH_UPSTREAM_SECURING && osh_conn_is_open(&up->conn)) {
-		become_ready(up);
+/* ---- Dialling ------------------------------------------------------------------ */
+
+static void on_dialled(void *context, int fd, const struct in6_addr *address)
+{
+	struct osh_upstream *up = context;
+	bool later = up->dial != NULL;
+
+	up->dial = NULL;
+	if (fd < 0) {
+		break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to %s:%u: %s", up->key.host,
+			  up->key.port_host, strerror(-fd));
+	} else {
+		up->addresses = (struct osh_addresses){ .count = 1, .items = { *address } };
+		osh_conn_init(&up->conn, up->worker->loop, fd, on_conn_event);
+		if (up->key.tls)
+			secure(up);
+		else
+			become_ready(up);
+		advance(up);
 	}
+	/* Within open the caller looks at the state itself. */
+	if (later && is_settled(up))
+		settled(up);
+}
+
+static void dial(struct osh_upstream *up)
+{
+	up->state = OSH_UPSTREAM_DIALLING;
+	up->dial = osh_dial_start(up->worker->loop, &up->addresses, up->key.port_host, on_dialled, up);
 }
 
 static void on_conn_event(struct osh_conn *conn)
 {
 	struct osh_upstream *up = osh_container_of(conn, struct osh_upstream, conn);
 
-	if (up->state != OSH_UPSTREAM_READY) {
+	if (!is_settled(up))
 		advance(up);
-		osh_conn_update(&up->conn);
-		if (up->state != OSH_UPSTREAM_READY && up->state != OSH_UPSTREAM_BROKEN)
-			return;
-	}
-	settled(up);
+	if (is_settled(up))
+		settled(up);
 }
 
 static void on_timeout(struct osh_timer *timer)
 {
 	struct osh_upstream *up = osh_container_of(timer, struct osh_upstream, timer);
 
-	if (up->state == OSH_UPSTREAM_DIALLING)
-		dial_next(up, ETIMEDOUT);
-	else
-		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u: handshake timed out", up->key.host,
-			  up->key.port_host);
-	if (up->state == OSH_UPSTREAM_BROKEN)
-		settled(up);
+	break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u: handshake timed out", up->key.host, up->key.port_host);
+	settled(up);
 }
 
 /* ---- Resolving and guarding ------------------------------------------------------ */
@@ -205,10 +183,9 @@ static void on_resolved(void *context, const struct osh_addresses *addresses, co
 	} else {
 		up->addresses = *addresses;
 		if (guard(up))
-			dial_next(up, ECONNREFUSED);
+			dial(up);
 	}
-	/* Within open the caller looks at the state itself. */
-	if (later && up->state == OSH_UPSTREAM_BROKEN)
+	if (later && is_settled(up))
 		settled(up);
 }
 
@@ -267,7 +244,7 @@ static void release(struct osh_upstream *up, const struct osh_upstream *leader)
 		break_off(up, leader->failure_engine, "%s", leader->failure);
 	else if (!share(up))
 		start(up);
-	if (up->state == OSH_UPSTREAM_READY || up->state == OSH_UPSTREAM_BROKEN)
+	if (is_settled(up))
 		up->on_event(up);
 }
 
@@ -362,6 +339,8 @@ void osh_upstream_free(struct osh_upstream *up)
 		return;
 	osh_lookup_cancel(up->lookup);
 	up->lookup = NULL;
+	osh_dial_cancel(up->dial);
+	up->dial = NULL;
 	osh_loop_timer_cancel(up->worker->loop, &up->timer);
 	osh_conn_close(&up->conn);
 	up->reap.run = reap;

@@ -42,9 +42,9 @@ struct osh_upstream {
 	enum osh_upstream_use use;
 	bool reused;                   /* came from the pool: the server may have closed it */
 	bool offers_http2;
-	struct osh_addresses addresses;
-	size_t next_address;
+	struct osh_addresses addresses; /* that passed the guard; then the one that answered */
 	struct osh_lookup *lookup;
+	struct osh_dial *dial;
 	struct osh_timer timer;
 	enum osh_verdict_engine failure_engine;
 	char failure[384];

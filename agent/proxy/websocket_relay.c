@@ -233,7 +233,7 @@ static bool rewrite_text(struct osh_session *s, const struct osh_decision *decis
 	}
 	ws->held += ws->rewritten.len;
 	if (ws->rewritten.len)
-		s->upstream->conn.out_secret = true;
+		s->upstream->conn.out.secret = true;
 	return true;
 }
 

@@ -42,6 +42,7 @@ struct osh_proxy {
 	int channel_fd;
 	char dns_servers[512];
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
+	unsigned char ticket_keys[80]; /* of sessions with sandboxes: name, HMAC, AES (OpenSSL's order) */
 	unsigned worker_count;
 	struct osh_worker *workers[OSH_WORKERS_MAX];
 	struct osh_in_force *in_force; /* hash: the main thread's, main.c */
@@ -87,7 +88,7 @@ struct osh_view {
 	struct osh_session *sessions;   /* doubly linked */
 	unsigned session_count;
 	size_t held_bytes;              /* bodies and texts under inspection, proxy/inspect.h */
-	bool reported_full;             /* a refusal for want of room was recorded */
+	bool reported_full;             /* a refusal for want of room was recorded; until there is room */
 	struct osh_known *known;        /* hash: what the agent told of executables, proxy/facts.h */
 	unsigned known_version;         /* counts changes of it */
 	unsigned questions;             /* that the agent has not answered */
@@ -129,7 +130,9 @@ struct osh_worker {
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
+	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
 	bool published;                 /* verdicts that the agent was not told of */
 	uint64_t told_ms;

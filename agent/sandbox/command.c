@@ -155,6 +155,16 @@ int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sa
 	return 0;
 }
 
+void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig)
+{
+	struct pending_command *command;
+
+	LL_FOREACH(instance->commands, command) {
+		if (command->started && !command->abandoned && command->events.context == context)
+			send_signal(instance, command->id, sig);
+	}
+}
+
 void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context)
 {
 	struct pending_command *command;

@@ -33,6 +33,10 @@
 #define OSH_REDIRECT_PORT 1
 #define OSH_DNS_PORT 53
 
+/* Where a Node that gets SIGUSR1 opens its inspector, which runs any code sent to it under Node's
+ * name (node(1), --inspect-port). */
+#define OSH_INSPECTOR_PORT 9229
+
 /* Users without an account, far above what useradd, systemd and container runtimes
  * hand out (systemd's UIDS-GIDS: 1879048192 and up is unused). */
 #define OSH_PROXY_UID 0x77fffffeu

@@ -1,7 +1,8 @@
 """Many connections from inside a sandbox, by one program. See `commands` below."""
 import http.client
 import os
-import select
+import resource
+import selectors
 import socket
 import ssl
 import sys
@@ -44,6 +45,33 @@ def hold(host, count):
             tell(f"{old} new {ask(sock, host)}")
 
 
+def park(host, count):
+    """COUNT idle flows, a request on each; `held SERVED REFUSED`. They end with standard input."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    context, held, refused = trusting(), [], 0
+    for _ in range(int(count)):
+        try:
+            sock = tls(host, context)
+            assert ask(sock, host) == 200
+            held.append(sock)
+        except OSError:
+            refused += 1
+    tell(f"held {len(held)} {refused}")
+    sys.stdin.read()
+
+
+def pace(host, count):
+    """COUNT requests one after another, each on a flow of its own: the slowest but one in a hundred, in ms."""
+    context, times = trusting(), []
+    for _ in range(int(count)):
+        begin = time.monotonic()
+        with tls(host, context) as sock:
+            assert ask(sock, host) == 200
+        times.append(1000 * (time.monotonic() - begin))
+    tell(int(sorted(times)[int(count) * 99 // 100 - 1]))
+
+
 def fetch(host, path):
     """Milliseconds that one download takes, and its bytes."""
     begin = time.monotonic()
@@ -55,5 +83,5 @@ def fetch(host, path):
     tell(f"{int(1000 * (time.monotonic() - begin))} {size}")
 
 
-commands = {name: globals()[name] for name in ("hold", "fetch")}
+commands = {name: globals()[name] for name in ("fetch", "hold", "pace", "park")}
 commands[sys.argv[1]](*sys.argv[2:])

@@ -22,8 +22,8 @@ limit() {
 	osh policy set box --policy "$SCRATCH/limited.yaml" --wait
 }
 
-# Reads a line of the coprocess CROWD, waited for.
-heard() { read -r -t 20 -u "${CROWD[0]}" "${1:-LINE}"; }
+# Sets LINE to the next of the coprocess CROWD, waited for.
+heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
 
 @test "flows: beyond the limit 429, live ones go on, a new policy lifts it" {
 	local pid

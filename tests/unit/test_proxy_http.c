@@ -238,6 +238,11 @@ static void serve(struct peer *p, uint16_t port_host)
 			(void)peer_read(p);
 			return;
 		}
+		if (strcmp(path, "/api/dialogue") == 0) {
+			peer_say(p, "HTTP/1.1 200 OK\r\n\r\nopen\n");
+			(void)(take_chunks(p) && peer_say(p, "closed\n"));
+			return;
+		}
 		if (strcmp(path, "/api/refused-early") == 0) {
 			peer_say(p, "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig");
 			return;
@@ -349,6 +354,24 @@ Test(proxy_http, pipelined)
 	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
 	cr_expect_str_eq(next_verdict()->target, "/pub/3");
 	expect_no_verdict();
+	hang_up(p);
+}
+
+/* More answers of our own than are kept back for one burst: none may wait for an event that
+ * never comes. */
+Test(proxy_http, many_pipelined)
+{
+	static const char request[] = "GET /no HTTP/1.1\r\n" HOST "\r\n";
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	char all[200 * (sizeof(request) - 1)];
+
+	for (int i = 0; i < 200; i++)
+		memcpy(all + (size_t)i * (sizeof(request) - 1), request, sizeof(request) - 1);
+	cr_assert(peer_write(p, all, sizeof(all)));
+	for (int i = 0; i < 200; i++) {
+		cr_assert(peer_response(p, answer, sizeof(answer)), "answer %d", i);
+		EXPECT_STATUS(answer, "403");
+	}
 	hang_up(p);
 }
 
@@ -717,7 +740,8 @@ Test(proxy_http, upstream_certificate)
 	const struct osh_verdict *v;
 
 	make_ca(&stranger, "stranger");
-	world.server_ctx = server_context(&stranger.ca, "ok.test");
+	serve_as(&stranger.ca, "ok.test");
+	drop_ca(&stranger);
 	p = dial_tls(WORLD_CURL, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
@@ -727,16 +751,16 @@ Test(proxy_http, upstream_certificate)
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY && v->status == 502);
 	expect_no_verdict();
 	/* The right CA for the wrong host. */
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	EXPECT_HAS(answer, "ostname mismatch");
 	/* The sandbox's own CA means nothing outside. */
-	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	serve_as(&world.sandbox_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	cr_expect(seen.len == 0, "no byte of a request was sent");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
@@ -975,7 +999,7 @@ Test(proxy_http, method_override_that_the_policy_permits)
 {
 	struct peer *p;
 
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	p = dial_tls(WORLD_CURL, "other.test");
 	ask(p, "POST /x?_method=DELETE HTTP/1.1\r\nHost: other.test\r\n" FORM "Content-Length: 14\r\n\r\n_method=DELETE");
 	EXPECT_STATUS(answer, "200");
@@ -1131,7 +1155,7 @@ Test(proxy_http, other_requests_are_not_sent_again)
 static void begin_impatient(void)
 {
 	osh_http1_deadlines = (struct osh_http1_deadlines){
-		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300
+		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300, .stream = 300
 	};
 	begin();
 }
@@ -1202,6 +1226,22 @@ static void begin_with_patience_for_servers(void)
 }
 
 TestSuite(proxy_events, .init = begin_with_patience_for_servers, .timeout = 60);
+
+/* Once the server has begun to answer, both may be silent: an upload is a stream, too. The
+ * twin shows that the time is over in which a request has to come. */
+Test(proxy_events, dialogue)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test"), *twin = dial_tls(WORLD_CURL, "ok.test");
+
+	peer_say(p, "POST /api/dialogue HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	cr_assert(peer_await(p, "open\n") > 0, "%s", p->bytes);
+	ask(twin, "POST /api/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	EXPECT_STATUS(answer, "408");
+	peer_say(p, "5\r\nagain\r\n0\r\n\r\n");
+	cr_expect(peer_await(p, "closed\n") > 0, "%s", p->bytes);
+	hang_up(twin);
+	hang_up(p);
+}
 
 /* Each event is passed on when it comes; silence between two is the server's right. */
 Test(proxy_events, event_stream)
