@@ -391,6 +391,13 @@ EOF
 
 connections_since() { events_since "$1" | grep -c '"event": "connection"'; }
 
+@test "what belongs to the connection with the server stays there" {
+	server_says hops 'HTTP/1.1 200 OK\r\nConnection: X-Named, Upgrade\r\nX-Named: 1\r\nKeep-Alive: timeout=5\r\nUpgrade: h2,h2c\r\nProxy-Authenticate: Basic\r\nTrailer: X\r\nTE: x\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nVia: 1.1 x\r\nContent-Length: 2\r\n\r\nok'
+	run inside web curl -sS --http1.1 -i https://ok.test/pub/exact/hops
+	expect_equal "$(tr -d '\r' <<<"$output" | sort -f | paste -sd'|')" \
+		"|Content-Length: 2|HTTP/1.1 200 OK|ok|Set-Cookie: a=1|Set-Cookie: b=2|Via: 1.1 x"
+}
+
 @test "an answer too many is nobody's: not the next request's, not another sandbox's" {
 	local since
 	server_says poison 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
