@@ -13,6 +13,7 @@
 enum osh_upstream_state {
 	OSH_UPSTREAM_RESOLVING,
 	OSH_UPSTREAM_DIALLING,
+	OSH_UPSTREAM_TUNNELLING, /* the proxy before the internet was asked for a way (via.h) */
 	OSH_UPSTREAM_SECURING, /* TLS handshake */
 	OSH_UPSTREAM_READY,
 	OSH_UPSTREAM_BROKEN,   /* failure and failure_engine say why */
@@ -42,6 +43,8 @@ struct osh_upstream {
 	enum osh_upstream_use use;
 	bool reused;                   /* came from the pool: the server may have closed it */
 	bool offers_http2;
+	bool is_via;                   /* goes through the proxy before the internet */
+	struct osh_http_scan scan;     /* of its answer */
 	struct osh_addresses addresses; /* that passed the guard; then the one that answered */
 	struct osh_lookup *lookup;
 	struct osh_dial *dial;
