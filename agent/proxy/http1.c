@@ -8,7 +8,6 @@
 #include "proxy/websocket_relay.h"
 
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
-#define IDLE_BUFFER_MAX (16u << 10) /* memory a buffer may keep between requests */
 
 struct osh_http1_deadlines osh_http1_deadlines = {
 	.head = 30000,
@@ -46,16 +45,6 @@ static void start_closing(struct osh_session *s)
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 }
 
-/* Idle until the next request: what a large one needed is given back. */
-static void rest(struct osh_session *s)
-{
-	if (s->conn.in.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.in);
-	if (s->conn.out.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.out);
-	osh_session_touch(s);
-}
-
 void osh_exchange_over(struct osh_session *s)
 {
 	bool close = s->exchange->close;
@@ -66,7 +55,7 @@ void osh_exchange_over(struct osh_session *s)
 	if (close)
 		start_closing(s);
 	else
-		rest(s);
+		osh_session_touch(s); /* idle until the next request */
 }
 
 /* Is it a stream, in which either side may be silent? What has its answer begun, and a call of

@@ -21,6 +21,7 @@
 #include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
+#define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
@@ -38,9 +39,25 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 
 /* ---- State ------------------------------------------------------------------------ */
 
+/* In two parts: what is quiet for a moment may stay so for long, and lives on without buffers
+ * from then on. */
 void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
 {
-	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+	uint64_t first_ms = in_ms < QUIET_MS ? in_ms : QUIET_MS;
+
+	s->rest_ms = in_ms - first_ms;
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, first_ms);
+}
+
+static void give_buffers_back(struct osh_session *s)
+{
+	osh_buf_trim(&s->conn.in);
+	osh_buf_trim(&s->conn.out);
+	if (!s->upstream)
+		return;
+	osh_buf_trim(&s->upstream->conn.in);
+	if (!s->exchange) /* it may hold a credential, and was made large enough never to be moved */
+		osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -102,6 +119,12 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->rest_ms) {
+		give_buffers_back(s);
+		(void)osh_loop_timer_set(s->view->worker->loop, timer, s->rest_ms);
+		s->rest_ms = 0;
+		return;
+	}
 	if (s->admitted && is_held_back(s)) {
 		osh_session_touch(s);
 		return;
