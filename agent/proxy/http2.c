@@ -301,7 +301,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	return 0;
 }
 
-/* A request that came too late for a connection that is ending. */
+/* A request that came too late for a connection that is ending, or that was taken back before it
+ * was sent. nghttp2 has opened its stream all the same, and closes it next. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
 {
 	struct osh_http2 *mux = context;
@@ -311,9 +312,9 @@ static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *fram
 	(void)error;
 	if (mux->role->is_server || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	DL_SEARCH_SCALAR(mux->streams, st, id, frame->hd.stream_id);
-	if (st && !st->closed)
-		osh_http2_close_stream(st, EAGAIN);
+	st = find_stream(mux, frame->hd.stream_id);
+	if (st)
+		osh_http2_fail(st, EAGAIN);
 	return 0;
 }
 
