@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/block.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/websocket_relay.h"
 
@@ -28,7 +29,7 @@ static void free_exchange(struct osh_exchange *ex)
 	osh_http_body_done(&ex->response);
 	free(ex->target);
 	free(ex->path);
-	free(ex);
+	osh_block_free(ex);
 }
 
 void osh_http1_drop(struct osh_session *s)
@@ -108,7 +109,7 @@ static bool begin(struct osh_session *s)
 			return false;
 	}
 	s->skipped_line = false;
-	s->exchange = calloc(1, sizeof(*s->exchange));
+	s->exchange = osh_block_zalloc(sizeof(*s->exchange));
 	if (!s->exchange) {
 		osh_session_end(s, true);
 		return false;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "proxy/hello.h"
@@ -24,6 +25,7 @@
 #define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
@@ -73,7 +75,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -493,6 +495,8 @@ void osh_session_step(struct osh_session *s)
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
@@ -522,7 +526,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -546,7 +550,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 
 struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
