@@ -131,7 +131,7 @@ static void ask_for_tunnel(struct osh_upstream *up)
 	int r = osh_host_parse(osh_str(up->key.host), &host);
 
 	/* Reserved, so that growing leaves no copy of the credential behind. */
-	conn->out_secret = true;
+	conn->out.secret = true;
 	if (r == 0)
 		r = osh_buf_reserve(&conn->out, OSH_VIA_CONNECT_MAX);
 	if (r == 0)
