@@ -15,6 +15,7 @@ setup_file() {
 		echo "    unix_sockets: [$HELPER/socket, $HELPER/pipe]"
 	} >"$SCRATCH/helped.yaml"
 	start_helper
+	echo "# what changes hands is $(answer) by this kernel" >&3
 	make_sandbox plain "$SCRATCH/probe.yaml"
 	make_sandbox helped "$SCRATCH/helped.yaml"
 }
