@@ -63,7 +63,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	local canary
 	canary=$(new_canary)
 	client connects "$canary"
-	expect_equal "$output" $'400 200\n405 200\n405 200'
+	expect_equal "$output" $'405 200\n405 200\n405 200'
 	expect_absent "$canary"
 }
 
