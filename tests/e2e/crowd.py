@@ -83,5 +83,18 @@ def fetch(host, path):
     tell(f"{int(1000 * (time.monotonic() - begin))} {size}")
 
 
-commands = {name: globals()[name] for name in ("fetch", "hold", "pace", "park")}
+def stall(host, count):
+    """COUNT flows in the clear that stop in the middle of a head; a few of a body, or of reading large
+    answers. Held until the end of standard input."""
+    request = f"GET /pub/large?n=3000000 HTTP/1.1\r\nHost: {host}\r\n"
+    starts = {0: request + "Content-Length: 9\r\n\r\nx", 20: request + "\r\n"}
+    flows = []
+    for number in range(int(count)):
+        flows.append(socket.create_connection((host, 80), timeout=60))
+        flows[-1].sendall(starts.get(number // 20 * 20, request).encode())
+    tell("stalled")
+    sys.stdin.read()
+
+
+commands = {name: globals()[name] for name in ("fetch", "hold", "pace", "park", "stall")}
 commands[sys.argv[1]](*sys.argv[2:])
