@@ -12,7 +12,7 @@
 
 /* ---- Failing ------------------------------------------------------------------------ */
 
-static bool is_safe(const struct osh_exchange *ex)
+bool osh_exchange_is_safe(const struct osh_exchange *ex)
 {
 	return (ex->is_head || strcmp(ex->method, "GET") == 0 || strcmp(ex->method, "OPTIONS") == 0) &&
 	       ex->request.framing == OSH_HTTP_BODY_NONE;
@@ -28,7 +28,7 @@ static bool may_retry(const struct osh_session *s)
 	bool unseen = up->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
 	bool begun = ex->interim || up->conn.in.len;
 
-	return !ex->retried && !begun && (unseen || (up->reused && is_safe(ex)));
+	return !ex->retried && !begun && (unseen || (up->reused && osh_exchange_is_safe(ex)));
 }
 
 static bool retry(struct osh_session *s)

@@ -9,7 +9,6 @@ setup_file() {
 	start_all
 	make_sandbox web probe
 	put web "$E2E/messages.py" /sandbox/messages.py
-	put web "$E2E/crowd.py" /sandbox/crowd.py
 }
 
 teardown_file() { stop_all; }
@@ -459,7 +458,7 @@ EOF
 	expect_verdicts 2 web l7_action=WEBSOCKET l7_decision=deny "l7_target~/pub/exact/upgrade-"
 }
 
-# ---- Too large, too slow, something else ------------------------------------------------------
+# ---- Too large, and something else ------------------------------------------------------------
 
 # Kilobytes of memory that the proxy holds.
 proxy_memory() {
@@ -492,20 +491,6 @@ EOF
 	served "${tls[@]}" <<EOF
 200 GET /pub/CANARY HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\nCookie: $(printf 'x%.0s' {1..15000})\\r\\n$(printf 'a:b\\r\\n%.0s' {1..97})\\r\\n
 EOF
-}
-
-@test "a thousand flows that stop in the middle harm nobody else" {
-	local crowd
-	mkfifo "$SCRATCH/stay"
-	inside web python3 /sandbox/crowd.py stall plain.test 1000 <"$SCRATCH/stay" >"$SCRATCH/crowd" 2>&1 3>&- &
-	crowd=$!
-	exec 9>"$SCRATCH/stay"
-	wait_until 60 has_line "$SCRATCH/crowd" stalled || fail "$(<"$SCRATCH/crowd")"
-	# An age: without them it takes milliseconds.
-	run inside web sh -c 'for i in $(seq 1 100); do curl -sS -m 5 -o /dev/null -w "%{http_code}\n" https://ok.test/pub/x; done'
-	exec 9>&-
-	expect_equal "$(sort <<<"$output" | uniq -c | xargs)" "100 200" "statuses"
-	wait_until 20 is_gone "$crowd"
 }
 
 @test "what is neither TLS nor HTTP is not relayed where requests are inspected" {
