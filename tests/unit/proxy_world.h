@@ -728,9 +728,9 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 }
 
 /* TLS as `sni` (NULL: none), trusting the sandbox's CA alone. */
-static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+static struct peer *dial_tls_to(uint32_t identity, const char *host, const char *sni, uint16_t port_host)
 {
-	struct peer *p = dial_plain(identity, host, 443);
+	struct peer *p = dial_plain(identity, host, port_host);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -748,6 +748,11 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 		p->fd = osh_close(p->fd);
 	}
 	return p;
+}
+
+static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+{
+	return dial_tls_to(identity, host, sni, 443);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)
