@@ -313,7 +313,7 @@ static void admit_stream(struct osh_dns *dns, int fd)
 	}
 	stream->dns = dns;
 	stream->timer.on_expire = on_stream_idle;
-	osh_conn_init(&stream->conn, dns->view->worker->loop, fd, OSH_CONN_OPEN, on_stream_event);
+	osh_conn_init(&stream->conn, dns->view->worker->loop, fd, on_stream_event);
 	stream->conn.want_read = true;
 	DL_APPEND(dns->streams, stream);
 	dns->stream_count++;

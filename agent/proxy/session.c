@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "proxy/farewell.h"
@@ -25,6 +26,8 @@
 #define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
+#define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_ASKING] = 20000,
@@ -74,7 +77,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -294,7 +297,7 @@ static void start_handshake(struct osh_session *s, const char *sni)
 	/* An explanation is given under the name that the client expects. */
 	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
 		as = named.text;
-	ssl = osh_tls_accept_new(s->view, as);
+	ssl = osh_tls_accept_new(s->view, as, !s->denied);
 	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
 		end_with_alert(s, ALERT_INTERNAL_ERROR);
 		return;
@@ -405,18 +408,28 @@ static bool step_relay(struct osh_session *s)
 	return osh_relay_step(s) || (let_go && !s->reap.queued);
 }
 
+static void record_failed_handshake(struct osh_session *s)
+{
+	char why[256], reason[400];
+
+	if (s->denied)
+		return; /* it has its verdict */
+	osh_tls_failure(&s->conn, why, sizeof(why));
+	if (osh_tls_distrusted(&s->conn))
+		snprintf(reason, sizeof(reason),
+			 "the program refused the sandbox's authority (%s): if it trusts only a certificate "
+			 "of its own, give this endpoint tls: skip", why);
+	else
+		snprintf(reason, sizeof(reason), "the TLS handshake with the program failed: %s", why);
+	osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+}
+
 static bool step_handshake(struct osh_session *s)
 {
 	if (s->conn.state == OSH_CONN_HANDSHAKE)
 		return false;
 	if (s->conn.state == OSH_CONN_FAILED) {
-		char why[256], reason[320];
-
-		/* The client does not trust the sandbox's CA (pinning), or gave up. */
-		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
-			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
-		if (!s->denied)
-			osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		record_failed_handshake(s);
 		osh_session_end(s, false);
 		return false;
 	}
@@ -487,6 +500,17 @@ static bool pump_and_wait(struct osh_conn *conn)
 	return ends_of(conn) != ends;
 }
 
+/* A step that found no room behind what is kept back for a burst finds it now. */
+static bool make_room(struct osh_session *s)
+{
+	size_t before = s->conn.out.len;
+
+	if (before < CROWDED)
+		return false;
+	osh_conn_pump(&s->conn);
+	return s->conn.out.len < before;
+}
+
 void osh_session_step(struct osh_session *s)
 {
 	unsigned steps = 0;
@@ -499,13 +523,15 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
+	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
@@ -535,7 +561,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -559,13 +585,13 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 
 struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
 	s->flow = *flow;
 	s->port_host = flow->dst_port_host;
-	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
 	return s;

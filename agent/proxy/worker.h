@@ -26,6 +26,7 @@
 #include "proxy/channel.h"
 #include "proxy/meter.h"
 #include "proxy/supervisor.h"
+#include "proxy/via.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
@@ -41,7 +42,9 @@ struct osh_proxy {
 	int agent_eventfd;      /* raised when a worker published verdicts */
 	int channel_fd;
 	char dns_servers[512];
+	struct osh_via via;     /* the proxy before the internet */
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
+	unsigned char ticket_keys[80]; /* of sessions with sandboxes: name, HMAC, AES (OpenSSL's order) */
 	unsigned worker_count;
 	struct osh_worker *workers[OSH_WORKERS_MAX];
 	struct osh_in_force *in_force; /* hash: the main thread's, main.c */
@@ -129,6 +132,7 @@ struct osh_worker {
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
 	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
