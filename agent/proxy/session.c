@@ -60,8 +60,7 @@ static void give_buffers_back(struct osh_session *s)
 	if (!s->upstream)
 		return;
 	osh_buf_trim(&s->upstream->conn.in);
-	if (!s->exchange) /* it may hold a credential, and was made large enough never to be moved */
-		osh_buf_trim(&s->upstream->conn.out);
+	osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)

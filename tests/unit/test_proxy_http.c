@@ -415,40 +415,6 @@ Test(proxy_http, other_ports_are_reset)
 	hang_up(p);
 }
 
-/* In one piece or byte by byte; and then the end, cleanly. */
-Test(proxy_http, denied_in_its_own_language)
-{
-	static const char asks[] = "\0\0\0\x08\x04\xd2\x16\x2f", starts[] = "\0\0\0\x10\0\x03\0\0user\0me\0";
-	struct peer *p = dial_plain(WORLD_EVIL, "l4.test", 5432);
-
-	for (size_t i = 0; i < sizeof(asks) - 1; i++)
-		peer_write(p, asks + i, 1);
-	cr_expect(peer_await(p, "N") == 1, "no encryption");
-	peer_write(p, starts, sizeof(starts) - 1);
-	cr_expect(peer_await(p, "SFATAL") > 0 && peer_await(p, "/usr/bin/evil") > 0);
-	while (peer_read(p) > 0)
-		;
-	cr_expect(peer_read(p) == 0, "a clean end");
-	hang_up(p);
-	p = dial_plain(WORLD_EVIL, "l4.test", 5432);
-	peer_say(p, "SSH-2.0-x\r\n");
-	cr_expect(peer_await(p, "SSH-2.0-openshell\r\n") > 0 && peer_await(p, "/usr/bin/evil") > 0);
-	hang_up(p);
-	p = dial_plain(WORLD_EVIL, "l4.test", 5432);
-	peer_say(p, "\x16\x03\x01\x01");
-	cr_expect(peer_await(p, "\x15\x03\x01") > 0, "an alert");
-	hang_up(p);
-	for (int i = 0; i < 3; i++)
-		cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
-	expect_no_verdict();
-	p = dial_plain(WORLD_CURL, "ok.test", 80);
-	peer_say(p, "SSH-2.0-x\r\n");
-	cr_expect(peer_await(p, "HTTP alone may be spoken") > 0);
-	cr_expect(next_verdict()->engine == OSH_ENGINE_HTTP);
-	cr_expect(world.accepted == 0, "no byte reached a server");
-	hang_up(p);
-}
-
 Test(proxy_http, bypass_attempt)
 {
 	struct osh_addr dst = address_of("ok.test");
