@@ -17,7 +17,7 @@
 struct values {
 	const char *name, *policy, *workdir, *cpu, *memory, *pids;
 	struct osh_list providers, env, labels;
-	bool keep, no_keep, tty, no_tty;
+	bool keep, no_keep, tty, no_tty, detach;
 };
 
 static const struct osh_option options[] = {
@@ -39,6 +39,8 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, memory) },
 	{ "pids", 0, "N", "at most that many processes", OSH_OPTION_TEXT,
 	  offsetof(struct values, pids) },
+	{ "detach", 0, NULL, "leave the command running, with a terminal for attach-main",
+	  OSH_OPTION_FLAG, offsetof(struct values, detach) },
 	{ "keep", 0, NULL, "keep it when the command ends (the default)", OSH_OPTION_FLAG,
 	  offsetof(struct values, keep) },
 	{ "no-keep", 0, NULL, "delete it when the command ends", OSH_OPTION_FLAG,
@@ -89,7 +91,7 @@ static json_t *make_parameters(const struct creation *creation)
 /* Standard output belongs to the command when there is one. */
 static void say_created(const struct creation *creation)
 {
-	if (creation->runs)
+	if (creation->runs && !creation->values->detach)
 		osh_cli_note("sandbox %s created", creation->name);
 	else
 		puts(creation->name);
@@ -145,13 +147,29 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 	return gone;
 }
 
-static int run_in_sandbox(struct osh_client *client, const struct creation *creation)
+/* What is said when the sandbox stays. */
+static void say_kept(const struct creation *creation, const struct osh_run_result *result)
+{
+	if (result->is_detached && !creation->values->detach)
+		osh_cli_note("detached: openshell sandbox attach-main %s", creation->name);
+	else if (!result->is_detached && isatty(STDERR_FILENO))
+		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
+			     creation->name, creation->name);
+}
+
+static int run_in_sandbox(const struct osh_cli *cli, struct osh_client *client,
+			  const struct creation *creation)
 {
 	const struct values *values = creation->values;
 	struct osh_run run = {
+		.cli = cli,
 		.sandbox = creation->name,
 		.argv = creation->argv,
-		.tty = osh_run_wants_tty(values->tty, values->no_tty),
+		.tty = values->detach || osh_run_wants_tty(values->tty, values->no_tty),
+		.is_first = true,
+		.leaves = values->detach,
+		/* One that is not kept ends with us. */
+		.detach = values->no_keep ? OSH_RUN_DETACH_NEVER : OSH_RUN_DETACH_LEAVE,
 	};
 	struct osh_run_result result = osh_run(client, &run);
 
@@ -160,13 +178,10 @@ static int run_in_sandbox(struct osh_client *client, const struct creation *crea
 			osh_cli_note("sandbox %s deleted again", creation->name);
 		return result.status;
 	}
-	if (values->no_keep) {
-		if (!delete_sandbox(client, creation) && result.status == 0)
-			return OSH_EXIT_FAILED;
-	} else if (isatty(STDERR_FILENO)) {
-		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
-			     creation->name, creation->name);
-	}
+	if (!values->no_keep)
+		say_kept(creation, &result);
+	else if (!delete_sandbox(client, creation) && result.status == 0)
+		return OSH_EXIT_FAILED;
 	return result.status;
 }
 
@@ -183,7 +198,7 @@ static int create(struct osh_cli *cli, struct creation *creation)
 	if (status == OSH_EXIT_OK)
 		status = make_sandbox(&client, creation);
 	if (status == OSH_EXIT_OK && creation->runs)
-		status = run_in_sandbox(&client, creation);
+		status = run_in_sandbox(cli, &client, creation);
 	return status;
 }
 
@@ -201,6 +216,11 @@ static int check(const struct osh_command *command, const struct values *values,
 		return osh_cli_misuse(command, "no command given behind --");
 	if (values->tty && values->no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values->detach && (values->no_tty || values->no_keep))
+		return osh_cli_misuse(command, "--detach and %s exclude each other",
+				      values->no_tty ? "--no-tty" : "--no-keep");
+	if (values->detach && !args->rest)
+		return osh_cli_misuse(command, "--detach needs a command behind --");
 	if (values->keep && values->no_keep)
 		return osh_cli_misuse(command, "--keep and --no-keep exclude each other");
 	if (values->workdir && values->workdir[0] != '/')

@@ -17,7 +17,7 @@
 
 enum osh_channel_type {
 	/* agent to proxy */
-	OSH_CHANNEL_HELLO = 1, /* fds: maps (OSH_MAPS_COUNT), eventfd, upstream CA text */
+	OSH_CHANNEL_HELLO = 1, /* fds: maps (OSH_MAPS_COUNT), eventfd, upstream CA text, via.h */
 	OSH_CHANNEL_RING,      /* fds: one verdict ring; sent once per worker */
 	OSH_CHANNEL_START,     /* all rings are there: start the workers */
 	OSH_CHANNEL_ADD,       /* fds: sockets (OSH_SANDBOX_SOCKETS_COUNT), CA (certificate, key) */

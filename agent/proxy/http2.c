@@ -266,6 +266,13 @@ static void on_end_sent(struct osh_http2 *mux, struct osh_http2_stream *st)
 	}
 }
 
+/* Codes that nghttp2 gives to what the peer did; ours are others. */
+static bool is_breach(uint32_t code)
+{
+	return code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_FLOW_CONTROL_ERROR ||
+	       code == NGHTTP2_STREAM_CLOSED || code == NGHTTP2_FRAME_SIZE_ERROR;
+}
+
 /* EPROTO: what we say when the peer broke the rules, so that the exchange can tell of it. */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
@@ -279,7 +286,7 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 			mux->error = EPROTO;
 		break;
 	case NGHTTP2_RST_STREAM:
-		if (st && frame->rst_stream.error_code == NGHTTP2_PROTOCOL_ERROR)
+		if (st && is_breach(frame->rst_stream.error_code))
 			osh_http2_fail(st, EPROTO);
 		break;
 	case NGHTTP2_HEADERS:

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "proxy/hello.h"
@@ -21,8 +22,10 @@
 #include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
+#define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
@@ -38,9 +41,25 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 
 /* ---- State ------------------------------------------------------------------------ */
 
+/* In two parts: what is quiet for a moment may stay so for long, and lives on without buffers
+ * from then on. */
 void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
 {
-	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+	uint64_t first_ms = in_ms < QUIET_MS ? in_ms : QUIET_MS;
+
+	s->rest_ms = in_ms - first_ms;
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, first_ms);
+}
+
+static void give_buffers_back(struct osh_session *s)
+{
+	osh_buf_trim(&s->conn.in);
+	osh_buf_trim(&s->conn.out);
+	if (!s->upstream)
+		return;
+	osh_buf_trim(&s->upstream->conn.in);
+	if (!s->exchange) /* it may hold a credential, and was made large enough never to be moved */
+		osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -56,7 +75,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -102,6 +121,12 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->rest_ms) {
+		give_buffers_back(s);
+		(void)osh_loop_timer_set(s->view->worker->loop, timer, s->rest_ms);
+		s->rest_ms = 0;
+		return;
+	}
 	if (s->admitted && is_held_back(s)) {
 		osh_session_touch(s);
 		return;
@@ -470,6 +495,8 @@ void osh_session_step(struct osh_session *s)
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
@@ -499,7 +526,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -523,7 +550,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 
 struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;

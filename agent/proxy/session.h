@@ -60,6 +60,7 @@ struct osh_session {
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
 	struct osh_timer timer;    /* deadline of the state */
+	uint64_t rest_ms;          /* of it, after the timer's next end */
 	struct osh_timer pace;     /* goes on with a flow that gave way to others */
 	struct osh_session *prev, *next; /* in view->sessions */
 	struct osh_deferred reap;

@@ -6,8 +6,10 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+#include "base/block.h"
 #include "proxy/conn.h"
 
 /* RSA of 2048 bits, SHA-2, no RC4, no export, no anonymous suites (SSL_CTX_set_security_level(3)):
@@ -60,6 +62,33 @@ static void load_system(X509_STORE *store)
 	}
 	if (!loaded)
 		(void)X509_STORE_set_default_paths(store);
+}
+
+static void *tls_alloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return osh_block_alloc(size);
+}
+
+static void *tls_realloc(void *memory, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return realloc(memory, size);
+}
+
+static void tls_free(void *memory, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	osh_block_free(memory);
+}
+
+void osh_tls_use_blocks(void)
+{
+	/* Refused when OpenSSL has allocated already: then it goes on with malloc(3). */
+	(void)CRYPTO_set_mem_functions(tls_alloc, tls_realloc, tls_free);
 }
 
 int osh_tls_proxy_init(struct osh_proxy *proxy, struct osh_str extra_pem)

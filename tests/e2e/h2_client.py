@@ -8,9 +8,9 @@ CANARY = sys.argv[2] if len(sys.argv) > 2 else "none"
 SECRET = "/pub/" + CANARY  # allowed: what keeps it from arriving is its form
 
 
-def clean(wire, stream):
+def clean(wire, stream, host="ok.test"):
     """Does the same connection still serve a request as it should be?"""
-    wire.send(request(stream, get("/pub/clean")))
+    wire.send(request(stream, get("/pub/clean", host)))
     return wire.outcome(stream)
 
 
@@ -87,15 +87,15 @@ def authority():
 
 
 def connects():
-    """CONNECT, CONNECT-UDP and a protocol that nobody knows."""
-    tunnel = [(":method", "CONNECT"), (":authority", "no.test:443")]
-    masque = [(":method", "CONNECT"), (":protocol", "connect-udp"), (":scheme", "https"), (":authority", "ok.test"),
+    """CONNECT, CONNECT-UDP and a protocol that nobody knows, where every method is allowed."""
+    tunnel = [(":method", "CONNECT"), (":authority", "tunnel.test:443")]
+    masque = [(":method", "CONNECT"), (":protocol", "connect-udp"), (":scheme", "https"), (":authority", "tunnel.test"),
               (":path", "/.well-known/masque/udp/203.0.113.10/443/")]
     unknown = masque[:1] + [(":protocol", "tcp")] + masque[2:4] + [(":path", "/pub/x")]
     for fields in (tunnel, masque, unknown):
-        wire = connect("ok.test")
+        wire = connect("tunnel.test")
         wire.send(request(1, fields, end=False), frame(DATA, 0, 1, CANARY.encode()))
-        print(wire.outcome(1), clean(wire, 3))
+        print(wire.outcome(1), clean(wire, 3, "tunnel.test"))
 
 
 def order():
@@ -199,15 +199,67 @@ def zero_window():
     wire.send(request(1, get("/pub/large?n=3000000")))
     wire.until(lambda: 1 in wire.statuses)
     wire.send(request(3, get("/secret")), frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 65535)))
-    print(wire.statuses[1], wire.bytes.get(1, 0), wire.outcome(3), flush=True)
-    sys.stdin.readline()
+    print(wire.statuses[1], wire.bytes.get(1, 0), wire.outcome(3))
     wire.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 4000000)),
               frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 4000000)))
     print(wire.outcome(1), wire.bytes[1])
 
 
+def pressure():
+    """Ten large answers that nobody takes: how much did the server get rid of? Then one is taken."""
+    wire = connect("ok.test", 9447)
+    wire.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)))
+    streams = range(1, 21, 2)
+    for stream in streams:
+        wire.send(request(stream, get("/pub/large", "ok.test:9447")))
+    wire.until(lambda: all(wire.bytes.get(stream) == 65535 for stream in streams))
+    print("held", flush=True)
+    wire.send(request(21, get("/pub/sent", "ok.test:9447")))
+    print(wire.outcome(21), flush=True)
+    sys.stdin.readline()
+    wire.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 1 << 30)))
+    print(wire.outcome(1), wire.bytes[1])
+
+
+def overflow():
+    """A server that sends more than anybody asked for; what it says later arrives behind it."""
+    wire = connect("ok.test", 9447, (INITIAL_WINDOW_SIZE, 0))
+    wire.send(request(1, get("/pub/overflow", "ok.test:9447")))
+    wire.until(lambda: 1 in wire.statuses)
+    wire.send(request(3, get("/pub/ok", "ok.test:9447")), frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", 100)))
+    print(wire.outcome(3))
+    wire.send(frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 4000000)),
+              frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 4000000)))
+    wire.outcome(1)
+    print(wire.ended[1])
+
+
+def sockets():
+    """RFC 8441: a WebSocket on a path that the policy names, and on one that it does not."""
+    wire = connect("ws.test")
+    wire.until(lambda: wire.settings)
+    print("offered", wire.settings.get(ENABLE_CONNECT_PROTOCOL))
+    for stream, path in ((1, "/v1/chat/1"), (3, "/secret/" + CANARY), (5, "/v1/chat/1")):
+        wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                                   (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")],
+                          end=False))
+        wire.until(lambda: stream in wire.statuses)
+        print(wire.statuses[stream], flush=True)
+        if wire.statuses[stream] == "200":
+            wire.until(lambda: b"ready" in wire.payload(stream))
+            wire.send(frame(DATA, 0, stream, masked(b"hello")))
+            wire.until(lambda: b"hello" in wire.payload(stream))
+            wire.send(frame(DATA, END_STREAM, stream, masked(b"\x03\xe8", 8)))
+            wire.until(lambda: stream in wire.ended)
+            print(wire.payload(stream))
+
+
+def masked(data, opcode=1):
+    """One frame of RFC 6455, with a mask of zeros."""
+    return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
+
 
 CASES = dict(malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
-             zero_window=zero_window)
+             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets)
 CASES[sys.argv[1]]()

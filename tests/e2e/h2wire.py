@@ -8,7 +8,7 @@ import hpack
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
-INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, HEADER_TABLE_SIZE = 0x4, 0x3, 0x1
+INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, ENABLE_CONNECT_PROTOCOL = 0x4, 0x3, 0x8
 
 
 def frame(kind, flags=0, stream=0, payload=b""):
@@ -44,6 +44,8 @@ def block(*fields):
 def as_bytes(text):
     return text if isinstance(text, bytes) else text.encode("latin-1")
 
+LAST = 200
+
 
 class Wire:
     """One end of a connection. Counts what comes; answers nothing by itself but SETTINGS and PING."""
@@ -51,11 +53,14 @@ class Wire:
     def __init__(self, sock):
         self.sock = sock
         self.buffer = b""
-        self.decoder = hpack.Decoder()
+        self.decoder = hpack.Decoder(max_header_list_size=1 << 20)
+        self.block = b""
         self.polite = True
         self.settings = {}
         self.statuses = {}  # stream: its last :status
-        self.bytes = {}     # stream: payload received
+        self.bytes = {}     # stream: length of the payload received
+        self.last = {}      # stream: the end of it
+        self.opened = {}    # stream (0: the connection): what its window was opened by
         self.ended = {}     # stream: "end", or "reset CODE"
         self.heads = {}     # stream: fields of the first head
         self.goaway = None  # its code; "closed": the connection ended without one
@@ -90,12 +95,15 @@ class Wire:
             self.goaway = "closed" if self.goaway is None else self.goaway
             return False
         kind, flags, stream, payload = got
-        if kind == HEADERS:
-            fields = self.decoder.decode(payload)
-            self.heads.setdefault(stream, dict(fields))
-            self.statuses[stream] = dict(fields).get(":status", self.statuses.get(stream))
+        if kind in (HEADERS, CONTINUATION):
+            self.block += payload
+            if flags & END_HEADERS:
+                self.note_head(stream)
         elif kind == DATA:
             self.bytes[stream] = self.bytes.get(stream, 0) + len(payload)
+            self.last[stream] = (self.last.get(stream, b"") + payload)[-LAST:]
+        elif kind == WINDOW_UPDATE:
+            self.opened[stream] = self.opened.get(stream, 0) + struct.unpack(">I", payload)[0]
         elif kind == RST_STREAM:
             self.ended[stream] = f"reset {struct.unpack('>I', payload)[0]}"
         elif kind == GOAWAY:
@@ -110,12 +118,21 @@ class Wire:
             self.ended.setdefault(stream, "end")
         return True
 
+    def note_head(self, stream):
+        fields = dict(self.decoder.decode(self.block))
+        self.block = b""
+        self.heads.setdefault(stream, fields)
+        self.statuses[stream] = fields.get(":status", self.statuses.get(stream))
+
     def until(self, condition):
         """Take frames until it holds. False: the connection ended before."""
         while not condition():
             if not self.take():
                 return condition()
         return True
+
+    def payload(self, stream):
+        return self.last.get(stream, b"")
 
     def outcome(self, stream):
         """What became of a request: "200", "reset 1", "goaway 11" or "closed"."""
