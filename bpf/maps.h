@@ -137,6 +137,14 @@ struct {
 	__uint(max_entries, OSH_EVENT_RING_BYTES);
 } events SEC(".maps") __weak;
 
+/* When this processor last woke the agent for the events (CLOCK_BOOTTIME, ns). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} woken SEC(".maps") __weak;
+
 /* enum osh_counter. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/block.h"
 #include "base/secret.h"
 
 void osh_buf_init(struct osh_buf *buf, size_t max)
@@ -22,7 +23,7 @@ static void release(struct osh_buf *buf)
 {
 	if (buf->secret)
 		osh_wipe(buf->data, buf->room);
-	free(buf->data);
+	osh_block_free(buf->data);
 }
 
 void osh_buf_done(struct osh_buf *buf)
@@ -34,7 +35,7 @@ void osh_buf_done(struct osh_buf *buf)
 /* Not by realloc(3): it would leave a secret's bytes in freed memory, and move consumed ones. */
 static int grow(struct osh_buf *buf, size_t room)
 {
-	char *grown = malloc(room);
+	char *grown = osh_block_alloc(room);
 
 	if (!grown)
 		return -ENOMEM;

@@ -24,7 +24,7 @@
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-3"
+#define LAYOUT "layout-4"
 #define LAYOUT_PREFIX "layout-"
 
 #define BPFFS "/sys/fs/bpf"

@@ -349,6 +349,7 @@ void osh_conn_update(struct osh_conn *conn)
 
 	if (conn->io.fd < 0)
 		return;
+	osh_buf_trim(&conn->in); /* who waits holds no memory */
 	switch (conn->state) {
 	case OSH_CONN_HANDSHAKE:
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/block.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/websocket_relay.h"
 
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
-#define IDLE_BUFFER_MAX (16u << 10) /* memory a buffer may keep between requests */
 
 struct osh_http1_deadlines osh_http1_deadlines = {
 	.head = 30000,
@@ -29,7 +29,7 @@ static void free_exchange(struct osh_exchange *ex)
 	osh_http_body_done(&ex->response);
 	free(ex->target);
 	free(ex->path);
-	free(ex);
+	osh_block_free(ex);
 }
 
 void osh_http1_drop(struct osh_session *s)
@@ -46,16 +46,6 @@ static void start_closing(struct osh_session *s)
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 }
 
-/* Idle until the next request: what a large one needed is given back. */
-static void rest(struct osh_session *s)
-{
-	if (s->conn.in.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.in);
-	if (s->conn.out.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.out);
-	osh_session_touch(s);
-}
-
 void osh_exchange_over(struct osh_session *s)
 {
 	bool close = s->exchange->close;
@@ -66,7 +56,7 @@ void osh_exchange_over(struct osh_session *s)
 	if (close)
 		start_closing(s);
 	else
-		rest(s);
+		osh_session_touch(s); /* idle until the next request */
 }
 
 /* Is it a stream, in which either side may be silent? What has its answer begun, and a call of
@@ -119,7 +109,7 @@ static bool begin(struct osh_session *s)
 			return false;
 	}
 	s->skipped_line = false;
-	s->exchange = calloc(1, sizeof(*s->exchange));
+	s->exchange = osh_block_zalloc(sizeof(*s->exchange));
 	if (!s->exchange) {
 		osh_session_end(s, true);
 		return false;

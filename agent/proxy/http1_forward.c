@@ -12,21 +12,23 @@
 
 /* ---- Failing ------------------------------------------------------------------------ */
 
-static bool is_safe(const struct osh_exchange *ex)
+bool osh_exchange_is_safe(const struct osh_exchange *ex)
 {
 	return (ex->is_head || strcmp(ex->method, "GET") == 0 || strcmp(ex->method, "OPTIONS") == 0) &&
 	       ex->request.framing == OSH_HTTP_BODY_NONE;
 }
 
 /* A kept connection may have been closed by the server just now. A safe request is then
- * sent once more on a fresh one (RFC 9110 9.2.2); so is any that the server has not looked
- * at (RFC 9113 8.7), as long as nothing of its body is gone. */
+ * sent once more on a fresh one (RFC 9110 9.2.2), unless the server had begun to answer; so is
+ * any that the server has not looked at (RFC 9113 8.7), as long as nothing of its body is gone. */
 static bool may_retry(const struct osh_session *s)
 {
 	const struct osh_exchange *ex = s->exchange;
-	bool unseen = s->upstream->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	const struct osh_upstream *up = s->upstream;
+	bool unseen = up->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	bool begun = ex->interim || up->conn.in.len;
 
-	return !ex->retried && !ex->interim && (unseen || (s->upstream->reused && is_safe(ex)));
+	return !ex->retried && !begun && (unseen || (up->reused && osh_exchange_is_safe(ex)));
 }
 
 static bool retry(struct osh_session *s)
@@ -247,18 +249,19 @@ static void forget_head(struct osh_exchange *ex)
 	ex->holds_secret = false;
 }
 
-/* The server accepted the upgrade: from here on bytes are relayed. The request stays with
+/* The server accepted the upgrade: from here on frames are relayed. The request stays with
  * the session, so that a new policy is put to it too. */
 static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 {
 	struct osh_exchange *ex = s->exchange;
 	const struct osh_http_field *accept = osh_http_find(head, "sec-websocket-accept");
+	bool extended = osh_http_find(head, "sec-websocket-extensions") != NULL;
 	struct osh_http_response_out how = { .client_minor = ex->minor, .websocket = true };
 
 	if (!ex->websocket || !osh_str_caseeq_c(head->upgrade, "websocket") || !accept ||
 	    !osh_str_eq_c(accept->value, ex->accept_key))
 		return refuse_response(s, "the server switched protocols without being asked to");
-	if (ex->inspects_text && osh_http_find(head, "sec-websocket-extensions"))
+	if (ex->inspects_text && extended)
 		return refuse_response(s, "the server uses WebSocket extensions that were not asked for");
 	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {
 		osh_session_end(s, true);
@@ -267,9 +270,7 @@ static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 	ex->answered = true;
 	forget_head(ex);
 	osh_buf_consume(&s->upstream->conn.in, head->len);
-	if (!ex->inspects_text)
-		osh_session_set_state(s, OSH_SESSION_RELAY);
-	else if (osh_websocket_begin(s) < 0)
+	if (osh_websocket_begin(s, extended) < 0)
 		osh_session_end(s, true);
 	return !s->reap.queued;
 }

@@ -172,13 +172,19 @@ static bool prepare(struct osh_session *s, const struct osh_http_head *head, con
 
 /* ---- Letting it go on ------------------------------------------------------------------ */
 
+static enum osh_upstream_use use_of(const struct osh_exchange *ex)
+{
+	if (ex->websocket) /* never comes back to the pool, and should not empty it */
+		return OSH_UPSTREAM_ALONE;
+	return osh_exchange_is_safe(ex) ? OSH_UPSTREAM_SHARED : OSH_UPSTREAM_SURE;
+}
+
 void osh_exchange_dial(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 
 	ex->state = OSH_EXCHANGE_DIAL;
-	/* An upgraded connection never comes back to the pool, and should not empty it. */
-	if (osh_session_dial(s, s->tls, ex->websocket ? OSH_UPSTREAM_ALONE : OSH_UPSTREAM_SHARED) < 0)
+	if (osh_session_dial(s, s->tls, use_of(ex)) < 0)
 		osh_session_end(s, true);
 	else
 		osh_exchange_await(s);

@@ -304,8 +304,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	return 0;
 }
 
-/* A request that came too late for a connection that is ending, or was taken back before it
- * left. nghttp2 closes its stream next. */
+/* A request that came too late for a connection that is ending, or that was taken back before it
+ * was sent. nghttp2 has opened its stream all the same, and closes it next. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
 {
 	struct osh_http2 *mux = context;

@@ -9,8 +9,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
+#include "proxy/farewell.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
@@ -21,8 +23,10 @@
 #include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
+#define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
@@ -34,13 +38,29 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_RELAY] = 7200000,
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
+	[OSH_SESSION_FAREWELL] = 1000, /* a client that waits for its server to speak is reset */
 };
 
 /* ---- State ------------------------------------------------------------------------ */
 
+/* In two parts: what is quiet for a moment may stay so for long, and lives on without buffers
+ * from then on. */
 void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
 {
-	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+	uint64_t first_ms = in_ms < QUIET_MS ? in_ms : QUIET_MS;
+
+	s->rest_ms = in_ms - first_ms;
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, first_ms);
+}
+
+static void give_buffers_back(struct osh_session *s)
+{
+	osh_buf_trim(&s->conn.in);
+	osh_buf_trim(&s->conn.out);
+	if (!s->upstream)
+		return;
+	osh_buf_trim(&s->upstream->conn.in);
+	osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -56,7 +76,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -102,6 +122,12 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->rest_ms) {
+		give_buffers_back(s);
+		(void)osh_loop_timer_set(s->view->worker->loop, timer, s->rest_ms);
+		s->rest_ms = 0;
+		return;
+	}
 	if (s->admitted && is_held_back(s)) {
 		osh_session_touch(s);
 		return;
@@ -158,7 +184,23 @@ int osh_session_dial(struct osh_session *s, bool tls, enum osh_upstream_use use)
 
 /* ---- Sniffing -------------------------------------------------------------------------- */
 
-enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_EMPTY, SNIFF_BAD };
+enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_FOREIGN, SNIFF_EMPTY, SNIFF_BAD };
+
+/* Plain, or of a protocol that has words of its own for a refusal? */
+static enum sniffed sniff_plain(struct osh_str bytes)
+{
+	switch (osh_tongue_of(bytes)) {
+	case OSH_TONGUE_SSH:
+	case OSH_TONGUE_POSTGRES:
+	case OSH_TONGUE_POSTGRES_ASKS:
+		return SNIFF_FOREIGN;
+	case OSH_TONGUE_UNKNOWN:
+	case OSH_TONGUE_MORE:
+	case OSH_TONGUE_TLS:
+		break;
+	}
+	return SNIFF_PLAIN;
+}
 
 /* Look at the first bytes without taking them: OpenSSL or the relay will read them
  * from the socket. */
@@ -182,7 +224,7 @@ static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
 	if ((size_t)n == s->sniffed)
 		return SNIFF_BAD; /* ended in the middle: the low-water mark was not reached */
 	if (bytes[0] != OSH_HELLO_FIRST_BYTE)
-		return SNIFF_PLAIN;
+		return sniff_plain(osh_str_n(bytes, (size_t)n));
 	switch (osh_hello_parse(osh_str_n(bytes, (size_t)n), &hello)) {
 	case OSH_HELLO_DONE:
 		return osh_str_copy(hello.sni, name, OSH_HOST_MAX) == 0 ? SNIFF_TLS : SNIFF_BAD;
@@ -280,6 +322,16 @@ static void record_bad_start(struct osh_session *s)
 		osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, "malformed TLS ClientHello");
 }
 
+/* Neither TLS nor HTTP, where a policy inspects requests or a denial is explained. */
+static void refuse_foreign(struct osh_session *s)
+{
+	static const char reason[] = "this endpoint is inspected: HTTP alone may be spoken to it";
+
+	if (!s->denied)
+		osh_session_record(s, OSH_ENGINE_HTTP, OSH_VERDICT_DENY, reason);
+	osh_session_take_leave(s, s->denied ? s->decision.reason : reason);
+}
+
 static bool step_sniff(struct osh_session *s)
 {
 	char sni[OSH_HOST_MAX];
@@ -297,6 +349,10 @@ static bool step_sniff(struct osh_session *s)
 	case SNIFF_PLAIN:
 		stop_sniffing(s);
 		start_http(s);
+		return true;
+	case SNIFF_FOREIGN:
+		stop_sniffing(s);
+		refuse_foreign(s);
 		return true;
 	case SNIFF_TLS:
 		if (!s->denied && !sni_matches(s, sni)) {
@@ -339,6 +395,7 @@ static bool step_relay(struct osh_session *s)
 			let_go = true;
 			break;
 		case SNIFF_PLAIN:
+		case SNIFF_FOREIGN:
 		case SNIFF_EMPTY:
 			let_go = true;
 			break;
@@ -418,6 +475,8 @@ static bool step_state(struct osh_session *s)
 		return osh_websocket_step(s);
 	case OSH_SESSION_CLOSING:
 		return step_closing(s);
+	case OSH_SESSION_FAREWELL:
+		return osh_session_step_farewell(s);
 	case OSH_SESSION_STATE_COUNT:
 		break;
 	}
@@ -470,6 +529,8 @@ void osh_session_step(struct osh_session *s)
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
@@ -499,7 +560,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -523,7 +584,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 
 struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;

@@ -26,6 +26,7 @@
 #include "proxy/channel.h"
 #include "proxy/meter.h"
 #include "proxy/supervisor.h"
+#include "proxy/via.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
@@ -41,6 +42,7 @@ struct osh_proxy {
 	int agent_eventfd;      /* raised when a worker published verdicts */
 	int channel_fd;
 	char dns_servers[512];
+	struct osh_via via;     /* the proxy before the internet */
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
 	unsigned char ticket_keys[80]; /* of sessions with sandboxes: name, HMAC, AES (OpenSSL's order) */
 	unsigned worker_count;
@@ -67,6 +69,7 @@ struct osh_tenant {
 	atomic_uint refs;
 	uint64_t id;
 	char name[OSH_NAME_MAX];
+	bool is_new; /* the kernel's maps hold nothing of it when it gets here */
 	struct osh_sandbox_sockets sockets; /* owned */
 	struct osh_ca ca;
 };

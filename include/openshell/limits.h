@@ -19,6 +19,8 @@
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
 #define OSH_EVENT_RING_BYTES (4u << 20)
+/* How often each processor wakes the agent for refusals: waking costs more than refusing. */
+#define OSH_EVENT_WAKE_MS 1
 
 /* The sandbox's private network. 198.18.0.0/15 (RFC 2544) never routes on the
  * internet; fd6f:7368::/96 (RFC 4193) carries the same 32 bits for IPv6. */

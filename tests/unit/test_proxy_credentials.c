@@ -252,6 +252,17 @@ Test(proxy_credentials, what_cannot_stand_there_is_unavailable)
 	hang_up(p);
 }
 
+Test(proxy_credentials, none_is_given_back_by_trace)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	expect_refused(p, "TRACE /plain/ HTTP/1.1\r\n" HOST "X: " MARKER END, "HTTP/1.1 405", "method_not_allowed");
+	ask(p, "TRACE /plain/ HTTP/1.1\r\n" HOST "X: mine" END);
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("X: mine\r\n"));
+	hang_up(p);
+}
+
 Test(proxy_credentials, nothing_goes_unsigned)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
