@@ -215,20 +215,21 @@ bool osh_args_none(const struct osh_command *command, const struct osh_args *arg
 	return !word;
 }
 
-bool osh_args_output(const struct osh_command *command, const char *output, bool is_list,
+bool osh_args_output(const struct osh_command *command, const char *output, enum osh_outputs known,
 		     enum osh_output *ret_output, int *ret_status)
 {
-	static const char *const names[OSH_OUTPUT_COUNT] = { "text", "json", "name" };
-	size_t count = is_list ? OSH_OUTPUT_COUNT : OSH_OUTPUT_NAME;
+	static const char *const names[OSH_OUTPUT_COUNT] = { "text", "json", "yaml", "name" };
+	const char *list = known == OSH_OUTPUTS_LIST ? "text, json, yaml or name" :
+			   known == OSH_OUTPUTS_ONE  ? "text, json or yaml" :
+						       "text or json";
 
-	for (size_t i = 0; i < count; i++) {
+	for (int i = 0; i < (int)known; i++) {
 		if (!output || strcmp(output, names[i]) == 0) {
 			*ret_output = (enum osh_output)i;
 			return true;
 		}
 	}
-	*ret_status = osh_cli_misuse(command, "unknown output format '%s': %s", output,
-				     is_list ? "text, json or name" : "text or json");
+	*ret_status = osh_cli_misuse(command, "unknown output format '%s': %s", output, list);
 	return false;
 }
 

@@ -39,12 +39,16 @@ struct osh_option {
 #define OSH_OPTION_NAME(type) \
 	{ "name", 'n', "NAME", "the sandbox, in place of the first argument", OSH_OPTION_TEXT, \
 	  offsetof(type, name) }
-#define OSH_OPTION_OUTPUT(type) \
+/* For records that come one after the other. */
+#define OSH_OPTION_OUTPUT_STREAM(type) \
 	{ "output", 'o', "FORMAT", "text (the default) or json", OSH_OPTION_TEXT, \
+	  offsetof(type, output) }
+#define OSH_OPTION_OUTPUT(type) \
+	{ "output", 'o', "FORMAT", "text (the default), json or yaml", OSH_OPTION_TEXT, \
 	  offsetof(type, output) }
 /* The same for a list. */
 #define OSH_OPTION_OUTPUT_LIST(type) \
-	{ "output", 'o', "FORMAT", "text (the default), json, or name: one name a line", \
+	{ "output", 'o', "FORMAT", "text (the default), json, yaml, or name: one name a line", \
 	  OSH_OPTION_TEXT, offsetof(type, output) }
 
 struct osh_args {
@@ -67,9 +71,21 @@ bool osh_args_name(const struct osh_command *command, const char *option,
 bool osh_args_env(const struct osh_command *command, const struct osh_list *env, int *ret_status);
 /* No words, no "--". */
 bool osh_args_none(const struct osh_command *command, const struct osh_args *args, int *ret_status);
-enum osh_output { OSH_OUTPUT_TEXT, OSH_OUTPUT_JSON, OSH_OUTPUT_NAME, OSH_OUTPUT_COUNT };
-/* -o (NULL: not given); `is_list`: names are a format too. */
-bool osh_args_output(const struct osh_command *command, const char *output, bool is_list,
+enum osh_output {
+	OSH_OUTPUT_TEXT,
+	OSH_OUTPUT_JSON,
+	OSH_OUTPUT_YAML,
+	OSH_OUTPUT_NAME,
+	OSH_OUTPUT_COUNT,
+};
+/* How many of these a command knows. */
+enum osh_outputs {
+	OSH_OUTPUTS_STREAM = OSH_OUTPUT_YAML,
+	OSH_OUTPUTS_ONE = OSH_OUTPUT_NAME,
+	OSH_OUTPUTS_LIST = OSH_OUTPUT_COUNT,
+};
+/* -o (NULL: not given). */
+bool osh_args_output(const struct osh_command *command, const char *output, enum osh_outputs known,
 		     enum osh_output *ret_output, int *ret_status);
 
 /* The usage line, and the whole help with a line per option. */

@@ -7,15 +7,17 @@
 
 #include "args.h"
 #include "client.h"
+#include "limits.h"
 #include "out.h"
 #include "policy_file.h"
 #include "run.h"
+#include "selector.h"
 #include "tty.h"
 
 struct values {
-	const char *name, *policy;
-	struct osh_list providers, env;
-	bool no_keep, tty, no_tty;
+	const char *name, *policy, *workdir, *cpu, *memory, *pids;
+	struct osh_list providers, env, labels;
+	bool keep, no_keep, tty, no_tty, detach;
 };
 
 static const struct osh_option options[] = {
@@ -27,6 +29,20 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, providers) },
 	{ "env", 0, "KEY=VALUE", "set a variable in it; repeatable", OSH_OPTION_LIST,
 	  offsetof(struct values, env) },
+	{ "label", 0, "KEY=VALUE", "a label to find it by (sandbox list --selector); repeatable",
+	  OSH_OPTION_LIST, offsetof(struct values, labels) },
+	{ "workdir", 0, "DIR", "where programs start in it, instead of /sandbox", OSH_OPTION_TEXT,
+	  offsetof(struct values, workdir) },
+	{ "cpu", 0, "N", "at most that many processors (0.5: half of one)", OSH_OPTION_TEXT,
+	  offsetof(struct values, cpu) },
+	{ "memory", 0, "BYTES", "at most that much memory (K, M, G, T behind)", OSH_OPTION_TEXT,
+	  offsetof(struct values, memory) },
+	{ "pids", 0, "N", "at most that many processes", OSH_OPTION_TEXT,
+	  offsetof(struct values, pids) },
+	{ "detach", 0, NULL, "leave the command running, with a terminal for attach-main",
+	  OSH_OPTION_FLAG, offsetof(struct values, detach) },
+	{ "keep", 0, NULL, "keep it when the command ends (the default)", OSH_OPTION_FLAG,
+	  offsetof(struct values, keep) },
 	{ "no-keep", 0, NULL, "delete it when the command ends", OSH_OPTION_FLAG,
 	  offsetof(struct values, no_keep) },
 	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
@@ -41,6 +57,7 @@ struct creation {
 	char *const *argv; /* NULL: a shell, or nothing */
 	bool runs;         /* something runs in it at once */
 	struct osh_policy_file policy;
+	json_t *labels, *limits; /* owned */
 	char name[OSH_NAME_MAX];
 };
 
@@ -60,22 +77,21 @@ static json_t *make_list(const struct osh_list *list)
 static json_t *make_parameters(const struct creation *creation)
 {
 	const struct values *values = creation->values;
-	json_t *parameters =
-		json_pack("{s:o, s:o, s:b}", "providers", make_list(&values->providers), "env",
-			  make_list(&values->env), "keep", !values->no_keep);
+	json_t *parameters = json_pack(
+		"{s:o, s:o, s:O, s:O, s:s*, s:s*, s:b}", "providers", make_list(&values->providers),
+		"env", make_list(&values->env), "labels", creation->labels, "limits",
+		creation->limits, "name", values->name, "workdir", values->workdir, "keep",
+		!values->no_keep);
 
-	if (parameters && values->name &&
-	    json_object_set_new(parameters, "name", json_string(values->name)) < 0) {
-		json_decref(parameters);
-		return NULL;
-	}
-	return values->policy ? osh_policy_file_describe(&creation->policy, parameters) : parameters;
+	return parameters && values->policy ?
+		       osh_policy_file_describe(&creation->policy, parameters) :
+		       parameters;
 }
 
 /* Standard output belongs to the command when there is one. */
 static void say_created(const struct creation *creation)
 {
-	if (creation->runs)
+	if (creation->runs && !creation->values->detach)
 		osh_cli_note("sandbox %s created", creation->name);
 	else
 		puts(creation->name);
@@ -131,13 +147,29 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 	return gone;
 }
 
-static int run_in_sandbox(struct osh_client *client, const struct creation *creation)
+/* What is said when the sandbox stays. */
+static void say_kept(const struct creation *creation, const struct osh_run_result *result)
+{
+	if (result->is_detached && !creation->values->detach)
+		osh_cli_note("detached: openshell sandbox attach-main %s", creation->name);
+	else if (!result->is_detached && isatty(STDERR_FILENO))
+		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
+			     creation->name, creation->name);
+}
+
+static int run_in_sandbox(const struct osh_cli *cli, struct osh_client *client,
+			  const struct creation *creation)
 {
 	const struct values *values = creation->values;
 	struct osh_run run = {
+		.cli = cli,
 		.sandbox = creation->name,
 		.argv = creation->argv,
-		.tty = osh_run_wants_tty(values->tty, values->no_tty),
+		.tty = values->detach || osh_run_wants_tty(values->tty, values->no_tty),
+		.is_first = true,
+		.leaves = values->detach,
+		/* One that is not kept ends with us. */
+		.detach = values->no_keep ? OSH_RUN_DETACH_NEVER : OSH_RUN_DETACH_LEAVE,
 	};
 	struct osh_run_result result = osh_run(client, &run);
 
@@ -146,13 +178,10 @@ static int run_in_sandbox(struct osh_client *client, const struct creation *crea
 			osh_cli_note("sandbox %s deleted again", creation->name);
 		return result.status;
 	}
-	if (values->no_keep) {
-		if (!delete_sandbox(client, creation) && result.status == 0)
-			return OSH_EXIT_FAILED;
-	} else if (isatty(STDERR_FILENO)) {
-		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
-			     creation->name, creation->name);
-	}
+	if (!values->no_keep)
+		say_kept(creation, &result);
+	else if (!delete_sandbox(client, creation) && result.status == 0)
+		return OSH_EXIT_FAILED;
 	return result.status;
 }
 
@@ -169,7 +198,7 @@ static int create(struct osh_cli *cli, struct creation *creation)
 	if (status == OSH_EXIT_OK)
 		status = make_sandbox(&client, creation);
 	if (status == OSH_EXIT_OK && creation->runs)
-		status = run_in_sandbox(&client, creation);
+		status = run_in_sandbox(cli, &client, creation);
 	return status;
 }
 
@@ -187,6 +216,16 @@ static int check(const struct osh_command *command, const struct values *values,
 		return osh_cli_misuse(command, "no command given behind --");
 	if (values->tty && values->no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values->detach && (values->no_tty || values->no_keep))
+		return osh_cli_misuse(command, "--detach and %s exclude each other",
+				      values->no_tty ? "--no-tty" : "--no-keep");
+	if (values->detach && !args->rest)
+		return osh_cli_misuse(command, "--detach needs a command behind --");
+	if (values->keep && values->no_keep)
+		return osh_cli_misuse(command, "--keep and --no-keep exclude each other");
+	if (values->workdir && values->workdir[0] != '/')
+		return osh_cli_misuse(command, "--workdir needs an absolute path, not '%s'",
+				      values->workdir);
 	if (values->no_keep && !args->rest && !osh_tty_is_interactive())
 		return osh_cli_misuse(command,
 				      "--no-keep without a terminal needs a command behind --");
@@ -209,8 +248,15 @@ static int run_create(struct osh_cli *cli, const struct osh_command *command, in
 		return status;
 	creation.argv = args.rest;
 	creation.runs = args.rest || osh_tty_is_interactive();
-	status = create(cli, &creation);
+	creation.labels = osh_selector_label_options(command, &values.labels, &status);
+	if (creation.labels)
+		creation.limits = osh_limits_options(command, values.cpu, values.memory, values.pids,
+						     &status);
+	if (creation.limits)
+		status = create(cli, &creation);
 	osh_policy_file_done(&creation.policy);
+	json_decref(creation.labels);
+	json_decref(creation.limits);
 	return status;
 }
 

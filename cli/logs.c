@@ -34,7 +34,7 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, denied) },
 	{ "all", 0, NULL, "also those of earlier sandboxes of that name", OSH_OPTION_FLAG,
 	  offsetof(struct values, all) },
-	OSH_OPTION_OUTPUT(struct values),
+	OSH_OPTION_OUTPUT_STREAM(struct values),
 	OSH_OPTIONS_END,
 };
 
@@ -227,7 +227,7 @@ static int run_logs(struct osh_cli *cli, const struct osh_command *command, int 
 
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_name(command, values.name, &args, &logs.name, &status) ||
-	    !osh_args_output(command, values.output, false, &logs.output, &status))
+	    !osh_args_output(command, values.output, OSH_OUTPUTS_STREAM, &logs.output, &status))
 		return status;
 	clock_gettime(CLOCK_REALTIME, &now);
 	logs.started_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;

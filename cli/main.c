@@ -18,6 +18,9 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_get,
 	&osh_command_sandbox_connect,
 	&osh_command_sandbox_exec,
+	&osh_command_sandbox_attach_main,
+	&osh_command_sandbox_stop,
+	&osh_command_sandbox_start,
 	&osh_command_sandbox_delete,
 	&osh_command_policy_get,
 	&osh_command_policy_set,
@@ -62,7 +65,7 @@ static void print_commands(FILE *stream, const char *group)
 {
 	for (size_t i = 0; i < COMMANDS_COUNT; i++) {
 		if (!group || is_group_of(group, commands[i]->name))
-			fprintf(stream, "  %-16s %s\n", commands[i]->name, commands[i]->summary);
+			fprintf(stream, "  %-20s %s\n", commands[i]->name, commands[i]->summary);
 	}
 }
 

@@ -40,6 +40,9 @@ const char *osh_out_time(int64_t unix_seconds, char buf[OSH_TIME_BYTES]);
  * status. */
 int osh_out_json(const json_t *json);
 
+/* The same as YAML. Returns the exit status. */
+int osh_out_yaml(const json_t *json);
+
 /* The "name" of each object in an array, one a line. Returns the exit status. */
 int osh_out_names(const json_t *array);
 

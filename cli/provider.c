@@ -219,7 +219,7 @@ static int run_list(struct osh_cli *cli, const struct osh_command *command, int 
 	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
-	    !osh_args_output(command, values.output, true, &output, &status))
+	    !osh_args_output(command, values.output, OSH_OUTPUTS_LIST, &output, &status))
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
@@ -227,6 +227,7 @@ static int run_list(struct osh_cli *cli, const struct osh_command *command, int 
 	list = json_object_get(reply.parameters, "providers");
 	if (status == OSH_EXIT_OK)
 		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
+			 output == OSH_OUTPUT_YAML ? osh_out_yaml(list) :
 			 output == OSH_OUTPUT_NAME ? osh_out_names(list) :
 						     print_table(list);
 	osh_wire_reply_done(&reply);

@@ -4,17 +4,21 @@
 #include <string.h>
 
 #include "args.h"
+#include "base/str.h"
 #include "client.h"
+#include "limits.h"
 #include "out.h"
 #include "run.h"
+#include "selector.h"
 
 /* ---- list ---------------------------------------------------------------------------- */
 
 struct list_values {
-	const char *output;
+	const char *output, *selector;
 };
 
 static const struct osh_option list_options[] = {
+	OSH_OPTION_SELECTOR(struct list_values),
 	OSH_OPTION_OUTPUT_LIST(struct list_values),
 	OSH_OPTIONS_END,
 };
@@ -53,22 +57,26 @@ static int run_list(struct osh_cli *cli, const struct osh_command *command, int 
 	struct list_values values = { 0 };
 	_cleanup_client_ struct osh_client client;
 	struct osh_wire_reply reply = { 0 };
+	struct osh_selector selector;
 	enum osh_output output;
 	struct osh_args args;
-	const json_t *list;
+	json_t *list;
 	int status;
 
 	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
-	    !osh_args_output(command, values.output, true, &output, &status))
+	    !osh_args_output(command, values.output, OSH_OUTPUTS_LIST, &output, &status) ||
+	    !osh_selector_parse(command, values.selector, &selector, &status))
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
 		status = osh_client_call(&client, "SandboxList", json_object(), &reply);
 	list = json_object_get(reply.parameters, "sandboxes");
+	osh_selector_filter(&selector, list);
 	if (status == OSH_EXIT_OK)
 		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
+			 output == OSH_OUTPUT_YAML ? osh_out_yaml(list) :
 			 output == OSH_OUTPUT_NAME ? osh_out_names(list) :
 						     print_table(list);
 	osh_wire_reply_done(&reply);
@@ -94,7 +102,7 @@ static const struct osh_option get_options[] = {
 static int print_fields(const json_t *sandbox)
 {
 	enum { WIDTH = 12 };
-	char created[OSH_TIME_BYTES], providers[512];
+	char created[OSH_TIME_BYTES], providers[512], text[OSH_LIMITS_BYTES];
 	const json_t *keep = json_object_get(sandbox, "keep");
 
 	osh_json_join(json_object_get(sandbox, "providers"), providers, sizeof(providers));
@@ -103,6 +111,10 @@ static int print_fields(const json_t *sandbox)
 	osh_out_field("created", WIDTH, osh_out_time(osh_json_int(sandbox, "created"), created));
 	osh_out_field("keep", WIDTH,
 		      json_is_true(keep) ? "yes" : "no, deleted when its creator ends");
+	osh_out_field("labels", WIDTH, osh_selector_labels(json_object_get(sandbox, "labels"), text, sizeof(text)));
+	osh_out_field("command", WIDTH, osh_json_text(sandbox, "command"));
+	osh_out_field("workdir", WIDTH, osh_json_text(sandbox, "workdir"));
+	osh_out_field("limits", WIDTH, osh_limits_text(sandbox, text));
 	osh_out_field("providers", WIDTH, providers);
 	osh_out_field_int("revision", WIDTH, osh_json_int(sandbox, "revision"));
 	osh_out_field("policy hash", WIDTH, osh_json_text(sandbox, "policy_hash"));
@@ -133,7 +145,7 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_name(command, values.name, &args, &name, &status) ||
-	    !osh_args_output(command, values.output, false, &output, &status))
+	    !osh_args_output(command, values.output, OSH_OUTPUTS_ONE, &output, &status))
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
@@ -141,7 +153,9 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 					 &reply);
 	sandbox = json_object_get(reply.parameters, "sandbox");
 	if (status == OSH_EXIT_OK)
-		status = output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) : print_fields(sandbox);
+		status = output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) :
+			 output == OSH_OUTPUT_YAML ? osh_out_yaml(sandbox) :
+						     print_fields(sandbox);
 	osh_wire_reply_done(&reply);
 	return status;
 }
@@ -150,10 +164,12 @@ const struct osh_command osh_command_sandbox_get = {
 	"sandbox get", "NAME", "Show one sandbox", get_options, run_get,
 };
 
+#define TIMEOUT_SECONDS_MAX (7 * 24 * 3600)
+
 /* ---- connect, exec --------------------------------------------------------------------- */
 
 struct exec_values {
-	const char *name, *workdir;
+	const char *name, *workdir, *timeout;
 	struct osh_list env;
 	bool tty, no_tty;
 };
@@ -169,6 +185,8 @@ static const struct osh_option exec_options[] = {
 	  offsetof(struct exec_values, env) },
 	{ "workdir", 0, "DIR", "start there, not in /sandbox", OSH_OPTION_TEXT,
 	  offsetof(struct exec_values, workdir) },
+	{ "timeout", 0, "SECONDS", "kill it when it has not ended after that long; then exit with 124",
+	  OSH_OPTION_TEXT, offsetof(struct exec_values, timeout) },
 	{ "tty", 0, NULL, "give the command a terminal in any case", OSH_OPTION_FLAG,
 	  offsetof(struct exec_values, tty) },
 	{ "no-tty", 0, NULL, "never give it one", OSH_OPTION_FLAG,
@@ -176,21 +194,29 @@ static const struct osh_option exec_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int run_inside(struct osh_cli *cli, const struct osh_run *run)
+static int run_inside(struct osh_cli *cli, struct osh_run *run)
 {
 	_cleanup_client_ struct osh_client client;
+	struct osh_run_result result;
 	int status;
 
 	osh_client_init(&client);
 	status = osh_client_open(cli, false, &client);
-	return status == OSH_EXIT_OK ? osh_run(&client, run).status : status;
+	if (status != OSH_EXIT_OK)
+		return status;
+	run->cli = cli;
+	result = osh_run(&client, run);
+	if (result.is_detached)
+		osh_cli_note("detached: it goes on in sandbox %s", run->sandbox);
+	return result.status;
 }
 
 static int run_connect(struct osh_cli *cli, const struct osh_command *command, int argc,
 		       char **argv)
 {
 	struct exec_values values = { 0 };
-	struct osh_run run = { .tty = osh_run_wants_tty(false, false) };
+	struct osh_run run = { .tty = osh_run_wants_tty(false, false),
+			       .detach = OSH_RUN_DETACH_ASK };
 	struct osh_args args;
 	int status;
 
@@ -212,8 +238,9 @@ const struct osh_command osh_command_sandbox_connect = {
 static int run_exec(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
 	struct exec_values values = { 0 };
-	struct osh_run run = { 0 };
+	struct osh_run run = { .detach = OSH_RUN_DETACH_ASK };
 	struct osh_args args, words;
+	uint64_t seconds = 0;
 	int status;
 
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
@@ -231,6 +258,11 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 		return osh_cli_misuse(command, "no command given: put one behind --");
 	if (values.tty && values.no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values.timeout && (osh_str_parse_u64(osh_str(values.timeout), TIMEOUT_SECONDS_MAX, &seconds) < 0 ||
+			       seconds == 0))
+		return osh_cli_misuse(command, "--timeout needs seconds from 1 to %d, not '%s'",
+				      TIMEOUT_SECONDS_MAX, values.timeout);
+	run.timeout_ms = (int64_t)seconds * 1000;
 	run.argv = args.rest;
 	run.env = values.env.items;
 	run.cwd = values.workdir;
@@ -243,61 +275,32 @@ const struct osh_command osh_command_sandbox_exec = {
 	run_exec,
 };
 
-/* ---- delete ---------------------------------------------------------------------------- */
+/* ---- attach-main ------------------------------------------------------------------------ */
 
-struct delete_values {
-	struct osh_list names;
-};
-
-static const struct osh_option delete_options[] = {
-	{ "name", 'n', "NAME", "a sandbox, as if it were an argument; repeatable", OSH_OPTION_LIST,
-	  offsetof(struct delete_values, names) },
-	OSH_OPTIONS_END,
-};
-
-static int delete_one(struct osh_client *client, const char *name)
+static int run_attach_main(struct osh_cli *cli, const struct osh_command *command, int argc,
+			   char **argv)
 {
-	struct osh_wire_reply reply;
-	int status =
-		osh_client_call(client, "SandboxDelete", json_pack("{s:s}", "name", name), &reply);
-
-	osh_wire_reply_done(&reply);
-	if (status == OSH_EXIT_OK)
-		printf("sandbox %s deleted\n", name);
-	return status;
-}
-
-static int run_delete(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
-{
-	struct delete_values values = { 0 };
+	struct exec_values values = { 0 };
+	struct osh_run run = { .cli = cli, .detach = OSH_RUN_DETACH_LEAVE };
 	_cleanup_client_ struct osh_client client;
+	struct osh_run_result result;
 	struct osh_args args;
-	int status, worst = OSH_EXIT_OK;
+	int status;
 
 	osh_client_init(&client);
-	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status))
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
+	    !osh_args_name(command, values.name, &args, &run.sandbox, &status))
 		return status;
-	if (args.rest)
-		return osh_cli_misuse(command, "unexpected argument '--'");
-	if (args.count == 0 && values.names.count == 0)
-		return osh_cli_misuse(command, "NAME is missing");
 	status = osh_client_open(cli, false, &client);
 	if (status != OSH_EXIT_OK)
 		return status;
-	/* One that cannot be deleted does not keep the others. */
-	for (size_t i = 0; i < values.names.count + (size_t)args.count; i++) {
-		status = delete_one(&client, i < values.names.count ?
-						     values.names.items[i] :
-						     args.words[i - values.names.count]);
-		if (status != OSH_EXIT_OK)
-			worst = status;
-		if (status == OSH_EXIT_NO_AGENT)
-			break;
-	}
-	return worst;
+	result = osh_run_attach(&client, &run);
+	if (result.is_detached)
+		osh_cli_note("detached: openshell sandbox attach-main %s", run.sandbox);
+	return result.status;
 }
 
-const struct osh_command osh_command_sandbox_delete = {
-	"sandbox delete", "NAME...",  "End sandboxes and remove all they left",
-	delete_options,	  run_delete,
+const struct osh_command osh_command_sandbox_attach_main = {
+	"sandbox attach-main", "NAME", "Join the terminal of a sandbox's first command",
+	connect_options,       run_attach_main,
 };

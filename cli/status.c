@@ -109,13 +109,14 @@ static int run_status(struct osh_cli *cli, const struct osh_command *command, in
 	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
-	    !osh_args_output(command, values.output, false, &output, &status))
+	    !osh_args_output(command, values.output, OSH_OUTPUTS_ONE, &output, &status))
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
 		status = osh_client_call(&client, "Status", json_object(), &reply);
 	if (status == OSH_EXIT_OK)
 		status = output == OSH_OUTPUT_JSON ? osh_out_json(reply.parameters) :
+			 output == OSH_OUTPUT_YAML ? osh_out_yaml(reply.parameters) :
 						     print_status(reply.parameters);
 	osh_wire_reply_done(&reply);
 	return status;

@@ -42,7 +42,7 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	int r = adopt_into_proxy(sandbox, &err);
 
 	if (r == 0)
-		r = osh_publish_stored(sandbox, &err);
+		r = osh_publish_stored(sandbox, 0, NULL, NULL, &err);
 	if (r < 0)
 		fence(sandbox, &err);
 	else
@@ -61,6 +61,10 @@ static void load_state(struct osh_agent_sandbox *sandbox)
 		osh_error("%s: %s", sandbox->name, err.message);
 	if (osh_state_credentials_load(dir, &sandbox->credentials, &err) < 0)
 		osh_error("%s: %s", sandbox->name, err.message);
+	if (osh_first_uses_load(&sandbox->first_uses, dir, &err) < 0)
+		osh_error("%s: %s", sandbox->name, err.message);
+	if (osh_recipe_load(dir, &sandbox->recipe, &err) < 0)
+		osh_error("%s: its first command and labels are not known: %s", sandbox->name, err.message);
 	if (osh_lifecycle_open_log(sandbox, &err) < 0)
 		osh_error("%s: %s", sandbox->name, err.message);
 }
@@ -99,9 +103,16 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 		osh_sandbox_release(instance);
 		return;
 	}
-	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
 	sandbox->keep = osh_sandbox_keep(instance);
 	load_state(sandbox);
+	if (!osh_sandbox_init_pid(instance)) {
+		sandbox->state = OSH_AGENT_SANDBOX_STOPPED;
+		/* Of an agent that was killed while it stopped it. */
+		if (is_known(known, sandbox->id))
+			osh_kernel_sandbox_remove(known->agent->kernel, sandbox->id);
+		return;
+	}
+	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
 	osh_lifecycle_watch(sandbox);
 	sandbox->in_kernel = is_known(known, sandbox->id);
 	/* What it was created with is not known any more. */

@@ -156,6 +156,18 @@ const char **osh_call_strings(struct osh_call *call, const char *name, json_t *a
 	return list;
 }
 
+static void refuse_resting(struct osh_call *call, const struct osh_agent_sandbox *sandbox)
+{
+	const char *name = sandbox->name, *state = osh_lifecycle_state_name(sandbox->state);
+
+	if (sandbox->state == OSH_AGENT_SANDBOX_DEAD || sandbox->state == OSH_AGENT_SANDBOX_STOPPED)
+		osh_call_error(call, "Failed",
+			       "sandbox %s is %s: 'openshell sandbox start %s', or delete it", name,
+			       state, name);
+	else
+		osh_call_error(call, "Failed", "sandbox %s is still %s", name, state);
+}
+
 struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *name, bool running)
 {
 	struct osh_agent_sandbox *sandbox = osh_lifecycle_find(call->agent, name);
@@ -170,11 +182,7 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 		return NULL;
 	}
 	if (running && sandbox->state != OSH_AGENT_SANDBOX_RUNNING) {
-		osh_call_error(call, "Failed",
-			       sandbox->state == OSH_AGENT_SANDBOX_DEAD
-				       ? "sandbox %s is dead: delete it and create another"
-				       : "sandbox %s is still being created",
-			       name);
+		refuse_resting(call, sandbox);
 		return NULL;
 	}
 	return sandbox;

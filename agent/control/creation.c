@@ -17,8 +17,6 @@
 
 #define UPSTREAM_CA_BYTES_MAX (4u << 20)
 
-#define CREATION_TIMEOUT_MS 30000
-
 void osh_creation_finish(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 {
 	osh_created_fn *created = sandbox->created;
@@ -32,22 +30,29 @@ void osh_creation_fail(struct osh_agent_sandbox *sandbox, const struct osh_err *
 {
 	struct osh_err undo = { 0 };
 
-	osh_warning("%s: not created: %s", sandbox->name, err->message);
+	osh_warning("%s: does not run: %s", sandbox->name, err->message);
 	osh_creation_finish(sandbox, err);
+	if (sandbox->state == OSH_AGENT_SANDBOX_STARTING) {
+		if (osh_lifecycle_stop(sandbox, &undo) < 0)
+			osh_error("%s", undo.message);
+		return;
+	}
 	if (osh_lifecycle_unmake(sandbox, &undo) < 0)
 		osh_error("%s", undo.message);
 }
 
-static void on_policy_in_force(void *context, int result)
+void osh_creation_in_force(void *context, int result)
 {
 	struct osh_agent_sandbox *sandbox = context;
+	bool is_new = sandbox->state == OSH_AGENT_SANDBOX_CREATING;
 	struct osh_err err = { 0 };
 
-	if (sandbox->state != OSH_AGENT_SANDBOX_CREATING)
+	if (!is_new && sandbox->state != OSH_AGENT_SANDBOX_STARTING)
 		return;
 	if (result == 0) {
 		sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox created");
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox %s",
+				   is_new ? "created" : "started");
 		osh_creation_finish(sandbox, NULL);
 		return;
 	}
@@ -93,27 +98,37 @@ static int list_trusted(const struct osh_config *config, const char *ca_pem, cha
 	return 0;
 }
 
-static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
+/* The sandbox's variables: its providers', then its own, which win. */
+static int list_environment(struct osh_agent_sandbox *sandbox, struct osh_environment *environment,
+			    struct osh_err *err)
+{
+	const json_t *own = sandbox->recipe.env;
+	int r = osh_credentials_environment(sandbox->agent, &sandbox->credentials, environment, err);
+
+	for (size_t i = 0; r == 0 && i < json_array_size(own); i++) {
+		r = osh_environment_add(environment, json_string_value(json_array_get(own, i)), NULL);
+		if (r < 0)
+			osh_err_sys(err, -r, "cannot set the environment");
+	}
+	return r;
+}
+
+static int launch(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
 		  const char *ca_pem, char **ret_warnings, struct osh_err *err)
 {
 	const char *providers[OSH_CREDENTIALS_MAX + 1];
 	struct osh_environment environment = { 0 };
 	struct osh_sandbox_spec spec = {
 		.name = sandbox->name,
-		.policy = osh_policy_doc_static(creation->policy),
+		.policy = osh_policy_doc_static(policy),
 		.ca_pem = ca_pem,
-		.keep = creation->keep,
+		.keep = sandbox->keep,
 		.providers = providers,
+		.limits = sandbox->recipe.limits,
 	};
-	int r = osh_credentials_environment(sandbox->agent, &sandbox->credentials, &environment,
-					    err);
+	int r = list_environment(sandbox, &environment, err);
 
 	list_providers(&sandbox->credentials, providers);
-	for (const char *const *item = creation->env; r == 0 && item && *item; item++) {
-		r = osh_environment_add(&environment, *item, NULL);
-		if (r < 0)
-			osh_err_sys(err, -r, "cannot set the environment");
-	}
 	if (r == 0) {
 		spec.env = (const char *const *)environment.items;
 		r = osh_sandbox_launch(sandbox->instance, &spec, ret_warnings, err);
@@ -122,45 +137,54 @@ static int launch(struct osh_agent_sandbox *sandbox, const struct osh_creation *
 	return r;
 }
 
-static int save_origin(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
-		       struct osh_err *err)
+int osh_lifecycle_save_origin(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+			      struct osh_err *err)
 {
-	sandbox->origin.owner = creation->owner;
-	if (osh_state_digest_static(osh_policy_doc_static(creation->policy),
-				    sandbox->origin.sections) < 0)
+	if (osh_state_digest_static(osh_policy_doc_static(policy), sandbox->origin.sections) < 0)
 		return osh_err_sys(err, ENOMEM, "cannot digest the policy");
 	return osh_state_origin_save(osh_sandbox_dir(sandbox->instance), &sandbox->origin, err);
 }
 
-/* In the order of sandbox.h: nothing of the user's runs before the last step is answered. */
+/* In the order of sandbox.h: nothing of the user's runs before the policy is in force. */
+int osh_lifecycle_bring_up(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+			   const char *ca_pem, const char *ca_key_pem, char **ret_warnings,
+			   struct osh_err *err)
+{
+	_cleanup_free_ char *trusted = NULL;
+	int r = osh_lifecycle_save_origin(sandbox, policy, err);
+
+	if (r == 0 && !sandbox->log)
+		r = osh_lifecycle_open_log(sandbox, err);
+	if (r == 0)
+		r = osh_lifecycle_enter_kernel(
+			sandbox, osh_policy_writes_system(osh_policy_doc_static(policy)), err);
+	if (r == 0)
+		r = list_trusted(sandbox->agent->config, ca_pem, &trusted, err);
+	if (r == 0)
+		r = launch(sandbox, policy, trusted, ret_warnings, err);
+	if (r < 0)
+		return r;
+	osh_lifecycle_watch(sandbox);
+	return osh_lifecycle_enter_proxy(sandbox, ca_pem, ca_key_pem, err);
+}
+
 static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
 		 char **ret_warnings, struct osh_err *err)
 {
 	const char *dir = osh_sandbox_dir(sandbox->instance);
-	_cleanup_free_ char *cert = NULL, *trusted = NULL;
+	_cleanup_free_ char *cert = NULL;
 	char *key = NULL;
 	int r = make_ca(sandbox, &cert, &key, err);
 
 	if (r == 0)
 		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
 	if (r == 0)
-		r = save_origin(sandbox, creation, err);
+		r = osh_recipe_save(dir, &sandbox->recipe, err);
 	if (r == 0)
-		r = osh_lifecycle_open_log(sandbox, err);
-	if (r == 0)
-		r = osh_lifecycle_enter_kernel(
-			sandbox, osh_policy_writes_system(osh_policy_doc_static(creation->policy)), err);
-	if (r == 0)
-		r = list_trusted(sandbox->agent->config, cert, &trusted, err);
-	if (r == 0)
-		r = launch(sandbox, creation, trusted, ret_warnings, err);
-	if (r == 0) {
-		osh_lifecycle_watch(sandbox);
-		r = osh_lifecycle_enter_proxy(sandbox, cert, key, err);
-	}
+		r = osh_lifecycle_bring_up(sandbox, creation->policy, cert, key, ret_warnings, err);
 	if (r == 0)
 		r = osh_publish_new(sandbox, creation->policy, creation->policy_text,
-				    CREATION_TIMEOUT_MS, on_policy_in_force, sandbox, err);
+				    OSH_CREATION_TIMEOUT_MS, osh_creation_in_force, sandbox, err);
 	osh_lifecycle_forget_key(key);
 	return r;
 }
@@ -231,6 +255,9 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 		return r;
 	}
 	sandbox->credentials = credentials;
+	sandbox->recipe = *creation->recipe;
+	*creation->recipe = (struct osh_recipe){ 0 };
+	sandbox->origin.owner = creation->owner;
 	sandbox->keep = creation->keep;
 	sandbox->ends_with = creation->keep ? NULL : creation->client;
 	sandbox->created = creation->created;

@@ -16,7 +16,6 @@
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
-#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -59,18 +58,38 @@ static json_t *provider_names(const struct osh_agent_sandbox *sandbox)
 	return list;
 }
 
-json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
+const char *osh_lifecycle_state_name(enum osh_agent_sandbox_state state)
 {
-	static const char *const states[OSH_AGENT_SANDBOX_STATE_COUNT] = {
+	static const char *const names[OSH_AGENT_SANDBOX_STATE_COUNT] = {
 		[OSH_AGENT_SANDBOX_CREATING] = "creating",
 		[OSH_AGENT_SANDBOX_RUNNING] = "running",
 		[OSH_AGENT_SANDBOX_DEAD] = "dead",
+		[OSH_AGENT_SANDBOX_STOPPED] = "stopped",
+		[OSH_AGENT_SANDBOX_STARTING] = "starting",
 	};
-	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
 
-	return json_pack(
+	return names[state];
+}
+
+/* The limits that were asked for and are not enforced. */
+static json_t *unenforced_limits(const struct osh_agent_sandbox *sandbox)
+{
+	json_t *list = json_array();
+
+	for (int i = 0; i < OSH_LIMIT_COUNT; i++) {
+		if (sandbox->recipe.limits.of[i] &&
+		    !osh_sandbox_has_controller(sandbox->agent->host, (enum osh_limit)i))
+			json_array_append_new(list, json_string(osh_limit_name((enum osh_limit)i)));
+	}
+	return list;
+}
+
+json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
+{
+	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
+	json_t *json = json_pack(
 		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:b, s:I, s:I, s:I}", "name",
-		sandbox->name, "state", states[sandbox->state], "created",
+		sandbox->name, "state", osh_lifecycle_state_name(sandbox->state), "created",
 		(json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
 		"uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
 		(json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,
@@ -78,6 +97,12 @@ json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 		(json_int_t)sandbox->revisions.current, "policy_hash",
 		revision ? revision->sha256 : "", "permissive", sandbox->permissive, "allowed", (json_int_t)sandbox->allowed,
 		"audited", (json_int_t)sandbox->audited, "denied", (json_int_t)sandbox->denied);
+	json_t *recipe = osh_recipe_json(&sandbox->recipe);
+
+	if (json && recipe && json_object_update(json, recipe) == 0)
+		(void)json_object_set_new(json, "unenforced", unenforced_limits(sandbox));
+	json_decref(recipe);
+	return json;
 }
 
 /* ---- Pieces of a sandbox ---------------------------------------- */
@@ -189,6 +214,13 @@ static void leave_kernel(struct osh_agent_sandbox *sandbox)
 	sandbox->in_kernel = false;
 }
 
+void osh_lifecycle_take_down(struct osh_agent_sandbox *sandbox)
+{
+	osh_exec_drop(sandbox);
+	leave_proxy(sandbox);
+	leave_kernel(sandbox); /* from here on all its tasks try is refused */
+}
+
 /* Take the object out of the list and empty it. */
 static void delist(struct osh_agent_sandbox *sandbox)
 {
@@ -196,7 +228,8 @@ static void delist(struct osh_agent_sandbox *sandbox)
 
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
-	osh_notary_forget(sandbox);
+	osh_recipe_done(&sandbox->recipe);
+	osh_first_uses_done(&sandbox->first_uses);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;
@@ -207,9 +240,7 @@ int osh_lifecycle_unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	int r;
 
-	osh_exec_drop(sandbox);
-	leave_proxy(sandbox);
-	leave_kernel(sandbox); /* from here on all its tasks try is refused */
+	osh_lifecycle_take_down(sandbox);
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	r = osh_sandbox_destroy(sandbox->instance, err);
 	delist(sandbox);
@@ -261,18 +292,16 @@ static void bury(struct osh_agent_sandbox *sandbox)
 {
 	struct osh_err err = { 0 };
 
-	if (sandbox->state == OSH_AGENT_SANDBOX_DEAD)
+	if (sandbox->state == OSH_AGENT_SANDBOX_DEAD || sandbox->state == OSH_AGENT_SANDBOX_STOPPED)
 		return;
-	if (sandbox->state == OSH_AGENT_SANDBOX_CREATING) {
-		osh_err_set(&err, ECHILD, "the sandbox's init ended while it was created");
+	if (sandbox->state != OSH_AGENT_SANDBOX_RUNNING) {
+		osh_err_set(&err, ECHILD, "the sandbox's init ended while it was being made");
 		osh_creation_fail(sandbox, &err);
 		return;
 	}
 	sandbox->state = OSH_AGENT_SANDBOX_DEAD;
 	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox died: its init ended");
-	osh_exec_drop(sandbox);
-	leave_proxy(sandbox);
-	leave_kernel(sandbox);
+	osh_lifecycle_take_down(sandbox);
 	if (!sandbox->keep)
 		osh_lifecycle_delete_unasked(sandbox);
 }

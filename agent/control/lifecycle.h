@@ -1,7 +1,8 @@
 /* Sandboxes as the agent sees them: made in the order that sandbox.h asks for, with
  * every step undone when a later one fails; adopted at start; ended.
  *
- * CREATING -> RUNNING (every worker enforces its policy) -> DEAD (its init ended).
+ * CREATING -> RUNNING (every worker enforces its policy) -> DEAD (its init ended), or
+ * -> STOPPED (ended on request, kept on disk) -> STARTING -> RUNNING.
  * A sandbox that is not RUNNING runs nothing of a user's. */
 #ifndef OSH_CONTROL_LIFECYCLE_H
 #define OSH_CONTROL_LIFECYCLE_H
@@ -15,15 +16,15 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "control/recipe.h"
 #include "control/revisions.h"
 #include "control/state.h"
+#include "control/first_uses.h"
 #include "openshell/limits.h"
 #include "policy/policy.h"
 
 struct osh_agent;
 struct osh_agent_sandbox;
-struct osh_attested;
-struct osh_pin;
 struct osh_publication;
 struct osh_sandbox_instance;
 struct osh_sandbox_log;
@@ -33,11 +34,13 @@ enum osh_agent_sandbox_state {
 	OSH_AGENT_SANDBOX_CREATING,
 	OSH_AGENT_SANDBOX_RUNNING,
 	OSH_AGENT_SANDBOX_DEAD,
+	OSH_AGENT_SANDBOX_STOPPED,
+	OSH_AGENT_SANDBOX_STARTING,
 	OSH_AGENT_SANDBOX_STATE_COUNT,
 };
 
-/* The outcome of a creation. `err` NULL: it runs. Else everything was undone and
- * `sandbox` is about to go. */
+/* The outcome of a creation or a start. `err` NULL: it runs. Else everything was undone:
+ * a new sandbox is about to go, one that was started is stopped again. */
 typedef void osh_created_fn(void *context, struct osh_agent_sandbox *sandbox,
 			    const struct osh_err *err);
 
@@ -55,15 +58,15 @@ struct osh_agent_sandbox {
 	struct osh_origin origin;
 	struct osh_revisions revisions;
 	struct osh_credentials credentials;
+	struct osh_recipe recipe;
 	uint64_t allowed, audited, denied;
 	bool permissive;                       /* mode of the policy in force */
 	const void *ends_with;                 /* the connection whose end deletes it; NULL none */
-	osh_created_fn *created;               /* while CREATING on request */
+	osh_created_fn *created;               /* while CREATING or STARTING on request */
 	void *created_context;
 	struct osh_session *sessions;          /* control/exec_calls.c */
 	struct osh_publication *publications;  /* control/publish.c */
-	struct osh_pin *pins;                  /* control/notary.c, as is the next */
-	struct osh_attested *attested;
+	struct osh_first_uses first_uses;              /* control/notary.c */
 	struct osh_deferred later;
 };
 
@@ -72,7 +75,7 @@ struct osh_creation {
 	const struct osh_policy_doc *policy;
 	struct osh_str policy_text;
 	const char *const *providers; /* NULL-terminated names */
-	const char *const *env;       /* NULL-terminated KEY=VALUE */
+	struct osh_recipe *recipe;    /* taken over when the creation begins */
 	bool keep;
 	const void *client; /* the connection that asks */
 	uid_t owner;        /* its user */
@@ -87,6 +90,13 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 			 struct osh_err *err);
 /* The requester went away: `created` will not run. */
 void osh_lifecycle_abandon(struct osh_agent *agent, void *context);
+/* End all that runs in it, keep the rest, also through a crash of the host. On failure it
+ * runs on, or is dead. */
+int osh_lifecycle_stop(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Start one that was stopped, or is dead, with the policy in force, whose static sections
+ * apply now. `created` and *ret_warnings as of a creation; on failure it is stopped. */
+int osh_lifecycle_start(struct osh_agent_sandbox *sandbox, osh_created_fn *created, void *context,
+			char **ret_warnings, struct osh_err *err);
 /* End it and remove everything of it. *sandbox must not be used afterwards. */
 int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 /* A connection closed: delete what was to end with it. */
@@ -104,6 +114,8 @@ struct osh_agent_sandbox *osh_lifecycle_find_id(const struct osh_agent *agent, u
 /* May this user see and change it? Its owner and root may. */
 bool osh_lifecycle_is_for(const struct osh_agent_sandbox *sandbox, uid_t uid);
 
+/* "running" */
+const char *osh_lifecycle_state_name(enum osh_agent_sandbox_state state);
 /* The Sandbox type of the interface. */
 json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox);
 

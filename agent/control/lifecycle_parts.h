@@ -1,4 +1,4 @@
-/* What creation.c, adoption.c and lifecycle.c share: the steps that a sandbox is made of,
+/* What creation.c, restart.c, adoption.c and lifecycle.c share: the steps that a sandbox is made of,
  * each with its undo in osh_lifecycle_unmake(). */
 #ifndef OSH_CONTROL_LIFECYCLE_PARTS_H
 #define OSH_CONTROL_LIFECYCLE_PARTS_H
@@ -20,6 +20,16 @@ int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_
 int osh_lifecycle_open_log(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 /* Learn of its init's end. */
 void osh_lifecycle_watch(struct osh_agent_sandbox *sandbox);
+/* From the kernel half to the proxy, by what its recipe and the policy's static sections
+ * say. The policy in force is to follow. */
+int osh_lifecycle_bring_up(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+			   const char *ca_pem, const char *ca_key_pem, char **ret_warnings,
+			   struct osh_err *err);
+/* Let kernel and proxy forget it. */
+void osh_lifecycle_take_down(struct osh_agent_sandbox *sandbox);
+/* Remember what it was created with, or is started with. */
+int osh_lifecycle_save_origin(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy,
+			      struct osh_err *err);
 /* Wipe and free. NULL is fine. */
 void osh_lifecycle_forget_key(char *key_pem);
 
@@ -29,9 +39,12 @@ int osh_lifecycle_unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 /* Delete what nobody asked to be deleted: a failure is logged. */
 void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox);
 
+#define OSH_CREATION_TIMEOUT_MS 30000
+/* An osh_published_fn: the last step of a creation or a start. */
+void osh_creation_in_force(void *context, int result);
 /* Answer whoever waits for the creation, once; `err` NULL: it runs. */
 void osh_creation_finish(struct osh_agent_sandbox *sandbox, const struct osh_err *err);
-/* The same with an error, and undo it. */
+/* The same with an error, and undo it: a new sandbox goes, another one is stopped. */
 void osh_creation_fail(struct osh_agent_sandbox *sandbox, const struct osh_err *err);
 
 #endif

@@ -10,7 +10,6 @@
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
-#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -109,7 +108,7 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
 	/* What it asks from here on comes behind the policy. */
 	if (!publication->is_adopted)
-		osh_notary_reset(sandbox);
+		osh_first_uses_reset(&sandbox->first_uses, osh_sandbox_dir(sandbox->instance));
 	if (permissive && !sandbox->permissive)
 		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
 			    sandbox->name);
@@ -179,8 +178,8 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 }
 
 /* Parse the stored text again: what a start finds on disk is checked like a new one. */
-static int parse_stored(struct osh_agent_sandbox *sandbox, struct osh_policy_doc **ret_policy,
-			struct osh_err *err)
+int osh_publish_load(struct osh_agent_sandbox *sandbox, struct osh_policy_doc **ret_policy,
+		     struct osh_err *err)
 {
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
 	_cleanup_free_ struct osh_diags *diags = calloc(1, sizeof(*diags));
@@ -202,7 +201,8 @@ static int parse_stored(struct osh_agent_sandbox *sandbox, struct osh_policy_doc
 
 /* Takes `policy` over. */
 static int publish_adopted(struct osh_agent_sandbox *sandbox, struct osh_policy_doc *policy,
-			   uint32_t revision, struct osh_err *err)
+			   uint32_t revision, uint64_t timeout_ms, osh_published_fn *done,
+			   void *context, struct osh_err *err)
 {
 	struct osh_publication *publication;
 	_cleanup_free_ void *image = NULL;
@@ -216,15 +216,22 @@ static int publish_adopted(struct osh_agent_sandbox *sandbox, struct osh_policy_
 	if (!publication)
 		return osh_err_sys(err, ENOMEM, "cannot publish the policy");
 	publication->is_adopted = true;
-	return publish(publication, image, len, 0, err);
+	r = publish(publication, image, len, timeout_ms, err);
+	if (r < 0)
+		return r;
+	publication->done = done;
+	publication->context = context;
+	return 0;
 }
 
-int osh_publish_stored(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+int osh_publish_stored(struct osh_agent_sandbox *sandbox, uint64_t timeout_ms, osh_published_fn *done,
+		       void *context, struct osh_err *err)
 {
 	struct osh_policy_doc *policy = NULL;
-	int r = parse_stored(sandbox, &policy, err);
+	int r = osh_publish_load(sandbox, &policy, err);
 
-	return r < 0 ? r : publish_adopted(sandbox, policy, sandbox->revisions.current, err);
+	return r < 0 ? r : publish_adopted(sandbox, policy, sandbox->revisions.current, timeout_ms, done,
+					   context, err);
 }
 
 int osh_publish_nothing(struct osh_agent_sandbox *sandbox, struct osh_err *err)
@@ -234,7 +241,7 @@ int osh_publish_nothing(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 
 	if (!diags || osh_policy_parse(osh_str("version: 1\n"), diags, &policy) < 0)
 		return osh_err_sys(err, ENOMEM, "cannot publish the empty policy");
-	return publish_adopted(sandbox, policy, 0, err);
+	return publish_adopted(sandbox, policy, 0, 0, NULL, NULL, err);
 }
 
 void osh_publish_abandon(struct osh_agent_sandbox *sandbox, void *context)

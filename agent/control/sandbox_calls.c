@@ -16,8 +16,8 @@
 /* ---- SandboxCreate ---------------------------------------- */
 
 struct create_parameters {
-	const char *name, *sha256;
-	json_t *providers, *env;
+	const char *name, *sha256, *workdir;
+	json_t *providers, *env, *labels, *limits;
 	int keep;
 };
 
@@ -104,8 +104,31 @@ static void begin_creation(struct osh_call *call, const struct osh_creation *cre
 	call->on_cancel = on_create_cancel;
 }
 
+/* What cannot be in a recipe is the caller's mistake. */
+static bool make_recipe(struct osh_call *call, const struct create_parameters *parameters,
+			struct osh_recipe *ret_recipe)
+{
+	struct osh_recipe recipe = { 0 };
+	struct osh_err err = { 0 };
+	int r = osh_recipe_check_labels(parameters->labels, &err);
+
+	if (r == 0)
+		r = osh_recipe_limits(parameters->limits, &recipe.limits, &err);
+	if (r == 0 && parameters->workdir && parameters->workdir[0] != '/')
+		r = osh_err_set(&err, EINVAL, "workdir must be an absolute path");
+	if (r < 0) {
+		osh_call_fail(call, &err);
+		return false;
+	}
+	recipe.env = json_incref(parameters->env);
+	recipe.labels = json_incref(parameters->labels);
+	recipe.workdir = parameters->workdir ? json_string(parameters->workdir) : NULL;
+	*ret_recipe = recipe;
+	return true;
+}
+
 static void create_with(struct osh_call *call, const struct create_parameters *parameters,
-			const char *const *providers, const char *const *env)
+			const char *const *providers, struct osh_recipe *recipe)
 {
 	struct osh_str text = osh_embed_default_policy();
 	_cleanup_free_ char *attached = NULL;
@@ -114,7 +137,7 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 	struct osh_creation creation = {
 		.name = parameters->name,
 		.providers = providers,
-		.env = env,
+		.recipe = recipe,
 		.keep = parameters->keep,
 		.client = call->client,
 		.owner = call->client->peer.uid,
@@ -122,8 +145,6 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 		.context = call,
 	};
 
-	if (!is_environment(call, env))
-		return;
 	if (parameters->sha256) {
 		if (!osh_call_policy_text(call, &attached, &text.len))
 			return;
@@ -142,18 +163,62 @@ static void create_sandbox(struct osh_call *call)
 	struct create_parameters parameters = { 0 };
 	_cleanup_free_ const char **providers = NULL;
 	_cleanup_free_ const char **env = NULL;
+	struct osh_recipe recipe = { 0 };
 
-	if (!osh_call_unpack(call, "s?s, s?s, s?o, s?o, s:b", "name", &parameters.name,
+	if (!osh_call_unpack(call, "s?s, s?s, s?o, s?o, s?o, s?o, s?s, s:b", "name", &parameters.name,
 			     "policy_sha256", &parameters.sha256, "providers",
-			     &parameters.providers, "env", &parameters.env, "keep",
-			     &parameters.keep))
+			     &parameters.providers, "env", &parameters.env, "labels",
+			     &parameters.labels, "limits", &parameters.limits, "workdir",
+			     &parameters.workdir, "keep", &parameters.keep))
 		return;
 	providers = osh_call_strings(call, "providers", parameters.providers, OSH_CREDENTIALS_MAX);
 	if (!providers)
 		return;
 	env = osh_call_strings(call, "env", parameters.env, ENVIRONMENT_MAX);
-	if (env)
-		create_with(call, &parameters, providers, env);
+	if (!env || !is_environment(call, env) || !make_recipe(call, &parameters, &recipe))
+		return;
+	create_with(call, &parameters, providers, &recipe);
+	osh_recipe_done(&recipe);
+}
+
+/* ---- SandboxStop, SandboxStart ---------------------------------------- */
+
+static void stop_sandbox(struct osh_call *call)
+{
+	struct osh_agent_sandbox *sandbox;
+	struct osh_err err = { 0 };
+	const char *name;
+
+	if (!osh_call_unpack(call, "s:s", "name", &name))
+		return;
+	sandbox = osh_call_sandbox(call, name, false);
+	if (!sandbox)
+		return;
+	if (sandbox->state == OSH_AGENT_SANDBOX_STOPPED || osh_lifecycle_stop(sandbox, &err) == 0)
+		osh_call_reply(call, NULL, NULL, 0);
+	else
+		osh_call_fail(call, &err);
+}
+
+static void start_sandbox(struct osh_call *call)
+{
+	_cleanup_free_ char *lines = NULL;
+	struct osh_agent_sandbox *sandbox;
+	struct osh_err err = { 0 };
+	const char *name;
+
+	if (!osh_call_unpack(call, "s:s", "name", &name))
+		return;
+	sandbox = osh_call_sandbox(call, name, false);
+	if (!sandbox)
+		return;
+	if (osh_lifecycle_start(sandbox, on_created, call, &lines, &err) < 0) {
+		osh_call_fail(call, &err);
+		return;
+	}
+	call->context = json_array();
+	add_warning_lines(call->context, lines);
+	call->on_cancel = on_create_cancel;
 }
 
 /* ---- The others ---------------------------------------- */
@@ -207,6 +272,8 @@ const struct osh_method osh_sandbox_methods[] = {
 	{ "SandboxCreate", create_sandbox },
 	{ "SandboxList", list_sandboxes },
 	{ "SandboxGet", get_sandbox },
+	{ "SandboxStop", stop_sandbox },
+	{ "SandboxStart", start_sandbox },
 	{ "SandboxDelete", delete_sandbox },
 	{ 0 },
 };

@@ -1,6 +1,8 @@
 #include "control/state.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <limits.h>
@@ -48,7 +50,8 @@ static int save(const char *dir, const char *name, struct osh_str bytes, struct 
 	if (r < 0)
 		return r;
 	/* No process of a sandbox outlives the host, and what a dead one left is removed: there
-	 * is nothing to keep through a crash of the host, and syncing costs milliseconds. */
+	 * is nothing to keep through a crash of the host, and syncing costs milliseconds. What
+	 * a stopped one needs is synced when it stops. */
 	r = osh_replace_file_unsynced(path, bytes.data, bytes.len, 0600);
 	return r < 0 ? osh_err_sys(err, -r, "cannot write %s", path) : 0;
 }
@@ -65,7 +68,7 @@ static int load(const char *dir, const char *name, char **ret_text, size_t *ret_
 	return r < 0 ? osh_err_sys(err, -r, "cannot read %s", path) : 0;
 }
 
-static int save_json(const char *dir, const char *name, json_t *json, struct osh_err *err)
+int osh_state_save_json(const char *dir, const char *name, json_t *json, struct osh_err *err)
 {
 	_cleanup_free_ char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 
@@ -75,7 +78,7 @@ static int save_json(const char *dir, const char *name, json_t *json, struct osh
 	return save(dir, name, osh_str(text), err);
 }
 
-static int load_json(const char *dir, const char *name, json_t **ret_json, struct osh_err *err)
+int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, struct osh_err *err)
 {
 	_cleanup_free_ char *text = NULL;
 	size_t len = 0;
@@ -85,6 +88,47 @@ static int load_json(const char *dir, const char *name, json_t **ret_json, struc
 		return r;
 	*ret_json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 	return *ret_json ? 0 : osh_err_set(err, EBADMSG, "%s/%s is damaged: not JSON", dir, name);
+}
+
+/* A file or a directory. */
+static int sync_at(int dir_fd, const char *name)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Every regular file directly in it, then itself. */
+static int sync_files(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return -errno;
+	while (r == 0 && (entry = readdir(dir))) {
+		if (entry->d_type == DT_REG)
+			r = sync_at(dirfd(dir), entry->d_name);
+	}
+	if (r == 0 && fsync(dirfd(dir)) < 0)
+		r = -errno;
+	closedir(dir);
+	return r;
+}
+
+int osh_state_sync(const char *dir, struct osh_err *err)
+{
+	char policy[PATH_MAX];
+	int r = join(policy, dir, "policy", err);
+
+	if (r == 0)
+		r = sync_files(policy);
+	if (r == 0)
+		r = sync_files(dir);
+	return r < 0 ? osh_err_sys(err, -r, "cannot write %s to disk", dir) : 0;
 }
 
 /* ---- Origin ---------------------------------------- */
@@ -163,7 +207,7 @@ int osh_state_origin_save(const char *dir, const struct osh_origin *origin, stru
 	for (int i = 0; i < OSH_SECTION_COUNT; i++)
 		json_object_set_new(sections, osh_section_name((enum osh_section)i),
 				    json_string(origin->sections[i]));
-	return save_json(dir, "origin.json",
+	return osh_state_save_json(dir, "origin.json",
 			 json_pack("{s:I, s:o}", "owner", (json_int_t)origin->owner, "sections",
 				   sections),
 			 err);
@@ -194,7 +238,7 @@ int osh_state_origin_load(const char *dir, struct osh_origin *ret_origin, struct
 	struct osh_origin origin = { 0 };
 	json_t *json = NULL;
 	bool good;
-	int r = load_json(dir, "origin.json", &json, err);
+	int r = osh_state_load_json(dir, "origin.json", &json, err);
 
 	if (r < 0)
 		return r;
@@ -229,7 +273,7 @@ int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, 
 	const char *cert_pem, *key_pem;
 	json_t *json = NULL;
 	char *key;
-	int r = load_json(dir, "ca.json", &json, err);
+	int r = osh_state_load_json(dir, "ca.json", &json, err);
 
 	if (r < 0)
 		return r;
@@ -270,7 +314,7 @@ int osh_state_credentials_save(const char *dir, const struct osh_credentials *cr
 		json_array_append_new(list, json_pack("{s:s, s:s}", "provider",
 						      credentials->items[i].provider, "placeholder",
 						      credentials->items[i].placeholder));
-	return save_json(dir, "credentials.json", list, err);
+	return osh_state_save_json(dir, "credentials.json", list, err);
 }
 
 static bool read_credential(json_t *json, struct osh_credential *ret_credential)
@@ -291,7 +335,7 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 	struct osh_credentials credentials = { 0 };
 	json_t *json = NULL;
 	bool good;
-	int r = load_json(dir, "credentials.json", &json, err);
+	int r = osh_state_load_json(dir, "credentials.json", &json, err);
 
 	if (r == -ENOENT) {
 		*ret_credentials = credentials;

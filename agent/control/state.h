@@ -1,13 +1,16 @@
 /* What the agent keeps of one sandbox on disk, in its state directory (0700,
  * osh_sandbox_dir): policy revisions, the CA, the placeholders. Every file is 0600
- * and replaced whole. Nothing here is ever mounted inside.
+ * and replaced whole, but for the first, which grows. Nothing here is ever mounted inside.
+ *   first_uses        what its executables held then (first_uses.h)
  *   policy/           the revisions of its policy (revisions.h)
  *   origin.json       whose it is, and what it was created with
  *   ca.json           the sandbox's CA: certificate and key, PEM
- *   credentials.json  providers and their placeholders; never a secret; absent without */
+ *   credentials.json  providers and their placeholders; never a secret; absent without
+ *   recipe.json       how to start it again (recipe.h) */
 #ifndef OSH_CONTROL_STATE_H
 #define OSH_CONTROL_STATE_H
 
+#include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +24,15 @@
 
 /* The SHA-256 of these bytes in lower-case hex. Returns 0 or -EIO. */
 int osh_state_sha256(struct osh_str bytes, char ret_hex[static OSH_SHA256_HEX]);
+
+/* ---- Files ---------------------------------------- */
+
+/* Replace DIR/NAME, whole, by this value (taken over; NULL: memory ran out). */
+int osh_state_save_json(const char *dir, const char *name, json_t *json, struct osh_err *err);
+/* Returns 0, -ENOENT, -EBADMSG (damaged) or another -errno. */
+int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, struct osh_err *err);
+/* Have all of it on disk: before a sandbox is stopped, which outlives the host. */
+int osh_state_sync(const char *dir, struct osh_err *err);
 
 /* ---- Origin ---------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "base/secret.h"
 
 #define READ_CHUNK (16u << 10)
+#define BURST (3u * SSL3_RT_MAX_PLAIN_LENGTH) /* leaves room for what one more step may add */
 
 static void on_ready(struct osh_io *io, uint32_t events)
 {
@@ -66,9 +67,9 @@ void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(
 
 static void wipe_out(struct osh_conn *conn)
 {
-	if (conn->out_secret)
+	if (conn->out.secret)
 		osh_wipe(conn->out.data, conn->out.room);
-	conn->out_secret = false;
+	conn->out.secret = false;
 }
 
 void osh_conn_wipe_sent(struct osh_conn *conn)
@@ -258,7 +259,13 @@ static void hear_last_words(struct osh_conn *conn)
 	conn->state = OSH_CONN_FAILED;
 }
 
-static void flush(struct osh_conn *conn)
+/* The records of a burst leave as full segments (TCP_CORK, tcp(7)), not one by one. */
+static void cork(const struct osh_conn *conn, int on)
+{
+	(void)setsockopt(conn->io.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
+static void send_out(struct osh_conn *conn)
 {
 	while (conn->out.len && conn->writable && conn->state == OSH_CONN_OPEN) {
 		size_t len = allowance(conn);
@@ -293,6 +300,17 @@ static void flush(struct osh_conn *conn)
 		osh_buf_consume(&conn->out, (size_t)n);
 		osh_meter_moved(conn->meter, (size_t)n);
 	}
+}
+
+static void flush(struct osh_conn *conn)
+{
+	bool burst = conn->ssl && conn->writable && conn->out.len > SSL3_RT_MAX_PLAIN_LENGTH;
+
+	if (burst)
+		cork(conn, 1);
+	send_out(conn);
+	if (burst)
+		cork(conn, 0);
 	osh_conn_wipe_sent(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;
@@ -314,7 +332,7 @@ void osh_conn_pump_corked(struct osh_conn *conn)
 	if (conn->state != OSH_CONN_OPEN)
 		return;
 	fill(conn);
-	if (conn->out.len >= SSL3_RT_MAX_PLAIN_LENGTH)
+	if (conn->out.len >= BURST)
 		flush(conn);
 }
 
@@ -331,6 +349,7 @@ void osh_conn_update(struct osh_conn *conn)
 
 	if (conn->io.fd < 0)
 		return;
+	osh_buf_trim(&conn->in); /* who waits holds no memory */
 	switch (conn->state) {
 	case OSH_CONN_HANDSHAKE:
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;

@@ -47,7 +47,6 @@ struct osh_conn {
 	bool finished;      /* that was done */
 	bool readable, writable; /* as far as known; cleared by EAGAIN */
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
-	bool out_secret;         /* set by the owner: `out` holds a credential, wipe it */
 	struct osh_meter *meter; /* set by the owner, borrowed: bytes wait for it; NULL: they do not */
 	uint64_t wait_ms;        /* ... this long; the owner pumps again then. 0: for the socket alone */
 	size_t unfinished;       /* bytes of a TLS write that has to be repeated with as many */
@@ -76,14 +75,14 @@ int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl);
 /* Move bytes from the socket to `in` and from `out` to the socket, as far as both go
  * without blocking, and drive the handshake. Failures end in OSH_CONN_FAILED. */
 void osh_conn_pump(struct osh_conn *conn);
-/* The same, but less than a TLS record of `out` is kept back: a head and its body share
- * one. The caller pumps before it waits. */
+/* The same, but less than a burst of `out` is kept back: a head and its body share a TLS
+ * record, and large bodies leave several at once. The caller pumps before it waits. */
 void osh_conn_pump_corked(struct osh_conn *conn);
 /* Arm exactly the events that can make progress. The only caller of the loop's set for
  * this descriptor. Call it last in every step. */
 void osh_conn_update(struct osh_conn *conn);
 
-/* Nothing is left to send: wipe what was, if it held a credential. */
+/* Nothing is left to send: wipe what was, if it held a credential (the owner set out.secret). */
 void osh_conn_wipe_sent(struct osh_conn *conn);
 
 static inline bool osh_conn_is_open(const struct osh_conn *conn)

@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/block.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/websocket_relay.h"
 
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
-#define IDLE_BUFFER_MAX (16u << 10) /* memory a buffer may keep between requests */
 
 struct osh_http1_deadlines osh_http1_deadlines = {
 	.head = 30000,
@@ -16,6 +16,7 @@ struct osh_http1_deadlines osh_http1_deadlines = {
 	.body = 60000,
 	.reader = 120000,
 	.response = 600000, /* a model may think for minutes before its first byte */
+	.stream = 7200000,  /* as a relayed connection */
 };
 
 /* ---- Life ------------------------------------------------------------------------- */
@@ -28,7 +29,7 @@ static void free_exchange(struct osh_exchange *ex)
 	osh_http_body_done(&ex->response);
 	free(ex->target);
 	free(ex->path);
-	free(ex);
+	osh_block_free(ex);
 }
 
 void osh_http1_drop(struct osh_session *s)
@@ -45,16 +46,6 @@ static void start_closing(struct osh_session *s)
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 }
 
-/* Idle until the next request: what a large one needed is given back. */
-static void rest(struct osh_session *s)
-{
-	if (s->conn.in.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.in);
-	if (s->conn.out.room > IDLE_BUFFER_MAX)
-		osh_buf_trim(&s->conn.out);
-	osh_session_touch(s);
-}
-
 void osh_exchange_over(struct osh_session *s)
 {
 	bool close = s->exchange->close;
@@ -65,7 +56,14 @@ void osh_exchange_over(struct osh_session *s)
 	if (close)
 		start_closing(s);
 	else
-		rest(s);
+		osh_session_touch(s); /* idle until the next request */
+}
+
+/* Is it a stream, in which either side may be silent? What has its answer begun, and a call of
+ * gRPC from the start. */
+static bool is_stream(const struct osh_exchange *ex)
+{
+	return ex->state == OSH_EXCHANGE_FORWARD && (ex->answered || ex->grpc);
 }
 
 void osh_exchange_await(struct osh_session *s)
@@ -77,6 +75,8 @@ void osh_exchange_await(struct osh_session *s)
 		osh_session_set_deadline(s, osh_http1_deadlines.dial);
 	else if (ex->awaits_reader)
 		osh_session_set_deadline(s, osh_http1_deadlines.reader);
+	else if (is_stream(ex))
+		osh_session_set_deadline(s, osh_http1_deadlines.stream);
 	else if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
 		osh_session_set_deadline(s, osh_http1_deadlines.body);
 	else
@@ -109,7 +109,7 @@ static bool begin(struct osh_session *s)
 			return false;
 	}
 	s->skipped_line = false;
-	s->exchange = calloc(1, sizeof(*s->exchange));
+	s->exchange = osh_block_zalloc(sizeof(*s->exchange));
 	if (!s->exchange) {
 		osh_session_end(s, true);
 		return false;

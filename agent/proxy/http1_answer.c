@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/grpc.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
 
@@ -44,22 +45,34 @@ void osh_exchange_record_as(struct osh_session *s, const char *method, enum osh_
 
 /* ---- Answers -------------------------------------------------------------------------- */
 
+static int write_explanation_head(struct osh_buf *out, const struct osh_judgement *j, size_t len)
+{
+	return osh_buf_printf(out,
+			      "HTTP/1.1 %u %s\r\n"
+			      "Content-Type: application/json\r\n"
+			      "X-Content-Type-Options: nosniff\r\n"
+			      "Cache-Control: no-store\r\n"
+			      "Content-Length: %zu\r\n",
+			      j->status, osh_http_phrase(j->status), len);
+}
+
+/* Its clients look for their status in the head of an answer without a body, and only there. */
+static int write_grpc_head(struct osh_buf *out, const struct osh_judgement *j)
+{
+	int r = osh_buf_append_c(out, "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nContent-Length: 0\r\n");
+
+	return r == 0 ? osh_grpc_write_status(out, j->status, osh_str(j->decision.reason)) : r;
+}
+
 static void write_answer(struct osh_session *s, const struct osh_judgement *j, const char *body,
 			 size_t len)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_buf *out = &s->conn.out;
 	char policy[4 * OSH_HOST_MAX];
-	int r;
+	int r = ex->grpc ? write_grpc_head(out, j) : write_explanation_head(out, j, len);
 
 	osh_str_escape(j->decision.policy, policy, sizeof(policy));
-	r = osh_buf_printf(out,
-			   "HTTP/1.1 %u %s\r\n"
-			   "Content-Type: application/json\r\n"
-			   "X-Content-Type-Options: nosniff\r\n"
-			   "Cache-Control: no-store\r\n"
-			   "Content-Length: %zu\r\n",
-			   j->status, osh_http_phrase(j->status), len);
 	if (r == 0 && *policy)
 		r = osh_buf_printf(out, "X-OpenShell-Policy: %s\r\n", policy);
 	if (r == 0 && j->status == 429) /* RFC 6585 4 */
@@ -68,7 +81,7 @@ static void write_answer(struct osh_session *s, const struct osh_judgement *j, c
 		r = osh_buf_append_c(out, ex->close ? "Connection: close\r\n" : "Connection: keep-alive\r\n");
 	if (r == 0)
 		r = osh_buf_append_c(out, "\r\n");
-	if (r == 0 && !ex->is_head)
+	if (r == 0 && !ex->is_head && !ex->grpc)
 		r = osh_buf_append(out, body, len);
 	if (r < 0) /* no memory: a torn answer is worse than none */
 		osh_session_end(s, true);

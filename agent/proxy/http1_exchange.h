@@ -37,6 +37,7 @@ struct osh_exchange {
 	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
 	unsigned minor;
 	bool is_head, expects_continue;
+	bool grpc;                  /* a call of gRPC, which may be silent from its first byte on */
 	/* What was decided. */
 	enum osh_effect effect;
 	enum osh_l7 l7;
@@ -100,6 +101,8 @@ void osh_exchange_judge(struct osh_session *session, struct osh_judgement *ret_j
 
 bool osh_exchange_step_dial(struct osh_session *session);
 bool osh_exchange_step_forward(struct osh_session *session);
+/* May the request be sent to the server once more? */
+bool osh_exchange_is_safe(const struct osh_exchange *exchange);
 
 /* ---- http1_answer.c ----------------------------------------------------------------- */
 

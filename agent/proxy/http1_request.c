@@ -1,5 +1,6 @@
 /* Taking a request in: its head is parsed and judged, then refused, held for its body, or
  * written anew for the server. */
+#include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 #include "base/knockout.h"
 #include "base/mem.h"
+#include "proxy/grpc.h"
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
 
@@ -20,13 +22,22 @@ static char *duplicate(struct osh_str s)
 	return strndup(s.data ? s.data : "", s.len);
 }
 
+/* Of HTTP/2 alone. */
+static bool is_grpc(const struct osh_session *s, const struct osh_http_head *head)
+{
+	const struct osh_http_field *type = osh_http_find(head, "content-type");
+
+	return s->conn.carrier && type && osh_grpc_is_call(type->value);
+}
+
 static bool keep_facts(struct osh_exchange *ex, const struct osh_http_head *head)
 {
 	(void)osh_str_copy(head->method, ex->method, sizeof(ex->method));
 	(void)osh_str_copy(head->host, ex->authority, sizeof(ex->authority));
 	ex->target = duplicate(head->target);
 	ex->minor = head->minor;
-	ex->close = head->close;
+	/* Behind a CONNECT may be bytes for the tunnel that it does not get (RFC 9110 9.3.6). */
+	ex->close = head->close || osh_str_eq_c(head->method, "CONNECT");
 	ex->is_head = osh_str_eq_c(head->method, "HEAD");
 	ex->expects_continue = head->expect_continue;
 	return ex->target != NULL;
@@ -122,9 +133,9 @@ static int write_upstream_head(struct osh_session *s, const struct osh_http_head
 	host_header(s, host, sizeof(host));
 	how.host = osh_str(host);
 	if (ex->holds_secret)
-		osh_buf_init_secret(&ex->head, OSH_CONN_BUF_MAX);
+		osh_buf_init_secret(&ex->head, OSH_HTTP_OWN_HEAD_MAX);
 	else
-		osh_buf_init(&ex->head, OSH_CONN_BUF_MAX);
+		osh_buf_init(&ex->head, OSH_HTTP_OWN_HEAD_MAX);
 	return osh_http_write_request(&ex->head, head, &how);
 }
 
@@ -144,7 +155,14 @@ static bool prepare(struct osh_session *s, const struct osh_http_head *head, con
 		return false;
 	}
 	ex->holds_secret = rewritten.len > 0;
-	if (write_upstream_head(s, &resolved, &path) < 0) {
+	switch (write_upstream_head(s, &resolved, &path)) {
+	case 0:
+		break;
+	case -ENOBUFS:
+		refuse_for(s, head, 431, "invalid_http_request", OSH_ENGINE_CREDENTIAL,
+			   "with their credentials in place, the headers are too large");
+		return false;
+	default:
 		osh_session_end(s, true);
 		return false;
 	}
@@ -154,13 +172,19 @@ static bool prepare(struct osh_session *s, const struct osh_http_head *head, con
 
 /* ---- Letting it go on ------------------------------------------------------------------ */
 
+static enum osh_upstream_use use_of(const struct osh_exchange *ex)
+{
+	if (ex->websocket) /* never comes back to the pool, and should not empty it */
+		return OSH_UPSTREAM_ALONE;
+	return osh_exchange_is_safe(ex) ? OSH_UPSTREAM_SHARED : OSH_UPSTREAM_SURE;
+}
+
 void osh_exchange_dial(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 
 	ex->state = OSH_EXCHANGE_DIAL;
-	/* An upgraded connection never comes back to the pool, and should not empty it. */
-	if (osh_session_dial(s, s->tls, ex->websocket ? OSH_UPSTREAM_ALONE : OSH_UPSTREAM_SHARED) < 0)
+	if (osh_session_dial(s, s->tls, use_of(ex)) < 0)
 		osh_session_end(s, true);
 	else
 		osh_exchange_await(s);
@@ -280,6 +304,7 @@ bool osh_exchange_step_head(struct osh_session *s)
 		osh_session_end(s, true);
 		return false;
 	}
+	ex->grpc = is_grpc(s, &head);
 	judge(s, &head);
 	if (!s->reap.queued)
 		osh_buf_consume(&s->conn.in, head.len);

@@ -12,6 +12,7 @@
 
 #define OSH_HTTP_REQUEST_HEAD_MAX (32u << 10)
 #define OSH_HTTP_RESPONSE_HEAD_MAX (60u << 10) /* below OSH_CONN_BUF_MAX: it must fit */
+#define OSH_HTTP_OWN_HEAD_MAX (64u << 10)      /* OSH_CONN_BUF_MAX: credentials make heads longer */
 #define OSH_HTTP_TARGET_MAX (16u << 10)
 #define OSH_HTTP_METHOD_MAX 64
 #define OSH_HTTP_FIELDS_MAX 100
@@ -60,6 +61,7 @@ struct osh_http_scan {
 	size_t at;
 	size_t line_start;
 	bool has_start_line; /* complete and well formed */
+	bool is_own;         /* a request that we wrote: OSH_HTTP_OWN_HEAD_MAX bounds it alone */
 };
 
 /* `bytes` start at the first byte of the message and hold at least what earlier calls

@@ -340,18 +340,39 @@ static int serve(struct osh_proxy *proxy)
 	}
 }
 
+/* At the end of a sanitized build: what nothing points to any more. Reports, and ends the process
+ * with a status of its own, when there is some. */
+#ifdef OSH_SANITIZED
+#include <sanitizer/lsan_interface.h>
+
+static void look_for_leaks(void)
+{
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* its helper stops our threads */
+	__lsan_do_leak_check();
+	osh_info("looked for leaks");
+}
+#else
+static void look_for_leaks(void)
+{
+}
+#endif
+
 int osh_proxy_main(void)
 {
 	static struct osh_proxy proxy; /* one per process; workers keep pointers to it */
 	struct osh_err err = { 0 };
+	int r;
 
 	osh_log_init("openshelld proxy", OSH_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	osh_tls_use_blocks();
 	proxy.channel_fd = OSH_CHANNEL_FD;
 	if (osh_confine(&err) < 0) {
 		osh_error("%s", err.message);
 		return 1;
 	}
+	r = serve(&proxy);
+	look_for_leaks();
 	/* _exit: workers still run, and nothing they hold needs a farewell. */
-	_exit(serve(&proxy) < 0 ? 1 : 0);
+	_exit(r < 0 ? 1 : 0);
 }

@@ -41,10 +41,9 @@ static void open_gate(struct osh_session *s)
 	if (up->conn.want_read)
 		return;
 	up->conn.want_read = true;
-	if (!s->exchange) /* an upgraded request has its verdict already */
-		record_l4(s, OSH_ENGINE_POLICY,
-			  s->decision.effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
-			  s->decision.reason);
+	record_l4(s, OSH_ENGINE_POLICY,
+		  s->decision.effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
+		  s->decision.reason);
 }
 
 bool osh_relay_step(struct osh_session *s)

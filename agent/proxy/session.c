@@ -1,6 +1,5 @@
 #include "proxy/session.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +9,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
-#include "base/log.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
@@ -23,10 +22,11 @@
 #include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
-#define ACCEPT_BATCH 64
-#define ACCEPT_PAUSE_MS 200
+#define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
+#define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_ASKING] = 20000,
@@ -41,9 +41,25 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 
 /* ---- State ------------------------------------------------------------------------ */
 
+/* In two parts: what is quiet for a moment may stay so for long, and lives on without buffers
+ * from then on. */
 void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
 {
-	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+	uint64_t first_ms = in_ms < QUIET_MS ? in_ms : QUIET_MS;
+
+	s->rest_ms = in_ms - first_ms;
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, first_ms);
+}
+
+static void give_buffers_back(struct osh_session *s)
+{
+	osh_buf_trim(&s->conn.in);
+	osh_buf_trim(&s->conn.out);
+	if (!s->upstream)
+		return;
+	osh_buf_trim(&s->upstream->conn.in);
+	if (!s->exchange) /* it may hold a credential, and was made large enough never to be moved */
+		osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -59,7 +75,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -105,6 +121,12 @@ static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->rest_ms) {
+		give_buffers_back(s);
+		(void)osh_loop_timer_set(s->view->worker->loop, timer, s->rest_ms);
+		s->rest_ms = 0;
+		return;
+	}
 	if (s->admitted && is_held_back(s)) {
 		osh_session_touch(s);
 		return;
@@ -443,6 +465,17 @@ static bool pump_and_wait(struct osh_conn *conn)
 	return ends_of(conn) != ends;
 }
 
+/* A step that found no room behind what is kept back for a burst finds it now. */
+static bool make_room(struct osh_session *s)
+{
+	size_t before = s->conn.out.len;
+
+	if (before < CROWDED)
+		return false;
+	osh_conn_pump(&s->conn);
+	return s->conn.out.len < before;
+}
+
 void osh_session_step(struct osh_session *s)
 {
 	unsigned steps = 0;
@@ -455,13 +488,15 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
+	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
@@ -476,61 +511,7 @@ static void on_conn_event(struct osh_conn *conn)
 	osh_session_step(osh_container_of(conn, struct osh_session, conn));
 }
 
-/* ---- Accepting --------------------------------------------------------------------------- */
-
-static void record_bypass(struct osh_view *view, uint16_t client_port_host)
-{
-	char reason[128];
-	struct osh_verdict verdict = {
-		.engine = OSH_ENGINE_BYPASS,
-		.decision = OSH_VERDICT_DENY,
-		.protocol = "l4",
-		.reason = reason,
-	};
-
-	snprintf(reason, sizeof(reason),
-		 "connection from port %u reached the agent without passing the kernel hook",
-		 client_port_host);
-	osh_worker_record(view, &verdict);
-}
-
-static void flow_key_of(const struct osh_view *view, const struct sockaddr_storage *peer,
-			struct osh_flow_key *key)
-{
-	memset(key, 0, sizeof(*key));
-	key->sandbox = view->tenant->id;
-	if (peer->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *v6 = (const void *)peer;
-
-		memcpy(&key->client, &v6->sin6_addr, sizeof(key->client));
-		key->client_port_host = ntohs(v6->sin6_port);
-	} else {
-		const struct sockaddr_in *v4 = (const void *)peer;
-
-		key->client.word_be[2] = htonl(0xffff);
-		key->client.word_be[3] = v4->sin_addr.s_addr;
-		key->client_port_host = ntohs(v4->sin_port);
-	}
-}
-
-/* No room for another flow of this sandbox. Recorded once, until there has been room again. */
-static void refuse_for_want_of_room(struct osh_view *view, const struct osh_flow *flow)
-{
-	const struct osh_who *who = osh_worker_who(view->worker, flow->identity);
-	struct osh_verdict verdict = {
-		.engine = OSH_ENGINE_POLICY,
-		.decision = OSH_VERDICT_DENY,
-		.protocol = "l4",
-		.binary = who ? who->binary : NULL,
-		.pid = flow->pid,
-		.dst_port_host = flow->dst_port_host,
-		.reason = "too many connections at once in this sandbox",
-	};
-
-	if (!view->reported_full)
-		osh_worker_record(view, &verdict);
-	view->reported_full = true;
-}
+/* ---- Beginning ----------------------------------------------------------------------------- */
 
 static void join(struct osh_session *s, struct osh_view *view)
 {
@@ -545,7 +526,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -567,60 +548,16 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	return s;
 }
 
-static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
+struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_flow_key key;
-	struct osh_flow flow;
-	struct osh_session *s;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
-	flow_key_of(view, peer, &key);
-	if (osh_maps_flow_take(&view->worker->proxy->maps, &key, &flow) < 0) {
-		record_bypass(view, key.client_port_host);
-		osh_close(fd);
-		return;
-	}
-	s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
-	if (!s) {
-		refuse_for_want_of_room(view, &flow);
-		osh_close(fd);
-		return;
-	}
-	view->reported_full = false;
-	s->flow = flow;
-	s->port_host = flow.dst_port_host;
+	if (!s)
+		return NULL;
+	s->flow = *flow;
+	s->port_host = flow->dst_port_host;
 	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
-	osh_session_begin(s);
-}
-
-/* Out of descriptors or memory: connections wait in the backlog while live flows go on and
- * end. Without the pause the level-triggered loop would spin. */
-static void pause_listening(struct osh_listener *listener, int error)
-{
-	struct osh_loop *loop = listener->view->worker->loop;
-
-	osh_warning("cannot accept for %s: %s; trying again soon", listener->view->tenant->name,
-		    strerror(error));
-	osh_loop_remove(loop, &listener->io);
-	(void)osh_loop_timer_set(loop, &listener->retry, ACCEPT_PAUSE_MS);
-}
-
-void osh_session_on_listener(struct osh_io *io, uint32_t events)
-{
-	struct osh_listener *listener = osh_container_of(io, struct osh_listener, io);
-
-	(void)events;
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_storage peer;
-		socklen_t len = sizeof(peer);
-		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-				pause_listening(listener, errno);
-			return;
-		}
-		admit(listener->view, fd, &peer);
-	}
+	return s;
 }

@@ -60,6 +60,7 @@ struct osh_session {
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
 	struct osh_timer timer;    /* deadline of the state */
+	uint64_t rest_ms;          /* of it, after the timer's next end */
 	struct osh_timer pace;     /* goes on with a flow that gave way to others */
 	struct osh_session *prev, *next; /* in view->sessions */
 	struct osh_deferred reap;
@@ -67,6 +68,10 @@ struct osh_session {
 
 /* Accept everything that waits on a tenant's listener. */
 void osh_session_on_listener(struct osh_io *io, uint32_t events);
+
+/* Begin a flow that the kernel sent here, `fd` is taken over: osh_session_begin decides on it.
+ * NULL, with `fd` untouched, when the sandbox has too many or memory is out. */
+struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow);
 
 /* Judge every live flow of the view again under its new snapshot: those still allowed
  * go on, those now denied end. */

@@ -355,8 +355,6 @@ void osh_session_answer_is_late(struct osh_session *s)
 
 static void judge_again(struct osh_session *s)
 {
-	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
-
 	if (s->reap.queued)
 		return; /* with the connection that carried it */
 	if (s->asking) {
@@ -379,19 +377,17 @@ static void judge_again(struct osh_session *s)
 		osh_session_move_meter(s, osh_meters_of(&s->view->snapshot->meters, &s->decision));
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an
 	 * answer that explains. */
-	if (s->state != OSH_SESSION_RELAY) { /* an inspected WebSocket is a request, too */
+	if (s->state != OSH_SESSION_RELAY) { /* a WebSocket is a request, too */
 		osh_http1_judge_again(s);
 		return;
 	}
 	if (s->decision.effect == OSH_EFFECT_DENY) {
 		osh_session_record(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);
-	} else if (was_relay && !is_relayed(s)) {
+	} else if (!is_relayed(s)) {
 		osh_session_record(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
 			       "the policy now inspects this host: reconnect");
 		osh_session_end(s, true);
-	} else if (s->exchange) {
-		osh_http1_judge_again(s);
 	}
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "base/block.h"
+#include "base/block.h"
 #include "base/knockout.h"
 #include "policy/host.h"
 #include "proxy/dial.h"
@@ -128,7 +130,7 @@ static void ask_for_tunnel(struct osh_upstream *up)
 	int r = osh_host_parse(osh_str(up->key.host), &host);
 
 	/* Reserved, so that growing leaves no copy of the credential behind. */
-	conn->out_secret = true;
+	conn->out.secret = true;
 	if (r == 0)
 		r = osh_buf_reserve(&conn->out, OSH_VIA_CONNECT_MAX);
 	if (r == 0)
@@ -415,11 +417,16 @@ static void hand_over(struct osh_upstream *up)
 
 /* ---- Life ------------------------------------------------------------------------------ */
 
+static bool may_share(enum osh_upstream_use use)
+{
+	return use == OSH_UPSTREAM_SHARED || use == OSH_UPSTREAM_SURE;
+}
+
 static void obtain(struct osh_upstream *up)
 {
 	struct osh_upstream *leader;
 
-	if (up->use != OSH_UPSTREAM_SHARED) {
+	if (!may_share(up->use)) {
 		start(up);
 		return;
 	}
@@ -441,13 +448,12 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
 				       enum osh_upstream_use use)
 {
-	struct osh_upstream *up = use == OSH_UPSTREAM_SHARED ? osh_upstream_pool_take(worker->pool, key) :
-							       NULL;
+	struct osh_upstream *up = may_share(use) ? osh_upstream_pool_take(worker->pool, key, use) : NULL;
 
 	if (up) {
 		up->reused = true;
 	} else {
-		up = calloc(1, sizeof(*up));
+		up = osh_block_zalloc(sizeof(*up));
 		if (!up)
 			return NULL;
 		up->worker = worker;
@@ -467,7 +473,7 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_upstream, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_upstream, reap));
 }
 
 void osh_upstream_free(struct osh_upstream *up)

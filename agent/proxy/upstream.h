@@ -33,6 +33,7 @@ enum osh_upstream_use {
 	OSH_UPSTREAM_ALONE,  /* L4, WebSocket: bytes of one flow; HTTP/1.1 if anything */
 	OSH_UPSTREAM_FRESH,  /* one request, on a connection that served none before */
 	OSH_UPSTREAM_SHARED, /* one request, on a kept or shared connection if there is one */
+	OSH_UPSTREAM_SURE,   /* the same; it cannot be sent again, so a kept one is looked at first */
 };
 
 struct osh_upstream {

@@ -90,7 +90,7 @@ struct osh_view {
 	struct osh_session *sessions;   /* doubly linked */
 	unsigned session_count;
 	size_t held_bytes;              /* bodies and texts under inspection, proxy/inspect.h */
-	bool reported_full;             /* a refusal for want of room was recorded */
+	bool reported_full;             /* a refusal for want of room was recorded; until there is room */
 	struct osh_known *known;        /* hash: what the agent told of executables, proxy/facts.h */
 	unsigned known_version;         /* counts changes of it */
 	unsigned questions;             /* that the agent has not answered */
@@ -134,6 +134,7 @@ struct osh_worker {
 	struct osh_leaf *leaves;        /* hash, bounded */
 	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
+	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
 	bool published;                 /* verdicts that the agent was not told of */
 	uint64_t told_ms;

@@ -60,6 +60,36 @@ static int verify(struct osh_sandbox_instance *instance)
 	return 0;
 }
 
+static bool is_empty(int cgroup_fd)
+{
+	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	return fd >= 0 && read(fd, &byte, 1) == 0;
+}
+
+/* Its cgroup is as it was, or, since the host was started anew, has to be made. What still
+ * runs in it was about to be ended when the agent was. */
+static int take_over_stopped(struct osh_sandbox_instance *instance)
+{
+	uint64_t id;
+	int r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+
+	if (r == 0 && id == instance->record.id && is_empty(instance->cgroup_fd))
+		return 0;
+	if (r == 0) {
+		r = cgroup_kill(instance->cgroup_fd);
+		if (r == 0)
+			r = cgroup_await_empty(instance->cgroup_fd);
+		instance->cgroup_fd = osh_close(instance->cgroup_fd);
+		if (r == 0)
+			r = cgroup_remove(instance->cgroup);
+	}
+	if (r == 0 || r == -ENOENT)
+		r = cgroup_make(instance->cgroup, &instance->cgroup_fd, &instance->record.id);
+	return r < 0 ? r : record_save(instance->dir, &instance->record);
+}
+
 static int take_over(struct osh_sandbox_instance *instance)
 {
 	struct sandbox_record record;
@@ -72,6 +102,9 @@ static int take_over(struct osh_sandbox_instance *instance)
 		return -EBADMSG;
 	}
 	instance->record = record;
+	instance->was_launched = true;
+	if (!record.init_pid)
+		return take_over_stopped(instance);
 	r = verify(instance);
 	if (r == 0)
 		r = connection_open(instance->socket_path, instance->pid_io.fd, &instance->init_io.fd);
@@ -94,7 +127,7 @@ static void clear_away(struct osh_sandbox_instance *instance, int code)
 		osh_warning("%s", err.message);
 }
 
-/* Returns 1 when it runs and was handed over, 0 when it is gone, -ENOMEM. */
+/* Returns 1 when it was handed over, 0 when it is gone, -ENOMEM. */
 static int adopt_one(const struct adoption *adoption, const char *name)
 {
 	struct osh_sandbox_instance *instance;

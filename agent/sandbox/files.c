@@ -200,7 +200,7 @@ static const char *const own_variables[] = {
 	"REQUESTS_CA_BUNDLE=" BUNDLE,
 	"CURL_CA_BUNDLE=" BUNDLE,
 	"GIT_SSL_CAINFO=" BUNDLE,
-	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=" BUNDLE, /* gRPC brings roots of its own */
+	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=" BUNDLE,
 };
 
 void sandbox_strings_free(char **strings)

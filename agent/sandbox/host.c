@@ -78,8 +78,8 @@ static void make_key(struct osh_sandbox_host *host)
 	snprintf(host->key, sizeof(host->key), "%08x", hash);
 }
 
-/* On a hybrid host cgroup2 is not at /sys/fs/cgroup, and has no controllers: nothing here
- * needs one. */
+/* On a hybrid host cgroup2 is not at /sys/fs/cgroup, and has no controllers: limits alone
+ * need them. */
 static int make_root_cgroup(struct osh_sandbox_host *host, struct osh_err *err)
 {
 	_cleanup_free_ char *mountinfo = NULL;
@@ -99,6 +99,7 @@ static int make_root_cgroup(struct osh_sandbox_host *host, struct osh_err *err)
 	if (mkdir(host->cgroup, 0755) < 0 && errno != EEXIST)
 		return osh_err_sys(err, errno, "cannot make cgroup %s (openshelld must run as root, "
 					       "with cgroup2 writable)", host->cgroup);
+	limits_find_controllers(host, mount);
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -48,6 +49,7 @@ int sandbox_instance_new(struct osh_sandbox_host *host, const char *name,
 	snprintf(instance->cgroup, sizeof(instance->cgroup), "%.430s/%s", host->cgroup, name);
 	snprintf(instance->socket_path, sizeof(instance->socket_path), "%.383s/init/%s.sock",
 		 host->run_dir, name);
+	DL_APPEND(host->instances, instance);
 	host->sandboxes++;
 	*ret_instance = instance;
 	return 0;
@@ -78,6 +80,7 @@ static void let_go(struct osh_sandbox_instance *instance)
 	instance->init_io.fd = osh_close(instance->init_io.fd);
 	instance->pid_io.fd = osh_close(instance->pid_io.fd);
 	instance->cgroup_fd = osh_close(instance->cgroup_fd);
+	DL_DELETE(instance->host->instances, instance);
 	instance->host->sandboxes--;
 	instance->gone = true;
 }
@@ -105,6 +108,30 @@ static int make_log(const struct osh_sandbox_instance *instance)
 	return 0;
 }
 
+static bool is_user_taken(const struct osh_sandbox_host *host, uid_t uid)
+{
+	const struct osh_sandbox_instance *other;
+
+	DL_FOREACH(host->instances, other) {
+		if (other->record.uid == uid)
+			return true;
+	}
+	return false;
+}
+
+/* By the cgroup's number, which nobody else has now; but a stopped sandbox may keep one
+ * from before the host was started. */
+static uid_t choose_user(const struct osh_sandbox_instance *instance)
+{
+	uint64_t number = instance->record.id;
+	uid_t uid;
+
+	do
+		uid = OSH_SANDBOX_UID_FIRST + (uid_t)(number++ & 0xffffff);
+	while (is_user_taken(instance->host, uid));
+	return uid;
+}
+
 static int make_state(struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	int r = make_below(instance, "root", 0700);
@@ -123,7 +150,7 @@ static int make_state(struct osh_sandbox_instance *instance, struct osh_err *err
 	r = cgroup_make(instance->cgroup, &instance->cgroup_fd, &instance->record.id);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot make cgroup %s", instance->cgroup);
-	instance->record.uid = OSH_SANDBOX_UID_FIRST + (uid_t)(instance->record.id & 0xffffff);
+	instance->record.uid = choose_user(instance);
 	instance->record.gid = instance->record.uid;
 	instance->record.created = time(NULL);
 	return 0;
@@ -221,6 +248,45 @@ void osh_sandbox_on_death(struct osh_sandbox_instance *instance,
 {
 	instance->on_death = on_death;
 	instance->on_death_context = context;
+}
+
+/* ---- Stopping ------------------------------------------------------------------- */
+
+/* By the pidfd: with its pid 1 the whole pid namespace dies, and a cgroup that cgroup.kill
+ * was used on kills every process cloned into it later (seen on 6.18). */
+int sandbox_halt(struct osh_sandbox_instance *instance)
+{
+	int r;
+
+	sandbox_kill_init(instance);
+	sandbox_reap_init(instance);
+	r = cgroup_await_empty(instance->cgroup_fd);
+	osh_loop_remove(instance->host->loop, &instance->init_io);
+	osh_loop_remove(instance->host->loop, &instance->pid_io);
+	instance->init_io.fd = osh_close(instance->init_io.fd);
+	instance->pid_io.fd = osh_close(instance->pid_io.fd);
+	instance->record.init_pid = 0;
+	(void)unlink(instance->socket_path);
+	return r;
+}
+
+int osh_sandbox_stop(struct osh_sandbox_instance *instance, struct osh_err *err)
+{
+	struct sandbox_record stopped = instance->record;
+	int r;
+
+	/* The record first: after a crash in between the next agent ends what still runs,
+	 * where otherwise it would remove what it finds dead. */
+	stopped.init_pid = 0;
+	r = record_save(instance->dir, &stopped);
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot record that sandbox %s is stopped",
+				   instance->record.name);
+	sandbox_enter(instance);
+	r = sandbox_halt(instance);
+	command_fail_all(instance);
+	sandbox_leave(instance);
+	return r < 0 ? osh_err_sys(err, -r, "cannot end the processes of the sandbox") : 0;
 }
 
 /* ---- Ending --------------------------------------------------------------------- */

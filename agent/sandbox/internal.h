@@ -29,11 +29,13 @@ struct osh_sandbox_host {
 	char init_path[OSH_SANDBOX_PATH_MAX];
 	char key[16];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
+	unsigned controllers;     /* bit per enum osh_limit: limits.c */
 	int idmap_fd;             /* the map of idmap.c; -1: this kernel has none */
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
 	struct keystore keystore; /* the host's trusted CAs; empty without Java */
 	struct osh_timer trash_timer; /* armed while something is left to remove */
-	unsigned sandboxes;       /* instances, at most OSH_SANDBOXES_MAX */
+	struct osh_sandbox_instance *instances;
+	unsigned sandboxes;       /* how many, at most OSH_SANDBOXES_MAX */
 };
 
 /* What the record on disk holds. */
@@ -42,7 +44,7 @@ struct sandbox_record {
 	uint64_t id;
 	uid_t uid;
 	gid_t gid;
-	pid_t init_pid;         /* 0: not launched yet */
+	pid_t init_pid;         /* 0: not launched yet, or stopped */
 	uint64_t init_start;    /* /proc/PID/stat field 22: tells a reused pid */
 	int64_t created;
 	bool keep;
@@ -52,12 +54,14 @@ struct sandbox_record {
 struct pending_command;
 
 struct osh_sandbox_instance {
+	struct osh_sandbox_instance *prev, *next; /* in host->instances */
 	struct osh_sandbox_host *host;
 	struct sandbox_record record;
 	char dir[OSH_SANDBOX_PATH_MAX];
 	char log_path[OSH_SANDBOX_PATH_MAX];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	char socket_path[OSH_SANDBOX_PATH_MAX];
+	bool was_launched;      /* once: uid and gid are settled */
 	int cgroup_fd;
 	struct osh_io init_io;  /* the connection to init */
 	struct osh_io pid_io;   /* init's pidfd */
@@ -83,6 +87,8 @@ int sandbox_watch(struct osh_sandbox_instance *instance);
 /* Init does not behave as ours would: end it; the pidfd reports the rest. */
 void sandbox_kill_init(struct osh_sandbox_instance *instance);
 void sandbox_reap_init(struct osh_sandbox_instance *instance);
+/* Back to what cgroup_make made: nothing runs in it, and it can be launched again. */
+int sandbox_halt(struct osh_sandbox_instance *instance);
 
 /* ---- cgroup.c ---- */
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
@@ -94,6 +100,13 @@ int cgroup_kill(int cgroup_fd);
  * most every 10 ms. */
 int cgroup_await_empty(int cgroup_fd);
 int cgroup_remove(const char *path);
+
+/* ---- limits.c ---- */
+/* Hand the controllers down from the mount's root to our sandboxes, as far as they are there. */
+void limits_find_controllers(struct osh_sandbox_host *host, const char *mount);
+/* Set what has a controller. On failure (-errno) *ret_failed is the one that was refused. */
+int limits_apply(const struct osh_sandbox_instance *instance, const struct osh_sandbox_limits *limits,
+		 enum osh_limit *ret_failed);
 
 /* ---- record.c ---- */
 int record_save(const char *dir, const struct sandbox_record *record);
@@ -220,10 +233,13 @@ bool idmap_works(int idmap_fd);
  * written to, sockets included, where idmap_fd is not -1 and its file system allows that. */
 int mount_clone_host(int idmap_fd, const char *path);
 
-/* root.c, devices.c, overlay.c, unix_sockets.c */
+/* root.c, shared.c, devices.c, overlay.c, unix_sockets.c */
 /* Does `path` begin with `directory`, as paths do? */
 bool path_is_at_or_below(const char *path, const char *directory);
+/* Is it the sandbox's own in every sandbox, whatever a policy names? */
+bool root_is_own(const struct launch *launch, const char *path);
 int root_build(struct launch *launch);
+int root_keep_run_later(struct launch *launch);
 int root_mount_proc(struct launch *launch);
 int root_mount_dev(struct launch *launch);
 int root_make_files(struct launch *launch);

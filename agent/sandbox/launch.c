@@ -300,9 +300,10 @@ static int prepare_record(struct osh_sandbox_instance *instance, const struct os
 
 	if (r == 0)
 		r = sandbox_files_prepare(instance->host);
-	if (spec->policy->uid)
+	/* Started again, it keeps the user whom its files belong to. */
+	if (spec->policy->uid && !instance->was_launched)
 		instance->record.uid = spec->policy->uid;
-	if (spec->policy->gid)
+	if (spec->policy->gid && !instance->was_launched)
 		instance->record.gid = spec->policy->gid;
 	instance->record.keep = spec->keep;
 	if (r == 0)
@@ -344,23 +345,6 @@ static int launch_child(struct osh_sandbox_instance *instance, struct launch *la
 	return 0;
 }
 
-/* Back to what cgroup_make made. By the pidfd first: a cgroup that cgroup.kill was used
- * on kills every process cloned into it later (seen on 6.18), so that a second launch
- * would fail. With its pid 1 the whole pid namespace dies. */
-static void undo_launch(struct osh_sandbox_instance *instance)
-{
-	sandbox_kill_init(instance);
-	sandbox_reap_init(instance);
-	(void)cgroup_kill(instance->cgroup_fd);
-	(void)cgroup_await_empty(instance->cgroup_fd);
-	osh_loop_remove(instance->host->loop, &instance->init_io);
-	osh_loop_remove(instance->host->loop, &instance->pid_io);
-	instance->init_io.fd = osh_close(instance->init_io.fd);
-	instance->pid_io.fd = osh_close(instance->pid_io.fd);
-	instance->record.init_pid = 0;
-	(void)unlink(instance->socket_path);
-}
-
 /* The record comes last: a crash before it leaves a cgroup that adoption empties. */
 static int commit(struct osh_sandbox_instance *instance, struct osh_err *err)
 {
@@ -373,6 +357,31 @@ static int commit(struct osh_sandbox_instance *instance, struct osh_err *err)
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot record sandbox %s in %s", instance->record.name,
 				   instance->dir);
+	instance->was_launched = true;
+	return 0;
+}
+
+static int set_limits_of(const struct osh_sandbox_instance *instance,
+			 const struct osh_sandbox_limits *limits, char **warnings, struct osh_err *err)
+{
+	enum osh_limit failed;
+	char text[160];
+	int r = limits_apply(instance, limits, &failed);
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot limit %s of sandbox %s to %llu",
+				   osh_limit_controller(failed), instance->record.name,
+				   (unsigned long long)limits->of[failed]);
+	for (int i = 0; i < OSH_LIMIT_COUNT; i++) {
+		const char *controller = osh_limit_controller((enum osh_limit)i);
+
+		if (!limits->of[i] || osh_sandbox_has_controller(instance->host, (enum osh_limit)i))
+			continue;
+		snprintf(text, sizeof(text),
+			 "--%s is not enforced: this host's cgroup2 has no %s controller", controller,
+			 controller);
+		add_warning(warnings, text);
+	}
 	return 0;
 }
 
@@ -389,12 +398,14 @@ int osh_sandbox_launch(struct osh_sandbox_instance *instance, const struct osh_s
 	launch.env = sandbox_environment(spec->env);
 	if (!launch.env)
 		return osh_err_sys(err, errno, "environment of sandbox %s", instance->record.name);
-	r = launch_child(instance, &launch, &warnings, err);
+	r = set_limits_of(instance, &spec->limits, &warnings, err);
+	if (r == 0)
+		r = launch_child(instance, &launch, &warnings, err);
 	if (r == 0)
 		r = commit(instance, err);
 	sandbox_strings_free(launch.env);
 	if (r < 0) {
-		undo_launch(instance);
+		(void)sandbox_halt(instance);
 		free(warnings);
 		return r;
 	}

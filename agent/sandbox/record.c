@@ -67,8 +67,10 @@ int record_save(const char *dir, const struct sandbox_record *record)
 	if (!text)
 		return -ENOMEM;
 	record_path(dir, path);
-	/* Whole or not at all: a torn record would make a live sandbox look dead. */
-	r = osh_replace_file_unsynced(path, text, strlen(text), 0600);
+	/* Whole or not at all: a torn record would make a live sandbox look dead. One that is
+	 * stopped outlives the host. */
+	r = record->init_pid ? osh_replace_file_unsynced(path, text, strlen(text), 0600)
+			     : osh_replace_file(path, text, strlen(text), 0600);
 	free(text);
 	return r;
 }

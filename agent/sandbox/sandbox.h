@@ -47,6 +47,24 @@ int osh_sandbox_landlock_abi(void);
  * (id-mapped mounts), asked of the kernel and of /usr. */
 bool osh_sandbox_has_idmap(const struct osh_sandbox_host *host);
 
+/* ---- Limits ---- */
+
+enum osh_limit {
+	OSH_LIMIT_CPU,    /* thousandths of a processor */
+	OSH_LIMIT_MEMORY, /* bytes */
+	OSH_LIMIT_PIDS,   /* tasks */
+	OSH_LIMIT_COUNT,
+};
+
+struct osh_sandbox_limits {
+	uint64_t of[OSH_LIMIT_COUNT]; /* 0: none */
+};
+
+const char *osh_limit_name(enum osh_limit limit);       /* "cpu_milli": its key in the interface */
+const char *osh_limit_controller(enum osh_limit limit); /* "cpu": what enforces it */
+/* Does cgroup2 have the controller that enforces this limit? Without it none is enforced. */
+bool osh_sandbox_has_controller(const struct osh_sandbox_host *host, enum osh_limit limit);
+
 /* [a-z0-9][a-z0-9-]{0,62} */
 bool osh_sandbox_name_is_valid(const char *name);
 
@@ -59,6 +77,7 @@ struct osh_sandbox_spec {
 	bool keep;                              /* survives the command that made it */
 	const char *const *env;                 /* NULL-terminated KEY=VALUE: placeholders and the like */
 	const char *const *providers;           /* NULL-terminated names, kept in the record */
+	struct osh_sandbox_limits limits;       /* one without a controller is a warning */
 };
 
 /* Make STATE_DIR/sandboxes/NAME and the cgroup. -EEXIST: name taken. */
@@ -70,11 +89,16 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
  * again: private root, /sandbox, /tmp, resolv.conf, hosts, passwd, CA bundles,
  * Landlock, seccomp, no_new_privs, no capability, own uid. Returns when init
  * answers. On failure nothing is left behind but what cgroup_make made (destroy
- * it). With OSH_LANDLOCK_HARD_REQUIREMENT an unusable path or a kernel without
+ * it); one that was stopped is again. Its user, once given, stays. With OSH_LANDLOCK_HARD_REQUIREMENT an unusable path or a kernel without
  * Landlock is an error; best effort leaves it out and says so in *warnings (may
  * be NULL; one line per warning, malloc'ed, the caller frees). */
 int osh_sandbox_launch(struct osh_sandbox_instance *instance, const struct osh_sandbox_spec *spec,
 		       char **ret_warnings, struct osh_err *err);
+
+/* End everything that runs in it and keep its files, user and place: launch again, or
+ * destroy. What keeps it (its record) is on disk before anything ends, synced: it outlives
+ * the host. Callbacks of programs that run are told that they were killed. */
+int osh_sandbox_stop(struct osh_sandbox_instance *instance, struct osh_err *err);
 
 /* Sockets of the agent inside the sandbox's network namespace, owned by the
  * caller, non-blocking, close-on-exec (setns there and back; single-threaded). */
@@ -87,14 +111,23 @@ struct osh_sandbox_command {
 	const char *const *env;   /* NULL-terminated additions to the sandbox's environment */
 	const char *cwd;          /* NULL: /sandbox */
 	bool tty;                 /* give it a pty of the sandbox's own devpts, as session leader */
+	bool is_first;            /* what the sandbox is for: it goes on when its caller goes, and
+				   * with tty can be attached to */
 	uint16_t rows, columns;
 	int stdio[3];             /* only without tty; borrowed, duplicated */
 };
 
+/* One look at a program's terminal, which its init holds. */
+struct osh_sandbox_terminal {
+	int output; /* a pipe with what it writes, from what is retained on; -1: no terminal */
+	int master; /* the pty, to write to and to set the size of; -1: the program has ended */
+};
+
 struct osh_sandbox_command_events {
-	/* Started (err NULL): pid inside the sandbox; pty_fd is the master (owned by the
-	 * callee) or -1. Not started: err says why ("no such command: x"). */
-	void (*on_started)(void *context, const struct osh_err *err, pid_t pid, int pty_fd);
+	/* Started (err NULL): pid inside the sandbox; the terminal's descriptors are owned by
+	 * the callee. Not started: err says why ("no such command: x"). */
+	void (*on_started)(void *context, const struct osh_err *err, pid_t pid,
+			   struct osh_sandbox_terminal terminal);
 	/* Ended: the shell's convention, 0..255 (128 + signal). Called exactly once after a
 	 * successful start, also when the sandbox dies (137). */
 	void (*on_exit)(void *context, int status);
@@ -105,8 +138,16 @@ struct osh_sandbox_command_events {
  * or -errno when init cannot be asked. */
 int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sandbox_command *command,
 		      const struct osh_sandbox_command_events *events, struct osh_err *err);
-/* The caller went away: hang up (SIGHUP, then the pty or pipes are closed) and
- * forget the callbacks with this context. */
+/* The same for the terminal of the first command, running or ended: -ENOENT in on_started's
+ * err when it has none. */
+int osh_sandbox_attach(struct osh_sandbox_instance *instance,
+		       const struct osh_sandbox_command_events *events, struct osh_err *err);
+/* The program goes on without its caller, whose callbacks with this context are forgotten. */
+void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, void *context);
+/* Send a signal to the process group of the program with this context, if it runs. */
+void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig);
+/* The caller went away: hang up (SIGHUP, then the pty or pipes are closed), unless it is
+ * the first command on a terminal, and forget the callbacks with this context. */
 void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context);
 
 /* Called when the sandbox's init ends by itself or is killed. */
@@ -123,8 +164,8 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 void osh_sandbox_release(struct osh_sandbox_instance *instance);
 
 /* Find every sandbox of an earlier agent under state_dir: running ones (pid and start
- * time of init and cgroup id checked) are handed to `each`; the remains of dead ones
- * are removed. Returns how many run or -errno. */
+ * time of init and cgroup id checked) and stopped ones (osh_sandbox_init_pid is 0) are
+ * handed to `each`; the remains of dead ones are removed. Returns how many or -errno. */
 int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
 			  void (*each)(void *context, struct osh_sandbox_instance *instance),
 			  void *context, struct osh_err *err);
@@ -135,7 +176,7 @@ uint64_t osh_sandbox_id(const struct osh_sandbox_instance *instance); /* cgroup 
 const char *osh_sandbox_dir(const struct osh_sandbox_instance *instance);
 const char *osh_sandbox_log_path(const struct osh_sandbox_instance *instance);
 uid_t osh_sandbox_uid(const struct osh_sandbox_instance *instance);
-pid_t osh_sandbox_init_pid(const struct osh_sandbox_instance *instance);
+pid_t osh_sandbox_init_pid(const struct osh_sandbox_instance *instance); /* 0: stopped */
 int64_t osh_sandbox_created(const struct osh_sandbox_instance *instance); /* Unix seconds */
 bool osh_sandbox_keep(const struct osh_sandbox_instance *instance);
 const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *instance);

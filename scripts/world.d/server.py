@@ -203,8 +203,8 @@ class HttpHandler(socketserver.StreamRequestHandler):
         while True:
             size = int(self.rfile.readline(1024).split(b";")[0], 16)
             if size == 0:
-                while self.rfile.readline(HEAD_MAX) not in (b"\r\n", b""):
-                    pass
+                while (line := self.rfile.readline(HEAD_MAX)) not in (b"\r\n", b""):
+                    self.trailers += text(line)
                 return body
             body += self.rfile.read(size)
             self.rfile.readline(16)
@@ -227,12 +227,16 @@ class HttpHandler(socketserver.StreamRequestHandler):
         if head is None:
             return False
         request = Request(head)
+        self.trailers = ""
         request.body = self.read_body(request)
         note("request", host=request.host, method=request.method, target=request.target,
              head=text(head), body=text(request.body[:LOGGED_MAX]), size=len(request.body),
-             **self.where)
+             trailers=self.trailers, **self.where)
         if self.where["local"] == TRAP:
             self.reply(200, b"you should not be here\n")
+        elif request.path.startswith("/pub/exact/"):  # the bytes of a file of files/, and no more
+            with open(os.path.join(world, "files", os.path.basename(request.path)), "rb") as f:
+                self.wfile.write(f.read())
         elif request.headers.get("upgrade", "").lower() == "websocket":
             websocket(self, request)
             return False

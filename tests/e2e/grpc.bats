@@ -32,6 +32,12 @@ WHOLE="['1'] ['two', b'\\x00\\xff', 'three']" # the metadata before and behind t
 	expect_verdicts 1 calls l7_decision=allow l7_target=/test.Echo/Talk l7_action=POST
 }
 
+@test "a server that speaks before its client does" {
+	call listen
+	expect_equal "${lines[0]}" "first 1"
+	expect_equal "${lines[1]}" "OK b'now' $WHOLE"
+}
+
 @test "the metadata and the deadline of a call reach the server" {
 	call one
 	expect_equal "$(tail -n 1 "$SCRATCH/grpc.log")" "One hello b'\\x01\\x02' deadline"
@@ -49,8 +55,8 @@ WHOLE="['1'] ['two', b'\\x00\\xff', 'three']" # the metadata before and behind t
 
 @test "a method that the policy does not name never arrives; the same channel calls on" {
 	call secret absent one
-	expect_contains "${lines[0]}" PERMISSION_DENIED
-	expect_contains "${lines[1]}" PERMISSION_DENIED
+	expect_equal "${lines[0]}" "PERMISSION_DENIED POST /test.Echo/Secret not permitted by policy"
+	expect_equal "${lines[1]}" "PERMISSION_DENIED POST /test.Other/One not permitted by policy"
 	expect_contains "${lines[2]}" "OK b'hello'"
 	refute grep -q Secret "$SCRATCH/grpc.log"
 	expect_verdicts 1 calls l7_decision=deny l7_target=/test.Echo/Secret l7_action=POST

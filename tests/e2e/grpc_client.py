@@ -54,6 +54,16 @@ def talk():
     show(call, b"".join(heard))
 
 
+def listen():
+    """Says nothing before the server has spoken."""
+    words = queue.Queue()
+    call = channel.stream_stream("/test.Echo/Talk")(iter(words.get, None), TIMEOUT_S, METADATA)
+    print("first", dict(call.initial_metadata())["x-first"])
+    words.put(b"now")
+    words.put(None)
+    show(call, b"".join(call))
+
+
 def secret():
     channel.unary_unary("/test.Echo/Secret")(b"hello", TIMEOUT_S)
 
@@ -62,8 +72,8 @@ def absent():
     channel.unary_unary("/test.Other/One")(b"hello", TIMEOUT_S)
 
 
-WHAT = {"one": one, "abort": abort, "large": large, "many": many, "count": count, "talk": talk, "secret": secret,
-        "absent": absent}
+WHAT = {"one": one, "abort": abort, "large": large, "many": many, "count": count, "talk": talk, "listen": listen,
+        "secret": secret, "absent": absent}
 for what in sys.argv[2:]:
     try:
         WHAT[what]()

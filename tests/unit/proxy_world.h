@@ -352,6 +352,13 @@ static void make_ca(struct world_identity *id, const char *name)
 	cr_assert(osh_ca_load(id->cert_pem, id->key_pem, &id->ca) == 0);
 }
 
+static void drop_ca(struct world_identity *id)
+{
+	osh_ca_done(&id->ca);
+	free(id->cert_pem);
+	free(id->key_pem);
+}
+
 static SSL_CTX *server_context(const struct osh_ca *ca, const char *host)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -492,6 +499,13 @@ static void *accept_all(void *context)
 		pthread_create(&thread, NULL, serve_one, conn);
 		pthread_detach(thread);
 	}
+}
+
+/* From now on the server on 443 is `host`, by a certificate of `ca`. */
+static void serve_as(const struct osh_ca *ca, const char *host)
+{
+	SSL_CTX_free(world.server_ctx);
+	world.server_ctx = server_context(ca, host);
 }
 
 static void start_server(void)
@@ -644,7 +658,7 @@ static void world_prepare(void)
 	make_ca(&world.sandbox_ca, "world");
 	make_ca(&world.world_ca, "the world");
 	make_kernel(&world.proxy.maps);
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	start_server();
 }
 
@@ -727,10 +741,10 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone. */
-static struct peer *dial_tls_to(uint32_t identity, const char *host, const char *sni, uint16_t port_host)
+/* TLS on a connection, as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire
+ * format, NULL: none. Without an `ssl` when it failed. */
+static struct peer *start_tls(struct peer *p, const char *sni, const char *alpn)
 {
-	struct peer *p = dial_plain(identity, host, port_host);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -738,6 +752,8 @@ static struct peer *dial_tls_to(uint32_t identity, const char *host, const char 
 	p->ssl = SSL_new(ctx);
 	SSL_CTX_free(ctx);
 	SSL_set_fd(p->ssl, p->fd);
+	if (alpn)
+		SSL_set_alpn_protos(p->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn));
 	if (sni) {
 		SSL_set_tlsext_host_name(p->ssl, sni);
 		SSL_set1_host(p->ssl, sni);
@@ -750,9 +766,14 @@ static struct peer *dial_tls_to(uint32_t identity, const char *host, const char 
 	return p;
 }
 
+static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
+{
+	return start_tls(dial_plain(identity, host, 443), sni, alpn);
+}
+
 static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
 {
-	return dial_tls_to(identity, host, sni, 443);
+	return dial_tls_for(identity, host, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)

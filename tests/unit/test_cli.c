@@ -430,11 +430,14 @@ Test(cli, create_says_the_name_where_it_does_not_disturb)
 Test(cli, create_sends_what_was_asked)
 {
 	run("sandbox", "create", "--name", "a", "--provider", "p", "--provider=q", "--env", "A=1",
-	    "--env", "B=2");
+	    "--env", "B=2", "--label", "tier=1", "--cpu", "1.5", "--memory", "2G", "--pids", "64",
+	    "--workdir", "/tmp");
 	expect(0, NULL, NULL);
 	cr_expect(strstr(calls(),
-			 "SandboxCreate {\"env\":[\"A=1\",\"B=2\"],\"keep\":true,\"name\":\"a\","
-			 "\"providers\":[\"p\",\"q\"]}"),
+			 "SandboxCreate {\"env\":[\"A=1\",\"B=2\"],\"keep\":true,"
+			 "\"labels\":{\"tier\":\"1\"},\"limits\":{\"cpu_milli\":1500,"
+			 "\"memory\":2147483648,\"pids\":64},\"name\":\"a\","
+			 "\"providers\":[\"p\",\"q\"],\"workdir\":\"/tmp\"}"),
 		  "%s", calls_text);
 	run_input("version: 1\n", "sandbox", "create", "--name", "b", "--policy", "-");
 	expect(0, NULL, NULL);

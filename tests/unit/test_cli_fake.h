@@ -289,8 +289,11 @@ static inline void fake_exec(struct fake *fake, struct fake_client *client,
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		fake_exec_child(parameters, tty ? NULL : message->fds, fake->dir);
 	}
-	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true, &master,
-		   tty ? 1 : 0);
+	/* The real one has a pipe for what the program writes; the pty itself can be read too. */
+	if (tty)
+		osh_set_nonblocking(master);
+	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true,
+		   (int[]){ master, master }, tty ? 2 : 0);
 	osh_close(master);
 }
 

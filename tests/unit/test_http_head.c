@@ -99,6 +99,9 @@ static const struct request_case requests[] = {
 	{ "length 0x5", "POST / HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\n", 0, 400 },
 	{ "length 2^64", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n", 0, 400 },
 	{ "length empty", "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n", 0, 400 },
+	{ "length, blanks around", "POST / HTTP/1.1\r\n" H "Content-Length: \t5 \r\n\r\n", 0, 0 },
+	{ "length, tab behind", "POST / HTTP/1.1\r\n" H "Content-Length: 5 \t\r\n\r\n", 0, 400 },
+	{ "chunked, tab behind", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\t\r\n\r\n", 0, 400 },
 	{ "identity", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", 0, 400 },
 	{ "xchunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", 0, 400 },
 	{ "gzip, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", 0, 400 },
@@ -178,6 +181,7 @@ Test(http_head, keep_alive)
 	} table[] = {
 		{ "GET / HTTP/1.1\r\n" H "\r\n", false },
 		{ "GET / HTTP/1.1\r\n" H "Connection: x, Close\r\n\r\n", true },
+		{ "GET / HTTP/1.1\r\n" H "Proxy-Connection: close\r\n\r\n", true },
 		{ "GET / HTTP/1.0\r\n" H "\r\n", true },
 		{ "GET / HTTP/1.0\r\n" H "Connection: Keep-Alive\r\n\r\n", false },
 	};
@@ -277,6 +281,8 @@ static const struct {
 	{ "204 chunked", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false,
 	  OSH_HTTP_BAD, 0, 0 },
 	{ "100", "HTTP/1.1 100 Continue\r\n\r\n", false, OSH_HTTP_DONE, OSH_HTTP_BODY_NONE, 0 },
+	{ "103 of HTTP/1.0", "HTTP/1.0 103 Early Hints\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "103 that closes", "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
 	  false, OSH_HTTP_BAD, 0, 0 },
 	{ "two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false,
