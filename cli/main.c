@@ -19,6 +19,7 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_connect,
 	&osh_command_sandbox_exec,
 	&osh_command_sandbox_attach_main,
+	&osh_command_sandbox_cp,
 	&osh_command_sandbox_stop,
 	&osh_command_sandbox_start,
 	&osh_command_sandbox_delete,

@@ -203,10 +203,7 @@ static int wait_end(struct osh_client *client, struct osh_pipes *pipes)
 
 static int open_pipes(const struct osh_run *run, struct osh_pipes *pipes)
 {
-	if (!run->stdio)
-		return osh_pipes_open(pipes);
-	memcpy(pipes->inside, run->stdio, sizeof(pipes->inside));
-	return 0;
+	return osh_pipes_open(pipes, run->ends ? run->ends[0] : -1, run->ends ? run->ends[1] : -1);
 }
 
 /* Take the first reply: it runs (continues), or has ended. */

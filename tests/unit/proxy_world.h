@@ -742,9 +742,10 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 }
 
 /* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
-static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
+static struct peer *dial_tls_for(uint32_t identity, const char *host, uint16_t port_host,
+				 const char *sni, const char *alpn)
 {
-	struct peer *p = dial_plain(identity, host, 443);
+	struct peer *p = dial_plain(identity, host, port_host);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -768,7 +769,7 @@ static struct peer *dial_tls_for(uint32_t identity, const char *host, const char
 
 static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
 {
-	return dial_tls_for(identity, host, sni, NULL);
+	return dial_tls_for(identity, host, 443, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)

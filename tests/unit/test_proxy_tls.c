@@ -92,7 +92,7 @@ Test(proxy_tls, client_certificate)
 		ask_once();
 		EXPECT_STATUS(answer, "502");
 		EXPECT_HAS(answer, "upstream_tls_failed");
-		EXPECT_HAS(answer, "requires a client certificate");
+		EXPECT_HAS(answer, "wants a client certificate");
 		v = next_verdict();
 		if (v->decision == OSH_VERDICT_ALLOW) /* TLS 1.3: the server says so behind the handshake */
 			v = next_verdict();

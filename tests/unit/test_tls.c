@@ -426,7 +426,7 @@ Test(tls, client_certificates)
 		osh_tls_forget(&worker, 1); /* it would not be asked again */
 		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 		if (version == TLS1_2_VERSION)
-			expect_refused_as("ok.test", ctx, "required", "requires a client certificate");
+			expect_refused_as("ok.test", ctx, "required", "wants a client certificate");
 		else
 			expect_accepted_as("ok.test", ctx, "required: told after the handshake");
 	}
