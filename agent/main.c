@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "control/agent.h"
 #include "control/config.h"
@@ -130,8 +131,9 @@ static void harden(void)
 	struct rlimit files;
 
 	umask(077);
-	(void)prctl(PR_SET_DUMPABLE, 0);
-	(void)setrlimit(RLIMIT_CORE, &core);
+	(void)prctl(PR_SET_DUMPABLE, osh_layer_off("dumpable"));
+	if (!osh_layer_off("core"))
+		(void)setrlimit(RLIMIT_CORE, &core);
 	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < FILES_MAX) {
 		files.rlim_cur = files.rlim_max < FILES_MAX ? files.rlim_max : FILES_MAX;
 		(void)setrlimit(RLIMIT_NOFILE, &files);

@@ -32,18 +32,34 @@ static __always_inline __u64 current_sandbox(const struct osh_settings *set)
 	return bpf_get_current_ancestor_cgroup_id(set->root_level + 1);
 }
 
+/* Waking the agent interrupts a processor, at several times the cost of all the rest. Once is
+ * enough for a while: it looks again by itself, later than this (agent/kernel/kernel.c). */
+static __always_inline __u64 wake_flag(__u64 now_ns)
+{
+	__u32 zero = 0;
+	__u64 *last = bpf_map_lookup_elem(&woken, &zero);
+
+	if (last && now_ns - *last < OSH_EVENT_WAKE_MS * 1000000ull)
+		return BPF_RB_NO_WAKEUP;
+	if (last)
+		*last = now_ns;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 /* `event` without time; the caller fills in the rest. */
 static __always_inline void report(const struct osh_event *event)
 {
 	struct osh_event *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+	__u64 event_ns;
 
 	if (!record) {
 		count(OSH_COUNT_EVENT_LOST);
 		return;
 	}
+	event_ns = bpf_ktime_get_boot_ns();
 	*record = *event;
-	record->time_ns = bpf_ktime_get_boot_ns();
-	bpf_ringbuf_submit(record, 0);
+	record->time_ns = event_ns;
+	bpf_ringbuf_submit(record, wake_flag(event_ns));
 }
 
 #endif

@@ -112,6 +112,9 @@ OSH_DECIDE struct osh_decision osh_decide_dial(const struct osh_dial *dial)
 		decision.action = OSH_ACTION_DNS;
 	} else if (osh_addr_is_gateway(&dial->dst)) {
 		decision.reason = OSH_KERNEL_AGENT_ADDRESS;
+	} else if (tcp && osh_addr_is_loopback(&dial->dst) &&
+		   dial->dst_port_host == OSH_INSPECTOR_PORT) {
+		decision.reason = OSH_KERNEL_INSPECTOR;
 	} else if (osh_addr_is_loopback(&dial->dst)) {
 		decision.action = OSH_ACTION_LEAVE;
 	} else if (tcp) {

@@ -15,6 +15,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "caller.h"
 #include "common.h"
 #include "decide.h"
 #include "types.h"
@@ -57,30 +58,6 @@ static __always_inline void write_v6(struct bpf_sock_addr *ctx, const struct osh
 }
 
 /* ---- Facts -------------------------------------------------------------------------- */
-
-struct caller {
-	__u64 sandbox;
-	__u32 tgid;
-	__u32 identity;
-	__u32 flags;
-	__u32 generation;
-	__u32 sandbox_flags;
-};
-
-/* Who is calling. An io_uring worker is a thread of the process that it works for, so its
- * group leader answers for it; the entry counts only if it was written for this very
- * process and for the program that it runs now. */
-static __always_inline void find_identity(struct caller *caller)
-{
-	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
-	const struct osh_task *task = bpf_map_lookup_elem(&tasks, &caller->tgid);
-
-	if (!task || !leader || task->sandbox != caller->sandbox ||
-	    task->start_ns != leader->start_boottime || task->exec_id != leader->self_exec_id)
-		return;
-	caller->identity = task->identity;
-	caller->flags = task->flags;
-}
 
 static __always_inline int is_reachable(const struct caller *caller, const struct osh_dial *dial)
 {

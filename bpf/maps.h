@@ -81,7 +81,7 @@ struct osh_socket {
 	struct osh_flow flow;
 	__u64 sandbox;
 	__u32 action; /* OSH_ACTION_PEER, _DNS or _REDIRECT */
-	__u32 pad;
+	__u32 told;   /* identity that was told to have sent on another's connection */
 };
 
 struct {
@@ -136,6 +136,14 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, OSH_EVENT_RING_BYTES);
 } events SEC(".maps") __weak;
+
+/* When this processor last woke the agent for the events (CLOCK_BOOTTIME, ns). */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} woken SEC(".maps") __weak;
 
 /* enum osh_counter. */
 struct {

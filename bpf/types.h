@@ -83,6 +83,33 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data; /* the socket, in those of sockets */
+};
+
+struct net;
+
+struct sock_common {
+	unsigned short skc_family;
+	__u32 skc_daddr;
+	__u16 skc_dport;
+	struct {
+		__u32 word_be[4];
+	} skc_v6_daddr; /* struct in6_addr */
+	struct {
+		struct net *net;
+	} skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct nsproxy {
+	struct net *net_ns;
 };
 
 struct linux_binprm {
@@ -127,6 +154,7 @@ struct task_struct {
 	struct mm_struct *mm;
 	struct fs_struct *fs;
 	struct files_struct *files;
+	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
 };
 

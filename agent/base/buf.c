@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/block.h"
 #include "base/secret.h"
 
 void osh_buf_init(struct osh_buf *buf, size_t max)
@@ -22,7 +23,7 @@ static void release(struct osh_buf *buf)
 {
 	if (buf->secret)
 		osh_wipe(buf->data, buf->room);
-	free(buf->data);
+	osh_block_free(buf->data);
 }
 
 void osh_buf_done(struct osh_buf *buf)
@@ -31,44 +32,46 @@ void osh_buf_done(struct osh_buf *buf)
 	*buf = (struct osh_buf){ 0 };
 }
 
-/* realloc(3) would leave the old bytes in freed memory. */
-static char *grow_secret(struct osh_buf *buf, size_t room)
+/* Not by realloc(3): it would leave a secret's bytes in freed memory, and move consumed ones. */
+static int grow(struct osh_buf *buf, size_t room)
 {
-	char *grown = malloc(room);
+	char *grown = osh_block_alloc(room);
 
 	if (!grown)
-		return NULL;
+		return -ENOMEM;
 	if (buf->len)
-		memcpy(grown, buf->data, buf->len);
+		memcpy(grown, buf->data + buf->start, buf->len);
 	release(buf);
-	return grown;
+	buf->data = grown;
+	buf->start = 0;
+	buf->room = room;
+	return 0;
+}
+
+/* Bytes are moved to the front only by as many that were consumed: else a queue that is never
+ * quite empty would move all it holds for every piece that goes through. So the memory of one
+ * that is used in this way is up to twice its maximum. */
+static size_t room_for(const struct osh_buf *buf, size_t len)
+{
+	size_t room = buf->room ? buf->room : 512;
+
+	if (buf->start && len <= buf->room)
+		return buf->room < buf->max ? 2 * buf->room : 2 * buf->max;
+	while (room < len)
+		room *= 2;
+	return room > buf->max && len <= buf->max ? buf->max : room;
 }
 
 int osh_buf_reserve(struct osh_buf *buf, size_t want)
 {
-	size_t room;
-	char *grown;
-
 	if (want > buf->max || buf->len > buf->max - want)
 		return -ENOBUFS;
 	if (buf->room - buf->start - buf->len >= want)
 		return 0;
-	if (buf->start) {
-		memmove(buf->data, buf->data + buf->start, buf->len);
-		buf->start = 0;
-		if (buf->room - buf->len >= want)
-			return 0;
-	}
-	room = buf->room ? buf->room : 512;
-	while (room < buf->len + want)
-		room *= 2;
-	if (room > buf->max && buf->len + want <= buf->max)
-		room = buf->max;
-	grown = buf->secret ? grow_secret(buf, room) : realloc(buf->data, room);
-	if (!grown)
-		return -ENOMEM;
-	buf->data = grown;
-	buf->room = room;
+	if (buf->start < buf->len || buf->room - buf->len < want)
+		return grow(buf, room_for(buf, buf->len + want));
+	memmove(buf->data, buf->data + buf->start, buf->len);
+	buf->start = 0;
 	return 0;
 }
 

@@ -12,9 +12,9 @@ struct osh_buf {
 	char *data;    /* owned; bytes are data[start .. start+len) */
 	size_t start;
 	size_t len;
-	size_t room;   /* allocated */
+	size_t room;   /* allocated; at most twice the maximum */
 	size_t max;    /* never holds more than this */
-	bool secret;   /* what it held is wiped before its memory is given back */
+	bool secret;   /* what it held is wiped before its memory is given back; may be set later */
 };
 
 void osh_buf_init(struct osh_buf *buf, size_t max);

@@ -14,7 +14,7 @@ struct osh_loop {
 	int epoll_fd;
 	bool stopping;
 	uint64_t now_ms;
-	struct osh_timer **heap; /* binary min-heap on deadline_ms */
+	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
 	struct osh_deferred *deferred;
 	struct epoll_event batch[BATCH];
@@ -94,7 +94,7 @@ static void heap_up(struct osh_loop *loop, size_t at)
 	while (at > 0) {
 		size_t parent = (at - 1) / 2;
 
-		if (loop->heap[parent]->deadline_ms <= timer->deadline_ms)
+		if (loop->heap[parent]->due_ms <= timer->due_ms)
 			break;
 		heap_put(loop, at, loop->heap[parent]);
 		at = parent;
@@ -112,9 +112,9 @@ static void heap_down(struct osh_loop *loop, size_t at)
 		if (child >= loop->heap_len)
 			break;
 		if (child + 1 < loop->heap_len &&
-		    loop->heap[child + 1]->deadline_ms < loop->heap[child]->deadline_ms)
+		    loop->heap[child + 1]->due_ms < loop->heap[child]->due_ms)
 			child++;
-		if (loop->heap[child]->deadline_ms >= timer->deadline_ms)
+		if (loop->heap[child]->due_ms >= timer->due_ms)
 			break;
 		heap_put(loop, at, loop->heap[child]);
 		at = child;
@@ -126,8 +126,10 @@ int osh_loop_timer_set(struct osh_loop *loop, struct osh_timer *timer, uint64_t 
 {
 	timer->deadline_ms = loop->now_ms + in_ms;
 	if (timer->slot) {
-		heap_up(loop, timer->slot - 1);
-		heap_down(loop, timer->slot - 1);
+		if (timer->deadline_ms < timer->due_ms) {
+			timer->due_ms = timer->deadline_ms;
+			heap_up(loop, timer->slot - 1);
+		}
 		return 0;
 	}
 	if (loop->heap_len == loop->heap_room) {
@@ -139,6 +141,7 @@ int osh_loop_timer_set(struct osh_loop *loop, struct osh_timer *timer, uint64_t 
 		loop->heap = grown;
 		loop->heap_room = room;
 	}
+	timer->due_ms = timer->deadline_ms;
 	heap_put(loop, loop->heap_len++, timer);
 	heap_up(loop, timer->slot - 1);
 	return 0;
@@ -179,9 +182,14 @@ void osh_loop_set_batch_end(struct osh_loop *loop, void (*fn)(void *context), vo
 
 static void run_timers(struct osh_loop *loop)
 {
-	while (loop->heap_len && loop->heap[0]->deadline_ms <= loop->now_ms) {
+	while (loop->heap_len && loop->heap[0]->due_ms <= loop->now_ms) {
 		struct osh_timer *timer = loop->heap[0];
 
+		if (timer->deadline_ms > loop->now_ms) { /* it was put off */
+			timer->due_ms = timer->deadline_ms;
+			heap_down(loop, 0);
+			continue;
+		}
 		osh_loop_timer_cancel(loop, timer);
 		timer->on_expire(timer);
 	}
@@ -204,7 +212,7 @@ static int wait_ms(const struct osh_loop *loop, int timeout_ms)
 
 	if (!loop->heap_len)
 		return timeout_ms;
-	left = loop->heap[0]->deadline_ms > loop->now_ms ? loop->heap[0]->deadline_ms - loop->now_ms : 0;
+	left = loop->heap[0]->due_ms > loop->now_ms ? loop->heap[0]->due_ms - loop->now_ms : 0;
 	if (timeout_ms >= 0 && (uint64_t)timeout_ms < left)
 		return timeout_ms;
 	return left > 3600000 ? 3600000 : (int)left;

@@ -18,6 +18,7 @@ struct osh_io {
 
 struct osh_timer {
 	uint64_t deadline_ms; /* CLOCK_MONOTONIC */
+	uint64_t due_ms;      /* when the loop looks at it: not after the deadline */
 	size_t slot;          /* 1 + position in the loop's heap; 0: not armed */
 	void (*on_expire)(struct osh_timer *timer);
 };
@@ -42,7 +43,8 @@ int osh_loop_set(struct osh_loop *loop, struct osh_io *io, uint32_t events);
  * fetched for this io in the running batch are dropped. */
 void osh_loop_remove(struct osh_loop *loop, struct osh_io *io);
 
-/* Arm or move a timer to `in_ms` from now. Returns 0 or -ENOMEM. */
+/* Arm or move a timer to `in_ms` from now. Putting it off costs next to nothing: the loop
+ * finds out when it looks. Returns 0 or -ENOMEM. */
 int osh_loop_timer_set(struct osh_loop *loop, struct osh_timer *timer, uint64_t in_ms);
 void osh_loop_timer_cancel(struct osh_loop *loop, struct osh_timer *timer);
 

@@ -14,11 +14,6 @@ bool osh_str_caseeq(struct osh_str a, struct osh_str b)
 	return true;
 }
 
-bool osh_str_caseeq_c(struct osh_str a, const char *b)
-{
-	return osh_str_caseeq(a, osh_str(b));
-}
-
 bool osh_str_has_prefix(struct osh_str s, const char *prefix)
 {
 	size_t len = strlen(prefix);

@@ -37,7 +37,12 @@ static inline bool osh_str_eq_c(struct osh_str a, const char *b)
 
 /* ASCII letters compare without case, whatever the locale. */
 bool osh_str_caseeq(struct osh_str a, struct osh_str b);
-bool osh_str_caseeq_c(struct osh_str a, const char *b);
+
+static inline bool osh_str_caseeq_c(struct osh_str a, const char *b)
+{
+	return a.len == strlen(b) && osh_str_caseeq(a, osh_str(b));
+}
+
 bool osh_str_has_prefix(struct osh_str s, const char *prefix);
 bool osh_str_has_suffix(struct osh_str s, const char *suffix);
 

@@ -61,6 +61,8 @@ static void load_state(struct osh_agent_sandbox *sandbox)
 		osh_error("%s: %s", sandbox->name, err.message);
 	if (osh_state_credentials_load(dir, &sandbox->credentials, &err) < 0)
 		osh_error("%s: %s", sandbox->name, err.message);
+	if (osh_first_uses_load(&sandbox->first_uses, dir, &err) < 0)
+		osh_error("%s: %s", sandbox->name, err.message);
 	if (osh_recipe_load(dir, &sandbox->recipe, &err) < 0)
 		osh_error("%s: its first command and labels are not known: %s", sandbox->name, err.message);
 	if (osh_lifecycle_open_log(sandbox, &err) < 0)

@@ -170,12 +170,16 @@ static void flush(void *context)
 static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
 {
 	const struct osh_config *config = agent->config;
-	const char *servers[OSH_DNS_SERVERS_MAX + 1] = { NULL };
+	const char *servers[OSH_DNS_SERVERS_MAX + 1] = { NULL }, *direct[OSH_VIA_DIRECT_MAX + 1] = { NULL };
 	struct osh_supervisor_options options = {
 		.loop = agent->loop,
 		.maps = osh_kernel_maps(agent->kernel),
 		.upstream_ca = config->upstream_ca[0] ? config->upstream_ca : NULL,
 		.dns_servers = config->dns_server_count ? servers : NULL,
+		.via_host = config->upstream_proxy,
+		.via_port_host = config->upstream_proxy_port_host,
+		.via_credential = config->upstream_proxy_credential[0] ? config->upstream_proxy_credential : NULL,
+		.via_direct = direct,
 		.workers = config->workers,
 		.on_verdict = on_proxy_verdict,
 		.on_lost = on_proxy_lost,
@@ -186,6 +190,8 @@ static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
 
 	for (size_t i = 0; i < config->dns_server_count; i++)
 		servers[i] = config->dns_servers[i];
+	for (size_t i = 0; i < config->no_proxy_count; i++)
+		direct[i] = config->no_proxy[i];
 	return osh_supervisor_start(&options, &agent->supervisor, err);
 }
 

@@ -8,8 +8,11 @@
 #include <yaml.h>
 
 #include "base/fd.h"
+#include "policy/host.h"
 
-#define KNOWN_KEYS "state_dir, run_dir, upstream_ca, dns_servers, workers, log_level"
+#define KNOWN_KEYS \
+	"state_dir, run_dir, upstream_ca, upstream_proxy, upstream_proxy_credential, no_proxy, " \
+	"dns_servers, workers, log_level"
 
 void osh_config_init(struct osh_config *config)
 {
@@ -83,6 +86,39 @@ static int add_server(struct osh_config *config, const char *value, struct osh_e
 	return 0;
 }
 
+/* "http://host:port", with or without its scheme and a slash behind it. */
+static int set_proxy(struct osh_config *config, const char *value, struct osh_err *err)
+{
+	struct osh_str text = osh_str(value);
+	struct osh_host host;
+	uint16_t port_host;
+
+	if (osh_str_has_prefix(text, "http://"))
+		text = osh_str_n(text.data + 7, text.len - 7);
+	if (osh_str_has_suffix(text, "/"))
+		text.len--;
+	if (text.len && memchr(text.data, '@', text.len))
+		return osh_err_set(err, EINVAL, "upstream_proxy: put the credential into a file, and its path "
+						"into upstream_proxy_credential");
+	if (osh_authority_parse(text, 0, &host, &port_host) < 0 || port_host == 0)
+		return osh_err_set(err, EINVAL, "upstream_proxy must be http://HOST:PORT, not \"%.128s\"", value);
+	snprintf(config->upstream_proxy, sizeof(config->upstream_proxy), "%s", host.text);
+	config->upstream_proxy_port_host = port_host;
+	return 0;
+}
+
+static int add_no_proxy(struct osh_config *config, const char *value, struct osh_err *err)
+{
+	struct osh_via_direct direct;
+
+	if (config->no_proxy_count == OSH_VIA_DIRECT_MAX)
+		return osh_err_set(err, EINVAL, "no_proxy: at most %d", OSH_VIA_DIRECT_MAX);
+	if (osh_via_direct_parse(osh_str(value), &direct) < 0)
+		return osh_err_set(err, EINVAL, "no_proxy: \"%.128s\" is no name, address or prefix", value);
+	snprintf(config->no_proxy[config->no_proxy_count++], sizeof(config->no_proxy[0]), "%s", value);
+	return 0;
+}
+
 static int set_workers(struct osh_config *config, const char *value, struct osh_err *err)
 {
 	uint64_t workers;
@@ -114,6 +150,13 @@ int osh_config_set(struct osh_config *config, const char *key, const char *value
 		return set_path(config->run_dir, sizeof(config->run_dir), key, value, err);
 	if (strcmp(key, "upstream_ca") == 0)
 		return set_path(config->upstream_ca, sizeof(config->upstream_ca), key, value, err);
+	if (strcmp(key, "upstream_proxy") == 0)
+		return set_proxy(config, value, err);
+	if (strcmp(key, "upstream_proxy_credential") == 0)
+		return set_path(config->upstream_proxy_credential, sizeof(config->upstream_proxy_credential),
+				key, value, err);
+	if (strcmp(key, "no_proxy") == 0)
+		return add_no_proxy(config, value, err);
 	if (strcmp(key, "dns_servers") == 0)
 		return add_server(config, value, err);
 	if (strcmp(key, "workers") == 0)
@@ -160,13 +203,12 @@ static int apply_scalar(struct reading *reading, const char *key, const yaml_nod
 	return fail_at(reading, node->start_mark);
 }
 
-static int apply_servers(struct reading *reading, const char *key, const yaml_node_t *node)
+static int apply_list(struct reading *reading, const char *key, const yaml_node_t *node)
 {
 	if (node->type != YAML_SEQUENCE_NODE) {
 		osh_err_set(reading->err, EINVAL, "%s takes a list", key);
 		return fail_at(reading, node->start_mark);
 	}
-	reading->config->dns_server_count = 0;
 	for (yaml_node_item_t *item = node->data.sequence.items.start;
 	     item < node->data.sequence.items.top; item++) {
 		int r = apply_scalar(reading, key,
@@ -203,8 +245,8 @@ static int apply_pair(struct reading *reading, const yaml_node_t *map, const yam
 			    key);
 		return fail_at(reading, key_node->start_mark);
 	}
-	if (strcmp(key, "dns_servers") == 0)
-		return apply_servers(reading, key, value);
+	if (strcmp(key, "dns_servers") == 0 || strcmp(key, "no_proxy") == 0)
+		return apply_list(reading, key, value);
 	return apply_scalar(reading, key, value);
 }
 

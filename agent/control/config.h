@@ -9,6 +9,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/str.h"
+#include "openshell/limits.h"
+#include "proxy/via.h"
 
 #define OSH_CONFIG_FILE "/etc/openshell/openshelld.yaml"
 #define OSH_CONFIG_BYTES_MAX (64u << 10)
@@ -19,6 +21,11 @@ struct osh_config {
 	char state_dir[PATH_MAX];
 	char run_dir[PATH_MAX];
 	char upstream_ca[PATH_MAX]; /* "": none */
+	char upstream_proxy[OSH_HOST_MAX]; /* host, "": none */
+	uint16_t upstream_proxy_port_host;
+	char upstream_proxy_credential[PATH_MAX]; /* "": none */
+	char no_proxy[OSH_VIA_DIRECT_MAX][OSH_HOST_MAX + 2]; /* osh_via_direct_parse */
+	size_t no_proxy_count;
 	char dns_servers[OSH_DNS_SERVERS_MAX][64];   /* "addr" or "addr:port" */
 	size_t dns_server_count;
 	unsigned workers; /* 0: one per processor */

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <utlist.h>
 
 #include "base/log.h"
@@ -204,6 +205,16 @@ static struct osh_sandbox_command_events events_of(struct osh_session *session)
 
 /* ---- SandboxExec ---------------------------------------- */
 
+/* The hooks that mind a socket are those of where it was made: one from here, connected anew
+ * inside, would pass none. */
+static bool is_network_socket(int fd)
+{
+	int domain;
+	socklen_t len = sizeof(domain);
+
+	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 && domain != AF_UNIX;
+}
+
 /* What json_unpack cannot check. Returns false when the call has been answered. */
 static bool is_possible(struct osh_call *call, const struct osh_sandbox_command *command,
 			json_int_t rows, json_int_t columns)
@@ -219,6 +230,12 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 		if (osh_server_is_connection(call->agent->server, call->fds[i])) {
 			osh_call_error(call, "PermissionDenied",
 				       "a connection to the agent is not for the inside");
+			return false;
+		}
+		if (is_network_socket(call->fds[i])) {
+			osh_call_error(call, "PermissionDenied",
+				       "descriptor %zu is a network socket of the outside: put a pipe in "
+				       "between (cat | openshell ... | cat)", i);
 			return false;
 		}
 	}

@@ -17,7 +17,6 @@
 #include "control/publish.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
-#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -157,6 +156,7 @@ int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_
 		.name = sandbox->name,
 		.ca_pem = ca_pem,
 		.ca_key_pem = ca_key_pem,
+		.is_new = sandbox->state != OSH_AGENT_SANDBOX_RUNNING, /* not adopted */
 	};
 	int r = osh_sandbox_sockets_open(sandbox->instance, &supervised.sockets, err);
 
@@ -222,7 +222,6 @@ void osh_lifecycle_take_down(struct osh_agent_sandbox *sandbox)
 	osh_forward_drop(sandbox);
 	leave_proxy(sandbox);
 	leave_kernel(sandbox); /* from here on all its tasks try is refused */
-	osh_notary_forget(sandbox);
 }
 
 /* Take the object out of the list and empty it. */
@@ -233,7 +232,7 @@ static void delist(struct osh_agent_sandbox *sandbox)
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
 	osh_recipe_done(&sandbox->recipe);
-	osh_notary_forget(sandbox);
+	osh_first_uses_done(&sandbox->first_uses);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
 	sandbox->instance = NULL;

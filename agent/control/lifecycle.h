@@ -19,14 +19,13 @@
 #include "control/recipe.h"
 #include "control/revisions.h"
 #include "control/state.h"
+#include "control/first_uses.h"
 #include "openshell/limits.h"
 #include "policy/policy.h"
 
 struct osh_agent;
 struct osh_agent_sandbox;
-struct osh_attested;
 struct osh_forward;
-struct osh_pin;
 struct osh_publication;
 struct osh_sandbox_instance;
 struct osh_sandbox_log;
@@ -69,8 +68,7 @@ struct osh_agent_sandbox {
 	struct osh_session *sessions;          /* control/exec_calls.c */
 	struct osh_forward *forwards;          /* control/forward_calls.c */
 	struct osh_publication *publications;  /* control/publish.c */
-	struct osh_pin *pins;                  /* control/notary.c, as is the next */
-	struct osh_attested *attested;
+	struct osh_first_uses first_uses;              /* control/notary.c */
 	struct osh_deferred later;
 };
 

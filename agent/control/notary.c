@@ -5,31 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <uthash.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "control/agent.h"
 #include "control/digest.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
+#include "control/first_uses.h"
 #include "kernel/kernel.h"
 #include "sandbox/sandbox.h"
-
-/* What a path held at its first use. At most OSH_IDENTITIES_PER_SANDBOX_MAX in a sandbox,
- * since each has an identity; with more, nothing is trusted. */
-struct osh_pin {
-	char path[OSH_PATH_MAX];
-	unsigned char digest[OSH_DIGEST_LEN];
-	uint32_t told; /* OSH_EXE_TAINTED flags that were recorded as findings */
-	UT_hash_handle hh;
-};
-
-/* An identity that was trusted once: its program runs on when its file is replaced. */
-struct osh_attested {
-	uint32_t id;
-	unsigned char digest[OSH_DIGEST_LEN];
-	UT_hash_handle hh;
-};
 
 struct osh_notary {
 	struct osh_agent *agent;
@@ -71,8 +56,9 @@ static const char *taint_text(uint32_t flags)
 }
 
 /* Not a denial: a policy that minds says `clean: true`. Once for each path and way. */
-static void record_finding(struct osh_agent_sandbox *sandbox, struct osh_pin *pin, uint32_t flags)
+static void record_finding(struct osh_agent_sandbox *sandbox, const struct osh_identity *identity)
 {
+	uint32_t flags = osh_first_uses_note(&sandbox->first_uses, identity);
 	char reason[160];
 	struct osh_verdict verdict = {
 		.sandbox_id = sandbox->id,
@@ -81,89 +67,43 @@ static void record_finding(struct osh_agent_sandbox *sandbox, struct osh_pin *pi
 		.revision = sandbox->revisions.current,
 		.permissive = sandbox->permissive,
 		.protocol = "exec",
-		.binary = pin->path,
+		.binary = identity->path,
 		.reason = reason,
 	};
 
-	flags &= OSH_EXE_TAINTED & ~pin->told;
 	if (!flags)
 		return;
-	pin->told |= flags;
 	snprintf(reason, sizeof(reason), "not started clean: %s", taint_text(flags));
 	osh_recorder_verdict(sandbox->agent->recorder, &verdict, 1);
 }
 
 /* ---- Trust ------------------------------------------------------------------------------- */
 
-static struct osh_pin *find_or_add_pin(struct osh_agent_sandbox *sandbox,
-				       const struct osh_identity *identity,
-				       const unsigned char digest[OSH_DIGEST_LEN])
-{
-	struct osh_pin *pin;
-
-	HASH_FIND(hh, sandbox->pins, identity->path, OSH_PATH_MAX, pin);
-	if (pin || HASH_COUNT(sandbox->pins) >= OSH_IDENTITIES_PER_SANDBOX_MAX)
-		return pin;
-	pin = calloc(1, sizeof(*pin));
-	if (!pin)
-		return NULL;
-	memcpy(pin->path, identity->path, sizeof(pin->path));
-	memcpy(pin->digest, digest, sizeof(pin->digest));
-	HASH_ADD(hh, sandbox->pins, path, OSH_PATH_MAX, pin);
-	return pin;
-}
-
-static const struct osh_attested *find_attested(struct osh_agent_sandbox *sandbox, uint32_t id)
-{
-	struct osh_attested *attested;
-
-	HASH_FIND(hh, sandbox->attested, &id, sizeof(id), attested);
-	return attested;
-}
-
-static void attest(struct osh_agent_sandbox *sandbox, uint32_t id,
-		   const unsigned char digest[OSH_DIGEST_LEN])
-{
-	struct osh_attested *attested;
-
-	if (find_attested(sandbox, id))
-		return;
-	attested = calloc(1, sizeof(*attested));
-	if (!attested)
-		return; /* it has to stay at its path, then */
-	attested->id = id;
-	memcpy(attested->digest, digest, sizeof(attested->digest));
-	HASH_ADD(hh, sandbox->attested, id, sizeof(id), attested);
-}
-
-static void judge(struct osh_agent_sandbox *sandbox, uint32_t id, const struct osh_identity *identity,
+static void judge(struct osh_agent_sandbox *sandbox, const struct osh_identity *identity,
 		  const unsigned char digest[OSH_DIGEST_LEN], struct osh_exe_facts *facts)
 {
-	struct osh_pin *pin = find_or_add_pin(sandbox, identity, digest);
+	int r = osh_first_uses_see(&sandbox->first_uses, osh_sandbox_dir(sandbox->instance), identity, digest);
 
-	if (!pin) {
-		facts->trust = OSH_TRUST_UNTOLD;
-		return;
-	}
-	if (memcmp(pin->digest, digest, sizeof(pin->digest)) != 0) {
-		facts->trust = OSH_TRUST_CHANGED;
+	if (r < 0) {
+		facts->trust = r == -ESTALE ? OSH_TRUST_CHANGED : OSH_TRUST_UNTOLD;
+		if (r != -ESTALE)
+			osh_warning("%s: an executable's first use cannot be kept: %s", sandbox->name, strerror(-r));
 		return;
 	}
 	facts->trust = OSH_TRUST_SAME;
 	memcpy(facts->digest, digest, sizeof(facts->digest));
-	attest(sandbox, id, digest);
-	record_finding(sandbox, pin, identity->flags);
+	record_finding(sandbox, identity);
 }
 
 /* The file that was executed cannot be read at its path: gone, replaced, changed. */
-static void judge_without_file(struct osh_agent_sandbox *sandbox, uint32_t id,
+static void judge_without_file(struct osh_agent_sandbox *sandbox, const struct osh_identity *identity,
 			       struct osh_exe_facts *facts)
 {
-	const struct osh_attested *attested = find_attested(sandbox, id);
+	const unsigned char *digest = osh_first_uses_recall(&sandbox->first_uses, identity);
 
-	facts->trust = attested ? OSH_TRUST_SAME : OSH_TRUST_UNTOLD;
-	if (attested)
-		memcpy(facts->digest, attested->digest, sizeof(facts->digest));
+	facts->trust = digest ? OSH_TRUST_SAME : OSH_TRUST_UNTOLD;
+	if (digest)
+		memcpy(facts->digest, digest, sizeof(facts->digest));
 }
 
 static void on_digest(void *context, int result, const unsigned char digest[OSH_DIGEST_LEN])
@@ -171,15 +111,16 @@ static void on_digest(void *context, int result, const unsigned char digest[OSH_
 	struct question *question = context;
 	struct osh_agent *agent = question->notary->agent;
 	struct osh_agent_sandbox *sandbox = osh_lifecycle_find_id(agent, question->sandbox);
-	uint32_t id = question->about.identity;
 	struct osh_exe_facts facts = { .trust = OSH_TRUST_UNTOLD };
 	struct osh_identity identity;
 
-	if (sandbox && result == 0 &&
-	    osh_maps_identity(osh_kernel_maps(agent->kernel), id, &identity) == 0)
-		judge(sandbox, id, &identity, digest, &facts);
-	else if (sandbox)
-		judge_without_file(sandbox, id, &facts);
+	if (sandbox && osh_maps_identity(osh_kernel_maps(agent->kernel), question->about.identity,
+					 &identity) == 0) {
+		if (result == 0)
+			judge(sandbox, &identity, digest, &facts);
+		else
+			judge_without_file(sandbox, &identity, &facts);
+	}
 	answer(question->notary, question->sandbox, &question->about, &facts);
 	free(question);
 }
@@ -217,14 +158,18 @@ static void ask_file(struct osh_notary *notary, struct osh_agent_sandbox *sandbo
 	struct osh_digest_file file;
 	struct osh_identity identity;
 	struct question *question;
-	int fd = osh_maps_identity(osh_kernel_maps(notary->agent->kernel), about->identity, &identity);
+	int fd;
 
-	if (fd == 0)
-		fd = identity.sandbox == sandbox->id ? open_executed(sandbox, &identity, &file) : -EPERM;
+	if (osh_maps_identity(osh_kernel_maps(notary->agent->kernel), about->identity, &identity) < 0 ||
+	    identity.sandbox != sandbox->id) {
+		answer_untold(notary, sandbox->id, about);
+		return;
+	}
+	fd = open_executed(sandbox, &identity, &file);
 	question = fd >= 0 ? malloc(sizeof(*question)) : NULL;
 	if (!question) {
 		osh_close(fd);
-		judge_without_file(sandbox, about->identity, &facts);
+		judge_without_file(sandbox, &identity, &facts);
 		answer(notary, sandbox->id, about, &facts);
 		return;
 	}
@@ -292,25 +237,4 @@ void osh_notary_close(struct osh_notary *notary)
 		return;
 	osh_digests_free(notary->digests);
 	free(notary);
-}
-
-void osh_notary_reset(struct osh_agent_sandbox *sandbox)
-{
-	struct osh_pin *pin, *next;
-
-	HASH_ITER(hh, sandbox->pins, pin, next) {
-		HASH_DEL(sandbox->pins, pin);
-		free(pin);
-	}
-}
-
-void osh_notary_forget(struct osh_agent_sandbox *sandbox)
-{
-	struct osh_attested *attested, *next;
-
-	osh_notary_reset(sandbox);
-	HASH_ITER(hh, sandbox->attested, attested, next) {
-		HASH_DEL(sandbox->attested, attested);
-		free(attested);
-	}
 }

@@ -1,5 +1,5 @@
 /* Trust on first use: which bytes each executable that a policy names had when it was first
- * used under that policy. The proxy asks (proxy/facts.h), by the kernel's identity; the
+ * used under that policy (control/first_uses.h). The proxy asks (proxy/facts.h), by the kernel's identity; the
  * file is opened in the sandbox's own root and must be the one that was executed. */
 #ifndef OSH_CONTROL_NOTARY_H
 #define OSH_CONTROL_NOTARY_H
@@ -10,7 +10,6 @@
 #include "proxy/supervisor.h"
 
 struct osh_agent;
-struct osh_agent_sandbox;
 struct osh_notary;
 
 int osh_notary_open(struct osh_agent *agent, struct osh_notary **ret_notary, struct osh_err *err);
@@ -19,10 +18,5 @@ void osh_notary_close(struct osh_notary *notary);
 
 /* Answers with osh_supervisor_answer, at once or later. */
 void osh_notary_ask(struct osh_notary *notary, uint64_t sandbox, const struct osh_question_about *about);
-
-/* A new policy: what comes next is first use. What was used already may run on. */
-void osh_notary_reset(struct osh_agent_sandbox *sandbox);
-/* The sandbox goes. */
-void osh_notary_forget(struct osh_agent_sandbox *sandbox);
 
 #endif

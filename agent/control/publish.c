@@ -10,7 +10,6 @@
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"
-#include "control/notary.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -109,7 +108,7 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
 	/* What it asks from here on comes behind the policy. */
 	if (!publication->is_adopted)
-		osh_notary_reset(sandbox);
+		osh_first_uses_reset(&sandbox->first_uses, osh_sandbox_dir(sandbox->instance));
 	if (permissive && !sandbox->permissive)
 		osh_warning("%s: mode: permissive: what its policy denies is let through and recorded",
 			    sandbox->name);

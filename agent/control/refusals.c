@@ -200,6 +200,18 @@ static uint64_t wall_time_ns(uint64_t boot_ns)
 	       (now_boot_ns - boot_ns);
 }
 
+static bool is_only_told(const struct osh_event *event)
+{
+	return event->reason == OSH_KERNEL_SHARED_FLOW || event->reason == OSH_KERNEL_OUTSIDE_SOCKET;
+}
+
+/* A socket that was made or received has none, a Unix socket a path. */
+static bool is_about_address(const struct osh_event *event)
+{
+	return event->reason != OSH_KERNEL_SOCKET_TYPE && event->family != AF_UNIX &&
+	       (event->reason != OSH_KERNEL_WRONG_NETNS || event->ip_protocol != 0);
+}
+
 static void record(struct osh_refusals *refusals, const struct osh_event *event, uint64_t more)
 {
 	const struct osh_maps *maps = osh_kernel_maps(refusals->agent->kernel);
@@ -210,7 +222,7 @@ static void record(struct osh_refusals *refusals, const struct osh_event *event,
 		.permissive = sandbox && sandbox->permissive,
 		.time_ns = wall_time_ns(event->time_ns),
 		.sandbox_id = event->sandbox,
-		.decision = OSH_VERDICT_DENY,
+		.decision = is_only_told(event) ? OSH_VERDICT_AUDIT : OSH_VERDICT_DENY,
 		.engine = event->reason == OSH_KERNEL_AGENT_ADDRESS ? OSH_ENGINE_BYPASS
 								    : OSH_ENGINE_KERNEL,
 		.pid = event->pid,
@@ -224,7 +236,7 @@ static void record(struct osh_refusals *refusals, const struct osh_event *event,
 
 	tell_identity(maps, event->identity, &words);
 	tell_reason(event, more, &words);
-	if (event->reason == OSH_KERNEL_SOCKET_TYPE || event->family == AF_UNIX)
+	if (!is_about_address(event))
 		verdict.host = NULL; /* none was dialled */
 	else
 		host_text(maps, event, words.host);

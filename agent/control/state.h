@@ -1,6 +1,7 @@
 /* What the agent keeps of one sandbox on disk, in its state directory (0700,
  * osh_sandbox_dir): policy revisions, the CA, the placeholders. Every file is 0600
- * and replaced whole. Nothing here is ever mounted inside.
+ * and replaced whole, but for the first, which grows. Nothing here is ever mounted inside.
+ *   first_uses        what its executables held then (first_uses.h)
  *   policy/           the revisions of its policy (revisions.h)
  *   origin.json       whose it is, and what it was created with
  *   ca.json           the sandbox's CA: certificate and key, PEM

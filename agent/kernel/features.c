@@ -5,8 +5,19 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
+
+/* lsm_list_modules(2), Linux 6.8; Debian 12's headers have neither. */
+#define CALL_LSM_LIST_MODULES 461
+#define LSM_ID_BPF 109
+#define LSM_MODULES_MAX 64
+#define LSM_FILE "/sys/kernel/security/lsm"
+#define LSM_FILE_BYTES_MAX 4096
 
 /* "return 1": r0 = 1; exit */
 static const struct bpf_insn return_one[] = {
@@ -14,19 +25,24 @@ static const struct bpf_insn return_one[] = {
 	{ .code = BPF_JMP | BPF_EXIT },
 };
 
-static bool can_load(enum bpf_prog_type type, int attach_type, int btf_id)
+static int load(enum bpf_prog_type type, int attach_type, int btf_id)
 {
 	LIBBPF_OPTS(bpf_prog_load_opts, options);
-	_cleanup_fd_ int fd = -1;
 
 	options.expected_attach_type = (enum bpf_attach_type)attach_type;
 	options.attach_btf_id = btf_id > 0 ? (__u32)btf_id : 0;
-	fd = bpf_prog_load(type, "osh_probe", "GPL", return_one, OSH_COUNT_OF(return_one),
-			   &options);
+	return bpf_prog_load(type, "osh_probe", "GPL", return_one, OSH_COUNT_OF(return_one),
+			     &options);
+}
+
+static bool can_load(enum bpf_prog_type type, int attach_type, int btf_id)
+{
+	_cleanup_fd_ int fd = load(type, attach_type, btf_id);
+
 	return fd >= 0;
 }
 
-bool osh_features_unix_hooks(void)
+static bool has_unix_hooks(void)
 {
 	return can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_CONNECT, 0) &&
 	       can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_SENDMSG, 0);
@@ -38,34 +54,67 @@ static int find_function(const struct btf *types, const char *name)
 	return types ? btf__find_by_name_kind(types, name, BTF_KIND_FUNC) : -1;
 }
 
-/* Attaching is what fails where BPF is not among the active security modules; here loading
- * is asked, which fails where they were not built in. */
-static bool has_lsm(const struct btf *types)
+/* Is BPF among the active security modules? Built in, it loads and attaches anyway, and is
+ * never asked. The file is there where securityfs is mounted. */
+static bool is_lsm_active(void)
 {
-	int id = find_function(types, "bpf_lsm_socket_sendmsg");
+	uint64_t ids[LSM_MODULES_MAX];
+	uint32_t size = sizeof(ids);
+	long count = syscall(CALL_LSM_LIST_MODULES, ids, &size, 0);
+	_cleanup_free_ char *names = NULL;
+	size_t len;
 
-	return id > 0 && can_load(BPF_PROG_TYPE_LSM, BPF_LSM_MAC, id);
+	for (long i = 0; i < count; i++) {
+		if (ids[i] == LSM_ID_BPF)
+			return true;
+	}
+	return count < 0 && osh_read_file(LSM_FILE, LSM_FILE_BYTES_MAX, &names, &len) == 0 &&
+	       strstr(names, "bpf");
 }
 
-size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX])
+/* A kernel that is locked down refuses to load it, an older one of some architectures to attach
+ * it: found by doing both. */
+static bool has_lsm(const struct btf *types, int cgroup_fd)
+{
+	int id = is_lsm_active() ? find_function(types, "bpf_lsm_file_receive") : -1;
+	_cleanup_fd_ int program = id < 0 ? -1 : load(BPF_PROG_TYPE_LSM, BPF_LSM_CGROUP, id);
+	_cleanup_fd_ int link = program < 0 ? -1 : bpf_link_create(program, cgroup_fd, BPF_LSM_CGROUP, NULL);
+
+	return link >= 0;
+}
+
+static bool has_send_trace(const struct btf *types)
+{
+	return types && btf__find_by_name_kind(types, "btf_trace_sock_send_length", BTF_KIND_TYPEDEF) > 0;
+}
+
+void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks)
 {
 	struct btf *types = btf__load_vmlinux_btf();
-	size_t count = 0;
 
-	/* These were loaded and attached, or there would be no osh_kernel. */
-	features[count++] = (struct osh_kernel_feature){ "exec and fork tracing", true, NULL };
-	features[count++] = (struct osh_kernel_feature){ "cgroup network hooks", true, NULL };
-	features[count++] = (struct osh_kernel_feature){
-		"connect_unix hooks", osh_features_unix_hooks(),
-		"Unix sockets are bounded by the mounts of a sandbox alone",
-	};
-	features[count++] = (struct osh_kernel_feature){
-		"sock_destroy", find_function(types, "bpf_sock_destroy") > 0,
-		"sockets are ended through sock_diag",
-	};
-	features[count++] = (struct osh_kernel_feature){
-		"BPF LSM", has_lsm(types), "seccomp and the cgroup hooks hold alone",
-	};
+	ret_hooks->unix_sockets = has_unix_hooks();
+	ret_hooks->lsm = has_lsm(types, cgroup_fd);
+	ret_hooks->send_trace = has_send_trace(types);
+	ret_hooks->sock_destroy = find_function(types, "bpf_sock_destroy") > 0;
 	btf__free(types);
-	return count;
+}
+
+size_t osh_features_list(const struct osh_optional_hooks *hooks,
+			 struct osh_kernel_feature features[OSH_FEATURES_MAX])
+{
+	const struct osh_kernel_feature list[] = {
+		/* These were loaded and attached, or there would be no osh_kernel. */
+		{ "exec and fork tracing", true, NULL },
+		{ "cgroup network hooks", true, NULL },
+		{ "connect_unix hooks", hooks->unix_sockets,
+		  "Unix sockets are bounded by the mounts of a sandbox alone" },
+		{ "sock_destroy", hooks->sock_destroy, "sockets are ended through sock_diag" },
+		{ "BPF LSM", hooks->lsm, hooks->send_trace ?
+		  "sockets that change hands are recorded once used, not refused" :
+		  "sockets that change hands count as their opener's" },
+	};
+	_Static_assert(OSH_COUNT_OF(list) <= OSH_FEATURES_MAX, "room for all");
+
+	memcpy(features, list, sizeof(list));
+	return OSH_COUNT_OF(list);
 }

@@ -24,7 +24,7 @@
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-3"
+#define LAYOUT "layout-4"
 #define LAYOUT_PREFIX "layout-"
 
 #define BPFFS "/sys/fs/bpf"
@@ -577,17 +577,18 @@ void osh_install_init(struct osh_install *install)
 		install->map_fds[i] = -1;
 }
 
-/* Attach types that libbpf does not know yet; left out where the kernel does not either. */
-static void choose_unix_hooks(struct openshell *skel)
+/* What the kernel does not have is left out. Of the two ways to mind a connection that changes
+ * hands, refusing goes before telling. */
+static void choose_hooks(struct openshell *skel, const struct osh_optional_hooks *hooks)
 {
-	struct bpf_program *connect = skel->progs.osh_connect_unix;
-	struct bpf_program *sendmsg = skel->progs.osh_sendmsg_unix;
-	bool there = osh_features_unix_hooks();
-
-	bpf_program__set_autoload(connect, there);
-	bpf_program__set_autoload(sendmsg, there);
-	bpf_program__set_expected_attach_type(connect, (enum bpf_attach_type)OSH_UNIX_CONNECT);
-	bpf_program__set_expected_attach_type(sendmsg, (enum bpf_attach_type)OSH_UNIX_SENDMSG);
+	/* Attach types that libbpf does not know yet. */
+	bpf_program__set_expected_attach_type(skel->progs.osh_connect_unix, (enum bpf_attach_type)OSH_UNIX_CONNECT);
+	bpf_program__set_expected_attach_type(skel->progs.osh_sendmsg_unix, (enum bpf_attach_type)OSH_UNIX_SENDMSG);
+	bpf_program__set_autoload(skel->progs.osh_connect_unix, hooks->unix_sockets);
+	bpf_program__set_autoload(skel->progs.osh_sendmsg_unix, hooks->unix_sockets);
+	bpf_program__set_autoload(skel->progs.osh_file_receive, hooks->lsm);
+	bpf_program__set_autoload(skel->progs.osh_socket_sendmsg, hooks->lsm);
+	bpf_program__set_autoload(skel->progs.osh_sent, hooks->send_trace && !hooks->lsm);
 }
 
 static int prepare(struct job *job, struct osh_install *inst)
@@ -599,7 +600,8 @@ static int prepare(struct job *job, struct osh_install *inst)
 	job->skel = openshell__open();
 	if (!job->skel)
 		return libbpf_failed(job, errno, "cannot open the kernel programs");
-	choose_unix_hooks(job->skel);
+	osh_features_hooks(job->cgroup_fd, &inst->hooks);
+	choose_hooks(job->skel, &inst->hooks);
 	if (snprintf(job->dir, sizeof(job->dir), "%s/" LAYOUT, job->options->pin_dir) >= PATH_MAX)
 		return osh_err_set(job->err, ENAMETOOLONG, "%s is too long", job->options->pin_dir);
 	inst->pin_dir = strdup(job->options->pin_dir);
@@ -610,10 +612,10 @@ int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *
 		     struct osh_err *err)
 {
 	struct job job = { .options = options, .err = err, .cgroup_fd = -1 };
-	int r = prepare(&job, inst);
+	int r = open_cgroup(&job);
 
 	if (r == 0)
-		r = open_cgroup(&job);
+		r = prepare(&job, inst);
 	if (r == 0)
 		r = read_netns(&job);
 	if (r == 0)

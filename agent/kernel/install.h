@@ -27,6 +27,18 @@ enum osh_map {
 	OSH_MAP_COUNT,
 };
 
+/* BPF_CGROUP_UNIX_CONNECT and _SENDMSG, newer than the headers that we build with (6.7). */
+#define OSH_UNIX_CONNECT 49
+#define OSH_UNIX_SENDMSG 50
+
+/* Hooks that not every supported kernel has; found by trying. */
+struct osh_optional_hooks {
+	bool unix_sockets; /* connect_unix, sendmsg_unix: 6.7 */
+	bool lsm;          /* security hooks of a cgroup, where BPF is an active security module */
+	bool send_trace;   /* tracepoint sock_send_length: 6.3 */
+	bool sock_destroy; /* bpf_sock_destroy: 6.5 */
+};
+
 #define OSH_LINKS_MAX 32
 
 struct osh_install {
@@ -37,6 +49,7 @@ struct osh_install {
 	int file_program_fd;           /* osh_file, run by osh_kernel_file */
 	char *pin_dir;                 /* owned */
 	bool adopted;                  /* found in force, not loaded by this call */
+	struct osh_optional_hooks hooks;
 };
 
 void osh_install_init(struct osh_install *install);
@@ -47,14 +60,12 @@ void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */
 void osh_install_remove(struct osh_install *install);
 
-/* Fill in what this kernel can do. Returns how many, at most `max`. */
-#define OSH_FEATURES_MAX 8
-size_t osh_features_probe(struct osh_kernel_feature features[OSH_FEATURES_MAX]);
+void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
 
-/* BPF_CGROUP_UNIX_CONNECT and _SENDMSG, newer than the headers that we build with (6.7). */
-#define OSH_UNIX_CONNECT 49
-#define OSH_UNIX_SENDMSG 50
-bool osh_features_unix_hooks(void);
+/* The same for a reader. Returns how many. */
+#define OSH_FEATURES_MAX 8
+size_t osh_features_list(const struct osh_optional_hooks *hooks,
+			 struct osh_kernel_feature features[OSH_FEATURES_MAX]);
 
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
  * key, or of the value. sandbox 0: every entry. */

@@ -13,6 +13,8 @@
 /* Records handled at one wake-up, so that a sandbox which is refused faster than we can
  * write it down does not hold up the rest of the loop. */
 #define RECORDS_PER_WAKE 1024
+/* Whatever came without a wake-up came within this of one: seen when we look again. */
+#define LOOK_AGAIN_MS (OSH_EVENT_WAKE_MS + 2)
 
 struct osh_kernel {
 	struct osh_install install;
@@ -22,6 +24,7 @@ struct osh_kernel {
 
 	struct osh_loop *loop;            /* while watching */
 	struct osh_io io;
+	struct osh_timer again;           /* for what came without waking us */
 	struct ring_buffer *ring;         /* owned */
 	unsigned records_left;            /* of RECORDS_PER_WAKE */
 	void (*on_event)(void *context, const struct osh_event *event);
@@ -74,6 +77,7 @@ static void stop_watching(struct osh_kernel *kernel)
 {
 	if (!kernel->ring)
 		return;
+	osh_loop_timer_cancel(kernel->loop, &kernel->again);
 	osh_loop_remove(kernel->loop, &kernel->io);
 	ring_buffer__free(osh_take(kernel->ring));
 }
@@ -211,14 +215,24 @@ static int on_record(void *context, void *data, size_t size)
 	return --kernel->records_left ? 0 : -EAGAIN; /* the record at hand is consumed either way */
 }
 
-static void on_ring_ready(struct osh_io *io, uint32_t events)
+static void consume(struct osh_kernel *kernel)
 {
-	struct osh_kernel *kernel = osh_container_of(io, struct osh_kernel, io);
-
-	(void)events;
 	kernel->records_left = RECORDS_PER_WAKE;
 	/* What is left wakes us again: the descriptor is level triggered. */
 	(void)ring_buffer__consume(kernel->ring);
+	if (kernel->records_left < RECORDS_PER_WAKE)
+		(void)osh_loop_timer_set(kernel->loop, &kernel->again, LOOK_AGAIN_MS);
+}
+
+static void on_ring_ready(struct osh_io *io, uint32_t events)
+{
+	(void)events;
+	consume(osh_container_of(io, struct osh_kernel, io));
+}
+
+static void on_again(struct osh_timer *timer)
+{
+	consume(osh_container_of(timer, struct osh_kernel, again));
 }
 
 int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
@@ -236,9 +250,12 @@ int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
 	kernel->context = context;
 	kernel->io = (struct osh_io){ .fd = ring_buffer__epoll_fd(kernel->ring),
 				      .on_ready = on_ring_ready };
+	kernel->again.on_expire = on_again;
 	r = osh_loop_set(loop, &kernel->io, EPOLLIN);
 	if (r < 0)
 		ring_buffer__free(osh_take(kernel->ring));
+	else /* the wake-up for what comes now may have been an earlier agent's */
+		(void)osh_loop_timer_set(loop, &kernel->again, LOOK_AGAIN_MS);
 	return r;
 }
 
@@ -314,6 +331,14 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "the port belongs to the agent";
 	case OSH_KERNEL_PACKET:
 		return "a packet that no hook let through was dropped";
+	case OSH_KERNEL_OTHERS_FLOW:
+		return "the connection was opened by another program";
+	case OSH_KERNEL_SHARED_FLOW:
+		return "sent on a connection that another program opened, and counted as that one's";
+	case OSH_KERNEL_OUTSIDE_SOCKET:
+		return "sent on a socket that was made outside and handed in";
+	case OSH_KERNEL_INSPECTOR:
+		return "the port where Node runs the code that it is sent (choose another one to debug)";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}
@@ -322,9 +347,8 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
-	/* On first use: reading all of the kernel's types takes longer than starting does. */
 	if (kernel->feature_count == 0)
-		kernel->feature_count = osh_features_probe(kernel->features);
+		kernel->feature_count = osh_features_list(&kernel->install.hooks, kernel->features);
 	*ret_features = kernel->features;
 	return kernel->feature_count;
 }

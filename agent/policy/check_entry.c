@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "policy/document.h"
 #include "policy/glob.h"
 
@@ -36,16 +37,35 @@ static void check_digest(const struct osh_binary *binary, struct osh_diags *diag
 			       "binary entry: sha256 needs a path without wildcard");
 }
 
-/* Names of the dynamic loader: whoever runs it runs anything. */
-static bool is_loader(struct osh_str path)
+static struct osh_str last_component(struct osh_str path)
 {
 	size_t i = path.len;
 
 	while (i > 0 && path.data[i - 1] != '/')
 		i--;
-	path = osh_str_n(path.data + i, path.len - i);
-	return osh_str_has_prefix(path, "ld-linux") || osh_str_has_prefix(path, "ld-musl") ||
-	       osh_str_has_prefix(path, "ld.so");
+	return osh_str_n(path.data + i, path.len - i);
+}
+
+/* Names of the dynamic loader: whoever runs it runs anything. */
+static bool is_loader(struct osh_str path)
+{
+	struct osh_str name = last_component(path);
+
+	return osh_str_has_prefix(name, "ld-linux") || osh_str_has_prefix(name, "ld-musl") ||
+	       osh_str_has_prefix(name, "ld.so");
+}
+
+static bool is_interpreter(struct osh_str path)
+{
+	static const char *const names[] = { "node", "nodejs", "deno", "bun",  "python", "python3", "perl",
+					     "ruby", "php",    "java", "bash", "sh",     "dash",    "busybox" };
+	struct osh_str name = last_component(path);
+
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
+		if (osh_str_eq_c(name, names[i]))
+			return true;
+	}
+	return false;
 }
 
 static bool is_normal_path(struct osh_str path)
@@ -118,11 +138,16 @@ static void check_limit(const struct osh_number *number, const char *key, struct
 		osh_diag_error(diags, number->mark, "limits: %s must be from 1 to 4294967295", key);
 }
 
+static void check_limits(const struct osh_limits *limits, struct osh_diags *diags)
+{
+	check_limit(&limits->flows, "flows", diags);
+	check_limit(&limits->flows_per_second, "flows_per_second", diags);
+	check_limit(&limits->bytes_per_second, "bytes_per_second", diags);
+}
+
 static void check_extras(const struct osh_entry *entry, struct osh_diags *diags)
 {
-	check_limit(&entry->limits.flows, "flows", diags);
-	check_limit(&entry->limits.flows_per_second, "flows_per_second", diags);
-	check_limit(&entry->limits.bytes_per_second, "bytes_per_second", diags);
+	check_limits(&entry->limits, diags);
 	for (size_t i = 0; i < entry->unix_sockets.count; i++) {
 		const struct osh_text *path = &entry->unix_sockets.items[i];
 
@@ -197,14 +222,35 @@ static int list_unix_sockets(struct osh_policy_doc *doc, struct osh_diags *diags
 	return 0;
 }
 
+/* Once: who names one mostly names more. */
+static void warn_of_interpreter(const struct osh_policy_doc *doc, struct osh_diags *diags)
+{
+	for (size_t i = 0; i < doc->entry_count; i++) {
+		const struct osh_entry *entry = &doc->entries[i];
+
+		for (size_t j = 0; j < entry->binary_count; j++) {
+			const struct osh_text *path = &entry->binaries[j].path;
+
+			if (!path->set || !is_interpreter(path->text))
+				continue;
+			osh_diag_warning(diags, path->mark,
+					 "'%.*s' runs any script: what is granted to it is granted to "
+					 "all that it is told to run", OSH_DIAG_VALUE(path->text));
+			return;
+		}
+	}
+}
+
 int osh_check_entries(struct osh_policy_doc *doc, struct osh_diags *diags)
 {
 	int r = 0;
 
+	check_limits(&doc->limits, diags);
 	if (doc->entry_count > OSH_POLICY_ENTRIES_MAX)
 		osh_diag_error(diags, doc->entries[OSH_POLICY_ENTRIES_MAX].key.mark,
 			       "more than %d network policies", OSH_POLICY_ENTRIES_MAX);
 	for (size_t i = 0; i < doc->entry_count && r == 0; i++)
 		r = check_entry(doc, &doc->entries[i], diags);
+	warn_of_interpreter(doc, diags);
 	return r < 0 ? r : list_unix_sockets(doc, diags);
 }

@@ -283,17 +283,22 @@ static int prepare(struct compiler *c, const struct osh_policy_doc *doc)
 	return 0;
 }
 
+static struct osh_policy_limits compile_limits(const struct osh_limits *limits)
+{
+	return (struct osh_policy_limits){
+		.flows = (uint32_t)limits->flows.value,
+		.flows_per_second = (uint32_t)limits->flows_per_second.value,
+		.bytes_per_second = (uint32_t)limits->bytes_per_second.value,
+	};
+}
+
 static void compile_entry(struct compiler *c, const struct osh_entry *entry, uint32_t number)
 {
 	struct osh_image_entry *out = &c->image_entries[number];
 
 	out->key = osh_builder_str(&c->builder, entry->key.text);
 	out->line = entry->key.mark.line;
-	out->limits = (struct osh_policy_limits){
-		.flows = (uint32_t)entry->limits.flows.value,
-		.flows_per_second = (uint32_t)entry->limits.flows_per_second.value,
-		.bytes_per_second = (uint32_t)entry->limits.bytes_per_second.value,
-	};
+	out->limits = compile_limits(&entry->limits);
 	compile_binaries(c, entry, out);
 	for (size_t i = 0; i < entry->endpoint_count && !c->builder.error; i++) {
 		c->endpoints[c->endpoint_count] = &entry->endpoints[i];
@@ -310,6 +315,7 @@ static int compile_all(struct compiler *c, const struct osh_policy_doc *doc)
 		.version = OSH_IMAGE_VERSION,
 		.revision = c->options->revision,
 		.permissive = doc->permissive,
+		.limits = compile_limits(&doc->limits),
 	};
 
 	osh_builder_reserve(&c->builder, 16384 + 256 * count_endpoints(doc));

@@ -178,6 +178,7 @@ struct osh_policy_doc {
 		struct osh_texts read_only, read_write;
 	} filesystem;
 	struct osh_text landlock, run_as_user, run_as_group;
+	struct osh_limits limits;  /* of the sandbox as a whole */
 	struct osh_entry *entries; /* in order of the file */
 	size_t entry_count;
 	struct osh_middleware *middlewares;

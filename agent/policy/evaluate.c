@@ -51,6 +51,23 @@ bool osh_policy_is_permissive(const struct osh_policy *policy)
 	return osh_image_header(policy)->permissive;
 }
 
+const struct osh_policy_limits *osh_policy_limits(const struct osh_policy *policy)
+{
+	return &osh_image_header(policy)->limits;
+}
+
+const struct osh_policy_limits *osh_policy_entry_limits(const struct osh_policy *policy, uint32_t entry,
+							struct osh_str *ret_key)
+{
+	const struct osh_image_entry *e;
+
+	if (entry >= osh_image_header(policy)->entries.count)
+		return NULL;
+	e = osh_image_entry(policy, entry);
+	*ret_key = osh_image_text(policy, e->key);
+	return &e->limits;
+}
+
 const char *osh_stage_name(enum osh_stage stage)
 {
 	switch (stage) {
@@ -269,7 +286,6 @@ static void describe_connection(const struct osh_match *match, struct osh_decisi
 
 	decision->policy = osh_image_text(match->policy, entry->key);
 	decision->entry = match->entry;
-	decision->limits = entry->limits;
 	for (size_t i = 0; i < match->granted; i++) {
 		const struct osh_image_endpoint *e =
 			osh_image_endpoint(match->policy, match->ids[i]);

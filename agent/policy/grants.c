@@ -317,12 +317,12 @@ static void collect_endpoint(struct osh_grants *grants, const struct osh_endpoin
 
 /* ---- Entries and the whole policy ---------------------------------------- */
 
-static void add_limit(struct osh_grants *grants, const struct osh_entry *entry, const char *key,
+static void add_limit(struct osh_grants *grants, struct osh_str of, const char *key,
 		      const struct osh_number *limit)
 {
 	struct osh_grant grant = { .kind = OSH_GRANT_LIMIT,
 				   .method = osh_str("limits"),
-				   .path = entry->key.text };
+				   .path = of };
 	struct osh_buf detail;
 
 	if (!limit->set)
@@ -332,6 +332,13 @@ static void add_limit(struct osh_grants *grants, const struct osh_entry *entry, 
 	grant.detail = keep(grants, &detail);
 	osh_buf_done(&detail);
 	add(grants, &grant);
+}
+
+static void add_limits(struct osh_grants *grants, struct osh_str of, const struct osh_limits *limits)
+{
+	add_limit(grants, of, "flows", &limits->flows);
+	add_limit(grants, of, "flows_per_second", &limits->flows_per_second);
+	add_limit(grants, of, "bytes_per_second", &limits->bytes_per_second);
 }
 
 static void add_whole(struct osh_grants *grants, const char *what, struct osh_str value)
@@ -347,9 +354,7 @@ static void collect_entry(struct osh_grants *grants, const struct osh_entry *ent
 		for (size_t i = 0; i < entry->endpoint_count; i++)
 			collect_endpoint(grants, &entry->endpoints[i], &entry->binaries[b]);
 	}
-	add_limit(grants, entry, "flows", &entry->limits.flows);
-	add_limit(grants, entry, "flows_per_second", &entry->limits.flows_per_second);
-	add_limit(grants, entry, "bytes_per_second", &entry->limits.bytes_per_second);
+	add_limits(grants, entry->key.text, &entry->limits);
 	/* The sandbox as a whole has them, whichever entry names them. */
 	for (size_t i = 0; i < entry->unix_sockets.count; i++)
 		add_whole(grants, "unix_sockets", entry->unix_sockets.items[i].text);
@@ -400,6 +405,7 @@ int osh_grants_collect(const struct osh_policy_doc *doc, struct osh_grants *gran
 	for (size_t i = 0; i < doc->middleware_count; i++)
 		collect_middleware(grants, &doc->middlewares[i]);
 	collect_statics(grants, doc);
+	add_limits(grants, osh_str("(sandbox)"), &doc->limits);
 	if (doc->permissive)
 		add_whole(grants, "mode", osh_str("permissive"));
 	return grants->error;

@@ -15,7 +15,7 @@
 #include "policy/policy.h"
 
 #define OSH_IMAGE_MAGIC 0x79636c6f7068736fULL /* "oshpolcy" */
-#define OSH_IMAGE_VERSION 2
+#define OSH_IMAGE_VERSION 3
 #define OSH_IMAGE_BYTES_MAX (256u << 20)
 #define OSH_IMAGE_LINE 64 /* bytes of a cache line */
 
@@ -36,6 +36,8 @@ struct osh_image_header {
 	uint32_t len;
 	uint32_t revision;
 	uint32_t permissive;
+	struct osh_policy_limits limits;   /* of the sandbox as a whole */
+	uint32_t pad;
 	struct osh_image_list entries;     /* osh_image_entry, by key */
 	struct osh_image_list endpoints;   /* osh_image_endpoint, by entry */
 	struct osh_image_list slots;       /* osh_image_slot; a power of two */

@@ -494,6 +494,7 @@ static void read_process(struct osh_reader *r, const struct osh_yaml_node *node,
 static const struct osh_field top_fields[] = {
 	DOC("version", osh_read_number, version),
 	DOC("mode", osh_read_text, mode),
+	DOC("limits", read_limits, limits),
 	{ "filesystem_policy", read_filesystem, 0 },
 	{ "landlock", read_landlock, 0 },
 	{ "process", read_process, 0 },

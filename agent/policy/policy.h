@@ -193,7 +193,7 @@ struct osh_connect_query {
 	uint16_t port_host;
 };
 
-/* Our `limits` of a network policy; 0: no limit. */
+/* Our `limits`, of the whole policy or of one of its entries; 0: no limit. */
 struct osh_policy_limits {
 	uint32_t flows, flows_per_second, bytes_per_second;
 };
@@ -221,7 +221,6 @@ struct osh_decision {
 	bool middleware_required;  /* denied for a fail-closed middleware that is not run */
 	struct osh_str credential_provider; /* credential_binding.provider, empty when none */
 	uint32_t entry;            /* number of the matched policy in this image: key for counters */
-	struct osh_policy_limits limits; /* of the matched policy */
 	bool text_inspected;       /* WebSocket: every client text has to be asked about */
 	char message[OSH_DECISION_MESSAGE_MAX]; /* what a body or text asks for, for people: "query Viewer{viewer}" */
 	char reason[512];          /* empty when allowed */
@@ -272,6 +271,13 @@ struct osh_request_query {
  * kept connection is judged by the policy of the moment. */
 void osh_policy_request(const struct osh_policy *policy, const struct osh_request_query *query,
 			struct osh_decision *ret_decision);
+
+/* The limits of the sandbox as a whole. */
+const struct osh_policy_limits *osh_policy_limits(const struct osh_policy *policy);
+/* Those of entry number `entry` (osh_decision.entry), and its key; entries are numbered by
+ * their keys in byte order. NULL when there is no such entry. */
+const struct osh_policy_limits *osh_policy_entry_limits(const struct osh_policy *policy, uint32_t entry,
+							struct osh_str *ret_key);
 
 /* ---- 4. Destination addresses (SSRF guard) ------------------------------- */
 

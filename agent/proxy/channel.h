@@ -17,7 +17,7 @@
 
 enum osh_channel_type {
 	/* agent to proxy */
-	OSH_CHANNEL_HELLO = 1, /* fds: maps (OSH_MAPS_COUNT), eventfd, upstream CA text */
+	OSH_CHANNEL_HELLO = 1, /* fds: maps (OSH_MAPS_COUNT), eventfd, upstream CA text, via.h */
 	OSH_CHANNEL_RING,      /* fds: one verdict ring; sent once per worker */
 	OSH_CHANNEL_START,     /* all rings are there: start the workers */
 	OSH_CHANNEL_ADD,       /* fds: sockets (OSH_SANDBOX_SOCKETS_COUNT), CA (certificate, key) */
@@ -39,6 +39,7 @@ struct osh_channel_message {
 	int32_t result;
 	uint32_t workers;
 	uint32_t log_level;
+	uint32_t is_new;                 /* ADD: nothing of it is in the maps */
 	struct osh_question_about about; /* QUESTION, ANSWER */
 	struct osh_exe_facts facts;      /* ANSWER */
 	char name[OSH_NAME_MAX];

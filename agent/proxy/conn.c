@@ -11,6 +11,7 @@
 #include "base/secret.h"
 
 #define READ_CHUNK (16u << 10)
+#define BURST (3u * SSL3_RT_MAX_PLAIN_LENGTH) /* leaves room for what one more step may add */
 
 static void on_ready(struct osh_io *io, uint32_t events)
 {
@@ -23,7 +24,7 @@ static void on_ready(struct osh_io *io, uint32_t events)
 	conn->on_event(conn);
 }
 
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn))
 {
 	int on = 1;
@@ -31,8 +32,8 @@ void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum os
 	*conn = (struct osh_conn){
 		.loop = loop,
 		.io = { .fd = fd, .on_ready = on_ready },
-		.state = state,
-		.writable = state != OSH_CONN_CONNECTING,
+		.state = OSH_CONN_OPEN,
+		.writable = true,
 		.on_event = on_event,
 	};
 	osh_buf_init(&conn->in, OSH_CONN_BUF_MAX);
@@ -66,9 +67,9 @@ void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(
 
 static void wipe_out(struct osh_conn *conn)
 {
-	if (conn->out_secret)
+	if (conn->out.secret)
 		osh_wipe(conn->out.data, conn->out.room);
-	conn->out_secret = false;
+	conn->out.secret = false;
 }
 
 void osh_conn_wipe_sent(struct osh_conn *conn)
@@ -101,6 +102,8 @@ void osh_conn_close(struct osh_conn *conn)
 	if (conn->io.fd < 0)
 		return;
 	osh_loop_remove(conn->loop, &conn->io);
+	if (conn->ssl) /* or else OpenSSL would not resume its session (RFC 5246 7.2.1 allows it) */
+		SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN);
 	SSL_free(conn->ssl);
 	conn->ssl = NULL;
 	conn->io.fd = osh_close(conn->io.fd);
@@ -159,24 +162,10 @@ static bool ssl_would_block(struct osh_conn *conn, int result)
 		fail(conn, saved ? saved : ECONNRESET);
 		return false;
 	default:
+		conn->tls_error = ERR_peek_last_error();
 		fail(conn, EPROTO);
 		return false;
 	}
-}
-
-static void finish_connect(struct osh_conn *conn)
-{
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (!conn->writable)
-		return;
-	if (getsockopt(conn->io.fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-		error = errno;
-	if (error)
-		fail(conn, error);
-	else
-		conn->state = OSH_CONN_OPEN;
 }
 
 static void handshake(struct osh_conn *conn)
@@ -193,6 +182,15 @@ static void handshake(struct osh_conn *conn)
 		(void)ssl_would_block(conn, r);
 	if (conn->eof && conn->state == OSH_CONN_HANDSHAKE)
 		fail(conn, ECONNRESET);
+}
+
+/* The most that may move now; 0: what waits, waits for the meter. */
+static size_t allowance(struct osh_conn *conn)
+{
+	if (!conn->meter)
+		return SIZE_MAX;
+	conn->wait_ms = osh_meter_wait_ms(conn->meter);
+	return conn->wait_ms ? 0 : osh_meter_piece(conn->meter);
 }
 
 /* One read into the tail of `in`. Returns bytes, 0 when nothing more can be had now. */
@@ -229,16 +227,19 @@ static void fill(struct osh_conn *conn)
 	       conn->state == OSH_CONN_OPEN) {
 		size_t room = osh_buf_free_bytes(&conn->in);
 		size_t want = room < READ_CHUNK ? room : READ_CHUNK;
+		size_t may = want ? allowance(conn) : 0;
 		size_t got;
 
-		if (want == 0)
+		if (may == 0)
 			return;
+		want = want < may ? want : may;
 		if (osh_buf_reserve(&conn->in, want) < 0) {
 			fail(conn, ENOMEM);
 			return;
 		}
 		got = read_some(conn, want);
 		osh_buf_grew(&conn->in, got);
+		osh_meter_moved(conn->meter, got);
 		/* A short read emptied the socket: save the EAGAIN call. */
 		if (got && got < want && !(conn->ssl && SSL_has_pending(conn->ssl)))
 			conn->readable = false;
@@ -258,22 +259,34 @@ static void hear_last_words(struct osh_conn *conn)
 	conn->state = OSH_CONN_FAILED;
 }
 
-static void flush(struct osh_conn *conn)
+/* The records of a burst leave as full segments (TCP_CORK, tcp(7)), not one by one. */
+static void cork(const struct osh_conn *conn, int on)
+{
+	(void)setsockopt(conn->io.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
+static void send_out(struct osh_conn *conn)
 {
 	while (conn->out.len && conn->writable && conn->state == OSH_CONN_OPEN) {
+		size_t len = allowance(conn);
 		ssize_t n;
 
+		if (len == 0)
+			return;
+		len = len < conn->out.len ? len : conn->out.len;
 		errno = 0;
 		if (conn->ssl) {
 			ERR_clear_error();
-			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)conn->out.len);
+			len = len > conn->unfinished ? len : conn->unfinished;
+			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
+			conn->unfinished = n <= 0 ? len : 0;
 			if (n <= 0) {
 				(void)ssl_would_block(conn, (int)n);
 				hear_last_words(conn);
 				return;
 			}
 		} else {
-			n = send(conn->io.fd, osh_buf_bytes(&conn->out), conn->out.len, MSG_NOSIGNAL);
+			n = send(conn->io.fd, osh_buf_bytes(&conn->out), len, MSG_NOSIGNAL);
 			if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
 				conn->writable = false;
 				return;
@@ -285,7 +298,19 @@ static void flush(struct osh_conn *conn)
 			}
 		}
 		osh_buf_consume(&conn->out, (size_t)n);
+		osh_meter_moved(conn->meter, (size_t)n);
 	}
+}
+
+static void flush(struct osh_conn *conn)
+{
+	bool burst = conn->ssl && conn->writable && conn->out.len > SSL3_RT_MAX_PLAIN_LENGTH;
+
+	if (burst)
+		cork(conn, 1);
+	send_out(conn);
+	if (burst)
+		cork(conn, 0);
 	osh_conn_wipe_sent(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;
@@ -297,18 +322,17 @@ static void flush(struct osh_conn *conn)
 
 void osh_conn_pump_corked(struct osh_conn *conn)
 {
+	conn->wait_ms = 0;
 	if (conn->carrier) {
 		conn->carrier->pump(conn);
 		return;
 	}
-	if (conn->state == OSH_CONN_CONNECTING)
-		finish_connect(conn);
 	if (conn->state == OSH_CONN_HANDSHAKE)
 		handshake(conn);
 	if (conn->state != OSH_CONN_OPEN)
 		return;
 	fill(conn);
-	if (conn->out.len >= SSL3_RT_MAX_PLAIN_LENGTH)
+	if (conn->out.len >= BURST)
 		flush(conn);
 }
 
@@ -325,15 +349,13 @@ void osh_conn_update(struct osh_conn *conn)
 
 	if (conn->io.fd < 0)
 		return;
+	osh_buf_trim(&conn->in); /* who waits holds no memory */
 	switch (conn->state) {
-	case OSH_CONN_CONNECTING:
-		events = EPOLLOUT;
-		break;
 	case OSH_CONN_HANDSHAKE:
 		events = conn->ssl_wants_write ? EPOLLOUT : EPOLLIN;
 		break;
 	case OSH_CONN_OPEN:
-		if (conn->want_read && !conn->eof && osh_buf_free_bytes(&conn->in) > 0)
+		if (conn->want_read && !conn->eof && !conn->wait_ms && osh_buf_free_bytes(&conn->in) > 0)
 			events |= EPOLLIN;
 		if (conn->out.len && !conn->writable)
 			events |= EPOLLOUT;

@@ -9,14 +9,14 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "proxy/meter.h"
 
 #define OSH_CONN_BUF_MAX (64u << 10) /* each direction; back pressure beyond it */
 
 enum osh_conn_state {
-	OSH_CONN_CONNECTING, /* connect(2) under way */
-	OSH_CONN_HANDSHAKE,  /* TLS handshake under way */
+	OSH_CONN_HANDSHAKE, /* TLS handshake under way */
 	OSH_CONN_OPEN,
-	OSH_CONN_FAILED,     /* error set; no more I/O */
+	OSH_CONN_FAILED,    /* error set; no more I/O */
 };
 
 struct osh_conn;
@@ -38,6 +38,7 @@ struct osh_conn {
 	enum osh_conn_state state;
 	struct osh_buf in, out;
 	int error;          /* errno of the failure, 0 none */
+	unsigned long tls_error; /* OpenSSL's word for it, 0 none (tls.h reads it) */
 	bool want_read;     /* set by the owner: take bytes when there is room */
 	bool hold_read;     /* ... but leave them in the socket (somebody peeks) */
 	bool eof;           /* the peer will send no more */
@@ -46,13 +47,15 @@ struct osh_conn {
 	bool finished;      /* that was done */
 	bool readable, writable; /* as far as known; cleared by EAGAIN */
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
-	bool out_secret;         /* set by the owner: `out` holds a credential, wipe it */
+	struct osh_meter *meter; /* set by the owner, borrowed: bytes wait for it; NULL: they do not */
+	uint64_t wait_ms;        /* ... this long; the owner pumps again then. 0: for the socket alone */
+	size_t unfinished;       /* bytes of a TLS write that has to be repeated with as many */
 	/* Called after progress of any kind; may destroy the owner (deferred). */
 	void (*on_event)(struct osh_conn *conn);
 };
 
-/* Take over an open socket. */
-void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd, enum osh_conn_state state,
+/* Take over a connected socket. */
+void osh_conn_init(struct osh_conn *conn, struct osh_loop *loop, int fd,
 		   void (*on_event)(struct osh_conn *conn));
 /* Begin one that `carrier` carries; it is open at once. */
 void osh_conn_init_carried(struct osh_conn *conn, struct osh_loop *loop,
@@ -72,14 +75,14 @@ int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl);
 /* Move bytes from the socket to `in` and from `out` to the socket, as far as both go
  * without blocking, and drive the handshake. Failures end in OSH_CONN_FAILED. */
 void osh_conn_pump(struct osh_conn *conn);
-/* The same, but less than a TLS record of `out` is kept back: a head and its body share
- * one. The caller pumps before it waits. */
+/* The same, but less than a burst of `out` is kept back: a head and its body share a TLS
+ * record, and large bodies leave several at once. The caller pumps before it waits. */
 void osh_conn_pump_corked(struct osh_conn *conn);
 /* Arm exactly the events that can make progress. The only caller of the loop's set for
  * this descriptor. Call it last in every step. */
 void osh_conn_update(struct osh_conn *conn);
 
-/* Nothing is left to send: wipe what was, if it held a credential. */
+/* Nothing is left to send: wipe what was, if it held a credential (the owner set out.secret). */
 void osh_conn_wipe_sent(struct osh_conn *conn);
 
 static inline bool osh_conn_is_open(const struct osh_conn *conn)

@@ -13,12 +13,14 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "policy/host.h"
+#include "proxy/accept.h"
 #include "proxy/conn.h"
 #include "proxy/dns_lease.h"
 #include "proxy/dns_message.h"
 
 #define UDP_BATCH 64
 #define ACCEPT_BATCH 16
+#define ACCEPT_PAUSE_MS 200
 #define STREAMS_MAX 64              /* TCP connections of one sandbox; beyond it: closed */
 #define STREAM_IDLE_MS 10000
 #define QUERIES_PER_S 2000          /* of one sandbox; beyond it: dropped, stubs ask again */
@@ -42,6 +44,7 @@ struct dns_stream {
 
 struct dns_socket {
 	struct osh_io io;
+	struct osh_timer retry; /* listens again after a pause */
 	struct osh_dns *dns;
 };
 
@@ -310,7 +313,7 @@ static void admit_stream(struct osh_dns *dns, int fd)
 	}
 	stream->dns = dns;
 	stream->timer.on_expire = on_stream_idle;
-	osh_conn_init(&stream->conn, dns->view->worker->loop, fd, OSH_CONN_OPEN, on_stream_event);
+	osh_conn_init(&stream->conn, dns->view->worker->loop, fd, on_stream_event);
 	stream->conn.want_read = true;
 	DL_APPEND(dns->streams, stream);
 	dns->stream_count++;
@@ -319,29 +322,62 @@ static void admit_stream(struct osh_dns *dns, int fd)
 	osh_conn_update(&stream->conn);
 }
 
+static void pause_listening(struct dns_socket *socket)
+{
+	struct osh_loop *loop = socket->dns->view->worker->loop;
+
+	osh_loop_remove(loop, &socket->io);
+	(void)osh_loop_timer_set(loop, &socket->retry, ACCEPT_PAUSE_MS);
+}
+
 static void on_tcp(struct osh_io *io, uint32_t events)
 {
 	struct dns_socket *socket = osh_container_of(io, struct dns_socket, io);
 
 	(void)events;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_storage peer;
+		int fd = osh_accept(socket->dns->view->worker, io->fd, &peer);
 
-		if (fd < 0)
+		if (fd >= 0)
+			admit_stream(socket->dns, fd);
+		else if (fd == -EAGAIN)
 			return;
-		admit_stream(socket->dns, fd);
+		else if (fd != -EMFILE) {
+			pause_listening(socket);
+			return;
+		}
 	}
 }
 
 /* ---- Life ------------------------------------------------------------------------------------- */
+
+static void listen_on(struct dns_socket *socket)
+{
+	const struct osh_view *view = socket->dns->view;
+
+	if (socket->io.fd >= 0 && osh_loop_set(view->worker->loop, &socket->io, EPOLLIN) < 0)
+		osh_error("cannot answer DNS for %s", view->tenant->name);
+}
+
+static void on_retry(struct osh_timer *timer)
+{
+	listen_on(osh_container_of(timer, struct dns_socket, retry));
+}
 
 static void open_socket(struct osh_dns *dns, struct dns_socket *socket, int fd,
 			void (*on_ready)(struct osh_io *io, uint32_t events))
 {
 	socket->dns = dns;
 	socket->io = (struct osh_io){ .fd = fd, .on_ready = on_ready };
-	if (fd >= 0 && osh_loop_set(dns->view->worker->loop, &socket->io, EPOLLIN) < 0)
-		osh_error("cannot answer DNS for %s", dns->view->tenant->name);
+	socket->retry.on_expire = on_retry;
+	listen_on(socket);
+}
+
+static void close_socket(struct osh_dns *dns, struct dns_socket *socket)
+{
+	osh_loop_remove(dns->view->worker->loop, &socket->io);
+	osh_loop_timer_cancel(dns->view->worker->loop, &socket->retry);
 }
 
 struct osh_dns *osh_dns_new(struct osh_view *view)
@@ -367,15 +403,13 @@ struct osh_dns *osh_dns_new(struct osh_view *view)
 void osh_dns_free(struct osh_dns *dns)
 {
 	struct dns_stream *stream, *next;
-	struct osh_loop *loop;
 
 	if (!dns)
 		return;
-	loop = dns->view->worker->loop;
-	osh_loop_remove(loop, &dns->udp4.io);
-	osh_loop_remove(loop, &dns->udp6.io);
-	osh_loop_remove(loop, &dns->tcp4.io);
-	osh_loop_remove(loop, &dns->tcp6.io);
+	close_socket(dns, &dns->udp4);
+	close_socket(dns, &dns->udp6);
+	close_socket(dns, &dns->tcp4);
+	close_socket(dns, &dns->tcp6);
 	DL_FOREACH_SAFE(dns->streams, stream, next)
 		end_stream(stream);
 	osh_leases_free(dns->leases);

@@ -12,7 +12,8 @@ struct osh_http1_deadlines {
 	uint64_t dial;     /* all addresses of the server together */
 	uint64_t body;     /* the sandbox sends no more of its body */
 	uint64_t reader;   /* the sandbox takes no more of the answer */
-	uint64_t response; /* the server is silent */
+	uint64_t response; /* the server is silent, and has not answered yet */
+	uint64_t stream;   /* both are silent, once the answer has begun or in a call of gRPC */
 };
 extern struct osh_http1_deadlines osh_http1_deadlines;
 

@@ -1,8 +1,11 @@
-/* Inside of the HTTP/1.1 codec: one request and its answer. http1.c takes requests in,
- * judges and answers; http1_hold.c holds bodies that rules have to see; http1_forward.c moves allowed ones between the two sides.
+/* Inside of the HTTP/1.1 codec: one request and its answer, a file for each of their phases.
  *
  *   HEAD -> [HOLD ->] DIAL -> FORWARD -> (freed, or the session relays an upgraded one)
- *      \-> DRAIN (answered by us; the rest of the request is swallowed) -> (freed)   */
+ *      \-> DRAIN (answered by us; the rest of the request is swallowed) -> (freed)
+ *
+ * http1.c orders them and bounds their time; http1_request.c is HEAD, http1_hold.c is HOLD,
+ * http1_forward.c is DIAL and FORWARD, http1_answer.c is DRAIN. A step returns true when
+ * something changed. */
 #ifndef OSH_PROXY_HTTP1_EXCHANGE_H
 #define OSH_PROXY_HTTP1_EXCHANGE_H
 
@@ -34,6 +37,7 @@ struct osh_exchange {
 	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
 	unsigned minor;
 	bool is_head, expects_continue;
+	bool grpc;                  /* a call of gRPC, which may be silent from its first byte on */
 	/* What was decided. */
 	enum osh_effect effect;
 	enum osh_l7 l7;
@@ -66,36 +70,20 @@ struct osh_exchange {
 
 /* ---- http1.c ---------------------------------------------------------------------- */
 
-/* Answer instead of the server: queue status and explanation, then DRAIN. The verdict is
- * the caller's. `keep_open`: the rest of the request is short enough to be swallowed. */
-void osh_exchange_answer(struct osh_session *session, const struct osh_judgement *judgement,
-			 bool keep_open);
-/* The same for what is wrong on the way to the server. */
-void osh_exchange_fail(struct osh_session *session, unsigned status, const char *error,
-		       enum osh_verdict_engine engine, const char *reason, bool record);
-/* Write the verdict about this request. */
-void osh_exchange_record(struct osh_session *session, enum osh_verdict_engine engine,
-			 enum osh_verdict_decision decision, const char *reason, unsigned status);
-/* The same about a message inside it, by another name than its method. */
-void osh_exchange_record_as(struct osh_session *session, const char *method,
-			    enum osh_verdict_engine engine, enum osh_verdict_decision decision,
-			    const char *reason, unsigned status);
 /* The answer is complete: on to the next request, or close. */
 void osh_exchange_over(struct osh_session *session);
 /* Arm the deadline that fits what is waited for. */
 void osh_exchange_await(struct osh_session *session);
-/* Look at a piece of the body on its way in; `last`: the message ends with it. False: refused. */
-bool osh_exchange_check_piece(struct osh_session *session, struct osh_str piece, bool last);
-/* A credential's fault, found while the body is on its way. */
-void osh_exchange_refuse_credential(struct osh_session *session,
-				    const struct osh_credential_fault *fault);
 
-/* Remember what a judgement said, for the record and the answer. */
-void osh_exchange_keep_decision(struct osh_exchange *exchange, const struct osh_judgement *judgement);
-/* The request as it was, to be judged again. */
-struct osh_request_facts osh_exchange_facts(const struct osh_exchange *exchange);
+/* ---- http1_request.c ---------------------------------------------------------------- */
+
+bool osh_exchange_step_head(struct osh_session *session);
+/* Not HTTP that we accept: answer with the error's status, and close. */
+void osh_exchange_refuse_malformed(struct osh_session *session, const struct osh_http_error *error);
 /* Allowed, and all that goes to the server first is in `head`. */
 void osh_exchange_dial(struct osh_session *session);
+/* Look at a piece of the body on its way in; `last`: the message ends with it. False: refused. */
+bool osh_exchange_check_piece(struct osh_session *session, struct osh_str piece, bool last);
 
 /* ---- http1_hold.c ------------------------------------------------------------------- */
 
@@ -104,13 +92,47 @@ void osh_exchange_hold(struct osh_session *session, const struct osh_http_head *
 bool osh_exchange_step_hold(struct osh_session *session);
 /* The body went to the server; what is small stays, to be judged again. */
 void osh_exchange_forget_large(struct osh_exchange *exchange);
+/* The request as it was, to be judged again. */
+struct osh_request_facts osh_exchange_facts(const struct osh_exchange *exchange);
 /* Put the request to the policy, with its body if that is held. */
 void osh_exchange_judge(struct osh_session *session, struct osh_judgement *ret_judgement);
 
 /* ---- http1_forward.c ---------------------------------------------------------------- */
 
-/* Both return true when something changed. */
 bool osh_exchange_step_dial(struct osh_session *session);
 bool osh_exchange_step_forward(struct osh_session *session);
+/* May the request be sent to the server once more? */
+bool osh_exchange_is_safe(const struct osh_exchange *exchange);
+
+/* ---- http1_answer.c ----------------------------------------------------------------- */
+
+/* Remember what a judgement said, for the record and the answer. */
+void osh_exchange_keep_decision(struct osh_exchange *exchange, const struct osh_judgement *judgement);
+/* Write the verdict about this request. */
+void osh_exchange_record(struct osh_session *session, enum osh_verdict_engine engine,
+			 enum osh_verdict_decision decision, const char *reason, unsigned status);
+/* The same about a message inside it, by another name than its method. */
+void osh_exchange_record_as(struct osh_session *session, const char *method,
+			    enum osh_verdict_engine engine, enum osh_verdict_decision decision,
+			    const char *reason, unsigned status);
+/* Answer instead of the server: queue status and explanation, then DRAIN. The verdict is
+ * the caller's. `keep_open`: the rest of the request is short enough to be swallowed. */
+void osh_exchange_answer(struct osh_session *session, const struct osh_judgement *judgement,
+			 bool keep_open);
+/* Fill what an answer needs from what is known of the request. */
+void osh_exchange_describe(const struct osh_session *session, struct osh_judgement *ret_judgement,
+			   unsigned status, const char *error, enum osh_verdict_engine engine,
+			   enum osh_stage stage, const char *reason);
+/* Answer what is wrong on the way to the server. `record`: with its verdict. */
+void osh_exchange_fail(struct osh_session *session, unsigned status, const char *error,
+		       enum osh_verdict_engine engine, const char *reason, bool record);
+/* The same for what is found in the body: the server may have a part of it, so there is no
+ * way to go on. */
+void osh_exchange_cut_off(struct osh_session *session, unsigned status, const char *error,
+			  enum osh_verdict_engine engine, const char *reason);
+/* The same for a credential's fault. */
+void osh_exchange_refuse_credential(struct osh_session *session,
+				    const struct osh_credential_fault *fault);
+bool osh_exchange_step_drain(struct osh_session *session);
 
 #endif

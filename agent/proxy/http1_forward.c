@@ -3,6 +3,7 @@
 
 #include "proxy/http1_exchange.h"
 #include "proxy/http_write.h"
+#include "proxy/tls.h"
 #include "proxy/websocket_relay.h"
 
 #define INTERIM_MAX 16
@@ -11,21 +12,23 @@
 
 /* ---- Failing ------------------------------------------------------------------------ */
 
-static bool is_safe(const struct osh_exchange *ex)
+bool osh_exchange_is_safe(const struct osh_exchange *ex)
 {
 	return (ex->is_head || strcmp(ex->method, "GET") == 0 || strcmp(ex->method, "OPTIONS") == 0) &&
 	       ex->request.framing == OSH_HTTP_BODY_NONE;
 }
 
 /* A kept connection may have been closed by the server just now. A safe request is then
- * sent once more on a fresh one (RFC 9110 9.2.2); so is any that the server has not looked
- * at (RFC 9113 8.7), as long as nothing of its body is gone. */
+ * sent once more on a fresh one (RFC 9110 9.2.2), unless the server had begun to answer; so is
+ * any that the server has not looked at (RFC 9113 8.7), as long as nothing of its body is gone. */
 static bool may_retry(const struct osh_session *s)
 {
 	const struct osh_exchange *ex = s->exchange;
-	bool unseen = s->upstream->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	const struct osh_upstream *up = s->upstream;
+	bool unseen = up->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
+	bool begun = ex->interim || up->conn.in.len;
 
-	return !ex->retried && !ex->interim && (unseen || (s->upstream->reused && is_safe(ex)));
+	return !ex->retried && !begun && (unseen || (up->reused && osh_exchange_is_safe(ex)));
 }
 
 static bool retry(struct osh_session *s)
@@ -47,20 +50,6 @@ static bool retry(struct osh_session *s)
 	return true;
 }
 
-/* The server is gone before its answer was complete. */
-static bool lose_upstream(struct osh_session *s)
-{
-	if (s->exchange->answered) {
-		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
-		return false;
-	}
-	if (retry(s))
-		return !s->reap.queued;
-	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
-			  "the server closed the connection before it answered", false);
-	return true;
-}
-
 /* An answer that two readers could understand differently reaches nobody (RFC 9112 11.1),
  * and its connection is never used again. */
 static bool refuse_response(struct osh_session *s, const char *reason)
@@ -71,6 +60,44 @@ static bool refuse_response(struct osh_session *s, const char *reason)
 		return false;
 	}
 	osh_exchange_fail(s, 502, "invalid_http_response", OSH_ENGINE_HTTP, reason, true);
+	return true;
+}
+
+/* What an HTTP/2 stream was given up for; NULL: nothing was wrong with its frames. */
+static const char *breach_of(const struct osh_conn *up)
+{
+	switch (up->carrier ? up->error : 0) {
+	case EPROTO:
+		return "the server broke the rules of HTTP/2";
+	case EMSGSIZE:
+	case ENOBUFS:
+		return "the server's headers are too large";
+	default:
+		return NULL;
+	}
+}
+
+/* The server is gone before its answer was complete. */
+static bool lose_upstream(struct osh_session *s)
+{
+	const char *breach = breach_of(&s->upstream->conn);
+	char why[256];
+
+	if (breach)
+		return refuse_response(s, breach);
+	if (s->exchange->answered) {
+		osh_session_end(s, true); /* the sandbox must not take the part for the whole */
+		return false;
+	}
+	if (osh_tls_wants_certificate(&s->upstream->conn)) {
+		osh_exchange_fail(s, 502, "upstream_tls_failed", OSH_ENGINE_TLS,
+				  osh_tls_failure(&s->upstream->conn, why, sizeof(why)), true);
+		return true;
+	}
+	if (retry(s))
+		return !s->reap.queued;
+	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
+			  "the server closed the connection before it answered", false);
 	return true;
 }
 
@@ -97,20 +124,14 @@ static void open_gate(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_conn *up = &s->upstream->conn;
-	int r = 0;
 
 	if (!ex->retried)
 		osh_exchange_record(s, OSH_ENGINE_L7,
 				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
 				    ex->reason, 0);
 	up->want_read = true;
-	if (ex->holds_secret) {
-		up->out_secret = true;
-		r = osh_buf_reserve(&up->out, OSH_CONN_BUF_MAX);
-	}
-	if (r == 0)
-		r = osh_buf_append_str(&up->out, osh_buf_str(&ex->head));
-	if (r < 0) {
+	up->out.secret |= ex->holds_secret;
+	if (osh_buf_append_str(&up->out, osh_buf_str(&ex->head)) < 0) {
 		osh_session_end(s, true);
 		return;
 	}
@@ -228,18 +249,19 @@ static void forget_head(struct osh_exchange *ex)
 	ex->holds_secret = false;
 }
 
-/* The server accepted the upgrade: from here on bytes are relayed. The request stays with
+/* The server accepted the upgrade: from here on frames are relayed. The request stays with
  * the session, so that a new policy is put to it too. */
 static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 {
 	struct osh_exchange *ex = s->exchange;
 	const struct osh_http_field *accept = osh_http_find(head, "sec-websocket-accept");
+	bool extended = osh_http_find(head, "sec-websocket-extensions") != NULL;
 	struct osh_http_response_out how = { .client_minor = ex->minor, .websocket = true };
 
 	if (!ex->websocket || !osh_str_caseeq_c(head->upgrade, "websocket") || !accept ||
 	    !osh_str_eq_c(accept->value, ex->accept_key))
 		return refuse_response(s, "the server switched protocols without being asked to");
-	if (ex->inspects_text && osh_http_find(head, "sec-websocket-extensions"))
+	if (ex->inspects_text && extended)
 		return refuse_response(s, "the server uses WebSocket extensions that were not asked for");
 	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {
 		osh_session_end(s, true);
@@ -248,9 +270,7 @@ static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 	ex->answered = true;
 	forget_head(ex);
 	osh_buf_consume(&s->upstream->conn.in, head->len);
-	if (!ex->inspects_text)
-		osh_session_set_state(s, OSH_SESSION_RELAY);
-	else if (osh_websocket_begin(s) < 0)
+	if (osh_websocket_begin(s, extended) < 0)
 		osh_session_end(s, true);
 	return !s->reap.queued;
 }

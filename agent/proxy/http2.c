@@ -13,8 +13,13 @@
 /* Frames that cost more than they say: resets, pings, settings, empty data, faults. */
 #define NUISANCES_MAX 200      /* at once */
 #define NUISANCES_PER_S 50
+/* Windows and priorities are about the frames of messages, each of which pays for some;
+ * without them they are nuisances, too. */
+#define CREDIT_PER_FRAME 16
+#define CREDIT_MAX 4096
 #define OUTBOUND_ACKS_MAX 64
 #define SETTINGS_MAX 16        /* entries of one frame */
+#define BLOCK_MAX (2 * OSH_HTTP_OWN_HEAD_MAX) /* sent, by nghttp2's estimate of the worst */
 
 /* ---- Memory that may hold a secret --------------------------------------------------- */
 
@@ -85,6 +90,56 @@ static void count_nuisance(struct osh_http2 *mux)
 	osh_http2_terminate(mux, NGHTTP2_ENHANCE_YOUR_CALM);
 }
 
+static void earn_credit(struct osh_http2 *mux)
+{
+	if (mux->credit < CREDIT_MAX)
+		mux->credit += CREDIT_PER_FRAME;
+}
+
+static void spend_credit(struct osh_http2 *mux)
+{
+	if (mux->credit)
+		mux->credit--;
+	else
+		count_nuisance(mux);
+}
+
+/* Frames come by here also when nghttp2 then passes them over: priorities, and HEADERS of a
+ * stream that is closed (late trailers, or a number used twice). Unknown types do not; they
+ * are skipped as they come. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *context)
+{
+	struct osh_http2 *mux = context;
+
+	switch (hd->type) {
+	case NGHTTP2_HEADERS:
+		if (hd->stream_id <= nghttp2_session_get_last_proc_stream_id(session) &&
+		    !nghttp2_session_find_stream(session, hd->stream_id))
+			count_nuisance(mux);
+		else
+			earn_credit(mux);
+		break;
+	case NGHTTP2_DATA:
+		if (hd->length)
+			earn_credit(mux);
+		else if (!(hd->flags & NGHTTP2_FLAG_END_STREAM))
+			count_nuisance(mux);
+		break;
+	case NGHTTP2_RST_STREAM:
+	case NGHTTP2_PING:
+	case NGHTTP2_SETTINGS:
+		count_nuisance(mux);
+		break;
+	case NGHTTP2_CONTINUATION:
+	case NGHTTP2_GOAWAY:
+		break;
+	default:
+		spend_credit(mux);
+		break;
+	}
+	return 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *context)
 {
 	struct osh_http2 *mux = context;
@@ -126,7 +181,7 @@ static void on_headers(struct osh_http2 *mux, struct osh_http2_stream *st, bool 
 
 	if (r < 0) {
 		osh_http2_reset(st, NGHTTP2_INTERNAL_ERROR);
-		osh_http2_fail(st, EPROTO);
+		osh_http2_fail(st, -r);
 	}
 }
 
@@ -149,14 +204,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 			on_headers(mux, st, ended);
 		break;
 	case NGHTTP2_DATA:
-		if (!frame->hd.length && !ended)
-			count_nuisance(mux);
 		break;
-	case NGHTTP2_RST_STREAM:
-	case NGHTTP2_PING:
 	case NGHTTP2_SETTINGS:
-	case NGHTTP2_PRIORITY:
-		count_nuisance(mux);
+		mux->greeted = true; /* the peer's are the first frame of all */
 		return 0;
 	case NGHTTP2_GOAWAY:
 		if (mux->role->on_goaway)
@@ -207,15 +257,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 	return 0;
 }
 
-static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+static void on_end_sent(struct osh_http2 *mux, struct osh_http2_stream *st)
 {
-	struct osh_http2 *mux = context;
-	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
-	bool carries_end = frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA;
-
-	(void)session;
-	if (!st || !carries_end || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
-		return 0;
 	st->end_sent = true;
 	/* Answered. What is left of the request is swallowed for a while: some clients take a
 	 * reset while they send for a failure. */
@@ -224,23 +267,70 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 		st->conn->eof |= st->end_given;
 		osh_http2_set_ready(st);
 	}
+}
+
+/* Codes that nghttp2 gives to what the peer did; ours are others. */
+static bool is_breach(uint32_t code)
+{
+	return code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_FLOW_CONTROL_ERROR ||
+	       code == NGHTTP2_STREAM_CLOSED || code == NGHTTP2_FRAME_SIZE_ERROR;
+}
+
+/* EPROTO: what we say when the peer broke the rules, so that the exchange can tell of it. */
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *context)
+{
+	struct osh_http2 *mux = context;
+	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
+
+	(void)session;
+	switch (frame->hd.type) {
+	case NGHTTP2_GOAWAY:
+		if (frame->goaway.error_code != NGHTTP2_NO_ERROR)
+			mux->error = EPROTO;
+		break;
+	case NGHTTP2_RST_STREAM:
+		if (st && is_breach(frame->rst_stream.error_code))
+			osh_http2_fail(st, EPROTO);
+		break;
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_DATA:
+		earn_credit(mux);
+		if (st && frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
+			on_end_sent(mux, st);
+		break;
+	default:
+		break;
+	}
 	return 0;
 }
 
-/* A request that came too late for a connection that is ending. */
+/* A request that came too late for a connection that is ending, or that was taken back before it
+ * was sent. nghttp2 has opened its stream all the same, and closes it next. */
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
 {
 	struct osh_http2 *mux = context;
-	struct osh_http2_stream *st;
+	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
 
 	(void)session;
 	(void)error;
-	if (mux->role->is_server || frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	DL_SEARCH_SCALAR(mux->streams, st, id, frame->hd.stream_id);
-	if (st && !st->closed)
-		osh_http2_close_stream(st, EAGAIN);
+	if (st && !mux->role->is_server && frame->hd.type == NGHTTP2_HEADERS)
+		osh_http2_fail(st, EAGAIN);
 	return 0;
+}
+
+/* nghttp2 would leave such a field out; whoever reads the bytes otherwise would not. */
+static int refuse_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+			 size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags, void *context)
+{
+	(void)session;
+	(void)frame;
+	(void)name;
+	(void)name_len;
+	(void)value;
+	(void)value_len;
+	(void)flags;
+	(void)context;
+	return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 }
 
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
@@ -262,8 +352,10 @@ static nghttp2_session_callbacks *make_callbacks(void)
 
 	if (nghttp2_session_callbacks_new(&cb) < 0)
 		return NULL;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+	nghttp2_session_callbacks_set_on_invalid_header_callback(cb, refuse_header);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
@@ -283,7 +375,9 @@ static nghttp2_option *make_options(void)
 	nghttp2_option_set_no_closed_streams(option, 1);
 	nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
 	nghttp2_option_set_max_settings(option, SETTINGS_MAX);
-	nghttp2_option_set_peer_max_concurrent_streams(option, OSH_HTTP2_STREAMS_MAX);
+	nghttp2_option_set_max_send_header_block_length(option, BLOCK_MAX);
+	/* Until the server says how many it takes, the others wait here. */
+	nghttp2_option_set_peer_max_concurrent_streams(option, 1);
 	return option;
 }
 
@@ -353,6 +447,7 @@ struct osh_http2 *osh_http2_new(const struct osh_http2_role *role, void *owner, 
 	mux->loop = conn->loop;
 	mux->conn = conn;
 	mux->work.run = work;
+	mux->error = ECONNRESET;
 	osh_http2_block_init(&mux->block, role->head_max);
 	if (open_session(mux) < 0 || submit_settings(mux) < 0) {
 		free_mux(mux);
@@ -375,6 +470,7 @@ void osh_http2_drop(struct osh_http2 *mux)
 		return;
 	mux->dropped = true;
 	mux->running = false;
+	mux->tls_error = mux->conn->tls_error;
 	mux->conn = NULL;
 	DL_FOREACH_SAFE(mux->streams, st, next)
 		osh_http2_drop_stream(st);
@@ -408,6 +504,7 @@ static bool feed(struct osh_http2 *mux)
 	if (n < 0) {
 		report_fault(mux, nghttp2_strerror((int)n));
 		mux->failed = true;
+		mux->error = EPROTO;
 		return false;
 	}
 	osh_buf_consume(in, (size_t)n);

@@ -67,8 +67,12 @@ struct osh_http2 {
 	struct osh_http2_stream *streams, *ready;
 	unsigned stream_count;
 	bool failed;                /* the connection is of no use any more */
+	int error;                  /* what its streams fail with: EPROTO, the peer broke the rules */
+	unsigned long tls_error;    /* the connection's, when it is gone */
+	bool greeted;               /* the peer's settings are there */
 	bool terminated;            /* our GOAWAY is the last word */
 	uint64_t nuisances, nuisances_since_ms;
+	unsigned credit;            /* for frames about frames */
 	struct osh_deferred work;
 	bool running;
 	bool dropped;

@@ -23,16 +23,9 @@ static int submit_request(struct osh_http2_stream *st, const struct osh_http_hea
 	osh_http_body_done(&st->body_out);
 	osh_http_body_init(&st->body_out, head->framing, head->length);
 	over = osh_http_body_is_over(&st->body_out);
-	osh_http2_request_fields(head, st->conn->out_secret, &fields);
+	osh_http2_request_fields(head, st->conn->out.secret, &fields);
 	return nghttp2_submit_request(st->mux->session, NULL, fields.items, fields.count,
 				      over ? NULL : &body, st);
-}
-
-/* The frames will hold it, too. Reserved, so that growing leaves no copy behind. */
-static int guard_secret(struct osh_conn *link)
-{
-	link->out_secret = true;
-	return osh_buf_reserve(&link->out, osh_conn_out_room(link));
 }
 
 static enum osh_http_result send_head(struct osh_http2_stream *st)
@@ -40,13 +33,13 @@ static enum osh_http_result send_head(struct osh_http2_stream *st)
 	struct osh_buf *out = &st->conn->out;
 	struct osh_http_head head;
 	struct osh_http_error error;
-	enum osh_http_result result =
-		osh_http_parse_request(osh_buf_str(out), &st->scan, &head, &error);
+	enum osh_http_result result;
 
+	st->scan.is_own = true;
+	result = osh_http_parse_request(osh_buf_str(out), &st->scan, &head, &error);
 	if (result != OSH_HTTP_DONE)
 		return result;
-	if (st->conn->out_secret && guard_secret(st->mux->conn) < 0)
-		return OSH_HTTP_BAD;
+	st->mux->conn->out.secret |= out->secret; /* the frames will hold it, too */
 	st->id = submit_request(st, &head);
 	if (st->id < 0) {
 		st->id = 0;
@@ -54,7 +47,7 @@ static enum osh_http_result send_head(struct osh_http2_stream *st)
 		return OSH_HTTP_BAD;
 	}
 	st->head_out = true;
-	if (st->conn->out_secret)
+	if (out->secret)
 		osh_wipe(osh_buf_bytes(out), head.len);
 	osh_buf_consume(out, head.len);
 	return OSH_HTTP_DONE;
@@ -187,15 +180,18 @@ struct osh_http2_client *osh_http2_client_new(struct osh_worker *worker, struct 
 	return client;
 }
 
-/* Before the server's settings are there, its limit is taken for ours. */
+/* Before the server's settings are there, its limit is taken for ours: requests beyond it
+ * wait their turn on this connection. */
+static uint32_t most_streams(const struct osh_http2 *mux)
+{
+	uint32_t limit = nghttp2_session_get_remote_settings(mux->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+	return mux->greeted && limit < OSH_HTTP2_STREAMS_MAX ? limit : OSH_HTTP2_STREAMS_MAX;
+}
+
 bool osh_http2_client_has_room(const struct osh_http2_client *client)
 {
-	uint32_t limit = nghttp2_session_get_remote_settings(client->mux->session,
-							     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-
-	if (limit > OSH_HTTP2_STREAMS_MAX)
-		limit = OSH_HTTP2_STREAMS_MAX;
-	return client->mux->stream_count < limit && !client->mux->terminated && !client->mux->failed &&
+	return client->mux->stream_count < most_streams(client->mux) && !client->mux->terminated && !client->mux->failed &&
 	       nghttp2_session_check_request_allowed(client->mux->session);
 }
 

@@ -80,6 +80,7 @@ static int take_head(struct osh_http2_stream *st, bool ended)
 						 NGHTTP2_REFUSED_STREAM);
 	st->conn = &child->conn;
 	osh_session_touch(st->mux->owner);
+	osh_http2_set_ready(st); /* it may have to be answered before its body begins */
 	return write_request(st, ended);
 }
 

@@ -58,8 +58,8 @@ void osh_http2_free_stream(struct osh_http2_stream *st)
 
 void osh_http2_fail(struct osh_http2_stream *st, int error)
 {
-	if (!st->conn)
-		return;
+	if (!st->conn || st->conn->state == OSH_CONN_FAILED)
+		return; /* the first reason stands */
 	st->conn->state = OSH_CONN_FAILED;
 	st->conn->error = error;
 	osh_http2_set_ready(st);
@@ -286,6 +286,8 @@ const struct osh_carrier osh_http2_carrier = { .pump = pump, .close = leave };
 void osh_http2_drop_stream(struct osh_http2_stream *st)
 {
 	struct osh_conn *conn = st->conn;
+	unsigned long tls_error = st->mux->tls_error;
+	int error = st->mux->error;
 
 	st->closed = true;
 	if (conn && !st->mux->role->is_server && st->ended_in)
@@ -295,6 +297,7 @@ void osh_http2_drop_stream(struct osh_http2_stream *st)
 		return;
 	conn->stream = NULL;
 	conn->state = OSH_CONN_FAILED;
-	conn->error = ECONNRESET;
+	conn->error = error;
+	conn->tls_error = tls_error;
 	conn->on_event(conn);
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/mem.h"
+
 void osh_http_body_init(struct osh_http_body *body, enum osh_http_framing framing, uint64_t length)
 {
 	*body = (struct osh_http_body){
@@ -68,28 +70,66 @@ static int hex_value(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Up to 15 digits: what fits OSH_HTTP_LENGTH_MAX with room to spare. Extensions follow a
- * semicolon and are dropped (RFC 9112 7.1.1); they must at least be text. */
+static size_t token_len(struct osh_str s)
+{
+	size_t len = 0;
+
+	while (len < s.len && osh_http_is_token(osh_str_n(s.data + len, 1)))
+		len++;
+	return len;
+}
+
+/* 0: it does not end, or holds what is no text. */
+static size_t quoted_len(struct osh_str s)
+{
+	bool escaped = false;
+
+	for (size_t at = 1; at < s.len; at++) {
+		unsigned char c = (unsigned char)s.data[at];
+
+		if ((c < 0x20 && c != '\t') || c >= 0x7f)
+			return 0;
+		if (c == '"' && !escaped)
+			return at + 1;
+		escaped = c == '\\' && !escaped;
+	}
+	return 0;
+}
+
+/* ;name, ;name=token or ;name="text" (RFC 9112 7.1.1), without the blanks that no sender
+ * makes and that parsers have read differently. 0: none. */
+static size_t extension_len(struct osh_str s)
+{
+	struct osh_str value;
+	size_t len;
+
+	if (!s.len || s.data[0] != ';')
+		return 0;
+	len = token_len(osh_str_n(s.data + 1, s.len - 1)) + 1;
+	if (len == 1 || len == s.len || s.data[len] != '=')
+		return len == 1 ? 0 : len;
+	value = osh_str_n(s.data + len + 1, s.len - len - 1);
+	value.len = value.len && value.data[0] == '"' ? quoted_len(value) : token_len(value);
+	return value.len ? len + 1 + value.len : 0;
+}
+
+/* Up to 15 digits: what fits OSH_HTTP_LENGTH_MAX with room to spare. Extensions are dropped. */
 static bool parse_chunk_size(struct osh_str line, uint64_t *ret_size)
 {
 	uint64_t size = 0;
-	size_t at = 0;
+	size_t at = 0, extension;
 
 	while (at < line.len && hex_value(line.data[at]) >= 0) {
 		size = size << 4 | (uint64_t)hex_value(line.data[at]);
 		if (++at > 15)
 			return false;
 	}
-	if (at == 0 || (at < line.len && line.data[at] != ';'))
+	if (at == 0)
 		return false;
-	for (; at < line.len; at++) {
-		unsigned char c = (unsigned char)line.data[at];
-
-		if ((c < 0x20 && c != '\t') || c >= 0x7f)
-			return false;
-	}
+	while ((extension = extension_len(osh_str_n(line.data + at, line.len - at))) > 0)
+		at += extension;
 	*ret_size = size;
-	return true;
+	return at == line.len;
 }
 
 static enum osh_http_result take_size(struct osh_http_body *body, struct osh_str bytes,
@@ -119,6 +159,21 @@ static enum osh_http_result take_data_end(struct osh_http_body *body, struct osh
 	return OSH_HTTP_DONE;
 }
 
+/* No trailer may say where a message or the connection ends (RFC 9110 6.5.1): some parsers
+ * believe it. */
+static bool is_framing(struct osh_str name)
+{
+	static const char *const names[] = {
+		"content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade",
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
+		if (osh_str_caseeq_c(name, names[i]))
+			return true;
+	}
+	return false;
+}
+
 static enum osh_http_result take_trailer(struct osh_http_body *body, struct osh_str bytes,
 					 size_t *ret_used, const char **ret_reason)
 {
@@ -136,6 +191,8 @@ static enum osh_http_result take_trailer(struct osh_http_body *body, struct osh_
 	}
 	if (osh_http_parse_trailers(osh_str_n(bytes.data, *ret_used), &field, 1, &count) < 0)
 		return bad(ret_reason, "a trailer is malformed");
+	if (is_framing(field.name))
+		return bad(ret_reason, "a trailer says where the message or the connection ends");
 	if (osh_buf_append(&body->trailers, bytes.data, *ret_used) < 0)
 		return bad(ret_reason, "the trailers are too large");
 	return OSH_HTTP_DONE;

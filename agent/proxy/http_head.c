@@ -125,8 +125,6 @@ static enum osh_http_result parse_request_line(struct osh_str line, struct osh_h
 		return bad(error, 400, "the method is not a token");
 	if (is_misspelt_method(head->method))
 		return bad(error, 400, "methods are case-sensitive: write it in upper case");
-	if (head->target.len > OSH_HTTP_TARGET_MAX)
-		return bad(error, 414, "the request target is too long");
 	if (!is_target(head->target))
 		return bad(error, 400, "the request target holds bytes that must be percent-encoded");
 	return parse_version(osh_str_n(last + 1, line.len - (size_t)(last + 1 - line.data)),
@@ -230,15 +228,25 @@ static size_t count_fields(const struct osh_http_head *head, const char *name)
 	return count;
 }
 
-/* Is `token` in any Connection field? */
-static bool connection_has(const struct osh_http_head *head, const char *token)
+/* Is `token` in the list of any field of this name? */
+static bool field_has(const struct osh_http_head *head, const char *name, const char *token)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq_c(head->fields[i].name, "connection") &&
+		if (osh_str_caseeq_c(head->fields[i].name, name) &&
 		    osh_http_list_has(head->fields[i].value, token))
 			return true;
 	}
 	return false;
+}
+
+/* A tab between the value and the end of its line: to some parsers no blank that may be there. */
+static bool is_followed_by_tab(struct osh_str value)
+{
+	const char *p = value.data + value.len;
+
+	while (*p == ' ')
+		p++;
+	return *p == '\t';
 }
 
 /* Transfer-Encoding and Content-Length together, either twice, or any coding but chunked
@@ -259,6 +267,8 @@ static enum osh_http_result read_framing(struct osh_http_head *head, unsigned st
 		return bad(error, status, "Transfer-Encoding other than chunked");
 	if (length && osh_str_parse_u64(length->value, OSH_HTTP_LENGTH_MAX, &head->length) < 0)
 		return bad(error, status, "Content-Length is not a number");
+	if ((length && is_followed_by_tab(length->value)) || (coding && is_followed_by_tab(coding->value)))
+		return bad(error, status, "a tab behind Content-Length or Transfer-Encoding");
 	head->framing = coding ? OSH_HTTP_BODY_CHUNKED :
 			length ? OSH_HTTP_BODY_LENGTH : OSH_HTTP_BODY_NONE;
 	return OSH_HTTP_DONE;
@@ -268,9 +278,10 @@ static void read_connection(struct osh_http_head *head)
 {
 	const struct osh_http_field *upgrade = osh_http_find(head, "upgrade");
 
-	head->close = connection_has(head, "close") ||
-		      (head->minor == 0 && !connection_has(head, "keep-alive"));
-	if (upgrade && connection_has(head, "upgrade"))
+	head->close = field_has(head, "connection", "close") ||
+		      field_has(head, "proxy-connection", "close") || /* some servers heed it */
+		      (head->minor == 0 && !field_has(head, "connection", "keep-alive"));
+	if (upgrade && field_has(head, "connection", "upgrade"))
 		head->upgrade = upgrade->value;
 }
 
@@ -291,7 +302,7 @@ static enum osh_http_result check_request(struct osh_http_head *head, struct osh
 		return bad(error, 400, "no Host header");
 	head->host = host->value;
 	for (size_t i = 0; i < OSH_COUNT_OF(never_named); i++) {
-		if (connection_has(head, never_named[i]))
+		if (field_has(head, "connection", never_named[i]))
 			return bad(error, 400, "Connection names a header that must reach the server");
 	}
 	if (expect && !osh_str_caseeq_c(expect->value, "100-continue"))
@@ -311,6 +322,8 @@ static enum osh_http_result check_response(struct osh_http_head *head, bool to_h
 	result = read_framing(head, 502, error);
 	if (result != OSH_HTTP_DONE)
 		return result;
+	if (head->status < 200 && head->close)
+		return bad(error, 502, "an interim response ends the connection");
 	if (head->status < 200 || head->status == 204) {
 		if (head->framing == OSH_HTTP_BODY_CHUNKED || head->length)
 			return bad(error, 502, "the server announced a body where none is allowed");
@@ -338,12 +351,26 @@ static bool may_become_request(struct osh_str bytes)
 	return true;
 }
 
-static enum osh_http_result parse_start_line(struct osh_str line, bool is_request,
+static enum osh_http_result parse_start_line(struct osh_str line, bool is_request, bool is_own,
 					     struct osh_http_head *head, struct osh_http_error *error)
 {
+	enum osh_http_result result;
+
 	if (has_lone_cr(line))
 		return bad(error, is_request ? 400 : 502, "the start line holds a carriage return");
-	return is_request ? parse_request_line(line, head, error) : parse_status_line(line, head, error);
+	if (!is_request)
+		return parse_status_line(line, head, error);
+	result = parse_request_line(line, head, error);
+	if (result == OSH_HTTP_DONE && head->target.len > OSH_HTTP_TARGET_MAX && !is_own)
+		return bad(error, 414, "the request target is too long");
+	return result;
+}
+
+static size_t longest_head(bool is_request, bool is_own)
+{
+	if (is_own)
+		return OSH_HTTP_OWN_HEAD_MAX;
+	return is_request ? OSH_HTTP_REQUEST_HEAD_MAX : OSH_HTTP_RESPONSE_HEAD_MAX;
 }
 
 /* Find the empty line; look at every byte once, however often we are called. */
@@ -366,7 +393,7 @@ static enum osh_http_result find_end(struct osh_str bytes, bool is_request, stru
 		if (!scan->has_start_line) {
 			enum osh_http_result result = parse_start_line(
 				osh_str_n(bytes.data + scan->line_start, end - 1 - scan->line_start),
-				is_request, head, error);
+				is_request, scan->is_own, head, error);
 
 			if (result != OSH_HTTP_DONE)
 				return result;
@@ -396,7 +423,7 @@ static enum osh_http_result parse_head(struct osh_str bytes, bool is_request, bo
 				       struct osh_http_scan *scan, struct osh_http_head *head,
 				       struct osh_http_error *error)
 {
-	size_t max = is_request ? OSH_HTTP_REQUEST_HEAD_MAX : OSH_HTTP_RESPONSE_HEAD_MAX;
+	size_t max = longest_head(is_request, scan->is_own);
 	struct osh_str text = osh_str_n(bytes.data, bytes.len < max ? bytes.len : max);
 	enum osh_http_result result;
 
@@ -412,7 +439,7 @@ static enum osh_http_result parse_head(struct osh_str bytes, bool is_request, bo
 		return result;
 	text.len = head->len;
 	/* The slices of an earlier call may point to where the bytes no longer are. */
-	result = parse_start_line(next_line(&text), is_request, head, error);
+	result = parse_start_line(next_line(&text), is_request, scan->is_own, head, error);
 	if (result == OSH_HTTP_DONE)
 		result = parse_fields(text, is_request, head, error);
 	if (result == OSH_HTTP_DONE)
@@ -478,25 +505,31 @@ static const char *const overriding[] = {
 	"true-client-ip", "proxy", "base-url",
 };
 
-/* CGI and its heirs read '_' as '-' (RFC 3875 4.1.18): so do we. */
+/* How much of `wanted` the name begins with. CGI and its heirs read '_' as '-' (RFC 3875
+ * 4.1.18): so do we. */
+static size_t name_in_common(struct osh_str name, const char *wanted)
+{
+	size_t len;
+
+	for (len = 0; len < name.len && wanted[len]; len++) {
+		char c = osh_ascii_lower(name.data[len]);
+
+		if ((c == '_' ? '-' : c) != wanted[len])
+			break;
+	}
+	return len;
+}
+
 static bool same_name(struct osh_str name, const char *wanted)
 {
-	if (name.len != strlen(wanted))
-		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		char c = osh_ascii_lower(name.data[i]);
+	size_t len = name_in_common(name, wanted);
 
-		if ((c == '_' ? '-' : c) != wanted[i])
-			return false;
-	}
-	return true;
+	return len == name.len && !wanted[len];
 }
 
 static bool has_name_prefix(struct osh_str name, const char *prefix)
 {
-	size_t len = strlen(prefix);
-
-	return name.len >= len && same_name(osh_str_n(name.data, len), prefix);
+	return !prefix[name_in_common(name, prefix)];
 }
 
 static bool is_listed(struct osh_str name, const char *const *list, size_t count)
@@ -523,24 +556,38 @@ static bool is_named_by_connection(const struct osh_http_head *head, struct osh_
 	return false;
 }
 
+static bool may_travel(struct osh_str name)
+{
+	return !is_listed(name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
+	       !is_listed(name, overriding, OSH_COUNT_OF(overriding)) && !has_name_prefix(name, "x-forwarded-");
+}
+
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field)
 {
 	/* HTTP/1.0 knows no interim response that Expect could ask for. */
 	if (head->minor == 0 && same_name(field->name, "expect"))
 		return false;
-	return !is_listed(field->name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
-	       !is_listed(field->name, overriding, OSH_COUNT_OF(overriding)) &&
-	       !has_name_prefix(field->name, "x-forwarded-") &&
-	       !is_named_by_connection(head, field->name);
+	return may_travel(field->name) && !is_named_by_connection(head, field->name);
 }
+
+/* Must be known before the body is read (RFC 9110 6.5.1): a server that merges trailers into
+ * the head would route, authenticate, decode or cache by something that came too late. */
+static const char *const head_only[] = {
+	"authorization", "www-authenticate", "authentication-info", "cookie", "set-cookie",
+	"expect", "max-forwards", "range", "cache-control", "pragma", "age", "expires", "date",
+	"location", "retry-after", "vary", "warning", "allow", "server", "origin", "refresh",
+	"strict-transport-security", "clear-site-data",
+};
+static const char *const head_only_families[] = {
+	"content-encoding", "content-type", "content-range", "content-location", "content-disposition",
+	"content-security-policy", "if-", "sec-", "accept", "access-control-", "cross-origin-",
+};
 
 bool osh_http_trailer_passes(const struct osh_http_field *field)
 {
-	static const char *const listed[] = {
-		"grpc-status", "grpc-message", "grpc-status-details-bin", "content-digest",
-		"repr-digest", "digest", "content-md5", "server-timing", "x-amz-trailer-signature",
-	};
-
-	return is_listed(field->name, listed, OSH_COUNT_OF(listed)) ||
-	       has_name_prefix(field->name, "x-amz-checksum-");
+	for (size_t i = 0; i < OSH_COUNT_OF(head_only_families); i++) {
+		if (has_name_prefix(field->name, head_only_families[i]))
+			return false;
+	}
+	return may_travel(field->name) && !is_listed(field->name, head_only, OSH_COUNT_OF(head_only));
 }

@@ -12,6 +12,7 @@
 
 #define OSH_HTTP_REQUEST_HEAD_MAX (32u << 10)
 #define OSH_HTTP_RESPONSE_HEAD_MAX (60u << 10) /* below OSH_CONN_BUF_MAX: it must fit */
+#define OSH_HTTP_OWN_HEAD_MAX (64u << 10)      /* OSH_CONN_BUF_MAX: credentials make heads longer */
 #define OSH_HTTP_TARGET_MAX (16u << 10)
 #define OSH_HTTP_METHOD_MAX 64
 #define OSH_HTTP_FIELDS_MAX 100
@@ -60,6 +61,7 @@ struct osh_http_scan {
 	size_t at;
 	size_t line_start;
 	bool has_start_line; /* complete and well formed */
+	bool is_own;         /* a request that we wrote: OSH_HTTP_OWN_HEAD_MAX bounds it alone */
 };
 
 /* `bytes` start at the first byte of the message and hold at least what earlier calls
@@ -88,7 +90,9 @@ bool osh_http_is_token(struct osh_str s);
  * 9110 7.6.1, also what Connection names), frames the message, or tells a server to see
  * another method, path or client than the one that was judged. */
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field);
-/* A trailer may pass only when it is on a short list (gRPC, checksums). */
+/* May a trailer? As a field of a head, and not when it is one of those that a reader has to
+ * know before the body (RFC 9110 6.5.1): framing, routing, authentication, conditions, how to
+ * decode or to cache. What remains is told of the body: checksums, the metadata of gRPC. */
 bool osh_http_trailer_passes(const struct osh_http_field *field);
 
 #endif

@@ -1,12 +1,9 @@
 #include "proxy/http_write.h"
 
 #include <errno.h>
-#include <inttypes.h>
 
 #include "base/mem.h"
 #include "proxy/text_writer.h"
-
-#define TRAILERS_MAX 32
 
 static void put_field(struct osh_text_writer *w, struct osh_str name, struct osh_str value)
 {
@@ -33,8 +30,11 @@ static void put_framing(struct osh_text_writer *w, enum osh_http_framing framing
 {
 	if (framing == OSH_HTTP_BODY_CHUNKED)
 		osh_text_put_c(w, "Transfer-Encoding: chunked\r\n");
-	if (framing == OSH_HTTP_BODY_LENGTH && w->error == 0)
-		w->error = osh_buf_printf(w->out, "Content-Length: %" PRIu64 "\r\n", length);
+	if (framing != OSH_HTTP_BODY_LENGTH)
+		return;
+	osh_text_put_c(w, "Content-Length: ");
+	osh_text_put_u64(w, length);
+	osh_text_put_c(w, "\r\n");
 }
 
 int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head,
@@ -84,7 +84,9 @@ int osh_http_write_response(struct osh_buf *out, const struct osh_http_head *hea
 {
 	struct osh_text_writer w = { .out = out };
 
-	w.error = osh_buf_printf(out, "HTTP/1.1 %03u ", head->status);
+	osh_text_put_c(&w, "HTTP/1.1 ");
+	osh_text_put_u64(&w, head->status); /* three digits, or it would not have been read */
+	osh_text_put_c(&w, " ");
 	osh_text_put(&w, head->phrase);
 	osh_text_put_c(&w, "\r\n");
 	put_fields(&w, head, false);
@@ -116,7 +118,7 @@ int osh_http_write_data(struct osh_buf *out, enum osh_http_framing framing, stru
 
 int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struct osh_str trailers)
 {
-	struct osh_http_field fields[TRAILERS_MAX];
+	struct osh_http_field fields[OSH_HTTP_FIELDS_MAX];
 	struct osh_text_writer w = { .out = out };
 	size_t count = 0;
 
@@ -124,7 +126,7 @@ int osh_http_write_end(struct osh_buf *out, enum osh_http_framing framing, struc
 		return 0;
 	osh_text_put_c(&w, "0\r\n");
 	/* Too many: none passes, the message is whole without them. */
-	if (osh_http_parse_trailers(trailers, fields, TRAILERS_MAX, &count) < 0)
+	if (osh_http_parse_trailers(trailers, fields, OSH_HTTP_FIELDS_MAX, &count) < 0)
 		count = 0;
 	for (size_t i = 0; i < count; i++) {
 		if (osh_http_trailer_passes(&fields[i]))
@@ -147,6 +149,7 @@ const char *osh_http_phrase(unsigned status)
 		{ 414, "URI Too Long" },
 		{ 417, "Expectation Failed" },
 		{ 421, "Misdirected Request" },
+		{ 429, "Too Many Requests" },
 		{ 431, "Request Header Fields Too Large" },
 		{ 500, "Internal Server Error" },
 		{ 502, "Bad Gateway" },

@@ -49,14 +49,23 @@ static bool check_authority(struct osh_session *session, struct osh_str authorit
 	return true;
 }
 
+/* CONNECT, whose target is a host (RFC 9112 3.2.3). */
+static bool is_connect(const struct osh_request_facts *facts)
+{
+	return osh_str_eq_c(facts->method, "CONNECT");
+}
+
 /* A target in absolute form names scheme and host once more (RFC 9112 3.2.2): both must be
  * those of this connection. */
-static bool check_absolute_form(struct osh_session *session, struct osh_str target,
-				struct osh_judgement *j)
+static bool check_target(struct osh_session *session, const struct osh_request_facts *facts,
+			 struct osh_judgement *j)
 {
 	const char *scheme = session->tls ? "https://" : "http://";
 	size_t len = strlen(scheme), end;
+	struct osh_str target = facts->target;
 
+	if (is_connect(facts))
+		return check_authority(session, target, j);
 	if (target.len == 0 || target.data[0] == '/' || osh_str_eq_c(target, "*"))
 		return true;
 	if (target.len < len || !osh_str_caseeq_c(osh_str_n(target.data, len), scheme)) {
@@ -77,7 +86,7 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 	enum osh_path_error error;
 
 	*ret_encoded_slash = false;
-	if (osh_layer_off("path") ||
+	if (osh_layer_off("path") || is_connect(facts) ||
 	    (osh_str_eq_c(facts->target, "*") && osh_str_eq_c(facts->method, "OPTIONS"))) {
 		j->path = (struct osh_path){ .path = facts->target };
 		return true;
@@ -155,8 +164,9 @@ static void explain_connection(const struct osh_session *session, struct osh_jud
 {
 	j->decision = session->decision;
 	j->effect = OSH_EFFECT_DENY;
-	j->status = 403;
-	j->error = session->fault ? session->fault->error : error_of(&j->decision);
+	j->status = session->over_limit ? 429 : 403;
+	j->error = session->over_limit ? "limit_exceeded" :
+		   session->fault ? session->fault->error : error_of(&j->decision);
 	j->engine = session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
 }
 
@@ -211,7 +221,7 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 	}
 	ret->decision = session->decision; /* names the policy in a refusal before the rules */
 	if (!check_authority(session, facts->authority, ret) ||
-	    !check_absolute_form(session, facts->target, ret) || !canonicalise(facts, ret, &encoded_slash) ||
+	    !check_target(session, facts, ret) || !canonicalise(facts, ret, &encoded_slash) ||
 	    !hide_placeholders(session, ret))
 		return;
 	ask_policy(session, facts, ret);
@@ -381,6 +391,9 @@ static json_t *advise(const struct osh_judgement *j)
 					  "allow.",
 	};
 
+	if (j->status == 429)
+		return json_pack("[s]", "The sandbox's policy limits its connections (limits): try again when "
+					"others have ended.");
 	if (by_engine[j->engine])
 		return json_pack("[s]", by_engine[j->engine]);
 	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",

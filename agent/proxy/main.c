@@ -29,13 +29,29 @@ static void close_all(int *fds, size_t count)
 		osh_close(fds[i]);
 }
 
+static int take_via(struct osh_proxy *proxy, int fd)
+{
+	char *bytes = NULL;
+	size_t len = 0;
+	int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : osh_read_fd(fd, OSH_VIA_BYTES_MAX, &bytes, &len);
+
+	osh_close(fd);
+	if (r == 0)
+		r = osh_via_decode(osh_str_n(bytes, len), &proxy->via);
+	if (bytes)
+		osh_wipe(bytes, len);
+	free(bytes);
+	return r;
+}
+
 static int take_hello(struct osh_proxy *proxy, const struct osh_channel_message *message, int *fds,
 		      size_t fd_count)
 {
 	_cleanup_free_ char *ca_text = NULL;
 	size_t ca_len = 0;
+	int r;
 
-	if (fd_count != OSH_MAPS_COUNT + 2 || message->workers == 0 || message->workers > OSH_WORKERS_MAX)
+	if (fd_count != OSH_MAPS_COUNT + 3 || message->workers == 0 || message->workers > OSH_WORKERS_MAX)
 		return -EBADMSG;
 	proxy->maps = (struct osh_maps){
 		.sandboxes = fds[0], .flows = fds[1],	  .identities = fds[2],
@@ -48,9 +64,11 @@ static int take_hello(struct osh_proxy *proxy, const struct osh_channel_message 
 	    osh_read_fd(fds[7], UPSTREAM_CA_BYTES_MAX, &ca_text, &ca_len) < 0)
 		return -EBADMSG;
 	osh_close(fds[7]);
-	proxy->trust = osh_tls_trust_new(osh_str_n(ca_text, ca_len));
+	r = take_via(proxy, fds[8]);
+	if (r < 0)
+		return r;
 	osh_log_init("openshelld proxy", (enum osh_log_level)message->log_level);
-	return proxy->trust ? 0 : -EBADMSG;
+	return osh_tls_proxy_init(proxy, osh_str_n(ca_text, ca_len));
 }
 
 static int take_ring(struct osh_proxy *proxy, unsigned index, int fd)
@@ -127,6 +145,7 @@ static int take_sandbox(struct osh_proxy *proxy, const struct osh_channel_messag
 		return -ENOMEM;
 	tenant->refs = 1;
 	tenant->id = message->sandbox;
+	tenant->is_new = message->is_new;
 	memcpy(tenant->name, message->name, sizeof(tenant->name));
 	tenant->sockets = (struct osh_sandbox_sockets){
 		.tcp4 = fds[0],	    .tcp6 = fds[1],	.dns_udp4 = fds[2],
@@ -165,6 +184,52 @@ static struct osh_snapshot *map_snapshot(int fd, uint32_t generation)
 	return snapshot;
 }
 
+/* The latest policy of each sandbox, whose meters the next one takes on. */
+struct osh_in_force {
+	uint64_t sandbox;
+	struct osh_snapshot *snapshot; /* counted */
+	UT_hash_handle hh;
+};
+
+static struct osh_in_force *find_in_force(struct osh_proxy *proxy, uint64_t sandbox)
+{
+	struct osh_in_force *found;
+
+	HASH_FIND(hh, proxy->in_force, &sandbox, sizeof(sandbox), found);
+	return found;
+}
+
+/* Give a new snapshot its meters. Returns 0 or -ENOMEM. */
+static int succeed(struct osh_proxy *proxy, uint64_t sandbox, struct osh_snapshot *snapshot)
+{
+	struct osh_in_force *now = find_in_force(proxy, sandbox);
+	int r = osh_meters_init(&snapshot->meters, &snapshot->policy, now ? &now->snapshot->meters : NULL);
+
+	if (r < 0)
+		return r;
+	if (!now) {
+		now = calloc(1, sizeof(*now));
+		if (!now)
+			return -ENOMEM;
+		now->sandbox = sandbox;
+		HASH_ADD(hh, proxy->in_force, sandbox, sizeof(now->sandbox), now);
+	}
+	osh_snapshot_unref(now->snapshot);
+	now->snapshot = osh_snapshot_ref(snapshot);
+	return 0;
+}
+
+static void forget_sandbox(struct osh_proxy *proxy, uint64_t sandbox)
+{
+	struct osh_in_force *now = find_in_force(proxy, sandbox);
+
+	if (!now)
+		return;
+	HASH_DEL(proxy->in_force, now);
+	osh_snapshot_unref(now->snapshot);
+	free(now);
+}
+
 static int take_policy(struct osh_proxy *proxy, const struct osh_channel_message *message, int *fds,
 		       size_t fd_count)
 {
@@ -181,7 +246,9 @@ static int take_policy(struct osh_proxy *proxy, const struct osh_channel_message
 	letter.errand->left = proxy->worker_count;
 	letter.errand->sandbox = message->sandbox;
 	letter.errand->serial = message->serial;
-	r = post_to_all(proxy, &letter);
+	r = succeed(proxy, message->sandbox, letter.snapshot);
+	if (r == 0)
+		r = post_to_all(proxy, &letter);
 	osh_snapshot_unref(letter.snapshot);
 	return r;
 }
@@ -233,6 +300,7 @@ static int handle(struct osh_proxy *proxy, const struct osh_channel_message *mes
 		return take_sandbox(proxy, message, fds, fd_count);
 	case OSH_CHANNEL_REMOVE:
 		letter.type = OSH_LETTER_REMOVE;
+		forget_sandbox(proxy, message->sandbox);
 		return post_to_all(proxy, &letter);
 	case OSH_CHANNEL_POLICY:
 		return take_policy(proxy, message, fds, fd_count);
@@ -273,18 +341,39 @@ static int serve(struct osh_proxy *proxy)
 	}
 }
 
+/* At the end of a sanitized build: what nothing points to any more. Reports, and ends the process
+ * with a status of its own, when there is some. */
+#ifdef OSH_SANITIZED
+#include <sanitizer/lsan_interface.h>
+
+static void look_for_leaks(void)
+{
+	(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); /* its helper stops our threads */
+	__lsan_do_leak_check();
+	osh_info("looked for leaks");
+}
+#else
+static void look_for_leaks(void)
+{
+}
+#endif
+
 int osh_proxy_main(void)
 {
 	static struct osh_proxy proxy; /* one per process; workers keep pointers to it */
 	struct osh_err err = { 0 };
+	int r;
 
 	osh_log_init("openshelld proxy", OSH_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	osh_tls_use_blocks();
 	proxy.channel_fd = OSH_CHANNEL_FD;
 	if (osh_confine(&err) < 0) {
 		osh_error("%s", err.message);
 		return 1;
 	}
+	r = serve(&proxy);
+	look_for_leaks();
 	/* _exit: workers still run, and nothing they hold needs a farewell. */
-	_exit(serve(&proxy) < 0 ? 1 : 0);
+	_exit(r < 0 ? 1 : 0);
 }

@@ -151,11 +151,17 @@ static void map_v4(const void *v4, struct in6_addr *ret)
 	memcpy(&ret->s6_addr[12], v4, 4);
 }
 
+/* Returns for how long the answer holds: as long as each of its parts. More than 2^31 seconds
+ * count as none (RFC 2181 8). */
 static int collect(const struct ares_addrinfo *info, struct osh_addresses *addresses)
 {
 	int ttl = TTL_MAX_S;
 
 	addresses->count = 0;
+	for (const struct ares_addrinfo_cname *c = info->cnames; c; c = c->next) {
+		if (c->ttl < ttl)
+			ttl = c->ttl;
+	}
 	for (const struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next) {
 		struct in6_addr *to = &addresses->items[addresses->count];
 

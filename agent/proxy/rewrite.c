@@ -29,6 +29,12 @@ const struct osh_credential_fault osh_credential_opaque = {
 	"protocol: tcp): inspect it (protocol: rest), or say allow_uninspected_credentials: true"
 };
 
+/* RFC 9110 9.3.8: no client puts into a TRACE what its reader must not learn. */
+static const struct osh_credential_fault credential_returned = {
+	405, "method_not_allowed",
+	"TRACE gives back what it carries, so no credential goes into it"
+};
+
 static struct osh_vault_way way_of(const struct osh_session *s, const struct osh_decision *decision)
 {
 	return (struct osh_vault_way){
@@ -104,6 +110,8 @@ const struct osh_credential_fault *osh_rewrite_head(const struct osh_session *s,
 			return &osh_credential_invalid;
 		fault = resolve_part(vault, &way, OSH_VAULT_HEADER, &fields[i].value, bytes);
 	}
+	if (!fault && bytes->len && osh_str_eq_c(method, "TRACE"))
+		return &credential_returned;
 	return fault;
 }
 

@@ -1,6 +1,5 @@
 #include "proxy/session.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +9,10 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
-#include "base/log.h"
+#include "proxy/farewell.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
@@ -23,10 +23,11 @@
 #include "proxy/websocket_relay.h"
 
 #define SESSIONS_PER_VIEW_MAX 8192 /* beyond it: refused, so that one sandbox cannot starve others */
-#define ACCEPT_BATCH 64
-#define ACCEPT_PAUSE_MS 200
+#define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
+#define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
 static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_ASKING] = 20000,
@@ -37,13 +38,29 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_RELAY] = 7200000,
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
+	[OSH_SESSION_FAREWELL] = 1000, /* a client that waits for its server to speak is reset */
 };
 
 /* ---- State ------------------------------------------------------------------------ */
 
+/* In two parts: what is quiet for a moment may stay so for long, and lives on without buffers
+ * from then on. */
 void osh_session_set_deadline(struct osh_session *s, uint64_t in_ms)
 {
-	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, in_ms);
+	uint64_t first_ms = in_ms < QUIET_MS ? in_ms : QUIET_MS;
+
+	s->rest_ms = in_ms - first_ms;
+	(void)osh_loop_timer_set(s->view->worker->loop, &s->timer, first_ms);
+}
+
+static void give_buffers_back(struct osh_session *s)
+{
+	osh_buf_trim(&s->conn.in);
+	osh_buf_trim(&s->conn.out);
+	if (!s->upstream)
+		return;
+	osh_buf_trim(&s->upstream->conn.in);
+	osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -59,7 +76,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -70,6 +87,7 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_loop_timer_cancel(s->view->worker->loop, &s->pace);
 	osh_http2_end(s);
 	osh_session_stop_asking(s);
+	osh_session_move_meter(s, NULL);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
 	osh_upstream_free(s->upstream);
@@ -92,10 +110,28 @@ void osh_session_end_all(struct osh_view *view)
 		osh_session_end(s, true);
 }
 
+/* The policy's limit on bytes makes it wait: that is nobody's slowness. */
+static bool is_held_back(const struct osh_session *s)
+{
+	const struct osh_snapshot *snapshot = s->view->snapshot;
+
+	return snapshot && !s->denied && osh_meter_wait_ms(osh_meters_of(&snapshot->meters, &s->decision)) > 0;
+}
+
 static void on_deadline(struct osh_timer *timer)
 {
 	struct osh_session *s = osh_container_of(timer, struct osh_session, timer);
 
+	if (s->rest_ms) {
+		give_buffers_back(s);
+		(void)osh_loop_timer_set(s->view->worker->loop, timer, s->rest_ms);
+		s->rest_ms = 0;
+		return;
+	}
+	if (s->admitted && is_held_back(s)) {
+		osh_session_touch(s);
+		return;
+	}
 	if (s->state == OSH_SESSION_HTTP2) {
 		osh_http2_on_deadline(s);
 		return;
@@ -148,7 +184,23 @@ int osh_session_dial(struct osh_session *s, bool tls, enum osh_upstream_use use)
 
 /* ---- Sniffing -------------------------------------------------------------------------- */
 
-enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_EMPTY, SNIFF_BAD };
+enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_FOREIGN, SNIFF_EMPTY, SNIFF_BAD };
+
+/* Plain, or of a protocol that has words of its own for a refusal? */
+static enum sniffed sniff_plain(struct osh_str bytes)
+{
+	switch (osh_tongue_of(bytes)) {
+	case OSH_TONGUE_SSH:
+	case OSH_TONGUE_POSTGRES:
+	case OSH_TONGUE_POSTGRES_ASKS:
+		return SNIFF_FOREIGN;
+	case OSH_TONGUE_UNKNOWN:
+	case OSH_TONGUE_MORE:
+	case OSH_TONGUE_TLS:
+		break;
+	}
+	return SNIFF_PLAIN;
+}
 
 /* Look at the first bytes without taking them: OpenSSL or the relay will read them
  * from the socket. */
@@ -172,7 +224,7 @@ static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
 	if ((size_t)n == s->sniffed)
 		return SNIFF_BAD; /* ended in the middle: the low-water mark was not reached */
 	if (bytes[0] != OSH_HELLO_FIRST_BYTE)
-		return SNIFF_PLAIN;
+		return sniff_plain(osh_str_n(bytes, (size_t)n));
 	switch (osh_hello_parse(osh_str_n(bytes, (size_t)n), &hello)) {
 	case OSH_HELLO_DONE:
 		return osh_str_copy(hello.sni, name, OSH_HOST_MAX) == 0 ? SNIFF_TLS : SNIFF_BAD;
@@ -244,7 +296,7 @@ static void start_handshake(struct osh_session *s, const char *sni)
 	/* An explanation is given under the name that the client expects. */
 	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
 		as = named.text;
-	ssl = osh_tls_accept_new(s->view, as);
+	ssl = osh_tls_accept_new(s->view, as, !s->denied);
 	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
 		end_with_alert(s, ALERT_INTERNAL_ERROR);
 		return;
@@ -270,6 +322,16 @@ static void record_bad_start(struct osh_session *s)
 		osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, "malformed TLS ClientHello");
 }
 
+/* Neither TLS nor HTTP, where a policy inspects requests or a denial is explained. */
+static void refuse_foreign(struct osh_session *s)
+{
+	static const char reason[] = "this endpoint is inspected: HTTP alone may be spoken to it";
+
+	if (!s->denied)
+		osh_session_record(s, OSH_ENGINE_HTTP, OSH_VERDICT_DENY, reason);
+	osh_session_take_leave(s, s->denied ? s->decision.reason : reason);
+}
+
 static bool step_sniff(struct osh_session *s)
 {
 	char sni[OSH_HOST_MAX];
@@ -287,6 +349,10 @@ static bool step_sniff(struct osh_session *s)
 	case SNIFF_PLAIN:
 		stop_sniffing(s);
 		start_http(s);
+		return true;
+	case SNIFF_FOREIGN:
+		stop_sniffing(s);
+		refuse_foreign(s);
 		return true;
 	case SNIFF_TLS:
 		if (!s->denied && !sni_matches(s, sni)) {
@@ -329,6 +395,7 @@ static bool step_relay(struct osh_session *s)
 			let_go = true;
 			break;
 		case SNIFF_PLAIN:
+		case SNIFF_FOREIGN:
 		case SNIFF_EMPTY:
 			let_go = true;
 			break;
@@ -340,18 +407,28 @@ static bool step_relay(struct osh_session *s)
 	return osh_relay_step(s) || (let_go && !s->reap.queued);
 }
 
+static void record_failed_handshake(struct osh_session *s)
+{
+	char why[256], reason[400];
+
+	if (s->denied)
+		return; /* it has its verdict */
+	osh_tls_failure(&s->conn, why, sizeof(why));
+	if (osh_tls_distrusted(&s->conn))
+		snprintf(reason, sizeof(reason),
+			 "the program refused the sandbox's authority (%s): if it trusts only a certificate "
+			 "of its own, give this endpoint tls: skip", why);
+	else
+		snprintf(reason, sizeof(reason), "the TLS handshake with the program failed: %s", why);
+	osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+}
+
 static bool step_handshake(struct osh_session *s)
 {
 	if (s->conn.state == OSH_CONN_HANDSHAKE)
 		return false;
 	if (s->conn.state == OSH_CONN_FAILED) {
-		char why[256], reason[320];
-
-		/* The client does not trust the sandbox's CA (pinning), or gave up. */
-		snprintf(reason, sizeof(reason), "the program refused the TLS handshake: %s",
-			 osh_tls_failure(s->conn.ssl, why, sizeof(why)));
-		if (!s->denied)
-			osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, reason);
+		record_failed_handshake(s);
 		osh_session_end(s, false);
 		return false;
 	}
@@ -366,6 +443,8 @@ static bool step_closing(struct osh_session *s)
 
 	s->conn.want_read = true;
 	s->swallowed += len;
+	if (s->websocket)
+		osh_websocket_await_close(s);
 	osh_buf_clear(&s->conn.in);
 	if (s->conn.state == OSH_CONN_FAILED || (s->conn.finished && s->conn.eof) ||
 	    s->swallowed > SWALLOW_BYTES_MAX) {
@@ -396,10 +475,39 @@ static bool step_state(struct osh_session *s)
 		return osh_websocket_step(s);
 	case OSH_SESSION_CLOSING:
 		return step_closing(s);
+	case OSH_SESSION_FAREWELL:
+		return osh_session_step_farewell(s);
 	case OSH_SESSION_STATE_COUNT:
 		break;
 	}
 	return false;
+}
+
+static unsigned ends_of(const struct osh_conn *conn)
+{
+	return conn->finished + 2u * (conn->state == OSH_CONN_FAILED);
+}
+
+/* The last step may have left bytes to send. True: a connection came to its end by that, which
+ * no event will tell. */
+static bool pump_and_wait(struct osh_conn *conn)
+{
+	unsigned ends = ends_of(conn);
+
+	osh_conn_pump(conn);
+	osh_conn_update(conn);
+	return ends_of(conn) != ends;
+}
+
+/* A step that found no room behind what is kept back for a burst finds it now. */
+static bool make_room(struct osh_session *s)
+{
+	size_t before = s->conn.out.len;
+
+	if (before < CROWDED)
+		return false;
+	osh_conn_pump(&s->conn);
+	return s->conn.out.len < before;
 }
 
 void osh_session_step(struct osh_session *s)
@@ -414,18 +522,17 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (again && !s->reap.queued && ++steps < STEPS_MAX);
+	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
 	if (s->reap.queued)
 		return;
-	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
-		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, 1);
-	/* The last step may have left bytes to send. */
-	osh_conn_pump(&s->conn);
-	osh_conn_update(&s->conn);
-	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY) {
-		osh_conn_pump(&s->upstream->conn);
-		osh_conn_update(&s->upstream->conn);
-	}
+	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
+	again |= pump_and_wait(&s->conn);
+	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
+		again |= pump_and_wait(&s->upstream->conn);
+	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&s->conn.out);
+	if (again || s->conn.wait_ms)
+		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
 
 static void on_pace(struct osh_timer *timer)
@@ -438,61 +545,7 @@ static void on_conn_event(struct osh_conn *conn)
 	osh_session_step(osh_container_of(conn, struct osh_session, conn));
 }
 
-/* ---- Accepting --------------------------------------------------------------------------- */
-
-static void record_bypass(struct osh_view *view, uint16_t client_port_host)
-{
-	char reason[128];
-	struct osh_verdict verdict = {
-		.engine = OSH_ENGINE_BYPASS,
-		.decision = OSH_VERDICT_DENY,
-		.protocol = "l4",
-		.reason = reason,
-	};
-
-	snprintf(reason, sizeof(reason),
-		 "connection from port %u reached the agent without passing the kernel hook",
-		 client_port_host);
-	osh_worker_record(view, &verdict);
-}
-
-static void flow_key_of(const struct osh_view *view, const struct sockaddr_storage *peer,
-			struct osh_flow_key *key)
-{
-	memset(key, 0, sizeof(*key));
-	key->sandbox = view->tenant->id;
-	if (peer->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *v6 = (const void *)peer;
-
-		memcpy(&key->client, &v6->sin6_addr, sizeof(key->client));
-		key->client_port_host = ntohs(v6->sin6_port);
-	} else {
-		const struct sockaddr_in *v4 = (const void *)peer;
-
-		key->client.word_be[2] = htonl(0xffff);
-		key->client.word_be[3] = v4->sin_addr.s_addr;
-		key->client_port_host = ntohs(v4->sin_port);
-	}
-}
-
-/* No room for another flow of this sandbox. Recorded once, until there has been room again. */
-static void refuse_for_want_of_room(struct osh_view *view, const struct osh_flow *flow)
-{
-	const struct osh_who *who = osh_worker_who(view->worker, flow->identity);
-	struct osh_verdict verdict = {
-		.engine = OSH_ENGINE_POLICY,
-		.decision = OSH_VERDICT_DENY,
-		.protocol = "l4",
-		.binary = who ? who->binary : NULL,
-		.pid = flow->pid,
-		.dst_port_host = flow->dst_port_host,
-		.reason = "too many connections at once in this sandbox",
-	};
-
-	if (!view->reported_full)
-		osh_worker_record(view, &verdict);
-	view->reported_full = true;
-}
+/* ---- Beginning ----------------------------------------------------------------------------- */
 
 static void join(struct osh_session *s, struct osh_view *view)
 {
@@ -507,7 +560,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 					   void *stream)
 {
 	struct osh_view *view = parent->view;
-	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
 	if (!s)
 		return NULL;
@@ -516,6 +569,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	s->port_host = parent->port_host;
 	s->tls = parent->tls;
 	s->denied = parent->denied;
+	s->over_limit = parent->over_limit;
 	s->fault = parent->fault;
 	s->admitted = parent->admitted;
 	s->clean = parent->clean;
@@ -528,60 +582,16 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	return s;
 }
 
-static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
+struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_flow_key key;
-	struct osh_flow flow;
-	struct osh_session *s;
+	struct osh_session *s = view->session_count < SESSIONS_PER_VIEW_MAX ? osh_block_zalloc(sizeof(*s)) : NULL;
 
-	flow_key_of(view, peer, &key);
-	if (osh_maps_flow_take(&view->worker->proxy->maps, &key, &flow) < 0) {
-		record_bypass(view, key.client_port_host);
-		osh_close(fd);
-		return;
-	}
-	s = view->session_count < SESSIONS_PER_VIEW_MAX ? calloc(1, sizeof(*s)) : NULL;
-	if (!s) {
-		refuse_for_want_of_room(view, &flow);
-		osh_close(fd);
-		return;
-	}
-	view->reported_full = false;
-	s->flow = flow;
-	s->port_host = flow.dst_port_host;
-	osh_conn_init(&s->conn, view->worker->loop, fd, OSH_CONN_OPEN, on_conn_event);
+	if (!s)
+		return NULL;
+	s->flow = *flow;
+	s->port_host = flow->dst_port_host;
+	osh_conn_init(&s->conn, view->worker->loop, fd, on_conn_event);
 	s->conn.readable = true; /* most programs have spoken already: try before sleeping */
 	join(s, view);
-	osh_session_begin(s);
-}
-
-/* Out of descriptors or memory: connections wait in the backlog while live flows go on and
- * end. Without the pause the level-triggered loop would spin. */
-static void pause_listening(struct osh_listener *listener, int error)
-{
-	struct osh_loop *loop = listener->view->worker->loop;
-
-	osh_warning("cannot accept for %s: %s; trying again soon", listener->view->tenant->name,
-		    strerror(error));
-	osh_loop_remove(loop, &listener->io);
-	(void)osh_loop_timer_set(loop, &listener->retry, ACCEPT_PAUSE_MS);
-}
-
-void osh_session_on_listener(struct osh_io *io, uint32_t events)
-{
-	struct osh_listener *listener = osh_container_of(io, struct osh_listener, io);
-
-	(void)events;
-	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		struct sockaddr_storage peer;
-		socklen_t len = sizeof(peer);
-		int fd = accept4(io->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-		if (fd < 0) {
-			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-				pause_listening(listener, errno);
-			return;
-		}
-		admit(listener->view, fd, &peer);
-	}
+	return s;
 }

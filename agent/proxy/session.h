@@ -4,6 +4,7 @@
  *
  *   ACCEPTED -> [ASKING ->] SNIFF -> { HANDSHAKE -> { HTTP | HTTP2 } | HTTP | RELAY } -> CLOSING
  *   HTTP -> { RELAY | WEBSOCKET }, when an upgrade was allowed
+ *   { ACCEPTED | SNIFF | RELAY } -> FAREWELL -> CLOSING, when it is denied and speaks no HTTP
  *
  * A stream of an HTTP2 session is a session, too: it begins in HTTP, with its request in
  * the buffer (http2_server.c).
@@ -31,6 +32,7 @@ enum osh_session_state {
 	OSH_SESSION_WEBSOCKET, /* frames both ways, the client's texts judged */
 	OSH_SESSION_CLOSING,   /* last bytes on their way out */
 	OSH_SESSION_ASKING,    /* before all of them: the agent is asked about the program's file */
+	OSH_SESSION_FAREWELL,  /* denied, and what it speaks is not known yet */
 	OSH_SESSION_STATE_COUNT,
 };
 
@@ -44,6 +46,8 @@ struct osh_session {
 	bool tls;                  /* the sandbox speaks TLS to us */
 	bool denied;               /* refused at connect time: explain, never forward */
 	const struct osh_credential_fault *fault; /* ... for this, when the policy allowed it */
+	bool over_limit;           /* ... because the policy's limits are reached */
+	struct osh_meter *meter;   /* that it is counted on; NULL: on none (denied, or a stream) */
 	bool admitted;             /* the connect-time question was answered */
 	bool asking;               /* for an answer, or for room to ask (awaits is 0) */
 	uint32_t awaits;           /* the identity asked about */
@@ -58,6 +62,7 @@ struct osh_session {
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
 	struct osh_timer timer;    /* deadline of the state */
+	uint64_t rest_ms;          /* of it, after the timer's next end */
 	struct osh_timer pace;     /* goes on with a flow that gave way to others */
 	struct osh_session *prev, *next; /* in view->sessions */
 	struct osh_deferred reap;
@@ -65,6 +70,10 @@ struct osh_session {
 
 /* Accept everything that waits on a tenant's listener. */
 void osh_session_on_listener(struct osh_io *io, uint32_t events);
+
+/* Begin a flow that the kernel sent here, `fd` is taken over: osh_session_begin decides on it.
+ * NULL, with `fd` untouched, when the sandbox has too many or memory is out. */
+struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow);
 
 /* Judge every live flow of the view again under its new snapshot: those still allowed
  * go on, those now denied end. */

@@ -154,10 +154,10 @@ static void cache_denial(struct osh_session *s)
 	(void)osh_maps_denial_add(&s->view->worker->proxy->maps, &key);
 }
 
-/* Not for want of an answer, and not about this one process of many of its identity. */
+/* Not for want of an answer or of room, and not about this one process of many of its identity. */
 static bool is_final(const struct osh_session *s)
 {
-	return !s->decision.wanted.subject && !s->clean_asked;
+	return !s->decision.wanted.subject && !s->clean_asked && !s->over_limit;
 }
 
 /* Ports where a program understands an HTTP answer. */
@@ -228,6 +228,41 @@ void osh_session_begin(struct osh_session *s)
 	admit_or_deny(s);
 }
 
+void osh_session_move_meter(struct osh_session *s, struct osh_meter *meter)
+{
+	if (meter == s->meter)
+		return;
+	if (meter)
+		osh_meter_join(meter);
+	if (s->meter)
+		osh_meter_leave(s->meter);
+	s->meter = meter;
+	s->conn.meter = meter;
+}
+
+/* An allowed flow is one more for the policy's limits; beyond them it is denied. */
+static void count_flow(struct osh_session *s)
+{
+	struct osh_meter *meter = osh_meters_of(&s->view->snapshot->meters, &s->decision);
+	const char *why = osh_meter_enter(meter);
+
+	if (!why) {
+		s->meter = meter;
+		s->conn.meter = meter;
+		return;
+	}
+	s->over_limit = true;
+	s->decision.effect = OSH_EFFECT_DENY;
+	s->decision.stage = OSH_STAGE_NONE;
+	snprintf(s->decision.reason, sizeof(s->decision.reason), "%s", why);
+}
+
+/* A denied program understands an HTTP answer: so it spoke it, or would have. */
+static bool awaits_http(const struct osh_session *s, bool relayed)
+{
+	return can_explain(s) || (s->over_limit && !relayed);
+}
+
 static void admit_or_deny(struct osh_session *s)
 {
 	bool relayed;
@@ -237,19 +272,21 @@ static void admit_or_deny(struct osh_session *s)
 	relayed = is_relayed(s);
 	if (!relayed && s->decision.opaque)
 		set_uninspected(s);
+	if (s->decision.effect != OSH_EFFECT_DENY)
+		count_flow(s);
 	s->denied = s->decision.effect == OSH_EFFECT_DENY;
 	s->conn.want_read = true;
 	s->conn.hold_read = true;
 	if (s->denied) {
 		osh_session_record(s, s->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
 			       s->decision.reason);
-		if (!can_explain(s)) {
+		if (!awaits_http(s, relayed)) {
 			if (is_final(s))
 				cache_denial(s);
-			osh_session_end(s, true);
-			return;
+			osh_session_take_leave(s, s->decision.reason);
+		} else {
+			osh_session_set_state(s, OSH_SESSION_SNIFF);
 		}
-		osh_session_set_state(s, OSH_SESSION_SNIFF);
 	} else if (relayed) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
 		if (osh_session_dial(s, false, OSH_UPSTREAM_ALONE) < 0) {
@@ -318,8 +355,6 @@ void osh_session_answer_is_late(struct osh_session *s)
 
 static void judge_again(struct osh_session *s)
 {
-	bool was_relay = s->state == OSH_SESSION_RELAY && !s->exchange;
-
 	if (s->reap.queued)
 		return; /* with the connection that carried it */
 	if (s->asking) {
@@ -338,21 +373,21 @@ static void judge_again(struct osh_session *s)
 		osh_session_end(s, true);
 		return;
 	}
+	if (s->meter && s->decision.effect != OSH_EFFECT_DENY)
+		osh_session_move_meter(s, osh_meters_of(&s->view->snapshot->meters, &s->decision));
 	/* HTTP: the request in progress is judged now, the next one when it comes, with an
 	 * answer that explains. */
-	if (s->state != OSH_SESSION_RELAY) { /* an inspected WebSocket is a request, too */
+	if (s->state != OSH_SESSION_RELAY) { /* a WebSocket is a request, too */
 		osh_http1_judge_again(s);
 		return;
 	}
 	if (s->decision.effect == OSH_EFFECT_DENY) {
 		osh_session_record(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY, s->decision.reason);
 		osh_session_end(s, true);
-	} else if (was_relay && !is_relayed(s)) {
+	} else if (!is_relayed(s)) {
 		osh_session_record(s, OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
 			       "the policy now inspects this host: reconnect");
 		osh_session_end(s, true);
-	} else if (s->exchange) {
-		osh_http1_judge_again(s);
 	}
 }
 

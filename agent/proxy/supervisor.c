@@ -21,6 +21,7 @@
 #include "base/knockout.h"
 #include "base/log.h"
 #include "proxy/channel.h"
+#include "proxy/via.h"
 #include "verdict/ring.h"
 
 #define RING_SLOTS 1024
@@ -53,7 +54,7 @@ struct ward {
 struct osh_supervisor {
 	struct osh_supervisor_options options;
 	char dns_servers[512];
-	int upstream_ca_fd;
+	int upstream_ca_fd, via_fd;
 	unsigned workers;
 	struct osh_ring_writer *ring_writers[OSH_WORKERS_MAX];
 	struct osh_ring_reader *ring_readers[OSH_WORKERS_MAX];
@@ -95,9 +96,9 @@ static int send_hello(struct osh_supervisor *sup)
 		.log_level = (uint32_t)osh_log_level_get(),
 	};
 	const struct osh_maps *maps = sup->options.maps;
-	int fds[OSH_MAPS_COUNT + 2] = { maps->sandboxes, maps->flows,	  maps->identities,
-					maps->leases,	 maps->reachable, maps->denials,
-					sup->wake_io.fd, sup->upstream_ca_fd };
+	int fds[OSH_MAPS_COUNT + 3] = { maps->sandboxes, maps->flows,	      maps->identities,
+					maps->leases,	 maps->reachable,     maps->denials,
+					sup->wake_io.fd, sup->upstream_ca_fd, sup->via_fd };
 
 	memcpy(message.dns_servers, sup->dns_servers, sizeof(message.dns_servers));
 	return send_message(sup, &message, fds, OSH_COUNT_OF(fds));
@@ -116,9 +117,11 @@ static void send_rings(struct osh_supervisor *sup)
 	send_message(sup, &message, NULL, 0);
 }
 
-static void send_add(struct osh_supervisor *sup, const struct ward *ward)
+static void send_add(struct osh_supervisor *sup, const struct ward *ward, bool is_new)
 {
-	struct osh_channel_message message = { .type = OSH_CHANNEL_ADD, .sandbox = ward->id };
+	struct osh_channel_message message = {
+		.type = OSH_CHANNEL_ADD, .sandbox = ward->id, .is_new = is_new
+	};
 	int fds[OSH_SANDBOX_SOCKETS_COUNT + 1] = {
 		ward->sockets.tcp4,	ward->sockets.tcp6,	ward->sockets.dns_udp4,
 		ward->sockets.dns_udp6, ward->sockets.dns_tcp4, ward->sockets.dns_tcp6,
@@ -278,7 +281,7 @@ static int spawn_proxy(struct osh_supervisor *sup)
 	send_hello(sup);
 	send_rings(sup);
 	LL_FOREACH(sup->wards, ward) {
-		send_add(sup, ward);
+		send_add(sup, ward, false);
 		send_vault(sup, ward);
 		send_policy(sup, ward);
 	}
@@ -362,6 +365,16 @@ static int load_upstream_ca(struct osh_supervisor *sup, struct osh_err *err)
 	return 0;
 }
 
+static int load_via(struct osh_supervisor *sup, struct osh_err *err)
+{
+	struct osh_via_settings settings = { .host = sup->options.via_host,
+					     .port_host = sup->options.via_port_host,
+					     .direct = sup->options.via_direct };
+
+	sup->via_fd = osh_via_load(&settings, sup->options.via_credential, err);
+	return sup->via_fd < 0 ? sup->via_fd : 0;
+}
+
 static int join_dns_servers(struct osh_supervisor *sup, struct osh_err *err)
 {
 	size_t used = 0;
@@ -396,7 +409,7 @@ int osh_supervisor_start(const struct osh_supervisor_options *options,
 		return osh_err_sys(err, ENOMEM, "cannot start the proxy");
 	sup->options = *options;
 	sup->workers = choose_workers(options->workers);
-	sup->upstream_ca_fd = -1;
+	sup->upstream_ca_fd = sup->via_fd = -1;
 	sup->channel_io = (struct osh_io){ .fd = -1, .on_ready = on_channel };
 	sup->pid_io = (struct osh_io){ .fd = -1, .on_ready = on_proxy_end };
 	sup->wake_io = (struct osh_io){ .fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .on_ready = on_wake };
@@ -406,6 +419,8 @@ int osh_supervisor_start(const struct osh_supervisor_options *options,
 		r = join_dns_servers(sup, err);
 	if (r == 0)
 		r = load_upstream_ca(sup, err);
+	if (r == 0)
+		r = load_via(sup, err);
 	if (r == 0 && (r = make_rings(sup)) < 0)
 		osh_err_sys(err, -r, "cannot make the verdict rings");
 	if (r == 0)
@@ -472,6 +487,7 @@ void osh_supervisor_stop(struct osh_supervisor *sup)
 	LL_FOREACH_SAFE(sup->pending, pending, next_pending)
 		free(pending);
 	osh_close(sup->upstream_ca_fd);
+	osh_close(sup->via_fd);
 	osh_close(sup->wake_io.fd);
 	free(sup);
 }
@@ -530,7 +546,7 @@ int osh_supervisor_sandbox_add(struct osh_supervisor *sup, const struct osh_supe
 	}
 	ward->sockets = sandbox->sockets;
 	LL_PREPEND(sup->wards, ward);
-	send_add(sup, ward);
+	send_add(sup, ward, sandbox->is_new);
 	return 0;
 }
 

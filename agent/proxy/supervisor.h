@@ -32,6 +32,10 @@ struct osh_supervisor_options {
 	const struct osh_maps *maps;     /* borrowed for the life of the supervisor */
 	const char *upstream_ca;         /* PEM file added to the system store; NULL none */
 	const char *const *dns_servers;  /* NULL-terminated "addr" or "addr:port"; NULL: /etc/resolv.conf */
+	const char *via_host;            /* the proxy before the internet (via.h); NULL: none */
+	uint16_t via_port_host;
+	const char *via_credential;      /* file with "user:password" for it; NULL: none */
+	const char *const *via_direct;   /* NULL-terminated: reached without it; NULL: nothing */
 	unsigned workers;                /* 0: one per processor */
 	/* Each verdict of a worker, in order per worker; `lost` counts records that were
 	 * overwritten before the agent read them. */
@@ -59,6 +63,7 @@ struct osh_supervised_sandbox {
 	struct osh_sandbox_sockets sockets; /* taken over by the supervisor */
 	const char *ca_pem;              /* certificate and key of the sandbox's CA, PEM */
 	const char *ca_key_pem;
+	bool is_new;                     /* the kernel's maps hold nothing of it yet */
 };
 
 /* Result of an asynchronous request: 0, or -errno (-ETIMEDOUT never: the caller

@@ -3,6 +3,8 @@
 #ifndef OSH_PROXY_TEXT_WRITER_H
 #define OSH_PROXY_TEXT_WRITER_H
 
+#include <stdint.h>
+
 #include "base/buf.h"
 
 struct osh_text_writer {
@@ -19,6 +21,19 @@ static inline void osh_text_put(struct osh_text_writer *w, struct osh_str s)
 static inline void osh_text_put_c(struct osh_text_writer *w, const char *text)
 {
 	osh_text_put(w, osh_str(text));
+}
+
+/* In decimal. */
+static inline void osh_text_put_u64(struct osh_text_writer *w, uint64_t value)
+{
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do {
+		digits[--at] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value);
+	osh_text_put(w, osh_str_n(digits + at, sizeof(digits) - at));
 }
 
 #endif

@@ -1,27 +1,33 @@
 #include "proxy/tls.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 #include <openssl/x509v3.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "base/knockout.h"
+#include "base/block.h"
+#include "proxy/conn.h"
 
-/* Minted leaves, oldest first in the hash's order of insertion. */
-struct leaf_key {
-	uint64_t tenant;
-	char host[OSH_HOST_MAX];
-};
+/* RSA of 2048 bits, SHA-2, no RC4, no export, no anonymous suites (SSL_CTX_set_security_level(3)):
+ * said here, since a host may have lowered its default. */
+#define SECURITY_LEVEL 2
 
-struct osh_leaf {
-	struct leaf_key key;
-	X509 *cert;
-	UT_hash_handle hh;
-};
+/* RFC 8446 6.2 */
+#define ALERT_HANDSHAKE_FAILURE 40
+#define ALERT_BAD_CERTIFICATE 42
+#define ALERT_CERTIFICATE_UNKNOWN 46
+#define ALERT_UNKNOWN_CA 48
+#define ALERT_ACCESS_DENIED 49
+#define ALERT_CERTIFICATE_REQUIRED 116
+#define ALERT_NO_APPLICATION_PROTOCOL 120
+
+const unsigned char osh_tls_alpn[12] = "\x02h2\x08http/1.1";
+
+/* ---- Trust ------------------------------------------------------------------------------ */
 
 static const char *const system_bundles[] = {
 	"/etc/ssl/certs/ca-certificates.crt", /* Debian */
@@ -46,158 +52,93 @@ static int add_extra(X509_STORE *store, struct osh_str pem)
 	return count;
 }
 
-X509_STORE *osh_tls_trust_new(struct osh_str extra_pem)
+static void load_system(X509_STORE *store)
 {
-	X509_STORE *store = X509_STORE_new();
 	bool loaded = false;
 
-	if (!store)
-		return NULL;
 	for (size_t i = 0; i < OSH_COUNT_OF(system_bundles) && !loaded; i++) {
 		if (access(system_bundles[i], R_OK) == 0)
 			loaded = X509_STORE_load_file(store, system_bundles[i]) == 1;
 	}
 	if (!loaded)
 		(void)X509_STORE_set_default_paths(store);
-	if (extra_pem.len && add_extra(store, extra_pem) == 0) {
-		X509_STORE_free(store);
+}
+
+static void *tls_alloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return osh_block_alloc(size);
+}
+
+static void *tls_realloc(void *memory, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return realloc(memory, size);
+}
+
+static void tls_free(void *memory, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	osh_block_free(memory);
+}
+
+void osh_tls_use_blocks(void)
+{
+	/* Refused when OpenSSL has allocated already: then it goes on with malloc(3). */
+	(void)CRYPTO_set_mem_functions(tls_alloc, tls_realloc, tls_free);
+}
+
+int osh_tls_proxy_init(struct osh_proxy *proxy, struct osh_str extra_pem)
+{
+	proxy->trust = X509_STORE_new();
+	if (!proxy->trust || RAND_priv_bytes(proxy->ticket_keys, sizeof(proxy->ticket_keys)) != 1)
+		return -ENOMEM;
+	load_system(proxy->trust);
+	return extra_pem.len && add_extra(proxy->trust, extra_pem) == 0 ? -EINVAL : 0;
+}
+
+/* ---- Contexts ---------------------------------------------------------------------------- */
+
+/* 128 bits first, as browsers ask: each byte costs a fifth less than with 256, and nobody can
+ * try either. What else OpenSSL takes for safe stays on offer. */
+static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+static const char suites_12[] = "ECDHE+AESGCM+AES128:DEFAULT";
+
+/* Without SSL_OP_ENABLE_KTLS: OpenSSL 3.0 does not tell the kernel of a new key, so that a
+ * KeyUpdate (RFC 8446 4.6.3) ends the connection; and what is inspected passes here anyway. */
+SSL_CTX *osh_tls_context_new(const SSL_METHOD *method)
+{
+	SSL_CTX *ctx = SSL_CTX_new(method);
+
+	if (!ctx)
+		return NULL;
+	if (SSL_CTX_set_ciphersuites(ctx, suites_13) != 1 || SSL_CTX_set_cipher_list(ctx, suites_12) != 1) {
+		SSL_CTX_free(ctx);
 		return NULL;
 	}
-	return store;
-}
-
-static const unsigned char alpn_both[] = "\x02h2\x08http/1.1";
-static const unsigned char alpn_http1[] = "\x08http/1.1";
-
-/* A client that offers nothing we know goes on without ALPN, as RFC 7301 3.2 allows a
- * server to ignore the extension. */
-static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
-		       const unsigned char *in, unsigned in_len, void *arg)
-{
-	unsigned char *selected;
-
-	(void)ssl;
-	(void)arg;
-	if (SSL_select_next_proto(&selected, out_len, alpn_both, sizeof(alpn_both) - 1, in, in_len) !=
-	    OPENSSL_NPN_NEGOTIATED)
-		return SSL_TLSEXT_ERR_NOACK;
-	*out = selected;
-	return SSL_TLSEXT_ERR_OK;
-}
-
-static void set_common(SSL_CTX *ctx)
-{
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+					 SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
 				      SSL_MODE_RELEASE_BUFFERS);
 	/* One read for the records that came together, not two for each. */
 	SSL_CTX_set_read_ahead(ctx, 1);
+	return ctx;
 }
 
 int osh_tls_worker_init(struct osh_worker *worker)
 {
-	worker->leaf_key = osh_ca_leaf_key();
-	worker->server_ctx = SSL_CTX_new(TLS_server_method());
-	worker->client_ctx = SSL_CTX_new(TLS_client_method());
-	if (!worker->leaf_key || !worker->server_ctx || !worker->client_ctx)
-		return -EIO;
-	set_common(worker->server_ctx);
-	set_common(worker->client_ctx);
-	SSL_CTX_set_alpn_select_cb(worker->server_ctx, select_alpn, NULL);
-	/* Some servers end without close_notify; each reader decides what that means. */
-	SSL_CTX_set_verify(worker->client_ctx, osh_layer_off("verify") ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	SSL_CTX_set1_cert_store(worker->client_ctx, worker->proxy->trust);
-	SSL_CTX_set_session_cache_mode(worker->client_ctx, SSL_SESS_CACHE_OFF);
-	return SSL_CTX_set_alpn_protos(worker->client_ctx, alpn_http1, sizeof(alpn_http1) - 1) == 0 ? 0 : -EIO;
-}
-
-static void drop_leaf(struct osh_worker *worker, struct osh_leaf *leaf)
-{
-	HASH_DEL(worker->leaves, leaf);
-	X509_free(leaf->cert);
-	free(leaf);
-}
-
-static X509 *leaf_for(struct osh_view *view, const char *host)
-{
-	struct osh_worker *worker = view->worker;
-	struct leaf_key key = { .tenant = view->tenant->id };
-	struct osh_leaf *leaf;
-
-	/* The whole key is hashed: no stray bytes behind the name. */
-	strncpy(key.host, host, sizeof(key.host) - 1);
-	HASH_FIND(hh, worker->leaves, &key, sizeof(key), leaf);
-	if (leaf)
-		return leaf->cert;
-	leaf = calloc(1, sizeof(*leaf));
-	if (!leaf)
-		return NULL;
-	leaf->key = key;
-	leaf->cert = osh_ca_mint(&view->tenant->ca, worker->leaf_key, host);
-	if (!leaf->cert) {
-		free(leaf);
-		return NULL;
-	}
-	if (HASH_COUNT(worker->leaves) >= OSH_LEAVES_MAX)
-		drop_leaf(worker, worker->leaves);
-	HASH_ADD(hh, worker->leaves, key, sizeof(leaf->key), leaf);
-	return leaf->cert;
+	return osh_tls_server_init(worker) == 0 && osh_tls_client_init(worker) == 0 ? 0 : -EIO;
 }
 
 void osh_tls_forget(struct osh_worker *worker, uint64_t tenant)
 {
-	struct osh_leaf *leaf, *next;
-
-	HASH_ITER(hh, worker->leaves, leaf, next) {
-		if (leaf->key.tenant == tenant)
-			drop_leaf(worker, leaf);
-	}
-}
-
-SSL *osh_tls_accept_new(struct osh_view *view, const char *host)
-{
-	SSL *ssl = SSL_new(view->worker->server_ctx);
-	X509 *leaf = ssl ? leaf_for(view, host) : NULL;
-
-	/* A session may be resumed only by the sandbox that made it. */
-	if (leaf && SSL_use_certificate(ssl, leaf) == 1 &&
-	    SSL_use_PrivateKey(ssl, view->worker->leaf_key) == 1 &&
-	    SSL_set_session_id_context(ssl, (const unsigned char *)&view->tenant->id,
-				       sizeof(view->tenant->id)) == 1) {
-		SSL_set_accept_state(ssl);
-		return ssl;
-	}
-	SSL_free(ssl);
-	return NULL;
-}
-
-SSL *osh_tls_connect_new(struct osh_worker *worker, const char *host, bool http2)
-{
-	SSL *ssl = SSL_new(worker->client_ctx);
-	X509_VERIFY_PARAM *param;
-	struct in6_addr addr;
-	int ok;
-
-	if (!ssl)
-		return NULL;
-	param = SSL_get0_param(ssl);
-	if (inet_pton(AF_INET, host, &addr) == 1 || inet_pton(AF_INET6, host, &addr) == 1) {
-		ok = X509_VERIFY_PARAM_set1_ip_asc(param, host);
-	} else {
-		X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
-							       X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-		ok = SSL_set_tlsext_host_name(ssl, host) == 1 &&
-		     X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
-	}
-	if (http2) /* 0 is success here */
-		ok &= SSL_set_alpn_protos(ssl, alpn_both, sizeof(alpn_both) - 1) == 0;
-	if (!ok) {
-		SSL_free(ssl);
-		return NULL;
-	}
-	SSL_set_connect_state(ssl);
-	return ssl;
+	osh_tls_forget_leaves(worker, tenant);
+	osh_tls_forget_sessions(worker, tenant);
 }
 
 bool osh_tls_speaks_http2(const SSL *ssl)
@@ -209,19 +150,58 @@ bool osh_tls_speaks_http2(const SSL *ssl)
 	return osh_str_eq_c(osh_str_n((const char *)name, len), "h2");
 }
 
-bool osh_tls_refused_protocol(void)
+/* ---- Why it failed ------------------------------------------------------------------------- */
+
+/* The alert that ended the connection, 0 when none did: OpenSSL makes a reason of it. */
+static int received_alert(const struct osh_conn *conn)
 {
-	return ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL;
+	int reason = ERR_GET_REASON(conn->tls_error);
+
+	return ERR_GET_LIB(conn->tls_error) == ERR_LIB_SSL && reason > SSL_AD_REASON_OFFSET ?
+		       reason - SSL_AD_REASON_OFFSET : 0;
 }
 
-const char *osh_tls_failure(const SSL *ssl, char *buf, size_t size)
+bool osh_tls_refused_protocol(const struct osh_conn *conn)
 {
-	long verify = SSL_get_verify_result(ssl);
-	unsigned long code = ERR_peek_last_error();
-	const char *reason = code ? ERR_reason_error_string(code) : NULL;
+	return received_alert(conn) == ALERT_NO_APPLICATION_PROTOCOL;
+}
+
+bool osh_tls_wants_certificate(const struct osh_conn *conn)
+{
+	bool was_asked = conn->ssl && osh_tls_was_asked_for_certificate(conn->ssl);
+
+	switch (received_alert(conn)) {
+	case ALERT_CERTIFICATE_REQUIRED:
+		return true;
+	case 0: /* a reset may overtake its alert */
+		return was_asked && conn->state == OSH_CONN_FAILED;
+	case ALERT_HANDSHAKE_FAILURE:
+	case ALERT_BAD_CERTIFICATE:
+	case ALERT_CERTIFICATE_UNKNOWN:
+	case ALERT_ACCESS_DENIED:
+		return was_asked; /* before TLS 1.3 there was no word for it */
+	}
+	return false;
+}
+
+bool osh_tls_distrusted(const struct osh_conn *conn)
+{
+	int alert = received_alert(conn);
+
+	return alert == ALERT_UNKNOWN_CA ||
+	       (alert >= ALERT_BAD_CERTIFICATE && alert <= ALERT_CERTIFICATE_UNKNOWN);
+}
+
+const char *osh_tls_failure(const struct osh_conn *conn, char *buf, size_t size)
+{
+	long verify = conn->ssl ? SSL_get_verify_result(conn->ssl) : X509_V_OK;
+	const char *reason = conn->tls_error ? ERR_reason_error_string(conn->tls_error) : NULL;
 
 	if (verify != X509_V_OK)
 		snprintf(buf, size, "certificate: %s", X509_verify_cert_error_string(verify));
+	else if (osh_tls_wants_certificate(conn))
+		snprintf(buf, size, "the server wants a client certificate, which only the program "
+				    "itself can have: give this endpoint tls: skip");
 	else
 		snprintf(buf, size, "%s", reason ? reason : "connection closed in the handshake");
 	return buf;

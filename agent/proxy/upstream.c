@@ -1,23 +1,21 @@
 #include "proxy/upstream.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <utlist.h>
 
-#include "base/fd.h"
+#include "base/block.h"
+#include "base/block.h"
 #include "base/knockout.h"
 #include "policy/host.h"
+#include "proxy/dial.h"
 #include "proxy/http2_client.h"
 #include "proxy/tls.h"
 #include "proxy/upstream_pool.h"
 
-#define DIAL_TIMEOUT_MS 5000 /* per address */
-#define HANDSHAKE_TIMEOUT_MS 10000
+struct osh_upstream_deadlines osh_upstream_deadlines = { .handshake_ms = 10000, .tunnel_ms = 30000 };
 
 /* ---- Failing ----------------------------------------------------------------- */
 
@@ -34,63 +32,27 @@ break_off(struct osh_upstream *up, enum osh_verdict_engine engine, const char *f
 	osh_loop_timer_cancel(up->worker->loop, &up->timer);
 }
 
-/* ---- Dialling ------------------------------------------------------------------ */
+static bool is_settled(const struct osh_upstream *up)
+{
+	return up->state == OSH_UPSTREAM_READY || up->state == OSH_UPSTREAM_BROKEN;
+}
+
+/* ---- Securing ------------------------------------------------------------------- */
 
 static void on_conn_event(struct osh_conn *conn);
 static void settled(struct osh_upstream *up);
-
-static int dial_socket(const struct in6_addr *addr, uint16_t port_host)
-{
-	struct sockaddr_in6 v6 = {
-		.sin6_family = AF_INET6, .sin6_port = htons(port_host), .sin6_addr = *addr
-	};
-	struct sockaddr_in v4 = { .sin_family = AF_INET, .sin_port = htons(port_host) };
-	bool is_v4 = IN6_IS_ADDR_V4MAPPED(addr);
-	_cleanup_fd_ int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	memcpy(&v4.sin_addr, &addr->s6_addr[12], 4);
-	r = is_v4 ? connect(fd, (struct sockaddr *)&v4, sizeof(v4)) :
-		    connect(fd, (struct sockaddr *)&v6, sizeof(v6));
-	if (r < 0 && errno != EINPROGRESS)
-		return -errno;
-	return osh_take_fd(&fd);
-}
-
-/* Try the addresses in their order until one takes the connection. */
-static void dial_next(struct osh_upstream *up, int last_error)
-{
-	osh_conn_close(&up->conn);
-	while (up->next_address < up->addresses.count) {
-		int fd = dial_socket(&up->addresses.items[up->next_address++], up->key.port_host);
-
-		if (fd < 0) {
-			last_error = -fd;
-			continue;
-		}
-		osh_conn_init(&up->conn, up->worker->loop, fd, OSH_CONN_CONNECTING, on_conn_event);
-		up->state = OSH_UPSTREAM_DIALLING;
-		osh_loop_timer_set(up->worker->loop, &up->timer, DIAL_TIMEOUT_MS);
-		osh_conn_update(&up->conn);
-		return;
-	}
-	break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to %s:%u: %s", up->key.host, up->key.port_host,
-		  strerror(last_error));
-}
+static void dial(struct osh_upstream *up);
 
 static void secure(struct osh_upstream *up)
 {
-	SSL *ssl = osh_tls_connect_new(up->worker, up->key.host, up->offers_http2);
+	SSL *ssl = osh_tls_connect_new(up->worker, &up->key, up->offers_http2);
 
 	if (!ssl || osh_conn_start_tls(&up->conn, ssl) < 0) {
 		break_off(up, OSH_ENGINE_TLS, "cannot start TLS to %s: out of memory", up->key.host);
 		return;
 	}
 	up->state = OSH_UPSTREAM_SECURING;
-	osh_loop_timer_set(up->worker->loop, &up->timer, HANDSHAKE_TIMEOUT_MS);
-	osh_conn_pump(&up->conn);
+	osh_loop_timer_set(up->worker->loop, &up->timer, osh_upstream_deadlines.handshake_ms);
 }
 
 /* The connection is for all requests of its key, and this one's is a stream on it. */
@@ -118,63 +80,171 @@ static void become_ready(struct osh_upstream *up)
 /* A server that knows HTTP/2 alone gets it, whatever the client speaks. */
 static bool offer_http2(struct osh_upstream *up)
 {
-	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol())
+	if (up->offers_http2 || up->use == OSH_UPSTREAM_ALONE || !osh_tls_refused_protocol(&up->conn))
 		return false;
 	up->offers_http2 = true;
-	up->next_address--;
-	dial_next(up, ECONNREFUSED);
+	osh_conn_close(&up->conn);
+	dial(up); /* the address that answered */
 	return true;
+}
+
+static void look_at_handshake(struct osh_upstream *up)
+{
+	char why[256];
+
+	if (osh_conn_is_open(&up->conn))
+		become_ready(up);
+	else if (up->conn.state == OSH_CONN_FAILED && !offer_http2(up))
+		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
+			  osh_tls_failure(&up->conn, why, sizeof(why)));
+}
+
+static void begin_talk(struct osh_upstream *up)
+{
+	if (up->key.tls)
+		secure(up);
+	else
+		become_ready(up);
+}
+
+/* ---- Through the proxy before the internet ---------------------------------------- */
+
+__attribute__((format(printf, 2, 3))) static void
+no_tunnel(struct osh_upstream *up, const char *format, ...)
+{
+	const struct osh_via *via = &up->worker->proxy->via;
+	char why[256];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why, sizeof(why), format, args);
+	va_end(args);
+	break_off(up, OSH_ENGINE_UPSTREAM, "no way to %.100s:%u: the upstream proxy %.100s:%u %s", up->key.host,
+		  up->key.port_host, via->host.text, via->port_host, why);
+}
+
+static void ask_for_tunnel(struct osh_upstream *up)
+{
+	struct osh_conn *conn = &up->conn;
+	struct osh_host host;
+	int r = osh_host_parse(osh_str(up->key.host), &host);
+
+	conn->out.secret = true; /* the proxy's credential, in case there is one */
+	if (r == 0)
+		r = osh_via_write_connect(&up->worker->proxy->via, &host, up->key.port_host, &conn->out);
+	if (r < 0) {
+		no_tunnel(up, "could not be asked: %s", strerror(-r));
+		return;
+	}
+	conn->want_read = true;
+	up->scan = (struct osh_http_scan){ 0 };
+	up->state = OSH_UPSTREAM_TUNNELLING;
+	osh_loop_timer_set(up->worker->loop, &up->timer, osh_upstream_deadlines.tunnel_ms);
+}
+
+static void look_at_tunnel(struct osh_upstream *up)
+{
+	struct osh_conn *conn = &up->conn;
+	char why[192];
+	size_t len = 0;
+
+	switch (osh_via_read_answer(&up->worker->proxy->via, osh_buf_str(&conn->in), &up->scan, &len, why,
+				    sizeof(why))) {
+	case OSH_HTTP_NEED_MORE:
+		if (conn->state == OSH_CONN_FAILED || conn->eof)
+			no_tunnel(up, "ended the connection instead of an answer");
+		return;
+	case OSH_HTTP_BAD:
+		no_tunnel(up, "%s", why);
+		return;
+	case OSH_HTTP_DONE:
+		break;
+	}
+	osh_buf_consume(&conn->in, len);
+	conn->want_read = false; /* until the owner is ready */
+	if (up->key.tls && conn->in.len) /* a server waits for the client's hello */
+		no_tunnel(up, "sent bytes of its own into the tunnel");
+	else
+		begin_talk(up);
 }
 
 static void advance(struct osh_upstream *up)
 {
-	if (up->state == OSH_UPSTREAM_DIALLING) {
+	if (up->state == OSH_UPSTREAM_TUNNELLING) {
 		osh_conn_pump(&up->conn);
-		if (up->conn.state == OSH_CONN_FAILED)
-			dial_next(up, up->conn.error);
-		else if (osh_conn_is_open(&up->conn) && up->key.tls)
-			secure(up);
-		else if (osh_conn_is_open(&up->conn))
-			become_ready(up);
-	} else if (up->state == OSH_UPSTREAM_SECURING) {
-		osh_conn_pump(&up->conn);
+		look_at_tunnel(up);
 	}
-	if (up->state == OSH_UPSTREAM_SECURING && up->conn.state == OSH_CONN_FAILED) {
-		char why[256];
+	if (up->state == OSH_UPSTREAM_SECURING) {
+		osh_conn_pump(&up->conn);
+		look_at_handshake(up);
+	}
+	osh_conn_update(&up->conn);
+}
 
-		if (offer_http2(up))
-			return;
-		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u failed: %s", up->key.host, up->key.port_host,
-			  osh_tls_failure(up->conn.ssl, why, sizeof(why)));
-	} else if (up->state == OSH_UPSTREAM_SECURING && osh_conn_is_open(&up->conn)) {
-		become_ready(up);
+/* ---- Dialling ------------------------------------------------------------------ */
+
+static void cannot_connect(struct osh_upstream *up, int error)
+{
+	const struct osh_via *via = &up->worker->proxy->via;
+
+	if (up->is_via)
+		break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to the upstream proxy %s:%u: %s",
+			  via->host.text, via->port_host, strerror(error));
+	else
+		break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to %s:%u: %s", up->key.host,
+			  up->key.port_host, strerror(error));
+}
+
+static void on_dialled(void *context, int fd, const struct in6_addr *address)
+{
+	struct osh_upstream *up = context;
+	bool later = up->dial != NULL;
+
+	up->dial = NULL;
+	if (fd < 0) {
+		cannot_connect(up, -fd);
+	} else {
+		up->addresses = (struct osh_addresses){ .count = 1, .items = { *address } };
+		osh_conn_init(&up->conn, up->worker->loop, fd, on_conn_event);
+		if (up->is_via)
+			ask_for_tunnel(up);
+		else
+			begin_talk(up);
+		advance(up);
 	}
+	/* Within open the caller looks at the state itself. */
+	if (later && is_settled(up))
+		settled(up);
+}
+
+static void dial(struct osh_upstream *up)
+{
+	up->state = OSH_UPSTREAM_DIALLING;
+	up->dial = osh_dial_start(up->worker->loop, &up->addresses,
+				  up->is_via ? up->worker->proxy->via.port_host : up->key.port_host,
+				  on_dialled, up);
 }
 
 static void on_conn_event(struct osh_conn *conn)
 {
 	struct osh_upstream *up = osh_container_of(conn, struct osh_upstream, conn);
 
-	if (up->state != OSH_UPSTREAM_READY) {
+	if (!is_settled(up))
 		advance(up);
-		osh_conn_update(&up->conn);
-		if (up->state != OSH_UPSTREAM_READY && up->state != OSH_UPSTREAM_BROKEN)
-			return;
-	}
-	settled(up);
+	if (is_settled(up))
+		settled(up);
 }
 
 static void on_timeout(struct osh_timer *timer)
 {
 	struct osh_upstream *up = osh_container_of(timer, struct osh_upstream, timer);
 
-	if (up->state == OSH_UPSTREAM_DIALLING)
-		dial_next(up, ETIMEDOUT);
+	if (up->state == OSH_UPSTREAM_TUNNELLING)
+		no_tunnel(up, "did not answer in time");
 	else
 		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u: handshake timed out", up->key.host,
 			  up->key.port_host);
-	if (up->state == OSH_UPSTREAM_BROKEN)
-		settled(up);
+	settled(up);
 }
 
 /* ---- Resolving and guarding ------------------------------------------------------ */
@@ -194,21 +264,67 @@ static bool guard(struct osh_upstream *up)
 	return true;
 }
 
+/* The addresses of a host; a literal has its own. */
+static void find(struct osh_upstream *up, const struct osh_host *host,
+		 void (*done)(void *context, const struct osh_addresses *addresses, const char *error))
+{
+	struct osh_addresses literal = { .count = 1, .items = { host->addr } };
+
+	if (host->kind == OSH_HOST_NAME)
+		up->lookup = osh_resolver_ask(up->worker->resolver, host->text, done, up);
+	else
+		done(up, &literal, NULL);
+}
+
+/* Where the connection goes first is known. */
+static void on_way(struct osh_upstream *up, const struct osh_addresses *addresses, const char *error)
+{
+	if (error) {
+		break_off(up, OSH_ENGINE_UPSTREAM, "cannot resolve %s: %s",
+			  up->is_via ? up->worker->proxy->via.host.text : up->key.host, error);
+		return;
+	}
+	up->addresses = *addresses;
+	dial(up);
+}
+
+static void on_via_resolved(void *context, const struct osh_addresses *addresses, const char *error)
+{
+	struct osh_upstream *up = context;
+	bool later = up->lookup != NULL;
+
+	up->lookup = NULL;
+	on_way(up, addresses, error);
+	if (later && is_settled(up))
+		settled(up);
+}
+
+/* The guard has had its say about the addresses that are known here. Where none is, since
+ * only the proxy resolves, TLS must be what tells who answers. */
+static void choose_way(struct osh_upstream *up, const struct osh_addresses *addresses, const char *error)
+{
+	const struct osh_via *via = &up->worker->proxy->via;
+	struct osh_host host;
+
+	up->is_via = osh_host_parse(osh_str(up->key.host), &host) == 0 &&
+		     osh_via_serves(via, &host, addresses) && (!error || up->key.tls);
+	if (up->is_via)
+		find(up, &via->host, on_via_resolved);
+	else
+		on_way(up, addresses, error);
+}
+
 static void on_resolved(void *context, const struct osh_addresses *addresses, const char *error)
 {
 	struct osh_upstream *up = context;
 	bool later = up->lookup != NULL;
 
 	up->lookup = NULL;
-	if (error) {
-		break_off(up, OSH_ENGINE_UPSTREAM, "cannot resolve %s: %s", up->key.host, error);
-	} else {
-		up->addresses = *addresses;
-		if (guard(up))
-			dial_next(up, ECONNREFUSED);
-	}
+	up->addresses = *addresses;
+	if (guard(up))
+		choose_way(up, addresses, error);
 	/* Within open the caller looks at the state itself. */
-	if (later && up->state == OSH_UPSTREAM_BROKEN)
+	if (later && is_settled(up))
 		settled(up);
 }
 
@@ -216,13 +332,10 @@ static void start(struct osh_upstream *up)
 {
 	struct osh_host host;
 
-	if (osh_host_parse(osh_str(up->key.host), &host) == 0 && host.kind != OSH_HOST_NAME) {
-		struct osh_addresses literal = { .count = 1, .items = { host.addr } };
-
-		on_resolved(up, &literal, NULL);
-		return;
-	}
-	up->lookup = osh_resolver_ask(up->worker->resolver, up->key.host, on_resolved, up);
+	if (osh_host_parse(osh_str(up->key.host), &host) < 0)
+		break_off(up, OSH_ENGINE_UPSTREAM, "%s is no name of a host", up->key.host);
+	else
+		find(up, &host, on_resolved);
 }
 
 /* ---- Waiting for another ----------------------------------------------------------------- */
@@ -267,7 +380,7 @@ static void release(struct osh_upstream *up, const struct osh_upstream *leader)
 		break_off(up, leader->failure_engine, "%s", leader->failure);
 	else if (!share(up))
 		start(up);
-	if (up->state == OSH_UPSTREAM_READY || up->state == OSH_UPSTREAM_BROKEN)
+	if (is_settled(up))
 		up->on_event(up);
 }
 
@@ -301,11 +414,16 @@ static void hand_over(struct osh_upstream *up)
 
 /* ---- Life ------------------------------------------------------------------------------ */
 
+static bool may_share(enum osh_upstream_use use)
+{
+	return use == OSH_UPSTREAM_SHARED || use == OSH_UPSTREAM_SURE;
+}
+
 static void obtain(struct osh_upstream *up)
 {
 	struct osh_upstream *leader;
 
-	if (up->use != OSH_UPSTREAM_SHARED) {
+	if (!may_share(up->use)) {
 		start(up);
 		return;
 	}
@@ -327,13 +445,12 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
 				       enum osh_upstream_use use)
 {
-	struct osh_upstream *up = use == OSH_UPSTREAM_SHARED ? osh_upstream_pool_take(worker->pool, key) :
-							       NULL;
+	struct osh_upstream *up = may_share(use) ? osh_upstream_pool_take(worker->pool, key, use) : NULL;
 
 	if (up) {
 		up->reused = true;
 	} else {
-		up = calloc(1, sizeof(*up));
+		up = osh_block_zalloc(sizeof(*up));
 		if (!up)
 			return NULL;
 		up->worker = worker;
@@ -353,7 +470,7 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 
 static void reap(struct osh_deferred *deferred)
 {
-	free(osh_container_of(deferred, struct osh_upstream, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_upstream, reap));
 }
 
 void osh_upstream_free(struct osh_upstream *up)
@@ -362,6 +479,8 @@ void osh_upstream_free(struct osh_upstream *up)
 		return;
 	osh_lookup_cancel(up->lookup);
 	up->lookup = NULL;
+	osh_dial_cancel(up->dial);
+	up->dial = NULL;
 	osh_loop_timer_cancel(up->worker->loop, &up->timer);
 	osh_conn_close(&up->conn);
 	up->reap.run = reap;

@@ -13,6 +13,7 @@
 enum osh_upstream_state {
 	OSH_UPSTREAM_RESOLVING,
 	OSH_UPSTREAM_DIALLING,
+	OSH_UPSTREAM_TUNNELLING, /* the proxy before the internet was asked for a way (via.h) */
 	OSH_UPSTREAM_SECURING, /* TLS handshake */
 	OSH_UPSTREAM_READY,
 	OSH_UPSTREAM_BROKEN,   /* failure and failure_engine say why */
@@ -32,6 +33,7 @@ enum osh_upstream_use {
 	OSH_UPSTREAM_ALONE,  /* L4, WebSocket: bytes of one flow; HTTP/1.1 if anything */
 	OSH_UPSTREAM_FRESH,  /* one request, on a connection that served none before */
 	OSH_UPSTREAM_SHARED, /* one request, on a kept or shared connection if there is one */
+	OSH_UPSTREAM_SURE,   /* the same; it cannot be sent again, so a kept one is looked at first */
 };
 
 struct osh_upstream {
@@ -42,9 +44,11 @@ struct osh_upstream {
 	enum osh_upstream_use use;
 	bool reused;                   /* came from the pool: the server may have closed it */
 	bool offers_http2;
-	struct osh_addresses addresses;
-	size_t next_address;
+	bool is_via;                   /* goes through the proxy before the internet */
+	struct osh_http_scan scan;     /* of its answer */
+	struct osh_addresses addresses; /* that passed the guard; then the one that answered */
 	struct osh_lookup *lookup;
+	struct osh_dial *dial;
 	struct osh_timer timer;
 	enum osh_verdict_engine failure_engine;
 	char failure[384];
@@ -58,6 +62,12 @@ struct osh_upstream {
 	struct osh_upstream *prev, *next; /* idle, leading or following */
 	struct osh_deferred reap;
 };
+
+/* How long a server, and the proxy before the internet, which dials meanwhile, may take for
+ * their part of the beginning. For tests to shorten. */
+extern struct osh_upstream_deadlines {
+	unsigned handshake_ms, tunnel_ms;
+} osh_upstream_deadlines;
 
 struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker);
 /* Close the idle connections of a tenant that is gone. */

@@ -38,11 +38,17 @@ struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker)
 
 /* ---- Shelves ------------------------------------------------------------------------- */
 
+/* What tells keys apart: nothing behind the name. */
+static size_t key_len(const struct osh_upstream_key *key)
+{
+	return offsetof(struct osh_upstream_key, host) + strlen(key->host);
+}
+
 static struct shelf *find_shelf(struct osh_upstream_pool *pool, const struct osh_upstream_key *key)
 {
 	struct shelf *shelf;
 
-	HASH_FIND(hh, pool->shelves, key, sizeof(*key), shelf);
+	HASH_FIND(hh, pool->shelves, key, key_len(key), shelf);
 	return shelf;
 }
 
@@ -56,7 +62,7 @@ static struct shelf *get_shelf(struct osh_upstream_pool *pool, const struct osh_
 	if (!shelf)
 		return NULL;
 	shelf->key = *key;
-	HASH_ADD(hh, pool->shelves, key, sizeof(shelf->key), shelf);
+	HASH_ADD_KEYPTR(hh, pool->shelves, &shelf->key, key_len(&shelf->key), shelf);
 	return shelf;
 }
 
@@ -127,24 +133,27 @@ void osh_upstream_keep(struct osh_upstream *up)
 	up->on_event = on_idle_event;
 	up->timer.on_expire = on_idle_timeout;
 	up->conn.want_read = true;
-	osh_buf_trim(&up->conn.in);
-	osh_buf_trim(&up->conn.out);
 	osh_loop_timer_set(pool->worker->loop, &up->timer, IDLE_TIMEOUT_MS);
 	osh_conn_update(&up->conn);
 }
 
 /* Has the server ended it, or said something unasked, without our having been told yet? */
-static bool is_stale(const struct osh_upstream *up)
+static bool is_stale(const struct osh_upstream *up, enum osh_upstream_use use)
 {
 	char byte;
-	ssize_t n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
-	/* Under TLS the byte may belong to a session ticket. */
+	/* Under TLS a byte may belong to a session ticket, so it is only about the end; and that
+	 * a request which can be sent again may find out by itself. */
+	if (up->key.tls && use == OSH_UPSTREAM_SHARED)
+		return false;
+	n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 	return n == 0 || (n > 0 && !up->key.tls) || (n < 0 && errno != EAGAIN);
 }
 
 struct osh_upstream *osh_upstream_pool_take(struct osh_upstream_pool *pool,
-					    const struct osh_upstream_key *key)
+					    const struct osh_upstream_key *key,
+					    enum osh_upstream_use use)
 {
 	struct shelf *shelf;
 
@@ -152,7 +161,7 @@ struct osh_upstream *osh_upstream_pool_take(struct osh_upstream_pool *pool,
 		struct osh_upstream *up = shelf->idle;
 
 		take_from_shelf(pool, up);
-		if (!is_stale(up))
+		if (!is_stale(up, use))
 			return up;
 		osh_upstream_free(up);
 	}

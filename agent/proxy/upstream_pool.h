@@ -7,9 +7,11 @@
 
 struct osh_http2_client;
 
-/* The most recently used idle connection of this key that still lives, or NULL. */
+/* The most recently used idle connection of this key, or NULL. As far as is known it still
+ * lives; on plain TCP, or for OSH_UPSTREAM_SURE, it was asked just now. */
 struct osh_upstream *osh_upstream_pool_take(struct osh_upstream_pool *pool,
-					    const struct osh_upstream_key *key);
+					    const struct osh_upstream_key *key,
+					    enum osh_upstream_use use);
 /* An HTTP/2 connection of this key that takes one more stream, or NULL. */
 struct osh_http2_client *osh_upstream_pool_share(struct osh_upstream_pool *pool,
 						 const struct osh_upstream_key *key);

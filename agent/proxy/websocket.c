@@ -17,6 +17,8 @@ enum opcode {
 	PONG = 0xa,
 };
 
+static const char after_close[] = "bytes after the close frame";
+
 /* ---- Heads ------------------------------------------------------------------------------- */
 
 /* One frame's head, its numbers read (5.2). */
@@ -64,6 +66,22 @@ static bool read_head(const unsigned char *p, size_t len, struct head *head)
 	if (head->masked)
 		memcpy(head->mask, p + 2 + extra, 4);
 	return true;
+}
+
+/* What neither side may send, whatever its message (5.1, 5.2). */
+static const char *check_head(const struct head *head, bool from_client, bool extended)
+{
+	if (head->reserved && !extended)
+		return "a frame uses reserved bits, but no extension was agreed upon";
+	if (head->masked != from_client)
+		return from_client ? "a frame of the client is not masked" : "a frame of the server is masked";
+	if (!head->minimal)
+		return "a frame's length is not in its shortest form";
+	if (head->opcode > PONG || (head->opcode > BINARY && head->opcode < CLOSE))
+		return "a frame has an unknown opcode";
+	if ((head->opcode & CONTROL) && (!head->fin || head->len > CONTROL_PAYLOAD_MAX))
+		return "a control frame is fragmented or longer than 125 bytes";
+	return NULL;
 }
 
 size_t osh_websocket_write_head(char buf[static OSH_WEBSOCKET_HEAD_MAX], uint64_t len,
@@ -133,22 +151,6 @@ static enum osh_websocket_event bad(struct osh_websocket_reader *r, enum osh_web
 static enum osh_websocket_event bad_frame(struct osh_websocket_reader *r, const char *reason)
 {
 	return bad(r, OSH_WEBSOCKET_PROTOCOL_ERROR, reason);
-}
-
-/* What no client may send, whatever its message (5.1, 5.2). */
-static const char *check_head(const struct head *head)
-{
-	if (head->reserved)
-		return "a frame uses reserved bits, but no extension was agreed upon";
-	if (!head->masked)
-		return "a frame of the client is not masked";
-	if (!head->minimal)
-		return "a frame's length is not in its shortest form";
-	if (head->opcode > PONG || (head->opcode > BINARY && head->opcode < CLOSE))
-		return "a frame has an unknown opcode";
-	if ((head->opcode & CONTROL) && (!head->fin || head->len > CONTROL_PAYLOAD_MAX))
-		return "a control frame is fragmented or longer than 125 bytes";
-	return NULL;
 }
 
 /* Codes that may stand in a close frame (7.4). */
@@ -233,7 +235,7 @@ static enum osh_websocket_event take_head(struct osh_websocket_reader *r, struct
 
 	if (!read_head((const unsigned char *)bytes.data, bytes.len, &head))
 		return OSH_WEBSOCKET_NEED_MORE;
-	fault = check_head(&head);
+	fault = check_head(&head, true, false);
 	if (fault)
 		return bad_frame(r, fault);
 	if (head.opcode & CONTROL)
@@ -287,46 +289,36 @@ enum osh_websocket_event osh_websocket_take(struct osh_websocket_reader *r, stru
 	if (bytes.len == 0 || max < OSH_WEBSOCKET_CONTROL_MAX)
 		return OSH_WEBSOCKET_NEED_MORE;
 	if (r->closed)
-		return bad_frame(r, "bytes after the close frame");
+		return bad_frame(r, after_close);
 	if (r->in_frame)
 		return take_payload(r, bytes, max, ret_used);
 	return take_head(r, bytes, ret_used);
 }
 
-/* ---- The server's direction --------------------------------------------------------------------- */
-
-/* Bytes of the head in progress, one by one: heads are short. */
-static size_t walk_head(struct osh_websocket_walker *w, struct osh_str bytes)
-{
-	struct head head;
-	size_t at = 0;
-
-	while (at < bytes.len) {
-		w->head[w->head_len++] = (unsigned char)bytes.data[at++];
-		if (read_head(w->head, w->head_len, &head)) {
-			w->head_len = 0;
-			w->left = head.len;
-			break;
-		}
-	}
-	return at;
-}
+/* ---- A direction that nobody reads ------------------------------------------------------------ */
 
 size_t osh_websocket_walk(struct osh_websocket_walker *w, struct osh_str bytes, bool to_boundary)
 {
 	size_t at = 0;
 
-	while (at < bytes.len && !(to_boundary && osh_websocket_at_boundary(w))) {
+	while (at < bytes.len && !w->fault && !(to_boundary && osh_websocket_at_boundary(w))) {
 		size_t rest = bytes.len - at;
+		struct head head;
 
-		if (w->left == 0) {
-			at += walk_head(w, osh_str_n(bytes.data + at, rest));
+		if (w->left) {
+			rest = rest < w->left ? rest : (size_t)w->left;
+			w->left -= rest;
+			at += rest;
 			continue;
 		}
-		if (rest > w->left)
-			rest = (size_t)w->left;
-		w->left -= rest;
-		at += rest;
+		if (!read_head((const unsigned char *)bytes.data + at, rest, &head))
+			break;
+		w->fault = w->closed ? after_close : check_head(&head, w->from_client, w->extended);
+		if (w->fault)
+			break;
+		w->closed = head.opcode == CLOSE;
+		w->left = head.len;
+		at += head.size;
 	}
 	return at;
 }

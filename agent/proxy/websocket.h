@@ -1,6 +1,5 @@
-/* WebSocket frames (RFC 6455): the client's direction read strictly, its texts put together;
- * the server's direction only counted, so that a frame of our own can be cut in. Pure over
- * bytes: no I/O. No extension is known here, so reserved bits are errors. */
+/* WebSocket frames (RFC 6455): read strictly, texts put together, where the policy wants to see
+ * them; else only followed from head to head. Pure over bytes: no I/O. */
 #ifndef OSH_PROXY_WEBSOCKET_H
 #define OSH_PROXY_WEBSOCKET_H
 
@@ -51,7 +50,7 @@ struct osh_websocket_reader {
 
 void osh_websocket_reader_init(struct osh_websocket_reader *reader);
 void osh_websocket_reader_done(struct osh_websocket_reader *reader);
-/* Take from the front of the client's bytes. At most `max` bytes are to be passed on, and a
+/* Take from the front of the client's bytes; no extension was agreed upon. At most `max` bytes are to be passed on, and a
  * control frame only whole: max is OSH_WEBSOCKET_CONTROL_MAX at least. */
 enum osh_websocket_event osh_websocket_take(struct osh_websocket_reader *reader, struct osh_str bytes,
 					    size_t max, size_t *ret_used);
@@ -67,18 +66,21 @@ void osh_websocket_mask(char *bytes, size_t len, const unsigned char mask[static
 size_t osh_websocket_write_close(char buf[static OSH_WEBSOCKET_CONTROL_MAX],
 				 enum osh_websocket_code code, const char *reason);
 
-/* Follows the frames of a direction that is passed on unseen. */
+/* Follows a direction whose payload nobody reads, and holds it to the form of frames (RFC 6455
+ * 5.1, 5.2): what is no WebSocket does not get through an upgrade to one. */
 struct osh_websocket_walker {
-	unsigned char head[OSH_WEBSOCKET_HEAD_MAX];
-	size_t head_len; /* bytes of an unfinished head */
-	uint64_t left;
+	bool from_client;  /* its frames are masked, those of a server are not */
+	bool extended;     /* extensions were agreed upon: reserved bits are theirs */
+	bool closed;       /* the frame in progress, or the last one, is a close frame */
+	uint64_t left;     /* payload of the frame in progress */
+	const char *fault; /* of the frame at which the walk stopped for ever; NULL: none */
 };
-/* How many of these bytes may be passed on; with `to_boundary` not beyond the end of the
- * frame in progress. The walker moves past them. */
+/* How many of these bytes may be passed on: payload, and whole heads; with `to_boundary` not
+ * beyond the end of the frame in progress. The walker moves past them. */
 size_t osh_websocket_walk(struct osh_websocket_walker *walker, struct osh_str bytes, bool to_boundary);
 static inline bool osh_websocket_at_boundary(const struct osh_websocket_walker *walker)
 {
-	return walker->head_len == 0 && walker->left == 0;
+	return walker->left == 0;
 }
 
 #endif

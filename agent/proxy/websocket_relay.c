@@ -15,8 +15,10 @@
 static const char no_room[] = "too many messages are under inspection at once in this sandbox";
 
 struct osh_websocket {
-	struct osh_websocket_reader reader; /* client to server */
-	struct osh_websocket_walker walker; /* server to client */
+	bool inspects;                      /* the client's texts */
+	struct osh_websocket_reader reader; /* client to server, where they are inspected */
+	struct osh_websocket_walker up;     /* ... where they are not */
+	struct osh_websocket_walker down;   /* server to client */
 	size_t held;                        /* bytes of the text that count against the sandbox's share */
 	/* A text that was allowed, on its way as one frame: what the policy saw is what goes. */
 	struct osh_buf rewritten; /* ... with its credentials in place; empty: as it came */
@@ -28,12 +30,15 @@ struct osh_websocket {
 	size_t close_len; /* 0: not closing */
 };
 
-int osh_websocket_begin(struct osh_session *s)
+int osh_websocket_begin(struct osh_session *s, bool extended)
 {
 	s->websocket = calloc(1, sizeof(*s->websocket));
 	if (!s->websocket)
 		return -ENOMEM;
+	s->websocket->inspects = s->exchange->inspects_text;
 	osh_websocket_reader_init(&s->websocket->reader);
+	s->websocket->up = (struct osh_websocket_walker){ .from_client = true, .extended = extended };
+	s->websocket->down = (struct osh_websocket_walker){ .extended = extended };
 	osh_buf_init_secret(&s->websocket->rewritten, OSH_WEBSOCKET_TEXT_MAX);
 	osh_session_set_state(s, OSH_SESSION_WEBSOCKET);
 	return 0;
@@ -89,12 +94,49 @@ void osh_websocket_reload(struct osh_session *s, const char *reason)
 	start_closing(s, OSH_WEBSOCKET_RELOAD, reason);
 }
 
+/* Throw away what the client says. True: its last frame came, or what is none. */
+static bool read_texts_to_end(struct osh_session *s)
+{
+	struct osh_websocket_reader *reader = &s->websocket->reader;
+	enum osh_websocket_event event = OSH_WEBSOCKET_PASS;
+
+	while (event != OSH_WEBSOCKET_NEED_MORE && event != OSH_WEBSOCKET_BAD && !reader->closed) {
+		size_t used;
+
+		event = osh_websocket_take(reader, osh_buf_str(&s->conn.in), OSH_CONN_BUF_MAX, &used);
+		osh_buf_consume(&s->conn.in, used);
+		if (event == OSH_WEBSOCKET_KEPT || event == OSH_WEBSOCKET_TEXT)
+			osh_websocket_next(reader);
+	}
+	return event == OSH_WEBSOCKET_BAD || reader->closed;
+}
+
+static bool read_frames_to_end(struct osh_session *s)
+{
+	struct osh_websocket_walker *walker = &s->websocket->up;
+
+	osh_buf_consume(&s->conn.in, osh_websocket_walk(walker, osh_buf_str(&s->conn.in), false));
+	return walker->fault || (walker->closed && walker->left == 0);
+}
+
+/* The client's answer to our close frame, or the end of its bytes, ends the connection (RFC 6455
+ * 7.1.1): a client that is hung up on while it answers would take a refusal for a broken line. */
+void osh_websocket_await_close(struct osh_session *s)
+{
+	bool ended = s->websocket->inspects ? read_texts_to_end(s) : read_frames_to_end(s);
+
+	if (ended || s->conn.eof) {
+		osh_websocket_drop(s);
+		s->conn.finish = true;
+	}
+}
+
 /* Between two frames of the server: ours is the last. */
 static bool finish_closing(struct osh_session *s)
 {
 	struct osh_websocket *ws = s->websocket;
 
-	if (!osh_websocket_at_boundary(&ws->walker) || osh_conn_out_room(&s->conn) < ws->close_len)
+	if (!osh_websocket_at_boundary(&ws->down) || osh_conn_out_room(&s->conn) < ws->close_len)
 		return false;
 	if (osh_buf_append(&s->conn.out, ws->close, ws->close_len) < 0) {
 		osh_session_end(s, true);
@@ -102,38 +144,52 @@ static bool finish_closing(struct osh_session *s)
 	}
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
-	osh_websocket_drop(s);
-	s->conn.finish = true;
 	osh_session_set_state(s, OSH_SESSION_CLOSING);
 	return true;
 }
 
-/* ---- Server to client -------------------------------------------------------------------- */
-
-static bool move_down(struct osh_session *s)
+static void refuse(struct osh_session *s, enum osh_websocket_code code, enum osh_verdict_engine engine,
+		   const char *reason)
 {
-	struct osh_websocket *ws = s->websocket;
-	struct osh_conn *up = &s->upstream->conn;
-	struct osh_str bytes = osh_buf_str(&up->in);
-	size_t room = osh_conn_out_room(&s->conn);
+	s->exchange->message[0] = '\0'; /* that of an earlier text */
+	osh_exchange_record_as(s, "WEBSOCKET", engine, OSH_VERDICT_DENY, reason, 0);
+	start_closing(s, code, reason);
+}
+
+/* ---- Frames that nobody reads ------------------------------------------------------------ */
+
+/* As many as go into `room`. True when something changed. */
+static bool move_frames(struct osh_session *s, struct osh_websocket_walker *walker, struct osh_buf *from,
+			struct osh_buf *to, size_t room)
+{
+	struct osh_str bytes = osh_buf_str(from);
+	bool closing = s->websocket->close_len > 0;
 	size_t len;
 
-	/* Room for the close frame is kept. */
-	room = room > OSH_WEBSOCKET_CONTROL_MAX ? room - OSH_WEBSOCKET_CONTROL_MAX : 0;
-	if (bytes.len > room)
-		bytes.len = room;
-	len = osh_websocket_walk(&ws->walker, bytes, ws->close_len > 0);
-	if (len == 0)
+	if (walker->fault)
 		return false;
-	if (osh_buf_append(&s->conn.out, bytes.data, len) < 0) {
+	bytes.len = bytes.len < room ? bytes.len : room;
+	len = osh_websocket_walk(walker, bytes, closing);
+	if (osh_buf_append(to, bytes.data, len) < 0) {
 		osh_session_end(s, true);
 		return false;
 	}
-	osh_buf_consume(&up->in, len);
-	return true;
+	osh_buf_consume(from, len);
+	if (walker->fault && !closing)
+		refuse(s, OSH_WEBSOCKET_PROTOCOL_ERROR, OSH_ENGINE_HTTP, walker->fault);
+	return len > 0 || walker->fault;
 }
 
-/* ---- Client to server --------------------------------------------------------------------- */
+static bool move_down(struct osh_session *s)
+{
+	size_t room = osh_conn_out_room(&s->conn);
+
+	/* Room for the close frame is kept. */
+	room = room > OSH_WEBSOCKET_CONTROL_MAX ? room - OSH_WEBSOCKET_CONTROL_MAX : 0;
+	return move_frames(s, &s->websocket->down, &s->upstream->conn.in, &s->conn.out, room);
+}
+
+/* ---- Texts, client to server --------------------------------------------------------------------- */
 
 static void record_text(struct osh_session *s, const struct osh_judgement *j)
 {
@@ -145,14 +201,6 @@ static void record_text(struct osh_session *s, const struct osh_judgement *j)
 
 	osh_exchange_keep_decision(s->exchange, j);
 	osh_exchange_record_as(s, "WEBSOCKET_TEXT", j->engine, decisions[j->effect], j->decision.reason, 0);
-}
-
-static void refuse(struct osh_session *s, enum osh_websocket_code code, enum osh_verdict_engine engine,
-		   const char *reason)
-{
-	s->exchange->message[0] = '\0'; /* that of an earlier text */
-	osh_exchange_record_as(s, "WEBSOCKET", engine, OSH_VERDICT_DENY, reason, 0);
-	start_closing(s, code, reason);
 }
 
 static void begin_sending(struct osh_session *s)
@@ -185,7 +233,7 @@ static bool rewrite_text(struct osh_session *s, const struct osh_decision *decis
 	}
 	ws->held += ws->rewritten.len;
 	if (ws->rewritten.len)
-		s->upstream->conn.out_secret = true;
+		s->upstream->conn.out.secret = true;
 	return true;
 }
 
@@ -268,6 +316,9 @@ static bool move_up(struct osh_session *s)
 	enum osh_websocket_event event;
 	size_t used;
 
+	if (!ws->inspects)
+		return move_frames(s, &ws->up, &s->conn.in, &s->upstream->conn.out,
+				   osh_buf_free_bytes(&s->upstream->conn.out));
 	if (ws->sending)
 		return send_text(s);
 	/* A piece at a time, so that no text grows beyond the sandbox's share unseen. */
@@ -343,6 +394,8 @@ bool osh_websocket_step(struct osh_session *s)
 	/* A frame that is cut off goes nowhere. */
 	if (!moved && s->conn.eof && !s->websocket->sending && !up->out.len)
 		osh_buf_clear(&s->conn.in);
+	if (!moved && up->eof && !s->conn.out.len)
+		osh_buf_clear(&up->in);
 	if (!s->websocket->sending)
 		moved |= pass_eof(&s->conn, up);
 	moved |= pass_eof(up, &s->conn);

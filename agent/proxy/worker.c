@@ -59,6 +59,7 @@ void osh_snapshot_unref(struct osh_snapshot *snapshot)
 {
 	if (!snapshot || atomic_fetch_sub(&snapshot->refs, 1) != 1)
 		return;
+	osh_meters_done(&snapshot->meters);
 	munmap(snapshot->memory, snapshot->len);
 	free(snapshot);
 }
@@ -428,6 +429,7 @@ struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struc
 	worker->proxy = proxy;
 	worker->index = index;
 	worker->ring = ring;
+	worker->spare_fd = -1;
 	pthread_mutex_init(&worker->mail_lock, NULL);
 	worker->loop = osh_loop_new();
 	worker->mail_io = (struct osh_io){

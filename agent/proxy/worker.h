@@ -24,10 +24,13 @@
 #include "policy/policy.h"
 #include "proxy/ca.h"
 #include "proxy/channel.h"
+#include "proxy/meter.h"
 #include "proxy/supervisor.h"
+#include "proxy/via.h"
 #include "verdict/ring.h"
 
 struct osh_dns;
+struct osh_in_force;
 struct osh_known;
 struct osh_resolver;
 struct osh_session;
@@ -39,9 +42,12 @@ struct osh_proxy {
 	int agent_eventfd;      /* raised when a worker published verdicts */
 	int channel_fd;
 	char dns_servers[512];
+	struct osh_via via;     /* the proxy before the internet */
 	X509_STORE *trust;      /* upstream anchors; shared, OpenSSL locks it */
+	unsigned char ticket_keys[80]; /* of sessions with sandboxes: name, HMAC, AES (OpenSSL's order) */
 	unsigned worker_count;
 	struct osh_worker *workers[OSH_WORKERS_MAX];
+	struct osh_in_force *in_force; /* hash: the main thread's, main.c */
 };
 
 /* A compiled policy in shared memory, counted by the workers that use it. */
@@ -50,6 +56,7 @@ struct osh_snapshot {
 	void *memory;
 	size_t len;
 	struct osh_policy policy;
+	struct osh_meters meters;
 	uint32_t generation;
 };
 
@@ -62,6 +69,7 @@ struct osh_tenant {
 	atomic_uint refs;
 	uint64_t id;
 	char name[OSH_NAME_MAX];
+	bool is_new; /* the kernel's maps hold nothing of it when it gets here */
 	struct osh_sandbox_sockets sockets; /* owned */
 	struct osh_ca ca;
 };
@@ -83,7 +91,7 @@ struct osh_view {
 	struct osh_session *sessions;   /* doubly linked */
 	unsigned session_count;
 	size_t held_bytes;              /* bodies and texts under inspection, proxy/inspect.h */
-	bool reported_full;             /* a refusal for want of room was recorded */
+	bool reported_full;             /* a refusal for want of room was recorded; until there is room */
 	struct osh_known *known;        /* hash: what the agent told of executables, proxy/facts.h */
 	unsigned known_version;         /* counts changes of it */
 	unsigned questions;             /* that the agent has not answered */
@@ -125,7 +133,9 @@ struct osh_worker {
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
+	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
 	bool published;                 /* verdicts that the agent was not told of */
 	uint64_t told_ms;

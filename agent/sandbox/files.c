@@ -192,11 +192,15 @@ static const char *const own_variables[] = {
 	"USER=sandbox",
 	"LOGNAME=sandbox",
 	"LANG=C.UTF-8",
+	/* Bundles are bound over; these tell the clients that look elsewhere, or bring roots along. */
 	"NODE_EXTRA_CA_CERTS=" OSH_SANDBOX_OWN_DIR "/ca.pem",
+	"DENO_CERT=" OSH_SANDBOX_OWN_DIR "/ca.pem",
+	"AWS_CA_BUNDLE=" BUNDLE,
 	"SSL_CERT_FILE=" BUNDLE,
 	"REQUESTS_CA_BUNDLE=" BUNDLE,
 	"CURL_CA_BUNDLE=" BUNDLE,
 	"GIT_SSL_CAINFO=" BUNDLE,
+	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=" BUNDLE,
 };
 
 void sandbox_strings_free(char **strings)

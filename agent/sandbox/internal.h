@@ -233,10 +233,13 @@ bool idmap_works(int idmap_fd);
  * written to, sockets included, where idmap_fd is not -1 and its file system allows that. */
 int mount_clone_host(int idmap_fd, const char *path);
 
-/* root.c, devices.c, overlay.c, unix_sockets.c */
+/* root.c, shared.c, devices.c, overlay.c, unix_sockets.c */
 /* Does `path` begin with `directory`, as paths do? */
 bool path_is_at_or_below(const char *path, const char *directory);
+/* Is it the sandbox's own in every sandbox, whatever a policy names? */
+bool root_is_own(const struct launch *launch, const char *path);
 int root_build(struct launch *launch);
+int root_keep_run_later(struct launch *launch);
 int root_mount_proc(struct launch *launch);
 int root_mount_dev(struct launch *launch);
 int root_make_files(struct launch *launch);

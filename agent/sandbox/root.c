@@ -166,7 +166,7 @@ bool path_is_at_or_below(const char *path, const char *directory)
 	       (strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0'));
 }
 
-static bool is_own(const struct launch *launch, const char *path)
+bool root_is_own(const struct launch *launch, const char *path)
 {
 	const struct osh_sandbox_host *host = launch->instance->host;
 
@@ -186,7 +186,7 @@ static int bind_policy_path(struct launch *launch, const char *path, bool writab
 	struct stat st;
 	int r;
 
-	if (is_own(launch, path) || stat(path, &st) < 0)
+	if (root_is_own(launch, path) || stat(path, &st) < 0)
 		return 0;
 	place = mount_open_inside(launch->root_fd, path, O_PATH);
 	if (place >= 0 && !writable && !mount_same_filesystem(launch->root_fd, place))
@@ -254,8 +254,9 @@ static int bind_own(struct launch *launch)
 int root_build(struct launch *launch)
 {
 	int (*const steps[])(struct launch *) = {
-		mount_root,	make_entries, bind_policy,	      root_mount_proc,	 root_mount_dev,
-		bind_own,	root_make_files, root_bind_unix_sockets, root_mask_secrets,
+		mount_root,	make_entries,	 bind_policy,		 root_keep_run_later, root_mount_proc,
+		root_mount_dev, bind_own,	 root_make_files,	 root_bind_unix_sockets,
+		root_mask_secrets,
 	};
 
 	for (size_t i = 0; i < OSH_COUNT_OF(steps); i++) {

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,17 @@ static int bind_patiently(int fd, const union address *addr, socklen_t len)
 	return -EADDRINUSE;
 }
 
+/* What the sandbox's connections inherit. Inside one machine there is no congestion to be
+ * found out, and a host that paces (BBR) would pay a timer for each burst. */
+static void suit_loopback(int fd)
+{
+	static const char control[] = "reno"; /* built into every kernel */
+	int one = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, control, sizeof(control) - 1);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 static int open_socket(const struct wanted_socket *want)
 {
 	_cleanup_fd_ int fd = socket(want->family, want->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -90,8 +102,11 @@ static int open_socket(const struct wanted_socket *want)
 	r = bind_patiently(fd, &addr, len);
 	if (r < 0)
 		return r;
-	if (want->type == SOCK_STREAM && listen(fd, BACKLOG) < 0)
-		return -errno;
+	if (want->type == SOCK_STREAM) {
+		suit_loopback(fd);
+		if (listen(fd, BACKLOG) < 0)
+			return -errno;
+	}
 	return osh_take_fd(&fd);
 }
 

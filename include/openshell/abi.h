@@ -119,6 +119,10 @@ enum osh_kernel_reason {
 	OSH_KERNEL_WRONG_NETNS,      /* socket outside the sandbox's network namespace */
 	OSH_KERNEL_RESERVED_PORT,    /* bind to a port of the agent */
 	OSH_KERNEL_PACKET,           /* a packet that no hook let through */
+	OSH_KERNEL_OTHERS_FLOW,      /* sent on a connection that another program opened */
+	OSH_KERNEL_SHARED_FLOW,      /* the same, on a kernel that cannot refuse it: told only */
+	OSH_KERNEL_OUTSIDE_SOCKET,   /* sent on a socket that was made outside: told only */
+	OSH_KERNEL_INSPECTOR,        /* dialled the port where Node takes code to run */
 	OSH_KERNEL_REASON_COUNT,
 };
 

@@ -19,6 +19,8 @@
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
 #define OSH_EVENT_RING_BYTES (4u << 20)
+/* How often each processor wakes the agent for refusals: waking costs more than refusing. */
+#define OSH_EVENT_WAKE_MS 1
 
 /* The sandbox's private network. 198.18.0.0/15 (RFC 2544) never routes on the
  * internet; fd6f:7368::/96 (RFC 4193) carries the same 32 bits for IPv6. */
@@ -32,6 +34,10 @@
 /* Both are below ip_unprivileged_port_start, so a sandbox can never squat on them. */
 #define OSH_REDIRECT_PORT 1
 #define OSH_DNS_PORT 53
+
+/* Where a Node that gets SIGUSR1 opens its inspector, which runs any code sent to it under Node's
+ * name (node(1), --inspect-port). */
+#define OSH_INSPECTOR_PORT 9229
 
 /* Users without an account, far above what useradd, systemd and container runtimes
  * hand out (systemd's UIDS-GIDS: 1879048192 and up is unused). */

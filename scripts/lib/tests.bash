@@ -18,6 +18,24 @@ run_unit_tests() {
 	done
 }
 
+# sanitizers_report_to PREFIX: what they find, leaks at a process's end included, goes into a file
+# for each process. A test that passed may have left one behind.
+sanitizers_report_to() {
+	rm -f "$1".*
+	export ASAN_OPTIONS=detect_leaks=1:log_path=$1 UBSAN_OPTIONS=print_stacktrace=1:log_path=$1
+	export LSAN_OPTIONS=suppressions=$PWD/tests/leaks.supp:print_suppressions=0
+}
+
+# list_sanitizer_reports PREFIX
+list_sanitizer_reports() {
+	local file
+	for file in "$1".*; do
+		[[ -s $file ]] || continue
+		echo "not ok - ${file##*/}"
+		sed 's/^/# /' "$file"
+	done
+}
+
 # run_bats FILE
 run_bats() {
 	timeout -k 10 600 bats --tap "$1" 2>&1

@@ -298,7 +298,12 @@ client.connect(("::1", 9999)); print("connected")'
 # A38
 @test "the peer's address is the one that was dialled" {
 	run probe out peer l4.test 5432
-	expect_equal "$output" "ok True"
+	expect_equal "$output" "ok True
+ok True
+ok rcode=0 answers=1"
+	# A host that is denied looks the same.
+	run probe out peer no.test 443
+	expect_equal "${lines[0]} ${lines[1]}" "ok True ok True"
 }
 
 # A18

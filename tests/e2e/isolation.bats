@@ -249,6 +249,24 @@ for number in range(3, 40):
 	expect_absent "$canary"
 }
 
+# A24
+@test "a Node is not made to run what another program sends it" {
+	# shellcheck disable=SC2016  # for the inner shell
+	run inside lab sh -c 'node -e "require(\"http\").createServer((q, s) => s.end(\"served\")).listen(8000)" 2>inspector & node=$!
+		until python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 8000))" 2>/dev/null; do :; done
+		kill -USR1 $node; until grep -q listening inspector; do :; done
+		python3 -c "$1"; kill $node' _ 'import errno, socket, urllib.request
+for host in "127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "127.0.0.2":
+    try: socket.create_connection((host, 9229)); print("inspects")
+    except OSError as error: print(errno.errorcode[error.errno])
+print(urllib.request.urlopen("http://127.0.0.1:8000/").read().decode())'
+	expect_equal "$output" $'EPERM\nEPERM\nEPERM\nEPERM\nserved'
+	expect_verdicts 1 lab l7_decision=deny dst_host=127.0.0.2 dst_port=9229 binary=/usr/bin/python3.11 \
+		"l7_deny_reason~Node runs the code that it is sent"
+	run osh policy validate "$SCRATCH/probe.yaml"
+	expect_contains "$output" "'/usr/bin/node' runs any script"
+}
+
 # A26: in crash.bats while the agent is away; the hook does not ask whether it is there.
 @test "the agent's ports are not to be had" {
 	run inside lab python3 -c 'import socket, errno
@@ -323,6 +341,45 @@ except OSError as error: print(errno.errorcode[error.errno])'
 	expect_equal "$output" EPERM
 }
 
+# A45
+@test "what the host runs later from a shared directory is not written inside" {
+	local shared=/var/lib/osh-shared-$$ before
+	mkdir -p "$shared/.vscode"
+	git init -q "$shared"
+	echo '#!/bin/sh' >"$shared/.git/hooks/pre-commit"
+	echo 'export A=1' >"$shared/.envrc"
+	echo '{}' >"$shared/.vscode/tasks.json"
+	echo '{}' >"$shared/.vscode/settings.json"
+	echo one >"$shared/source"
+	git -C "$shared" add source
+	chmod -R a+rwX "$shared"
+	before=$(cd "$shared" && sha256sum .git/hooks/* .git/config .envrc .vscode/tasks.json)
+	sed "s|read_write: \[|&$shared, |" "$SCRATCH/probe.yaml" >"$SCRATCH/shared.yaml"
+	run osh sandbox create --name shared --policy "$SCRATCH/shared.yaml" </dev/null
+	expect_contains "$output" "read-only in $shared, because the host runs them: .git/hooks, .git/config, .vscode/tasks.json, .envrc"
+	# shellcheck disable=SC2016  # for the inner shell
+	run inside shared sh -c 'cd "$1"
+		for file in .git/hooks/pre-commit .git/hooks/post-checkout .git/config .vscode/tasks.json .envrc; do
+			(echo x >>"$file") 2>/dev/null && echo "wrote $file"; done
+		for file in .git .git/hooks .git/config .vscode .vscode/tasks.json .envrc; do
+			mv "$file" aside 2>/dev/null && echo "moved $file"; done
+		rm -rf .git/hooks .git/config .vscode/tasks.json .envrc 2>/dev/null && echo removed
+		ln -sf /bin/true .git/hooks/post-merge 2>/dev/null && echo linked
+		python3 -c "import ctypes; print(ctypes.CDLL(None).umount2(b\".git/hooks\", 2))"' _ "$shared"
+	expect_equal "$output" -1
+	expect_equal "$(cd "$shared" && sha256sum .git/hooks/* .git/config .envrc .vscode/tasks.json)" "$before"
+	# T: work goes on, and what is named is writable.
+	inside shared sh -c 'cd "$1" && echo two >>source && echo "{ }" >.vscode/settings.json && git -c safe.directory="*" -c user.name=a -c user.email=a@b commit -qam x' _ "$shared"
+	expect_equal "$(cat "$shared/source")" $'one\ntwo'
+	sed -i "s|read_write: \[|&$shared/.envrc, |" "$SCRATCH/shared.yaml"
+	osh sandbox delete shared
+	make_sandbox shared "$SCRATCH/shared.yaml"
+	inside shared sh -c 'echo more >>"$1/.envrc" && ! echo x >>"$1/.git/config"' _ "$shared"
+	expect_contains "$(cat "$shared/.envrc")" more
+	osh sandbox delete shared
+	rm -r "$shared"
+}
+
 # A46
 @test "one sandbox does not reach another" {
 	local address server='import socket, sys, threading
@@ -370,17 +427,6 @@ print(subprocess.run(["echo", "child"], capture_output=True, text=True).stdout)
 os.kill(os.getpid(), 0)'
 	expect_contains "$output" thread
 	expect_contains "$output" child
-}
-
-@test "common programs run well" {
-	inside box sh -c 'cd && git init -q r && cd r && echo x >f && git add . && git -c user.name=a -c user.email=a@b commit -qm x && git log --oneline'
-	inside box sh -c 'cd && printf "int main(void){return 0;}" >t.c && gcc t.c -o t && ./t'
-	run inside box node -e 'console.log(6 * 7)'
-	expect_equal "$output" 42
-	run inside box python3 -c 'import ssl, json, sqlite3, subprocess; print(6 * 7)'
-	expect_equal "$output" 42
-	run inside box bash -c 'echo $((6 * 7)); ls / >/dev/null; ps ax 2>/dev/null | head -n 1; mktemp >/dev/null'
-	expect_contains "$output" 42
 }
 
 @test "no core dump, and the exit status tells of the signal" {

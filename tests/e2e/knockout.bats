@@ -324,6 +324,38 @@ finally: open("done", "w").close()' "$1"
 	expect_contains "$output" running
 }
 
+# G07: what no rule is about is in no record
+@test "a secret in a query is not recorded" {
+	attempt() { inside s curl -sS -m 10 "https://ok.test/pub/x?token=$1"; }
+	arrived() { osh logs s -o json | grep -F -- "$1" >/dev/null; }
+	peel path
+}
+
+# G07: of the process that holds them; a helper would get it whatever the limit but one
+@test "a secret is in no core" {
+	local pattern cores=$SCRATCH/cores
+	pattern=$(</proc/sys/kernel/core_pattern)
+	printf '#!/bin/sh\ngrep -aoE "canary[0-9a-f]{20}" >>%s\n' "$cores" >"$SCRATCH/helper"
+	chmod 0755 "$SCRATCH/helper"
+	: >"$cores"
+	echo "|$SCRATCH/helper" >/proc/sys/kernel/core_pattern
+	attempt() {
+		local proxy
+		GITHUB_TOKEN=$1 osh provider create --name mine --type github --from-existing
+		osh sandbox delete s
+		make_sandbox s credentials --provider mine
+		proxy=$(osh status -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["proxy_pid"])')
+		kill -SEGV "$proxy"
+		wait_until 10 is_gone "$proxy"
+	}
+	arrived() { grep -qF -- "$1" "$cores"; }
+	peel dumpable core || {
+		echo "$pattern" >/proc/sys/kernel/core_pattern
+		return 1
+	}
+	echo "$pattern" >/proc/sys/kernel/core_pattern
+}
+
 # ---- And the programs in use -------------------------------------------------------------------
 
 @test "no layer can be switched off in a program that is installed" {

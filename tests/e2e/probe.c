@@ -26,6 +26,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -480,6 +481,135 @@ static int steal(char **args)
 	return failed;
 }
 
+/* ---- Descriptors that change hands -------------------------------------------------------------- */
+
+static struct sockaddr_un at_path(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	return address;
+}
+
+/* One byte and, with `fd` not negative, a descriptor. */
+static ssize_t give(int to, int fd)
+{
+	union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control = { .head = {
+		.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	struct iovec data = { (char[]){ 'x' }, 1 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+
+	memcpy(CMSG_DATA(&control.head), &fd, sizeof(fd));
+	return sendmsg(to, &message, 0);
+}
+
+/* The descriptor that arrives; -1: none, or not to be had. */
+static int take(const char *path)
+{
+	union { struct cmsghdr head; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct sockaddr_un from = at_path(path);
+	char byte;
+	struct iovec data = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control,
+				  .msg_controllen = sizeof(control) };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	if (connect(fd, (struct sockaddr *)&from, sizeof(from)) < 0 || recvmsg(fd, &message, 0) < 0)
+		return -1;
+	if (!CMSG_FIRSTHDR(&message)) {
+		errno = EPERM;
+		return -1;
+	}
+	memcpy(&fd, CMSG_DATA(&control.head), sizeof(fd));
+	return fd;
+}
+
+/* lend HOST PORT PATH: connects, and gives the connection to whoever connects to the Unix socket at
+ * PATH. Ends with its input. */
+static int lend(char **args)
+{
+	union address to;
+	socklen_t len = parse(args[0], args[1], &to);
+	struct sockaddr_un here = at_path(args[2]);
+	int fd = socket(to.any.sa_family, SOCK_STREAM, 0), server = socket(AF_UNIX, SOCK_STREAM, 0);
+	char byte;
+
+	if (connect(fd, &to.any, len) < 0)
+		return report("connect", -1);
+	if (bind(server, (struct sockaddr *)&here, sizeof(here)) < 0 || listen(server, 1) < 0)
+		return report("bind", -1);
+	report("give", give(accept(server, NULL, NULL), fd));
+	return read(0, &byte, 1) < 0;
+}
+
+/* borrow PATH TEXT: takes a connection from there and sends the text on it. */
+static int borrow(char **args)
+{
+	int fd = take(args[0]);
+
+	return fd < 0 ? report("take", -1) : talk(fd, args[1]);
+}
+
+/* adopt PATH HOST PORT TEXT: takes a socket from there, connects it, and sends the text. */
+static int adopt(char **args)
+{
+	union address to;
+	socklen_t len = parse(args[1], args[2], &to);
+	int fd = take(args[0]);
+
+	if (fd < 0)
+		return report("take", -1);
+	if (connect(fd, &to.any, len) < 0)
+		return report("connect", -1);
+	return talk(fd, args[3]);
+}
+
+/* pass HOST PORT PROGRAM TEXT: connects and becomes PROGRAM, which sends on descriptor 9. */
+static int pass(char **args)
+{
+	union address to;
+	socklen_t len = parse(args[0], args[1], &to);
+	int fd = socket(to.any.sa_family, SOCK_STREAM, 0);
+
+	if (connect(fd, &to.any, len) < 0)
+		return report("connect", -1);
+	dup2(fd, 9);
+	execl(args[2], args[2], "send", "9", args[3], NULL);
+	return report("exec", -1);
+}
+
+/* send FD TEXT */
+static int send_on(char **args)
+{
+	return talk(atoi(args[0]), args[1]);
+}
+
+/* made HOST PORT PROGRAM TEXT: makes a socket that its child PROGRAM connects, and sends on it. */
+static int made(char **args)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	pid_t child;
+
+	dup2(fd, 9);
+	child = fork();
+	if (child == 0) {
+		execl(args[2], args[2], "dial", "9", args[0], args[1], NULL);
+		_exit(1);
+	}
+	waitpid(child, NULL, 0);
+	return talk(9, args[3]);
+}
+
+/* dial FD HOST PORT */
+static int dial(char **args)
+{
+	union address to;
+	socklen_t len = parse(args[1], args[2], &to);
+
+	return report("connect", connect(atoi(args[0]), &to.any, len));
+}
+
 /* ---- Which ------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -501,6 +631,13 @@ static const struct {
 	{ "filter", 0, filter },
 	{ "hold", 3, hold },
 	{ "steal", 2, steal },
+	{ "lend", 3, lend },
+	{ "borrow", 2, borrow },
+	{ "adopt", 4, adopt },
+	{ "pass", 4, pass },
+	{ "send", 2, send_on },
+	{ "made", 4, made },
+	{ "dial", 3, dial },
 };
 
 int main(int argc, char **argv)

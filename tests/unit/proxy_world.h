@@ -352,6 +352,13 @@ static void make_ca(struct world_identity *id, const char *name)
 	cr_assert(osh_ca_load(id->cert_pem, id->key_pem, &id->ca) == 0);
 }
 
+static void drop_ca(struct world_identity *id)
+{
+	osh_ca_done(&id->ca);
+	free(id->cert_pem);
+	free(id->key_pem);
+}
+
 static SSL_CTX *server_context(const struct osh_ca *ca, const char *host)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -384,6 +391,7 @@ static struct {
 	SSL_CTX *server_ctx;
 	void (*script)(struct peer *p, uint16_t port_host);
 	uint64_t serial;
+	struct osh_snapshot *in_force; /* counted */
 	atomic_uint accepted;
 } world;
 
@@ -493,6 +501,13 @@ static void *accept_all(void *context)
 	}
 }
 
+/* From now on the server on 443 is `host`, by a certificate of `ca`. */
+static void serve_as(const struct osh_ca *ca, const char *host)
+{
+	SSL_CTX_free(world.server_ctx);
+	world.server_ctx = server_context(ca, host);
+}
+
 static void start_server(void)
 {
 	for (size_t i = 0; i < 3; i++) {
@@ -597,7 +612,11 @@ static void set_policy(const char *yaml)
 	memcpy(snapshot->memory, image, snapshot->len);
 	free(image);
 	cr_assert(osh_policy_open(snapshot->memory, snapshot->len, &snapshot->policy) == 0);
-	snapshot->refs = 1;
+	snapshot->refs = 2; /* the worker's and the world's */
+	cr_assert(osh_meters_init(&snapshot->meters, &snapshot->policy,
+				  world.in_force ? &world.in_force->meters : NULL) == 0);
+	osh_snapshot_unref(world.in_force);
+	world.in_force = snapshot;
 	errand->left = 1;
 	errand->sandbox = WORLD_SANDBOX;
 	errand->serial = world.serial;
@@ -639,7 +658,7 @@ static void world_prepare(void)
 	make_ca(&world.sandbox_ca, "world");
 	make_ca(&world.world_ca, "the world");
 	make_kernel(&world.proxy.maps);
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	start_server();
 }
 
@@ -657,9 +676,9 @@ static void world_begin(void)
 	world.proxy.channel_fd = pair[1];
 	world.proxy.agent_eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	world.proxy.worker_count = 1;
-	world.proxy.trust = osh_tls_trust_new(osh_str(world.world_ca.cert_pem));
+	cr_assert(osh_tls_proxy_init(&world.proxy, osh_str(world.world_ca.cert_pem)) == 0);
 	world.worker = osh_worker_new(&world.proxy, 0, ring);
-	cr_assert(world.proxy.trust && world.worker);
+	cr_assert(world.worker);
 	world.proxy.workers[0] = world.worker;
 	cr_assert(osh_worker_start(world.worker) == 0);
 	start_agent();
@@ -722,10 +741,11 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone. */
-static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
+static struct peer *dial_tls_for(uint32_t identity, const char *host, uint16_t port_host,
+				 const char *sni, const char *alpn)
 {
-	struct peer *p = dial_plain(identity, host, 443);
+	struct peer *p = dial_plain(identity, host, port_host);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -733,6 +753,8 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 	p->ssl = SSL_new(ctx);
 	SSL_CTX_free(ctx);
 	SSL_set_fd(p->ssl, p->fd);
+	if (alpn)
+		SSL_set_alpn_protos(p->ssl, (const unsigned char *)alpn, (unsigned)strlen(alpn));
 	if (sni) {
 		SSL_set_tlsext_host_name(p->ssl, sni);
 		SSL_set1_host(p->ssl, sni);
@@ -743,6 +765,11 @@ static struct peer *dial_tls_as(uint32_t identity, const char *host, const char 
 		p->fd = osh_close(p->fd);
 	}
 	return p;
+}
+
+static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
+{
+	return dial_tls_for(identity, host, 443, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)

@@ -41,6 +41,9 @@ Test(config, every_key)
 			   "upstream_ca: /etc/ca.pem\n"
 			   "dns_servers: [192.0.2.1, \"192.0.2.2:5353\", '2001:db8::1', "
 			   "'[2001:db8::2]:53']\n"
+			   "upstream_proxy: http://Proxy.example:3128/\n"
+			   "upstream_proxy_credential: /etc/proxy\n"
+			   "no_proxy: [inner.example, '*.other.example', 10.0.0.0/8]\n"
 			   "workers: 2\n"
 			   "log_level: debug\n",
 			   &config, &err),
@@ -52,6 +55,11 @@ Test(config, every_key)
 	cr_assert(eq(sz, config.dns_server_count, 4));
 	cr_expect_str_eq(config.dns_servers[0], "192.0.2.1");
 	cr_expect_str_eq(config.dns_servers[3], "[2001:db8::2]:53");
+	cr_expect_str_eq(config.upstream_proxy, "proxy.example");
+	cr_expect(eq(uint, config.upstream_proxy_port_host, 3128));
+	cr_expect_str_eq(config.upstream_proxy_credential, "/etc/proxy");
+	cr_assert(eq(sz, config.no_proxy_count, 3));
+	cr_expect_str_eq(config.no_proxy[1], "*.other.example");
 	cr_expect(eq(uint, config.workers, 2));
 	cr_expect(eq(int, config.log_level, OSH_LOG_DEBUG));
 }
@@ -75,6 +83,13 @@ Test(config, mistakes_are_told_with_their_place)
 		{ "dns_servers: ['192.0.2.1:0']\n", "is not an address" },
 		{ "dns_servers: ['192.0.2.1:65536']\n", "is not an address" },
 		{ "dns_servers: ['[192.0.2.1]']\n", "is not an address" },
+		{ "upstream_proxy: https://p.example:1\n", "f.yaml:1:17: upstream_proxy must be http://HOST:PORT" },
+		{ "upstream_proxy: p.example\n", "upstream_proxy must be" },
+		{ "upstream_proxy: http://p.example:0\n", "upstream_proxy must be" },
+		{ "upstream_proxy: http://u:p@p.example:1\n", "upstream_proxy_credential" },
+		{ "upstream_proxy_credential: p\n", "must be an absolute path" },
+		{ "no_proxy: inner.example\n", "no_proxy takes a list" },
+		{ "no_proxy: [10.0.0.0/33]\n", "f.yaml:1:12: no_proxy: \"10.0.0.0/33\" is no name" },
 		{ "workers: 1\nworkers: 2\n", "f.yaml:2:1: key \"workers\" is repeated" },
 		{ "- workers\n", "f.yaml:1:1: expected \"key: value\" lines" },
 		{ "workers: [\n", "f.yaml:2:1: " },

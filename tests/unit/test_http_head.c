@@ -99,6 +99,9 @@ static const struct request_case requests[] = {
 	{ "length 0x5", "POST / HTTP/1.1\r\n" H "Content-Length: 0x5\r\n\r\n", 0, 400 },
 	{ "length 2^64", "POST / HTTP/1.1\r\n" H "Content-Length: 18446744073709551616\r\n\r\n", 0, 400 },
 	{ "length empty", "POST / HTTP/1.1\r\n" H "Content-Length:\r\n\r\n", 0, 400 },
+	{ "length, blanks around", "POST / HTTP/1.1\r\n" H "Content-Length: \t5 \r\n\r\n", 0, 0 },
+	{ "length, tab behind", "POST / HTTP/1.1\r\n" H "Content-Length: 5 \t\r\n\r\n", 0, 400 },
+	{ "chunked, tab behind", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: chunked\t\r\n\r\n", 0, 400 },
 	{ "identity", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: identity\r\n\r\n", 0, 400 },
 	{ "xchunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: xchunked\r\n\r\n", 0, 400 },
 	{ "gzip, chunked", "POST / HTTP/1.1\r\n" H "Transfer-Encoding: gzip, chunked\r\n\r\n", 0, 400 },
@@ -178,6 +181,7 @@ Test(http_head, keep_alive)
 	} table[] = {
 		{ "GET / HTTP/1.1\r\n" H "\r\n", false },
 		{ "GET / HTTP/1.1\r\n" H "Connection: x, Close\r\n\r\n", true },
+		{ "GET / HTTP/1.1\r\n" H "Proxy-Connection: close\r\n\r\n", true },
 		{ "GET / HTTP/1.0\r\n" H "\r\n", true },
 		{ "GET / HTTP/1.0\r\n" H "Connection: Keep-Alive\r\n\r\n", false },
 	};
@@ -277,6 +281,8 @@ static const struct {
 	{ "204 chunked", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false,
 	  OSH_HTTP_BAD, 0, 0 },
 	{ "100", "HTTP/1.1 100 Continue\r\n\r\n", false, OSH_HTTP_DONE, OSH_HTTP_BODY_NONE, 0 },
+	{ "103 of HTTP/1.0", "HTTP/1.0 103 Early Hints\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "103 that closes", "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "length and chunked", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
 	  false, OSH_HTTP_BAD, 0, 0 },
 	{ "two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", false,
@@ -355,7 +361,16 @@ Test(http_head, trailers)
 		{ "Grpc-Status: 0\r\n", true },	       { "grpc-message: ok\r\n", true },
 		{ "x-amz-checksum-crc32: a\r\n", true }, { "Host: no.test\r\n", false },
 		{ "Content-Length: 5\r\n", false },      { "Transfer-Encoding: chunked\r\n", false },
-		{ "Authorization: x\r\n", false },       { "X-Other: a\r\n", false },
+		{ "Authorization: x\r\n", false },       { "X-Other: a\r\n", true },
+		{ "Content-Digest: x\r\n", true },       { "Server-Timing: a\r\n", true },
+		{ "Trace-Proto-Bin: AA==\r\n", true },   { "TE: trailers\r\n", false },
+		{ "Set-Cookie: a=b\r\n", false },        { "Cookie: a=b\r\n", false },
+		{ "Content_Length: 5\r\n", false },      { "Content-Type: text/html\r\n", false },
+		{ "Content-Encoding: br\r\n", false },   { "If-Match: *\r\n", false },
+		{ "X-HTTP-Method-Override: DELETE\r\n", false }, { "X-Forwarded-Host: a\r\n", false },
+		{ "Trailer: x\r\n", false },             { "Proxy-Authorization: x\r\n", false },
+		{ "Sec-WebSocket-Protocol: x\r\n", false }, { "Location: /\r\n", false },
+		{ "Access-Control-Allow-Origin: *\r\n", false },
 	};
 	struct osh_http_field field;
 	size_t count;
@@ -367,4 +382,24 @@ Test(http_head, trailers)
 	cr_expect(osh_http_parse_trailers(osh_str("A : b\r\n"), &field, 1, &count) < 0);
 	cr_expect(osh_http_parse_trailers(osh_str("A: b\n"), &field, 1, &count) < 0);
 	cr_expect(osh_http_parse_trailers(osh_str("A: b\r\nC: d\r\n"), &field, 1, &count) < 0);
+}
+
+/* What credentials made longer is not refused when it is read again for HTTP/2. */
+Test(http_head, own_requests_may_be_longer)
+{
+	static char text[OSH_HTTP_OWN_HEAD_MAX + 100];
+	struct osh_http_head head;
+	struct osh_http_error error;
+
+	for (int is_own = 0; is_own <= 1; is_own++) {
+		struct osh_http_scan scan = { .is_own = is_own };
+
+		snprintf(text, sizeof(text), "GET /%020000d HTTP/1.1\r\n" H "X: %020000d\r\n\r\n", 1, 2);
+		cr_expect(osh_http_parse_request(osh_str(text), &scan, &head, &error) ==
+			  (is_own ? OSH_HTTP_DONE : OSH_HTTP_BAD));
+	}
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "GET / HTTP/1.1\r\n", 16);
+	cr_expect(osh_http_parse_request(osh_str_n(text, sizeof(text)), &(struct osh_http_scan){ .is_own = true },
+					 &head, &error) == OSH_HTTP_BAD);
 }

@@ -71,6 +71,25 @@ Test(loop, timers_expire_in_order)
 	cr_expect(osh_loop_run_once(loop, 0) == 0 && expired == TIMERS - cancelled);
 }
 
+/* A deadline that is put off again and again, as that of a busy connection is, holds; one
+ * that is brought forward does not wait for the old one. */
+Test(loop, a_timer_put_off_and_brought_forward)
+{
+	struct timed late = { .timer.on_expire = on_expire, .in_ms = 30 };
+	struct timed soon = { .timer.on_expire = on_expire, .in_ms = 5 };
+
+	cr_assert(osh_loop_timer_set(loop, &late.timer, 1) == 0);
+	cr_assert(osh_loop_timer_set(loop, &late.timer, 30) == 0);
+	cr_assert(osh_loop_timer_set(loop, &soon.timer, 60000) == 0);
+	cr_assert(osh_loop_timer_set(loop, &soon.timer, 5) == 0);
+	while (expired == 0)
+		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(late.timer.slot && !soon.timer.slot, "the one put off expired first");
+	while (expired == 1)
+		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(osh_loop_now_ms(loop) >= late.timer.deadline_ms);
+}
+
 /* ---- Events ------------------------------------------------------------------------- */
 
 struct counter {

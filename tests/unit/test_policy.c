@@ -283,7 +283,8 @@ Test(policy, permissive_waits_for_facts)
 Test(policy, hands_on_the_optional_keys)
 {
 	static const char text[] =
-		"version: 1\nnetwork_policies:\n  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
+		"version: 1\nlimits: {flows_per_second: 5}\nnetwork_policies:\n"
+		"  p:\n    limits: {flows: 7, bytes_per_second: 9}\n"
 		"    unix_sockets: [/run/x.sock, /run/y.sock, /run/x.sock]\n    endpoints:\n"
 		"      - { host: ok.test, port: 443, protocol: rest, enforcement: enforce, access: full,"
 		" request_body_credential_rewrite: true, credential_binding: { provider: gcp } }\n"
@@ -295,6 +296,8 @@ Test(policy, hands_on_the_optional_keys)
 	struct osh_decision d;
 	struct case_policy p;
 	const struct osh_policy_static *statics;
+	const struct osh_policy_limits *limits;
+	struct osh_str key;
 
 	cr_assert_eq(osh_policy_parse(osh_str(text), &diags, &doc), 0);
 	statics = osh_policy_doc_static(doc);
@@ -306,8 +309,12 @@ Test(policy, hands_on_the_optional_keys)
 	d = requests(&p, "ok.test", "GET", "/");
 	cr_expect(d.rewrite_body && !d.rewrite_text && !d.uninspected_credentials);
 	cr_expect(osh_str_eq_c(d.credential_provider, "gcp"));
-	cr_expect(d.limits.flows == 7 && d.limits.flows_per_second == 0 &&
-		  d.limits.bytes_per_second == 9);
+	limits = osh_policy_entry_limits(&p.policy, d.entry, &key);
+	cr_assert(limits && osh_str_eq_c(key, "p"));
+	cr_expect(limits->flows == 7 && limits->flows_per_second == 0 && limits->bytes_per_second == 9);
+	cr_expect_null(osh_policy_entry_limits(&p.policy, 1, &key));
+	limits = osh_policy_limits(&p.policy);
+	cr_expect(limits->flows == 0 && limits->flows_per_second == 5 && limits->bytes_per_second == 0);
 	osh_policy_connect(&p.policy, &raw, &d);
 	cr_expect(d.uninspected_credentials && d.tls == OSH_TLS_SKIP &&
 		  d.credential_provider.len == 0);

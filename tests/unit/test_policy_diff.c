@@ -189,6 +189,7 @@ Test(policy_diff, limits_sockets_and_middlewares)
 	expect_diff(ENTRY("    limits: { flows: 7 }\n"), ENTRY("    limits: { flows: 9 }\n"),
 		    "+ limits p flows=7 (limit gone)\n- limits p flows=9 (limit)\n");
 	expect_diff(ENTRY("    limits: { flows: 7 }\n"), ENTRY("    limits: { flows: 7 }\n"), "");
+	expect_diff(ENTRY(""), ENTRY("") "limits: { flows: 7 }\n", "- limits (sandbox) flows=7 (limit)\n");
 	expect_diff(ENTRY(""), ENTRY("    unix_sockets: [/run/a.sock]\n"),
 		    "+ unix_sockets /run/a.sock\n");
 	expect_diff(ENTRY(""), ENTRY(GUARD("")), "- *.x.test middleware guard (limit)\n");

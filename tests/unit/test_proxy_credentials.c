@@ -108,6 +108,39 @@ Test(proxy_credentials, every_place_of_a_head)
 	hang_up(p);
 }
 
+/* A head of `fields` markers, and `padding` bytes in a field without one. */
+static void ask_with_many(struct peer *p, size_t fields, size_t padding)
+{
+	static char request[1 << 16];
+	size_t len = (size_t)sprintf(request, "GET /plain/ HTTP/1.1\r\n" HOST "X-Padding: %0*d\r\n", (int)padding, 0);
+
+	for (size_t i = 0; i < fields; i++)
+		len += (size_t)sprintf(request + len, "X-%zu: " MARKER "\r\n", i);
+	strcpy(request + len, "\r\n");
+	ask(p, request);
+}
+
+/* What a sandbox sends is short; with its credentials in place it may be longer than any head
+ * from outside, and not longer than 64 KiB. */
+Test(proxy_credentials, heads_that_grow)
+{
+	static const char *const hosts[] = { "ok.test", NULL };
+	char secret[3001] = "";
+	struct peer *p;
+
+	memset(secret, 's', sizeof(secret) - 1);
+	set_vault(PLACEHOLDER, secret, hosts);
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask_with_many(p, 20, 1);
+	EXPECT_STATUS(answer, "200");
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	ask_with_many(p, 20, 6000);
+	EXPECT_STATUS(answer, "431");
+	EXPECT_HAS(answer, "with their credentials in place, the headers are too large");
+	cr_expect(next_verdict()->engine == OSH_ENGINE_CREDENTIAL);
+	hang_up(p);
+}
+
 Test(proxy_credentials, basic)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
@@ -155,7 +188,7 @@ Test(proxy_credentials, never_elsewhere)
 		"a\r\nghp_AbCdEf\r\n1e\r\nGhIjKlMnOpQrStUvWxYz0123456789\r\n0\r\n\r\n",
 	};
 
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
 		struct peer *p = dial_tls(WORLD_CURL, "other.test");
 
@@ -216,6 +249,17 @@ Test(proxy_credentials, what_cannot_stand_there_is_unavailable)
 	ask(p, "GET /plain/ HTTP/1.1\r\n" HOST "X: " MARKER END);
 	EXPECT_STATUS(answer, "200");
 	cr_expect(server_saw("X: a/../b\r\n"));
+	hang_up(p);
+}
+
+Test(proxy_credentials, none_is_given_back_by_trace)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	expect_refused(p, "TRACE /plain/ HTTP/1.1\r\n" HOST "X: " MARKER END, "HTTP/1.1 405", "method_not_allowed");
+	ask(p, "TRACE /plain/ HTTP/1.1\r\n" HOST "X: mine" END);
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("X: mine\r\n"));
 	hang_up(p);
 }
 
@@ -331,7 +375,7 @@ Test(proxy_credentials, unseen_where_the_policy_says_so)
 	cr_expect(server_saw("[\"" SECRET "\"]"));
 	hang_up(p);
 	/* Only to its own hosts. */
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	p = dial_tls(WORLD_CURL, "other.test");
 	(void)next_verdict();
 	(void)next_verdict();
@@ -502,13 +546,22 @@ Test(proxy_credentials, a_host_granted_as_a_whole_is_opened_for_them)
 {
 	struct peer *p;
 
-	world.server_ctx = server_context(&world.world_ca.ca, "l4.test");
+	serve_as(&world.world_ca.ca, "l4.test");
 	set_l4("");
 	p = dial_tls(WORLD_CURL, "l4.test");
 	cr_assert(p->ssl, "opened with the sandbox's own CA");
 	ask(p, "DELETE /any HTTP/1.1\r\nHost: l4.test\r\nX: " MARKER END);
 	EXPECT_STATUS(answer, "200");
 	cr_expect(server_saw("DELETE /any HTTP/1.1\r\nHost: l4.test\r\nX: " SECRET "\r\n"));
+	hang_up(p);
+}
+
+/* The server's own, which a program that trusts the sandbox's CA alone refuses. */
+static void expect_foreign_certificate(const char *host)
+{
+	struct peer *p = dial_tls(WORLD_CURL, host);
+
+	cr_expect_null(p->ssl);
 	hang_up(p);
 }
 
@@ -531,9 +584,9 @@ Test(proxy_credentials, nobody_passes_their_host_unseen)
 	}
 	/* Unless the policy says that it may; and other hosts are not concerned. */
 	set_l4(", tls: skip, allow_uninspected_credentials: true");
-	world.server_ctx = server_context(&world.world_ca.ca, "l4.test");
-	cr_expect_null(dial_tls(WORLD_CURL, "l4.test")->ssl, "the server's own certificate");
+	serve_as(&world.world_ca.ca, "l4.test");
+	expect_foreign_certificate("l4.test");
 	set_l4(", tls: skip");
-	cr_expect_null(dial_tls(WORLD_CURL, "other.test")->ssl);
+	expect_foreign_certificate("other.test");
 	cr_expect(world.accepted == 2);
 }

@@ -126,6 +126,7 @@ Test(proxy_facts, a_live_flow_ends_when_more_is_asked)
 	expect_answer(live, "200", "ok");
 	set_binary(", clean: true");
 	cr_expect(peer_read(live) <= 0);
+	hang_up(live);
 	expect_once("200", "ok");
 }
 

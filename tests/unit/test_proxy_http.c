@@ -179,12 +179,26 @@ static void echo(struct peer *p)
 	}
 }
 
-static void echo_websocket(struct peer *p)
+/* Frames that a client sends, masked with zeros, and a server. */
+#define CLIENT_FRAME(kind) kind "\x85\0\0\0\0frame"
+#define SERVER_FRAME(kind) kind "\x05" "frame"
+#define TEXT "\x81"
+#define COMPRESSED "\xc1"
+
+/* Answers each frame by one of its own; where it was asked for /raw, not by a frame. */
+static void serve_websocket(struct peer *p, const char *path)
 {
+	bool extends = strstr(path, "deflate") != NULL;
 	/* RFC 6455 1.3's own example key and answer. */
 	peer_say(p, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-		    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
-	echo(p);
+		    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
+	peer_say(p, extends ? "Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" : "\r\n");
+	while (p->len || peer_read(p) > 0) {
+		note(p->bytes, p->len);
+		peer_consume(p, p->len);
+		peer_say(p, strstr(path, "raw") ? "HTTP/1.1 200 OK\r\n\r\n" :
+			    extends ? SERVER_FRAME(COMPRESSED) : SERVER_FRAME(TEXT));
+	}
 }
 
 static void serve(struct peer *p, uint16_t port_host)
@@ -202,12 +216,16 @@ static void serve(struct peer *p, uint16_t port_host)
 		note(p->bytes, (size_t)head);
 		sscanf(p->bytes, "%*s %255s", path);
 		peer_consume(p, (size_t)head);
-		if (strcmp(path, "/pub/ws") == 0) {
-			echo_websocket(p);
+		if (strncmp(path, "/pub/ws/", 8) == 0) {
+			serve_websocket(p, path);
 			return;
 		}
 		if (strstr(path, "/first-only") && nth > 1)
 			return; /* the server's patience with a kept connection was just over */
+		if (strstr(path, "/first-whole") && nth > 1) {
+			peer_say(p, "HTTP/1.1 200 O");
+			return;
+		}
 		if (strcmp(path, "/pub/events") == 0) {
 			struct pollfd quiet = { .fd = p->fd, .events = POLLIN };
 
@@ -218,6 +236,11 @@ static void serve(struct peer *p, uint16_t port_host)
 		}
 		if (strcmp(path, "/pub/silent") == 0) {
 			(void)peer_read(p);
+			return;
+		}
+		if (strcmp(path, "/api/dialogue") == 0) {
+			peer_say(p, "HTTP/1.1 200 OK\r\n\r\nopen\n");
+			(void)(take_chunks(p) && peer_say(p, "closed\n"));
 			return;
 		}
 		if (strcmp(path, "/api/refused-early") == 0) {
@@ -334,6 +357,24 @@ Test(proxy_http, pipelined)
 	hang_up(p);
 }
 
+/* More answers of our own than are kept back for one burst: none may wait for an event that
+ * never comes. */
+Test(proxy_http, many_pipelined)
+{
+	static const char request[] = "GET /no HTTP/1.1\r\n" HOST "\r\n";
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	char all[200 * (sizeof(request) - 1)];
+
+	for (int i = 0; i < 200; i++)
+		memcpy(all + (size_t)i * (sizeof(request) - 1), request, sizeof(request) - 1);
+	cr_assert(peer_write(p, all, sizeof(all)));
+	for (int i = 0; i < 200; i++) {
+		cr_assert(peer_response(p, answer, sizeof(answer)), "answer %d", i);
+		EXPECT_STATUS(answer, "403");
+	}
+	hang_up(p);
+}
+
 Test(proxy_http, denied_host_is_explained)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "no.test");
@@ -368,6 +409,10 @@ Test(proxy_http, other_ports_are_reset)
 	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
 	cr_expect(kernel->denials == 1, "the kernel refuses the next one itself");
 	hang_up(p);
+	p = dial_plain(WORLD_EVIL, "l4.test", 5432);
+	peer_say(p, "\1\2\3");
+	cr_expect(peer_read(p) < 0 && errno == ECONNRESET);
+	hang_up(p);
 }
 
 Test(proxy_http, bypass_attempt)
@@ -400,6 +445,8 @@ Test(proxy_http, authority)
 		{ "GET pub/a HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET * HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: no.test\r\n\r\n", "421" },
+		{ "CONNECT no.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "421" },
+		{ "CONNECT ok.test:443 HTTP/1.1\r\nHost: ok.test\r\n\r\n", "403" },
 		{ "GET /pub/%2e%2e/%2e%2e/x HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET /pub/a%2fb HTTP/1.1\r\nHost: ok.test\r\n\r\n", "400" },
 		{ "GET https://OK.test:443/pub/a HTTP/1.1\r\nHost: ok.test.\r\n\r\n", "200" },
@@ -426,7 +473,6 @@ Test(proxy_http, malformed)
 		"GET /pub/a HTTP/1.1\r\n" HOST "A: b\r\n c\r\n\r\n",
 		"GET /pub/a HTTP/1.1\n" HOST "\n",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"SSH-2.0-OpenSSH_9.2\r\n",
 		"\1\2\3",
 	};
 
@@ -697,7 +743,8 @@ Test(proxy_http, upstream_certificate)
 	const struct osh_verdict *v;
 
 	make_ca(&stranger, "stranger");
-	world.server_ctx = server_context(&stranger.ca, "ok.test");
+	serve_as(&stranger.ca, "ok.test");
+	drop_ca(&stranger);
 	p = dial_tls(WORLD_CURL, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
@@ -707,16 +754,16 @@ Test(proxy_http, upstream_certificate)
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY && v->status == 502);
 	expect_no_verdict();
 	/* The right CA for the wrong host. */
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	EXPECT_HAS(answer, "ostname mismatch");
 	/* The sandbox's own CA means nothing outside. */
-	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	serve_as(&world.sandbox_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "502");
 	cr_expect(seen.len == 0, "no byte of a request was sent");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
@@ -786,27 +833,92 @@ Test(proxy_http, middleware_that_nobody_runs)
 #define WEBSOCKET "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" \
 		  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
-Test(proxy_http, websocket)
+static struct peer *upgrade(const char *path)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	char request[512];
+	ssize_t len;
 
-	peer_say(p, "GET /pub/ws HTTP/1.1\r\n" HOST WEBSOCKET);
-	cr_assert(peer_await(p, "\r\n\r\n") > 0);
+	snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\n" HOST WEBSOCKET, path);
+	peer_say(p, request);
+	len = peer_await(p, "\r\n\r\n");
+	cr_assert(len > 0);
 	EXPECT_HAS(p->bytes, "HTTP/1.1 101 ");
 	EXPECT_HAS(p->bytes, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n");
+	peer_consume(p, (size_t)len);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	return p;
+}
+
+#define SAY(p, bytes) cr_assert(peer_write(p, bytes, sizeof(bytes) - 1))
+
+static void expect_frame(struct peer *p, const char *frame)
+{
+	cr_assert(peer_await(p, "frame") > 0);
+	cr_expect(strncmp(p->bytes, frame, strlen(frame)) == 0);
 	peer_consume(p, p->len);
+}
+
+static void expect_close_frame(struct peer *p, unsigned code)
+{
+	while (p->len < 4 && peer_read(p) > 0)
+		;
+	cr_assert(p->len >= 4, "no frame came");
+	cr_expect((unsigned char)p->bytes[0] == 0x88, "no close frame: %.40s", p->bytes);
+	cr_expect(((unsigned char)p->bytes[2] << 8 | (unsigned char)p->bytes[3]) == (int)code);
+}
+
+Test(proxy_http, websocket)
+{
+	struct peer *p = upgrade("/pub/ws/x");
+
 	for (int i = 0; i < 3; i++) {
-		peer_say(p, "frame");
-		cr_assert(peer_await(p, "frame") > 0);
-		peer_consume(p, p->len);
+		SAY(p, CLIENT_FRAME(TEXT));
+		expect_frame(p, SERVER_FRAME(TEXT));
 	}
 	/* The rule that permitted it goes: so does it. */
 	set_policy(narrow_policy);
-	cr_expect(peer_read(p) <= 0);
+	expect_close_frame(p, 1012);
+	SAY(p, "\x88\x80\0\0\0\0");
+	while (peer_read(p) > 0)
+		;
+	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
 	hang_up(p);
 	p = dial_tls(WORLD_CURL, "ok.test");
 	ask(p, "GET /no HTTP/1.1\r\n" HOST WEBSOCKET);
 	EXPECT_STATUS(answer, "403");
+	hang_up(p);
+}
+
+/* Extensions are the two sides' own affair where no rule is about texts. */
+Test(proxy_http, compressed_frames_pass_where_they_were_agreed_upon)
+{
+	struct peer *p = upgrade("/pub/ws/deflate");
+
+	SAY(p, CLIENT_FRAME(COMPRESSED));
+	expect_frame(p, SERVER_FRAME(COMPRESSED));
+	hang_up(p);
+	p = upgrade("/pub/ws/x");
+	SAY(p, CLIENT_FRAME(COMPRESSED));
+	expect_close_frame(p, 1002);
+	cr_expect(next_verdict()->engine == OSH_ENGINE_HTTP);
+	hang_up(p);
+}
+
+/* An upgrade is no way past the rules, whoever is on the other side. */
+Test(proxy_http, what_is_no_frame_ends_a_websocket)
+{
+	struct peer *p = upgrade("/pub/ws/x");
+
+	peer_say(p, "GET /smuggled HTTP/1.1\r\n" HOST "\r\n");
+	expect_close_frame(p, 1002);
+	cr_expect(!server_saw("smuggled"));
+	cr_expect_str_eq(next_verdict()->method, "WEBSOCKET");
+	hang_up(p);
+	p = upgrade("/pub/ws/raw");
+	SAY(p, CLIENT_FRAME(TEXT));
+	expect_close_frame(p, 1002);
+	cr_expect(next_verdict()->decision == OSH_VERDICT_DENY);
 	hang_up(p);
 }
 
@@ -820,6 +932,28 @@ Test(proxy_http, h2c_is_refused)
 	EXPECT_HAS(answer, "unsupported_l7_protocol");
 	cr_expect(world.accepted == 0);
 	ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
+}
+
+/* Where the policy permits every method, too; and what follows is no request. */
+Test(proxy_http, connect_is_refused)
+{
+	struct peer *p;
+
+	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n"
+	       "GET /smuggled HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "405");
+	EXPECT_HAS(answer, "method_not_allowed");
+	cr_expect(peer_end(p) == 0);
+	cr_expect(next_verdict()->status == 405);
+	expect_no_verdict();
+	cr_expect(world.accepted == 0);
+	hang_up(p);
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "GET /x HTTP/1.1\r\nHost: other.test\r\n\r\n");
 	EXPECT_STATUS(answer, "200");
 	hang_up(p);
 }
@@ -868,7 +1002,7 @@ Test(proxy_http, method_override_that_the_policy_permits)
 {
 	struct peer *p;
 
-	world.server_ctx = server_context(&world.world_ca.ca, "other.test");
+	serve_as(&world.world_ca.ca, "other.test");
 	p = dial_tls(WORLD_CURL, "other.test");
 	ask(p, "POST /x?_method=DELETE HTTP/1.1\r\nHost: other.test\r\n" FORM "Content-Length: 14\r\n\r\n_method=DELETE");
 	EXPECT_STATUS(answer, "200");
@@ -989,17 +1123,42 @@ Test(proxy_http, safe_request_is_sent_again_on_a_fresh_connection)
 	cr_expect(world.accepted == 2);
 	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
 	expect_no_verdict();
-	/* The twin: what may have had an effect is not sent twice. */
-	ask(p, "POST /api/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi");
+	hang_up(p);
+}
+
+/* Neither what may have had an effect, nor what has begun to be answered, nor what failed on a
+ * connection of its own. */
+Test(proxy_http, other_requests_are_not_sent_again)
+{
+	static const char *const requests[] = {
+		"POST /api/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi",
+		"GET /pub/first-only HTTP/1.1\r\n" HOST "Content-Length: 2\r\n\r\nhi",
+		"GET /pub/first-whole HTTP/1.1\r\n" HOST "\r\n",
+		"GET /pub/gone HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n",
+	};
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	for (size_t i = 0; i < 3; i++) {
+		unsigned before;
+
+		ask(p, "GET /pub/a HTTP/1.1\r\n" HOST "\r\n");
+		EXPECT_STATUS(answer, "200");
+		before = world.accepted;
+		ask(p, requests[i]);
+		EXPECT_STATUS(answer, "502");
+		EXPECT_HAS(answer, "\"error\":\"upstream_failed\"");
+		cr_expect(world.accepted == before, "%s", requests[i]);
+	}
+	ask(p, requests[3]);
 	EXPECT_STATUS(answer, "502");
-	EXPECT_HAS(answer, "\"error\":\"upstream_failed\"");
+	cr_expect(world.accepted == 4);
 	hang_up(p);
 }
 
 static void begin_impatient(void)
 {
 	osh_http1_deadlines = (struct osh_http1_deadlines){
-		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300
+		.head = 300, .dial = 300, .body = 300, .reader = 300, .response = 300, .stream = 300
 	};
 	begin();
 }
@@ -1070,6 +1229,22 @@ static void begin_with_patience_for_servers(void)
 }
 
 TestSuite(proxy_events, .init = begin_with_patience_for_servers, .timeout = 60);
+
+/* Once the server has begun to answer, both may be silent: an upload is a stream, too. The
+ * twin shows that the time is over in which a request has to come. */
+Test(proxy_events, dialogue)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test"), *twin = dial_tls(WORLD_CURL, "ok.test");
+
+	peer_say(p, "POST /api/dialogue HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	cr_assert(peer_await(p, "open\n") > 0, "%s", p->bytes);
+	ask(twin, "POST /api/a HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+	EXPECT_STATUS(answer, "408");
+	peer_say(p, "5\r\nagain\r\n0\r\n\r\n");
+	cr_expect(peer_await(p, "closed\n") > 0, "%s", p->bytes);
+	hang_up(twin);
+	hang_up(p);
+}
 
 /* Each event is passed on when it comes; silence between two is the server's right. */
 Test(proxy_events, event_stream)

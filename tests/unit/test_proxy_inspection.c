@@ -279,8 +279,11 @@ static void expect_close(struct peer *p, unsigned code)
 	cr_expect((unsigned char)p->bytes[0] == 0x88, "no close frame");
 	cr_expect(((unsigned char)p->bytes[2] << 8 | (unsigned char)p->bytes[3]) == (int)code, "code %d",
 		  (unsigned char)p->bytes[2] << 8 | (unsigned char)p->bytes[3]);
-	while (peer_read(p) > 0)
+	while (p->len < 2u + (unsigned char)p->bytes[1] && peer_read(p) > 0)
 		;
+	/* It has been heard once it is answered. */
+	cr_expect(peer_write(p, "\x88\x80\0\0\0\0", 6));
+	cr_expect(peer_read(p) == 0, "a clean end");
 	cr_expect(p->len == 2u + (unsigned char)p->bytes[1], "nothing follows the close frame");
 }
 

@@ -249,7 +249,7 @@ Test(proxy_process, killed_and_replaced)
 	cr_expect(n > 0 && kernel->lease_count == 1, "the lease of old: %zd bytes, %zu leases", n,
 		  kernel->lease_count);
 	await(&verdicts, 3);
-	free(held);
+	hang_up(held);
 	close(fd);
 }
 

@@ -89,8 +89,9 @@ Test(sandbox, clears_the_environment_but_for_named_variables)
 	static const char *const env[] = { "FOO=bar", "LANG=de_DE.UTF-8", NULL };
 	static const char *const argv[] = { "/usr/bin/env", NULL };
 	static const char *const names[] = { "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "FOO",
-					     "GITHUB_TOKEN", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE",
-					     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO" };
+					     "GITHUB_TOKEN", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "AWS_CA_BUNDLE", "SSL_CERT_FILE",
+					     "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO",
+					     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH" };
 	static struct run run;
 	size_t lines = 0;
 

@@ -1,0 +1,25 @@
+/* Memory of the sizes that every request needs anew: a TLS record, a buffer for one read, the
+ * state of an exchange. malloc(3) searches, splits and merges for these; here a thread keeps
+ * a few of each size for whoever asks next, and the one that came back last is still in the
+ * processor's cache. Sizes beyond them go to malloc. */
+#ifndef OSH_BASE_BLOCK_H
+#define OSH_BASE_BLOCK_H
+
+#include <stddef.h>
+
+/* Kept of each size by a thread, 1.5 MiB in all. None where a sanitizer looks for uses after
+ * free. */
+#ifdef OSH_SANITIZED
+#define OSH_BLOCKS_KEPT 0
+#else
+#define OSH_BLOCKS_KEPT 16
+#endif
+
+/* At least `size` bytes, as malloc(3) gives them; NULL when memory is out. */
+void *osh_block_alloc(size_t size);
+/* The same, zeroed. */
+void *osh_block_zalloc(size_t size);
+/* Takes also what malloc, calloc and realloc gave, and NULL. */
+void osh_block_free(void *memory);
+
+#endif

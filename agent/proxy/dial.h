@@ -1,0 +1,25 @@
+/* Reach one of several addresses of a host ("happy eyeballs", RFC 8305): they are tried in
+ * turn, IPv6 and IPv4 by turns, the next a quarter of a second after the last or as soon as
+ * that fails. The first that answers is kept, the others are let go. */
+#ifndef OSH_PROXY_DIAL_H
+#define OSH_PROXY_DIAL_H
+
+#include <stdint.h>
+
+#include "base/loop.h"
+#include "proxy/resolver.h"
+
+struct osh_dial;
+
+/* `done` is called exactly once unless cancelled, possibly before this returns: with a
+ * connected socket, the receiver's from then on, and the address behind it; or with -errno of
+ * the last failure and NULL. Returns a handle to cancel with, NULL when `done` was already
+ * called. Nothing but these addresses is dialled. */
+struct osh_dial *osh_dial_start(struct osh_loop *loop, const struct osh_addresses *addresses,
+				uint16_t port_host,
+				void (*done)(void *context, int fd, const struct in6_addr *address),
+				void *context);
+/* NULL is fine. */
+void osh_dial_cancel(struct osh_dial *dial);
+
+#endif

@@ -1,0 +1,194 @@
+/* What changes hands: descriptors of sockets that one program gives another.
+ *
+ *   file_receive      a descriptor that arrives over a Unix socket: no network socket of another
+ *                     namespace. The hooks of egress.bpf.c and guard.bpf.c are those of the cgroup
+ *                     that a socket was made in, so one from outside would pass none of them
+ *   socket_sendmsg    a connection belongs to the program that opened it, and to what that one
+ *                     started: a grant to an executable covers its descendants, so for them the
+ *                     answer would be the same. Any other program is refused
+ *   sock_send_length  both, told when something has been sent
+ *
+ * A second lock: the first two are of the BPF security module, which not every kernel has and none
+ * that is locked down; there the third stands in for them (6.3). `openshell status` says what is
+ * in force (agent/kernel/features.c). */
+#include <linux/bpf.h>
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "caller.h"
+#include "common.h"
+#include "decide.h"
+#include "types.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+#define REFUSE 0 /* of a cgroup's security hook: EPERM */
+#define LEAVE 1
+
+#define MODE_TYPE 0170000 /* S_IFMT */
+#define MODE_SOCKET 0140000
+
+static __always_inline void report_handover(const struct osh_event *event)
+{
+	report(event);
+	count(OSH_COUNT_SOCKET_REFUSED);
+}
+
+/* ---- A socket from outside ------------------------------------------------------------ */
+
+/* A network socket of another namespace than its user's. Unix sockets are the mounts' and
+ * Landlock's matter. */
+static __always_inline int is_from_outside(struct sock *sk)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return BPF_CORE_READ(sk, __sk_common.skc_family) != OSH_AF_UNIX &&
+	       BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns);
+}
+
+static __always_inline struct sock *socket_of(struct file *file)
+{
+	struct socket *socket = NULL;
+
+	if ((BPF_CORE_READ(file, f_inode, i_mode) & MODE_TYPE) == MODE_SOCKET)
+		socket = BPF_CORE_READ(file, private_data); /* NULL: opened by its path (O_PATH) */
+	return socket ? BPF_CORE_READ(socket, sk) : NULL;
+}
+
+static __always_inline struct caller current_caller(__u64 sandbox)
+{
+	struct caller caller = { .sandbox = sandbox, .tgid = bpf_get_current_pid_tgid() >> 32 };
+
+	find_identity(&caller);
+	return caller;
+}
+
+SEC("lsm_cgroup/file_receive")
+int BPF_PROG(osh_file_receive, struct file *file)
+{
+	const struct osh_settings *set = get_settings();
+	struct sock *sk = socket_of(file);
+	struct osh_event event = { .reason = OSH_KERNEL_WRONG_NETNS };
+	struct caller caller;
+
+	if (!sk || !is_from_outside(sk))
+		return LEAVE;
+	caller = current_caller(set ? current_sandbox(set) : 0);
+	event.sandbox = caller.sandbox;
+	event.identity = caller.identity;
+	event.pid = caller.tgid;
+	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	report_handover(&event);
+	return REFUSE;
+}
+
+/* ---- Another program's connection ---------------------------------------------------------- */
+
+/* Is `identity` the one given, or was it started by it? */
+static __always_inline int descends_from(__u32 identity, __u32 ancestor)
+{
+	for (int depth = 0; depth <= OSH_LINEAGE_MAX + 1; depth++) {
+		const struct osh_identity *id;
+
+		if (identity == ancestor)
+			return 1;
+		id = bpf_map_lookup_elem(&identities, &identity);
+		if (!id || !id->parent)
+			return 0;
+		identity = id->parent;
+	}
+	return 0;
+}
+
+static __always_inline void report_sender(const struct caller *caller, const struct osh_addr *dst,
+					  __u16 dst_port_host, __u32 reason)
+{
+	struct osh_event event = {
+		.sandbox = caller->sandbox,
+		.dst = *dst,
+		.identity = caller->identity,
+		.pid = caller->tgid,
+		.reason = reason,
+		.dst_port_host = dst_port_host,
+		.ip_protocol = OSH_IP_TCP,
+		.family = osh_addr_is_v4(dst) ? OSH_AF_INET : OSH_AF_INET6,
+	};
+
+	report_handover(&event);
+}
+
+/* What this socket dialled, if it was led to the agent and another program sends on it now. */
+static __always_inline struct osh_socket *others_flow(struct sock *sk, struct caller *ret_caller)
+{
+	struct osh_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+
+	if (!socket || socket->action != OSH_ACTION_REDIRECT)
+		return NULL;
+	*ret_caller = current_caller(socket->sandbox);
+	return descends_from(ret_caller->identity, socket->flow.identity) ? NULL : socket;
+}
+
+SEC("lsm_cgroup/socket_sendmsg")
+int BPF_PROG(osh_socket_sendmsg, struct socket *sock)
+{
+	const struct osh_socket *socket;
+	struct sock *sk = sock->sk;
+	struct caller caller;
+
+	socket = sk ? others_flow(sk, &caller) : NULL;
+	if (!socket)
+		return LEAVE;
+	report_sender(&caller, &socket->flow.dst, socket->flow.dst_port_host, OSH_KERNEL_OTHERS_FLOW);
+	return REFUSE;
+}
+
+/* ---- Telling only ---------------------------------------------------------------------------- */
+
+static __always_inline void read_peer(struct sock *sk, struct osh_addr *ret_addr)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_INET6)
+		BPF_CORE_READ_INTO(ret_addr, sk, __sk_common.skc_v6_daddr);
+	else
+		*ret_addr = (struct osh_addr){ { 0, 0, bpf_htonl(0xffff),
+						 BPF_CORE_READ(sk, __sk_common.skc_daddr) } };
+}
+
+/* Each socket is told of once for each program that sends on it. */
+static __always_inline void tell_outside(struct sock *sk, __u64 sandbox)
+{
+	struct osh_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	struct caller caller = current_caller(sandbox);
+	struct osh_addr peer = {};
+
+	if (!socket || (socket->told && socket->told == caller.identity))
+		return;
+	socket->told = caller.identity;
+	read_peer(sk, &peer);
+	report_sender(&caller, &peer, bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport)),
+		      OSH_KERNEL_OUTSIDE_SOCKET);
+}
+
+SEC("tp_btf/sock_send_length")
+int BPF_PROG(osh_sent, struct sock *sk, int result)
+{
+	const struct osh_settings *set = get_settings();
+	__u64 sandbox = set ? current_sandbox(set) : 0;
+	struct osh_socket *socket;
+	struct caller caller;
+
+	if (!sandbox || result <= 0)
+		return 0;
+	if (is_from_outside(sk)) {
+		tell_outside(sk, sandbox);
+		return 0;
+	}
+	socket = others_flow(sk, &caller);
+	if (!socket || (socket->told && socket->told == caller.identity))
+		return 0;
+	socket->told = caller.identity;
+	report_sender(&caller, &socket->flow.dst, socket->flow.dst_port_host, OSH_KERNEL_SHARED_FLOW);
+	return 0;
+}

@@ -1,0 +1,155 @@
+#!/usr/bin/env bats
+# Bounds: what the policy's `limits` hold a sandbox to, and what nobody can use up.
+
+load helpers
+
+setup_file() {
+	start_all
+	make_sandbox box probe
+	put box "$E2E/crowd.py" /sandbox/crowd.py
+}
+
+teardown_file() { stop_all; }
+
+crowd() { inside box /usr/bin/python3 /sandbox/crowd.py "$@"; }
+
+# limit LIMITS: the probe policy with these, in force.
+limit() {
+	{
+		cat "$(policy probe)"
+		echo '  upload:'
+		echo '    endpoints: [{ host: plain.test, port: 80, protocol: rest, enforcement: enforce, access: full }]'
+		echo '    binaries: [{ path: "/usr/bin/python3*" }]'
+		[[ ! $1 ]] || echo "limits: $1"
+	} >"$SCRATCH/limited.yaml"
+	osh policy set box --policy "$SCRATCH/limited.yaml" --wait
+}
+
+start_crowd() {
+	coproc CROWD { crowd "$@"; } 3>&-
+	CROWD_ID=$CROWD_PID
+}
+
+end_crowd() {
+	eval "exec ${CROWD[1]}>&-"
+	wait "$CROWD_ID"
+}
+
+# Sets LINE to the next of the coprocess CROWD, waited for.
+heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
+
+@test "flows: beyond the limit 429, live ones go on, a new policy lifts it" {
+	limit '{ flows: 2 }'
+	start_crowd hold ok.test 4
+	heard
+	expect_equal "$LINE" "200 200 429 429"
+	fetch box https://ok.test/pub/x
+	expect_status 429
+	expect_equal "$(json 'b["error"]')" limit_exceeded
+	expect_verdicts 3 box engine=policy l7_decision=deny dst_host=ok.test "l7_deny_reason~of this sandbox on flows at once"
+	limit '{ flows: 3 }'
+	echo >&"${CROWD[1]}"
+	heard
+	expect_equal "$LINE" "200 200 new 200"
+	limit ''
+	echo >&"${CROWD[1]}"
+	heard
+	expect_equal "$LINE" "200 200 new 200"
+	end_crowd
+}
+
+@test "bytes a second: a download takes its time and comes whole" {
+	local ms size
+	limit '{ bytes_per_second: 50000 }'
+	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
+	expect_equal "$size" 200000
+	((ms > 3000)) || fail "took $ms ms"
+	limit ''
+	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
+	expect_equal "$size" 200000
+	((ms < 2500)) || fail "took $ms ms"
+}
+
+proxy_pid() {
+	BODY=$(osh status -o json)
+	json 'b["proxy_pid"]'
+}
+
+# rss PID: KiB.
+rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
+
+# cpu_ms PID: spent so far.
+cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
+
+descriptors() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
+has_at_most() { (($(descriptors "$1") <= $2)); }
+
+# An idle flow gives its buffers back within a second.
+small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
+
+@test "1000 idle flows: 40 KiB each at most, and others are served meanwhile" {
+	local proxy before
+	limit ''
+	proxy=$(proxy_pid)
+	crowd pace ok.test 50
+	before=$(rss "$proxy")
+	start_crowd park ok.test 1000
+	heard
+	expect_equal "$LINE" "held 1000 0"
+	wait_until 5 small_enough "$proxy" "$before" 1000 || fail "$before KiB became $(rss "$proxy")"
+	# The slowest but one of a hundred.
+	(($(crowd pace ok.test 200) < 500))
+	end_crowd
+	fetch box https://ok.test/pub/x
+	expect_status 200
+}
+
+@test "1000 slow clients: heads end at their deadline, others are served meanwhile" {
+	local proxy spent
+	limit ''
+	proxy=$(proxy_pid)
+	start_crowd dawdle plain.test 1000
+	heard
+	expect_equal "$LINE" started
+	(($(crowd pace ok.test 200) < 500))
+	spent=$(cpu_ms "$proxy")
+	read -r -t 60 -u "${CROWD[0]}" LINE
+	expect_equal "$LINE" "408 800"
+	# Some thirty seconds of a byte a second each.
+	(($(cpu_ms "$proxy") - spent < 10000)) || fail "spent $spent ms, then $(cpu_ms "$proxy")"
+	end_crowd
+}
+
+# An agent of its own, that cannot have more than 256.
+@test "out of descriptors: new flows are refused, live ones go on, nothing spins" {
+	local proxy base spent
+	AGENT_UNDER=(setpriv --bounding-set=-sys_resource prlimit --nofile=256:256)
+	agent_start "$SCRATCH/poor"
+	make_sandbox box probe
+	put box "$E2E/crowd.py" /sandbox/crowd.py
+	fetch box https://ok.test/pub/x
+	expect_status 200
+	proxy=$(proxy_pid)
+	base=$(descriptors "$proxy")
+	start_crowd park ok.test 220
+	heard
+	[[ $LINE =~ ^held\ ([0-9]+)\ ([0-9]+)$ ]]
+	((BASH_REMATCH[1] >= 20 && BASH_REMATCH[2] >= 1)) || fail "$LINE"
+	expect_verdicts 1 box l7_decision=deny "l7_deny_reason~no descriptors left"
+	# Refused, not left to wait; and nothing is done between two of them.
+	spent=$(cpu_ms "$proxy")
+	expect_equal "$(crowd knock ok.test 40)" "refused 40"
+	(($(cpu_ms "$proxy") - spent < 400)) || fail "spins: $(($(cpu_ms "$proxy") - spent)) ms"
+	# Live ones find descriptors for their servers.
+	echo >&"${CROWD[1]}"
+	heard
+	expect_equal "$LINE" "served 20"
+	end_crowd
+	wait_until 10 has_at_most "$proxy" $((base + 40))
+	fetch box https://ok.test/pub/x
+	expect_status 200
+	BODY=$(osh status -o json)
+	expect_equal "$(json 'b["proxy_restarts"]')" 0
+	osh sandbox delete box
+	agent_stop
+}

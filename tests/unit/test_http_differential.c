@@ -1,0 +1,630 @@
+/* Our HTTP/1.1 reader beside Node's (tests/http/node.js), on the odd messages of the tables in tests/http
+ * and on mutations of them, always the same ones. Where the two differ, ours must be the one that
+ * refuses: what it takes, Node takes as the same messages with the same bodies. And what we write
+ * for a server is, to Node, exactly the one message that we read. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "policy/host.h"
+#include "policy/path.h"
+#include "proxy/http_body.h"
+#include "proxy/http_head.h"
+#include "proxy/http_write.h"
+
+#define COUNT(table) (sizeof(table) / sizeof((table)[0]))
+#define MUTATIONS 48      /* of each line */
+#define BYTES_MAX 4096    /* of one connection */
+#define MESSAGES_MAX 8    /* on one connection */
+#define CONNECTIONS_MAX 20000
+
+extern char **environ;
+
+/* ---- What a reader saw ------------------------------------------------------------------ */
+
+struct message {
+	bool whole;   /* it ended */
+	bool refused; /* in the middle of its body: what came of that matters no more */
+	char *body;   /* hex, "-": empty */
+	char *head;   /* start, names and values, each in hex */
+};
+
+struct view {
+	struct message messages[MESSAGES_MAX];
+	size_t count;
+	char code[64]; /* why Node stopped; "-": it did not */
+};
+
+struct connection {
+	char *bytes;
+	size_t len;
+	bool is_request, is_ours; /* written by us: Node must see exactly what we read */
+	struct view view;
+};
+
+static struct connection *connections;
+static size_t connection_count;
+
+static struct connection *add_connection(struct osh_str bytes, bool is_request, bool is_ours)
+{
+	struct connection *c = &connections[connection_count++];
+
+	cr_assert(connection_count <= CONNECTIONS_MAX);
+	*c = (struct connection){ .len = bytes.len, .is_request = is_request, .is_ours = is_ours };
+	c->bytes = malloc(bytes.len + 1);
+	memcpy(c->bytes, bytes.data, bytes.len);
+	return c;
+}
+
+static void put_hex(FILE *out, struct osh_str s)
+{
+	for (size_t i = 0; i < s.len; i++)
+		fprintf(out, "%02x", (unsigned char)s.data[i]);
+	if (!s.len)
+		fputc('-', out);
+}
+
+static char *hex(struct osh_str s)
+{
+	size_t size;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &size);
+
+	put_hex(out, s);
+	fclose(out);
+	return text;
+}
+
+/* START NAME VALUE NAME VALUE..., as node.js writes it. */
+static char *describe(const struct osh_str *start, size_t start_count, const struct osh_http_head *head)
+{
+	size_t size;
+	char *text = NULL;
+	FILE *out = open_memstream(&text, &size);
+
+	for (size_t i = 0; i < start_count; i++) {
+		fputc(' ', out);
+		put_hex(out, start[i]);
+	}
+	for (size_t i = 0; i < head->field_count; i++) {
+		fputc(' ', out);
+		put_hex(out, head->fields[i].name);
+		fputc(' ', out);
+		put_hex(out, head->fields[i].value);
+	}
+	fclose(out);
+	return text;
+}
+
+/* ---- Ours --------------------------------------------------------------------------------- */
+
+/* Cut the body of a message off `bytes`; its payload is in `payload`. */
+static void read_body(const struct osh_http_head *head, struct osh_str *bytes, struct message *m,
+		      struct osh_buf *payload)
+{
+	struct osh_http_body body;
+	enum osh_http_result result = OSH_HTTP_DONE;
+
+	osh_http_body_init(&body, head->framing, head->length);
+	while (result == OSH_HTTP_DONE && !osh_http_body_is_over(&body)) {
+		const char *reason;
+		struct osh_str data;
+		size_t used;
+
+		result = osh_http_body_take(&body, *bytes, SIZE_MAX, &used, &data, &reason);
+		*bytes = osh_str_n(bytes->data + used, bytes->len - used);
+		cr_assert(osh_buf_append_str(payload, data) == 0);
+	}
+	m->refused = result == OSH_HTTP_BAD;
+	m->whole = osh_http_body_is_over(&body) ||
+		   (head->framing == OSH_HTTP_BODY_UNTIL_CLOSE && !m->refused);
+	m->body = hex(osh_buf_str(payload));
+	osh_http_body_done(&body);
+}
+
+/* In absolute form, whom the target names. */
+static struct osh_str authority_of(struct osh_str target)
+{
+	size_t start = osh_str_has_prefix(target, "https://") ? 8 : 7, end = start;
+
+	while (end < target.len && !strchr("/?#", target.data[end]))
+		end++;
+	return osh_str_n(target.data + start, end - start);
+}
+
+/* False: the judge refuses it before it asks any rule. */
+static bool has_meaning(const struct osh_http_head *head, char *room, size_t size, struct osh_path *ret_path)
+{
+	bool is_absolute = osh_str_has_prefix(head->target, "http");
+	struct osh_host host;
+	uint16_t port_host;
+
+	if (osh_authority_parse(head->host, 443, &host, &port_host) < 0 ||
+	    (is_absolute && osh_authority_parse(authority_of(head->target), 443, &host, &port_host) < 0))
+		return false;
+	if (osh_str_eq_c(head->target, "*") && osh_str_eq_c(head->method, "OPTIONS")) {
+		*ret_path = (struct osh_path){ .path = head->target };
+		return true;
+	}
+	return (is_absolute || head->target.data[0] == '/') &&
+	       osh_path_canonicalise(head->target, true, room, size, ret_path) == OSH_PATH_OK;
+}
+
+/* What goes to the server, and what the server must see: the fields that pass, ours before and
+ * behind them. */
+static void forward(const struct osh_http_head *head, const struct osh_path *path, struct osh_str body)
+{
+	struct osh_http_request_out how = { .path = path->path, .query = path->query,
+					    .has_query = path->has_query, .host = osh_str("ok.test") };
+	struct osh_buf out OSH_CLEANUP(osh_buf_done) = { .max = 8 * BYTES_MAX };
+	struct osh_buf target OSH_CLEANUP(osh_buf_done) = { .max = 2 * BYTES_MAX };
+	struct osh_http_head sent = { .fields = { { osh_str("Host"), how.host } }, .field_count = 1 };
+	struct connection *c;
+	char length[32];
+
+	osh_buf_append_str(&target, path->path);
+	if (path->has_query)
+		osh_buf_printf(&target, "?%.*s", (int)path->query.len, path->query.data);
+	for (size_t i = 0; i < head->field_count; i++) {
+		if (osh_http_passes(head, &head->fields[i]))
+			sent.fields[sent.field_count++] = head->fields[i];
+	}
+	snprintf(length, sizeof(length), "%zu", body.len);
+	if (head->framing == OSH_HTTP_BODY_LENGTH)
+		sent.fields[sent.field_count++] =
+			(struct osh_http_field){ osh_str("Content-Length"), osh_str(length) };
+	if (head->framing == OSH_HTTP_BODY_CHUNKED)
+		sent.fields[sent.field_count++] =
+			(struct osh_http_field){ osh_str("Transfer-Encoding"), osh_str("chunked") };
+
+	cr_assert(osh_http_write_request(&out, head, &how) == 0);
+	cr_assert(osh_http_write_data(&out, head->framing, body) == 0);
+	cr_assert(osh_http_write_end(&out, head->framing, osh_str("")) == 0);
+	c = add_connection(osh_buf_str(&out), true, true);
+	c->view.count = 1;
+	c->view.messages[0] = (struct message){
+		.whole = true,
+		.body = hex(body),
+		.head = describe((struct osh_str[]){ head->method, osh_buf_str(&target) }, 2, &sent),
+	};
+}
+
+/* As http1.c does between two requests. */
+static void skip_empty_line(struct osh_str *bytes)
+{
+	if (bytes->len >= 2 && memcmp(bytes->data, "\r\n", 2) == 0)
+		*bytes = osh_str_n(bytes->data + 2, bytes->len - 2);
+}
+
+/* False: nothing behind it is read as a request. */
+static bool read_request(struct osh_str *bytes, struct view *view)
+{
+	struct osh_buf payload OSH_CLEANUP(osh_buf_done) = { .max = BYTES_MAX };
+	struct message *m = &view->messages[view->count];
+	char room[3 * OSH_PATH_TARGET_MAX + 1];
+	struct osh_http_scan scan = { 0 };
+	struct osh_http_head head;
+	struct osh_http_error error;
+	struct osh_path path;
+
+	skip_empty_line(bytes);
+	if (osh_http_parse_request(*bytes, &scan, &head, &error) != OSH_HTTP_DONE ||
+	    !has_meaning(&head, room, sizeof(room), &path))
+		return false;
+	view->count++;
+	m->head = describe((struct osh_str[]){ head.method, head.target }, 2, &head);
+	*bytes = osh_str_n(bytes->data + head.len, bytes->len - head.len);
+	read_body(&head, bytes, m, &payload);
+	if (osh_str_eq_c(head.method, "CONNECT"))
+		return false;
+	if (m->whole)
+		forward(&head, &path, osh_buf_str(&payload));
+	/* To Node, what comes after an offer to upgrade is no HTTP. */
+	return m->whole && !head.close && !head.upgrade.len;
+}
+
+static void read_requests(struct osh_str bytes, struct view *view)
+{
+	while (view->count < MESSAGES_MAX && read_request(&bytes, view))
+		;
+}
+
+static void read_response(struct osh_str bytes, struct view *view)
+{
+	struct osh_buf payload OSH_CLEANUP(osh_buf_done) = { .max = BYTES_MAX };
+	struct osh_http_head head;
+	char status[16];
+
+	do {
+		struct osh_http_scan scan = { 0 };
+		struct osh_http_error error;
+
+		if (osh_http_parse_response(bytes, false, &scan, &head, &error) != OSH_HTTP_DONE ||
+		    head.status == 101)
+			return;
+		bytes = osh_str_n(bytes.data + head.len, bytes.len - head.len);
+	} while (head.status < 200);
+	snprintf(status, sizeof(status), "%u", head.status);
+	view->messages[0].head = describe((struct osh_str[]){ osh_str(status) }, 1, &head);
+	view->count = 1;
+	read_body(&head, &bytes, &view->messages[0], &payload);
+}
+
+static void add_case(struct osh_str bytes, bool is_request)
+{
+	struct connection *c = add_connection(bytes, is_request, false);
+
+	if (is_request)
+		read_requests(bytes, &c->view);
+	else
+		read_response(bytes, &c->view);
+}
+
+/* ---- Cases -------------------------------------------------------------------------------- */
+
+/* xorshift64*: the same mutations in every run. */
+static uint64_t random_state;
+
+static size_t below(size_t end)
+{
+	random_state ^= random_state >> 12;
+	random_state ^= random_state << 25;
+	random_state ^= random_state >> 27;
+	return (size_t)((random_state * 2685821657736338717ull) >> 33) % end;
+}
+
+struct bytes {
+	char data[BYTES_MAX];
+	size_t len;
+};
+
+/* Replace `cut` bytes at `at` by `text`, as far as there is room. */
+static void put_at(struct bytes *b, size_t at, size_t cut, struct osh_str text)
+{
+	if (cut > b->len - at)
+		cut = b->len - at;
+	if (b->len - cut + text.len > sizeof(b->data))
+		return;
+	memmove(b->data + at + text.len, b->data + at + cut, b->len - at - cut);
+	memcpy(b->data + at, text.data, text.len);
+	b->len += text.len - cut;
+}
+
+/* Copy one line, or what is left of it, to some other place. */
+static void repeat_line(struct bytes *b)
+{
+	size_t from = below(b->len), end = from;
+	char line[256];
+
+	while (end < b->len && end - from < sizeof(line) && b->data[end] != '\n')
+		end++;
+	if (end < b->len)
+		end++;
+	if (end - from > sizeof(line))
+		end = from + sizeof(line);
+	memcpy(line, b->data + from, end - from);
+	put_at(b, below(b->len), 0, osh_str_n(line, end - from));
+}
+
+/* Pieces over which parsers have disagreed. */
+static const struct osh_str pieces[] = {
+#define PIECE(text) { (text), sizeof(text) - 1 }
+	PIECE("\r"), PIECE("\n"), PIECE("\r\n"), PIECE("\n\r"), PIECE("\r\n\r\n"), PIECE(" "), PIECE("\t"),
+	PIECE("\x0b"), PIECE("\0"), PIECE("\x7f"), PIECE("\x80"), PIECE("\xff"), PIECE(":"), PIECE(";"),
+	PIECE(","), PIECE("\""), PIECE("\\"), PIECE("="), PIECE("0"), PIECE("5"), PIECE("-"), PIECE("_"),
+	PIECE("/"), PIECE("?"), PIECE("#"), PIECE("%"), PIECE("\r\n "), PIECE("0\r\n\r\n"), PIECE("5\r\nhello\r\n"),
+	PIECE(";a=\"b\""), PIECE("chunked"), PIECE("close"), PIECE("HTTP/1.1"), PIECE("HTTP/1.0"),
+	PIECE("Content-Length: 5\r\n"), PIECE("Transfer-Encoding: chunked\r\n"), PIECE("Connection: close\r\n"),
+	PIECE("Connection: Upgrade\r\nUpgrade: websocket\r\n"), PIECE("Host: no.test\r\n"),
+	PIECE("GET /secret HTTP/1.1\r\nHost: ok.test\r\n\r\n"),
+#undef PIECE
+};
+
+static void mutate(struct bytes *b, struct osh_str other)
+{
+	struct osh_str piece = pieces[below(COUNT(pieces))];
+	size_t at = below(b->len), start;
+
+	switch (below(6)) {
+	case 0:
+		put_at(b, at, 0, piece);
+		break;
+	case 1:
+		put_at(b, at, piece.len, piece);
+		break;
+	case 2:
+		put_at(b, at, 1 + below(4), osh_str_n("", 0));
+		break;
+	case 3:
+		b->data[at] ^= (char)(1 << below(8));
+		break;
+	case 4:
+		repeat_line(b);
+		break;
+	case 5: /* go on as another case does */
+		start = below(other.len);
+		put_at(b, at, b->len, osh_str_n(other.data + start, other.len - start));
+		break;
+	}
+	if (!b->len)
+		b->data[b->len++] = '\n';
+}
+
+/* One line of a table: \r \n \t \0 \\ \xNN. */
+static void unescape(const char *line, size_t len, struct bytes *ret)
+{
+	static const char names[] = "rnt0\\", values[] = "\r\n\t\0\\";
+	unsigned value;
+
+	ret->len = 0;
+	for (size_t i = 0; i < len; i++) {
+		const char *name;
+
+		cr_assert(ret->len < sizeof(ret->data));
+		ret->data[ret->len++] = line[i];
+		if (line[i] != '\\')
+			continue;
+		i++;
+		name = memchr(names, line[i], sizeof(names) - 1);
+		if (line[i] == 'x' && sscanf(line + i + 1, "%2x", &value) == 1) {
+			ret->data[ret->len - 1] = (char)value;
+			i += 2;
+			continue;
+		}
+		cr_assert(name, "an unknown escape in: %.*s", (int)len, line);
+		ret->data[ret->len - 1] = values[name - names];
+	}
+}
+
+static void source_path(const char *name, char *path, size_t size)
+{
+	const char *dir = getenv("OSH_SOURCE_DIR");
+
+	snprintf(path, size, "%s/tests/http/%s", dir ? dir : ".", name);
+}
+
+static struct bytes seeds[512];
+static size_t seed_count;
+
+static void read_seeds(const char *name)
+{
+	char path[512], *text = NULL, *line, *rest;
+	size_t len;
+
+	source_path(name, path, sizeof(path));
+	cr_assert(osh_read_file(path, 1 << 20, &text, &len) == 0, "cannot read %s", path);
+	for (rest = text; (line = strsep(&rest, "\n"));) {
+		if (*line == '#' || !*line)
+			continue;
+		cr_assert(seed_count < COUNT(seeds));
+		unescape(line, strlen(line), &seeds[seed_count++]);
+	}
+	free(text);
+}
+
+static void make_cases(bool is_request)
+{
+	random_state = 0x6f70656e7368656cull;
+	for (size_t i = 0; i < seed_count; i++) {
+		add_case(osh_str_n(seeds[i].data, seeds[i].len), is_request);
+		for (size_t n = 0; n < MUTATIONS; n++) {
+			struct bytes b = seeds[i];
+
+			for (size_t deeds = 1 + below(2); deeds; deeds--) {
+				const struct bytes *other = &seeds[below(seed_count)];
+
+				mutate(&b, osh_str_n(other->data, other->len));
+			}
+			add_case(osh_str_n(b.data, b.len), is_request);
+		}
+	}
+}
+
+/* ---- Node's ------------------------------------------------------------------------------- */
+
+/* Both ways by a file, so that nobody waits for anybody. */
+static FILE *open_memory(const char *name)
+{
+	return fdopen(memfd_create(name, MFD_CLOEXEC), "w+");
+}
+
+static FILE *run_node(FILE *input)
+{
+	FILE *output = open_memory("output");
+	posix_spawn_file_actions_t actions;
+	char script[512];
+	pid_t pid;
+	int status, r;
+
+	source_path("node.js", script, sizeof(script));
+	fflush(input);
+	rewind(input);
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fileno(input), STDIN_FILENO);
+	posix_spawn_file_actions_adddup2(&actions, fileno(output), STDOUT_FILENO);
+	r = posix_spawnp(&pid, "node", &actions, NULL, (char *[]){ "node", script, NULL }, environ);
+	cr_assert(r == 0, "cannot run node (%s): scripts/install-packages", strerror(r));
+	posix_spawn_file_actions_destroy(&actions);
+	cr_assert(waitpid(pid, &status, 0) == pid && status == 0, "node ended with status %d", status);
+	rewind(output);
+	return output;
+}
+
+static FILE *ask_node(void)
+{
+	FILE *input = open_memory("input"), *output;
+
+	for (size_t i = 0; i < connection_count; i++) {
+		const struct connection *c = &connections[i];
+
+		fputs(c->is_request ? "request " : "response ", input);
+		put_hex(input, osh_str_n(c->bytes, c->len));
+		fputc('\n', input);
+	}
+	output = run_node(input);
+	fclose(input);
+	return output;
+}
+
+/* One connection's lines. */
+static void read_view(FILE *output, struct view *ret)
+{
+	static char line[1 << 16];
+
+	*ret = (struct view){ 0 };
+	while (fgets(line, sizeof(line), output)) {
+		struct message *m = &ret->messages[ret->count];
+		char *rest = line, *body;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "end %63s", ret->code) == 1)
+			return;
+		cr_assert(ret->count < MESSAGES_MAX, "too many messages");
+		cr_assert_str_eq(strsep(&rest, " "), "message");
+		m->whole = *strsep(&rest, " ") == '1';
+		body = strsep(&rest, " ");
+		m->body = strdup(body);
+		m->head = malloc(strlen(rest) + 2);
+		sprintf(m->head, " %s", rest);
+		ret->count++;
+	}
+	cr_assert_fail("node said nothing of a connection");
+}
+
+static void free_view(struct view *view)
+{
+	for (size_t i = 0; i < view->count; i++) {
+		free(view->messages[i].head);
+		free(view->messages[i].body);
+	}
+}
+
+/* ---- Beside each other ---------------------------------------------------------------------- */
+
+static bool begins_with(const char *text, const char *start)
+{
+	return strcmp(start, "-") == 0 || strncmp(text, start, strlen(start)) == 0;
+}
+
+/* What is wrong with one message of ours; NULL: nothing. */
+static const char *compare_message(const struct message *ours, const struct message *theirs)
+{
+	if (strcmp(ours->head, theirs->head) != 0)
+		return "the heads differ";
+	if (ours->whole && (!theirs->whole || strcmp(ours->body, theirs->body) != 0))
+		return "the bodies differ";
+	if (!ours->whole && !ours->refused && theirs->whole)
+		return "we wait where Node sees the end";
+	if (!begins_with(ours->body, theirs->body) && !begins_with(theirs->body, ours->body))
+		return "the bodies differ";
+	return NULL;
+}
+
+static const char *compare(const struct connection *c, const struct view *theirs)
+{
+	const struct view *ours = &c->view;
+
+	for (size_t i = 0; i < ours->count; i++) {
+		const char *wrong;
+
+		/* Node knows a list of methods; to us each is a token, which rules may name. */
+		if (i >= theirs->count)
+			return strcmp(theirs->code, "HPE_INVALID_METHOD") == 0 ? NULL :
+									      "we take what Node refuses";
+		wrong = compare_message(&ours->messages[i], &theirs->messages[i]);
+		if (wrong)
+			return wrong;
+	}
+	if (c->is_ours && (theirs->count != ours->count || strcmp(theirs->code, "-") != 0))
+		return "Node sees something else in what we wrote";
+	return NULL;
+}
+
+static void show(FILE *out, const char *who, const struct view *view)
+{
+	fprintf(out, "%s, end %s:\n", who, view->code);
+	for (size_t i = 0; i < view->count; i++) {
+		const struct message *m = &view->messages[i];
+
+		fprintf(out, "  whole %d body %s head%s\n", m->whole, m->body, m->head);
+	}
+}
+
+static void complain(const struct connection *c, const struct view *theirs, const char *wrong)
+{
+	char text[4 * BYTES_MAX + 1], *views = NULL;
+	size_t size;
+	FILE *out = open_memstream(&views, &size);
+
+	osh_str_escape(osh_str_n(c->bytes, c->len), text, sizeof(text));
+	show(out, "ours", &c->view);
+	show(out, "Node's", theirs);
+	fclose(out);
+	cr_expect_fail("%s:\n%s\n%s", wrong, text, views);
+	free(views);
+}
+
+struct tally {
+	size_t cases, written, taken, only_node;
+};
+
+static struct tally run(const char *name, bool is_request)
+{
+	struct tally tally = { 0 };
+	FILE *output;
+
+	connections = calloc(CONNECTIONS_MAX, sizeof(*connections));
+	cr_assert(connections);
+	read_seeds(name);
+	make_cases(is_request);
+	output = ask_node();
+	for (size_t i = 0; i < connection_count; i++) {
+		struct connection *c = &connections[i];
+		struct view theirs;
+		const char *wrong;
+
+		read_view(output, &theirs);
+		wrong = compare(c, &theirs);
+		if (wrong)
+			complain(c, &theirs, wrong);
+		tally.cases += !c->is_ours;
+		tally.written += c->is_ours;
+		tally.taken += !c->is_ours && c->view.count > 0;
+		tally.only_node += !c->is_ours && theirs.count > c->view.count;
+		free_view(&theirs);
+		free_view(&c->view);
+		free(c->bytes);
+	}
+	cr_expect(fgetc(output) == EOF);
+	fclose(output);
+	free(connections);
+	cr_log_info("%s: %zu cases, %zu taken, %zu taken by Node alone, %zu written for a server", name,
+		    tally.cases, tally.taken, tally.only_node, tally.written);
+	return tally;
+}
+
+/* Either side of the line must have been seen, or nothing was shown. */
+TestSuite(http_differential, .timeout = 120);
+
+Test(http_differential, requests)
+{
+	struct tally tally = run("requests.txt", true);
+
+	cr_expect(tally.cases > 9000 && tally.taken > 1000 && tally.only_node > 500 && tally.written > 800);
+}
+
+Test(http_differential, responses)
+{
+	struct tally tally = run("responses.txt", false);
+
+	cr_expect(tally.cases > 3000 && tally.taken > 400 && tally.only_node > 100);
+}

@@ -1,0 +1,163 @@
+/* HTTP/2 with the sandbox, where time matters: a client that writes its frames by hand. */
+#include "proxy_recorder.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/http1.h"
+
+static const char policy[] =
+	"version: 1\n"
+	"network_policies:\n"
+	"  p:\n"
+	"    endpoints:\n"
+	"      - {host: ok.test, port: 443, protocol: rest, enforcement: enforce,\n"
+	"         rules: [{allow: {method: POST, path: \"/allowed\"}}]}\n"
+	"    binaries: [{path: /usr/bin/curl}]\n";
+
+static void begin(void)
+{
+	osh_http1_deadlines.body = 300;
+	begin_recording();
+	set_policy(policy);
+}
+
+TestSuite(proxy_http2, .init = begin, .timeout = 60);
+
+/* ---- Frames (RFC 9113 4.1) and fields (RFC 7541 6.2.2) -------------------------------------- */
+
+struct client {
+	struct peer *peer;
+	nghttp2_hd_inflater *inflater;
+	char status[8], grpc_status[8]; /* of the last head */
+};
+
+static void say_frame(struct client *c, uint8_t type, uint8_t flags, uint8_t stream, const char *payload, size_t len)
+{
+	const char head[9] = { 0, (char)(len >> 8), (char)len, (char)type, (char)flags, 0, 0, 0, (char)stream };
+
+	cr_assert(peer_write(c->peer, head, sizeof(head)) && peer_write(c->peer, payload, len));
+}
+
+static struct client *dial(void)
+{
+	struct client *c = calloc(1, sizeof(*c));
+
+	c->peer = dial_tls_for(WORLD_CURL, "ok.test", 443, "ok.test", "\x02h2");
+	cr_assert(c->peer->ssl && nghttp2_hd_inflate_new(&c->inflater) == 0);
+	cr_assert(peer_say(c->peer, NGHTTP2_CLIENT_MAGIC));
+	say_frame(c, NGHTTP2_SETTINGS, 0, 0, "", 0);
+	return c;
+}
+
+static void end(struct client *c)
+{
+	nghttp2_hd_inflate_del(c->inflater);
+	hang_up(c->peer);
+	free(c);
+}
+
+static size_t put_field(char *out, const char *name, const char *value)
+{
+	return (size_t)sprintf(out, "%c%c%s%c%s", 0x10, (int)strlen(name), name, (int)strlen(value), value);
+}
+
+/* The head of a POST whose body is still to come. */
+static void begin_post(struct client *c, uint8_t stream, const char *path, const char *type)
+{
+	char block[512];
+	size_t len = put_field(block, ":method", "POST");
+
+	len += put_field(block + len, ":scheme", "https");
+	len += put_field(block + len, ":authority", "ok.test");
+	len += put_field(block + len, ":path", path);
+	len += put_field(block + len, "content-type", type);
+	say_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, block, len);
+}
+
+static void copy_value(char room[8], const nghttp2_nv *field)
+{
+	snprintf(room, 8, "%.*s", (int)field->valuelen, (const char *)field->value);
+}
+
+static void read_head(struct client *c, const uint8_t *block, size_t len)
+{
+	c->status[0] = c->grpc_status[0] = '\0';
+	while (len) {
+		nghttp2_nv field;
+		int flags = 0;
+		ssize_t n = nghttp2_hd_inflate_hd2(c->inflater, &field, &flags, block, len, 1);
+
+		cr_assert(n >= 0);
+		block += n;
+		len -= (size_t)n;
+		if (flags & NGHTTP2_HD_INFLATE_EMIT && field.namelen == 7 && memcmp(field.name, ":status", 7) == 0)
+			copy_value(c->status, &field);
+		if (flags & NGHTTP2_HD_INFLATE_EMIT && field.namelen == 11 && memcmp(field.name, "grpc-status", 11) == 0)
+			copy_value(c->grpc_status, &field);
+		if (flags & NGHTTP2_HD_INFLATE_FINAL)
+			break;
+	}
+	nghttp2_hd_inflate_end_headers(c->inflater);
+}
+
+/* Read until the head of an answer on this stream, or its reset. */
+static void await_head(struct client *c, uint8_t stream)
+{
+	for (;;) {
+		struct peer *p = c->peer;
+		const uint8_t *frame = (const uint8_t *)p->bytes;
+		size_t len = 0;
+		bool found;
+
+		while (p->len < 9 || p->len < 9 + (len = (size_t)frame[1] << 8 | frame[2]))
+			cr_assert(peer_read(p) > 0, "the connection ended");
+		found = frame[3] == NGHTTP2_HEADERS && frame[8] == stream;
+		cr_assert(frame[3] != NGHTTP2_RST_STREAM || frame[8] != stream, "reset");
+		if (frame[3] == NGHTTP2_HEADERS)
+			read_head(c, frame + 9, len);
+		peer_consume(p, 9 + len);
+		if (found)
+			return;
+	}
+}
+
+/* ---- Calls that are silent ---------------------------------------------------------------- */
+
+/* A call of gRPC may say nothing for as long as it likes, before its server does: another
+ * request is given up for it on the same connection meanwhile. */
+Test(proxy_http2, a_silent_call_is_no_slow_body)
+{
+	struct client *c = dial();
+
+	begin_post(c, 1, "/allowed", "application/grpc");
+	begin_post(c, 3, "/allowed", "application/json");
+	await_head(c, 3);
+	cr_expect_str_eq(c->status, "408");
+	say_frame(c, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "word", 4);
+	await_head(c, 1);
+	cr_expect_str_eq(c->status, "200");
+	cr_expect(server_saw("word"));
+	end(c);
+}
+
+/* ---- Denials --------------------------------------------------------------------------------- */
+
+Test(proxy_http2, a_denied_call_ends_with_a_status_of_grpc)
+{
+	struct client *c = dial();
+	const struct osh_verdict *v;
+
+	begin_post(c, 1, "/denied", "application/grpc+proto");
+	await_head(c, 1);
+	cr_expect_str_eq(c->status, "200");
+	cr_expect_str_eq(c->grpc_status, "7");
+	v = next_verdict();
+	cr_expect(v->decision == OSH_VERDICT_DENY && v->status == 403);
+	/* The twin is no call. */
+	begin_post(c, 3, "/denied", "application/json");
+	await_head(c, 3);
+	cr_expect_str_eq(c->status, "403");
+	cr_expect_str_eq(c->grpc_status, "");
+	cr_expect(!server_saw("/denied"));
+	end(c);
+}

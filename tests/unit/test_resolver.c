@@ -1,0 +1,349 @@
+/* The proxy's own resolver beside a scripted name server on loopback: how long an answer
+ * holds, and what an answer that is odd, long or not from the server comes to. */
+#include <arpa/inet.h>
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "proxy/resolver.h"
+
+#define HEADER 12
+#define TYPE_A 1
+#define TYPE_CNAME 5
+#define MANY 1000
+
+/* ---- A name server -------------------------------------------------------------------------- */
+
+struct record {
+	const char *owner; /* NULL: the name asked for */
+	uint32_t ttl;
+	const char *target; /* a CNAME's, else an address */
+};
+
+static struct zone {
+	const char *name;
+	struct record records[5];
+	atomic_uint asked; /* for addresses of IPv4 */
+	/* Sent before the answer: the same, but wrong in one way, and for another address. */
+	enum { HONEST, WRONG_ID, WRONG_NAME, WRONG_SOURCE } forgery;
+	bool is_long; /* MANY addresses, by TCP */
+} zones[] = {
+	{ .name = "ttl0.test", .records = { { NULL, 0, "203.0.113.10" } } },
+	{ .name = "ttl60.test", .records = { { NULL, 60, "203.0.113.10" } } },
+	{ .name = "huge.test", .records = { { NULL, UINT32_C(1) << 31, "203.0.113.10" } } },
+	{ .name = "brief.test", .records = { { NULL, 0, "target.test" }, { "target.test", 60, "203.0.113.10" } } },
+	{ .name = "chain.test", .records = { { NULL, 60, "a.test" }, { "a.test", 60, "b.test" },
+						  { "b.test", 60, "c.test" }, { "c.test", 60, "203.0.113.10" } } },
+	{ .name = "private.test", .records = { { NULL, 60, "inner.test" }, { "inner.test", 60, "10.9.0.5" } } },
+	{ .name = "loop.test", .records = { { NULL, 60, "back.test" }, { "back.test", 60, "loop.test" } } },
+	{ .name = "empty.test", .records = { { NULL, 0, NULL } } },
+	{ .name = "id.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_ID },
+	{ .name = "name.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_NAME },
+	{ .name = "source.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_SOURCE },
+	{ .name = "many.test", .records = { { NULL, 60, NULL } }, .is_long = true },
+};
+
+static int udp, tcp, stranger;
+
+struct message {
+	unsigned char bytes[32 * MANY];
+	size_t len;
+};
+
+static void put(struct message *m, size_t width, uint32_t value)
+{
+	while (width--)
+		m->bytes[m->len++] = (unsigned char)(value >> 8 * width);
+}
+
+static void put_name(struct message *m, const char *name)
+{
+	while (*name) {
+		size_t label = strcspn(name, ".");
+
+		put(m, 1, (uint32_t)label);
+		memcpy(m->bytes + m->len, name, label);
+		m->len += label;
+		name += label + (name[label] == '.');
+	}
+	put(m, 1, 0);
+}
+
+static void put_record(struct message *m, const struct record *record)
+{
+	struct in_addr addr;
+	bool is_address = inet_pton(AF_INET, record->target, &addr) == 1;
+	size_t at;
+
+	if (record->owner)
+		put_name(m, record->owner);
+	else
+		put(m, 2, 0xc000 | HEADER);
+	put(m, 2, is_address ? TYPE_A : TYPE_CNAME);
+	put(m, 2, 1);
+	put(m, 4, record->ttl);
+	at = m->len;
+	put(m, 2, 4);
+	if (is_address) {
+		put(m, 4, ntohl(addr.s_addr));
+		return;
+	}
+	put_name(m, record->target);
+	m->bytes[at + 1] = (unsigned char)(m->len - at - 2);
+}
+
+static struct zone *find_zone(const unsigned char *query, size_t *ret_end)
+{
+	char name[256] = "";
+	size_t at = HEADER, len = 0;
+
+	while (query[at]) {
+		len += (size_t)snprintf(name + len, sizeof(name) - len, "%s%.*s", len ? "." : "", query[at],
+					(const char *)query + at + 1);
+		at += 1u + query[at];
+	}
+	*ret_end = at + 1;
+	for (size_t i = 0; i < OSH_COUNT_OF(zones); i++) {
+		if (strcmp(zones[i].name, name) == 0)
+			return &zones[i];
+	}
+	return NULL;
+}
+
+static size_t count_records(const struct zone *zone)
+{
+	size_t count = 0;
+
+	while (count < OSH_COUNT_OF(zone->records) && zone->records[count].target)
+		count++;
+	return count;
+}
+
+static struct zone *answer(const unsigned char *query, bool by_tcp, struct message *m)
+{
+	size_t end, count = 0;
+	struct zone *zone = find_zone(query, &end);
+	bool for_v4 = query[end + 1] == TYPE_A, truncated = zone && zone->is_long && for_v4 && !by_tcp;
+
+	m->len = 0;
+	if (zone && for_v4 && !truncated)
+		count = zone->is_long ? MANY : count_records(zone);
+	if (zone && for_v4)
+		zone->asked++;
+	put(m, 2, (uint32_t)query[0] << 8 | query[1]);
+	put(m, 2, 0x8180 | (truncated ? 0x200 : 0) | (zone ? 0 : 3));
+	put(m, 2, 1);
+	put(m, 2, (uint32_t)count);
+	put(m, 4, 0);
+	memcpy(m->bytes + m->len, query + HEADER, end + 4 - HEADER);
+	m->len += end + 4 - HEADER;
+	for (size_t i = 0; i < count; i++) {
+		static const struct record one_of_many = { NULL, 60, "203.0.113.10" };
+
+		put_record(m, zone->is_long ? &one_of_many : &zone->records[i]);
+	}
+	return count ? zone : NULL;
+}
+
+/* The last four bytes are the address. */
+static void forge(const struct zone *zone, const struct message *honest, const struct sockaddr_in *to)
+{
+	struct message m = *honest;
+
+	inet_pton(AF_INET, "198.51.100.66", m.bytes + m.len - 4);
+	if (zone->forgery == WRONG_ID)
+		m.bytes[1] ^= 1;
+	if (zone->forgery == WRONG_NAME)
+		m.bytes[HEADER + 1] ^= 1;
+	(void)sendto(zone->forgery == WRONG_SOURCE ? stranger : udp, m.bytes, m.len, 0,
+		     (const struct sockaddr *)to, sizeof(*to));
+}
+
+static void *serve_udp(void *unused)
+{
+	static struct message m;
+	unsigned char query[512];
+	struct sockaddr_in from;
+	socklen_t from_len = sizeof(from);
+
+	while (recvfrom(udp, query, sizeof(query), 0, (struct sockaddr *)&from, &from_len) > HEADER) {
+		const struct zone *zone = answer(query, false, &m);
+
+		if (zone && zone->forgery)
+			forge(zone, &m, &from);
+		(void)sendto(udp, m.bytes, m.len, 0, (struct sockaddr *)&from, sizeof(from));
+	}
+	return unused;
+}
+
+static void *serve_tcp(void *unused)
+{
+	static struct message m;
+	unsigned char query[512];
+	int fd;
+
+	while ((fd = accept(tcp, NULL, NULL)) >= 0) {
+		while (recv(fd, query, 2, MSG_WAITALL) == 2 &&
+		       recv(fd, query, (size_t)query[0] << 8 | query[1], MSG_WAITALL) > HEADER) {
+			unsigned char len[2];
+
+			answer(query, true, &m);
+			len[0] = (unsigned char)(m.len >> 8);
+			len[1] = (unsigned char)m.len;
+			(void)send(fd, len, 2, MSG_NOSIGNAL);
+			(void)send(fd, m.bytes, m.len, MSG_NOSIGNAL);
+		}
+		close(fd);
+	}
+	return unused;
+}
+
+/* ---- The resolver ------------------------------------------------------------------------------ */
+
+static struct osh_loop *loop;
+static struct osh_resolver *resolver;
+static struct osh_addresses got;
+static char problem[128];
+static bool is_over;
+
+static int bind_socket(int type, in_port_t *port_be)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+				  .sin_port = *port_be };
+	socklen_t len = sizeof(at);
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	cr_assert(bind(fd, (struct sockaddr *)&at, sizeof(at)) == 0);
+	cr_assert(getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+	*port_be = at.sin_port;
+	return fd;
+}
+
+static void begin(void)
+{
+	in_port_t port_be = 0, other_be = 0;
+	pthread_t thread;
+	char servers[64];
+
+	tcp = bind_socket(SOCK_STREAM, &port_be);
+	cr_assert(listen(tcp, 8) == 0);
+	udp = bind_socket(SOCK_DGRAM, &port_be);
+	stranger = bind_socket(SOCK_DGRAM, &other_be);
+	pthread_create(&thread, NULL, serve_udp, NULL);
+	pthread_create(&thread, NULL, serve_tcp, NULL);
+	snprintf(servers, sizeof(servers), "127.0.0.1:%u", ntohs(port_be));
+	loop = osh_loop_new();
+	resolver = osh_resolver_new(loop, servers);
+	cr_assert(loop && resolver);
+}
+
+TestSuite(resolver, .init = begin, .timeout = 60);
+
+static void on_done(void *context, const struct osh_addresses *addresses, const char *error)
+{
+	(void)context;
+	is_over = true;
+	got = *addresses;
+	snprintf(problem, sizeof(problem), "%s", error ? error : "");
+}
+
+/* Ask and wait. */
+static void ask(const char *host)
+{
+	is_over = false;
+	(void)osh_resolver_ask(resolver, host, on_done, NULL);
+	while (!is_over)
+		osh_loop_run_once(loop, 1000);
+}
+
+static unsigned times_asked(const char *host)
+{
+	for (size_t i = 0; i < OSH_COUNT_OF(zones); i++) {
+		if (strcmp(zones[i].name, host) == 0)
+			return zones[i].asked;
+	}
+	return 0;
+}
+
+static bool is_at(const char *text)
+{
+	char seen[INET6_ADDRSTRLEN];
+
+	inet_ntop(AF_INET6, &got.items[0], seen, sizeof(seen));
+	return got.count == 1 && strcmp(seen + strlen("::ffff:"), text) == 0;
+}
+
+/* A name with a TTL of 0 works as often as one likes, and is asked for each time. */
+Test(resolver, how_long_an_answer_holds)
+{
+	static const struct { const char *host; unsigned asked; } rows[] = {
+		{ "ttl0.test", 100 }, { "ttl60.test", 1 }, { "huge.test", 100 },
+		{ "brief.test", 100 }, { "chain.test", 1 },
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
+		for (int n = 0; n < 100; n++) {
+			ask(rows[i].host);
+			cr_expect(is_at("203.0.113.10"), "%s: %s", rows[i].host, problem);
+		}
+		cr_expect(times_asked(rows[i].host) == rows[i].asked, "%s: %u", rows[i].host,
+			  times_asked(rows[i].host));
+	}
+}
+
+/* Where an alias leads is what the guard gets to see. */
+Test(resolver, aliases)
+{
+	ask("chain.test");
+	cr_expect(is_at("203.0.113.10"));
+	ask("private.test");
+	cr_expect(is_at("10.9.0.5"));
+	ask("loop.test");
+	cr_expect(got.count == 0 && *problem);
+}
+
+Test(resolver, no_address)
+{
+	ask("empty.test");
+	cr_expect(got.count == 0 && *problem);
+	ask("nowhere.test");
+	cr_expect(got.count == 0 && strstr(problem, "not found"), "%s", problem);
+	ask("ttl0.test");
+	cr_expect(is_at("203.0.113.10"));
+}
+
+Test(resolver, forged_answers)
+{
+	static const char *const hosts[] = { "id.test", "name.test", "source.test" };
+
+	for (size_t i = 0; i < OSH_COUNT_OF(hosts); i++) {
+		ask(hosts[i]);
+		cr_expect(is_at("203.0.113.10"), "%s: %s", hosts[i], problem);
+	}
+}
+
+/* Cut off in a datagram, whole by TCP; the first of them suffice. */
+Test(resolver, a_thousand_addresses)
+{
+	ask("many.test");
+	cr_expect(got.count == OSH_ADDRESSES_MAX, "%zu %s", got.count, problem);
+	cr_expect(times_asked("many.test") == 2);
+}
+
+Test(resolver, given_up)
+{
+	struct osh_lookup *lookup;
+
+	is_over = false;
+	lookup = osh_resolver_ask(resolver, "ttl0.test", on_done, NULL);
+	cr_assert(lookup);
+	osh_lookup_cancel(lookup);
+	got.count = 0;
+	ask("ttl60.test");
+	cr_expect(is_at("203.0.113.10"));
+}
