@@ -233,11 +233,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		(void)nghttp2_session_consume_stream(session, id, len);
 		return 0;
 	}
-	if (osh_buf_append(&st->payload, data, len) < 0) {
+	if (osh_http2_take_payload(st, osh_str_n((const char *)data, len)) < 0) {
 		osh_http2_reset(st, NGHTTP2_FLOW_CONTROL_ERROR);
 		osh_http2_fail(st, ENOMEM);
 	}
-	osh_http2_set_ready(st);
 	return 0;
 }
 
@@ -356,6 +355,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(cb, refuse_header);
+	nghttp2_session_callbacks_set_send_data_callback(cb, osh_http2_send_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
@@ -527,21 +527,21 @@ static bool notify(struct osh_http2 *mux)
 
 static bool send_frames(struct osh_http2 *mux)
 {
-	bool any = false;
+	struct osh_buf *out = &mux->conn->out;
+	size_t before = out->len;
 
-	while (osh_conn_out_room(mux->conn) >= FRAME_ROOM) {
-		const uint8_t *data;
+	while (osh_buf_free_bytes(out) >= FRAME_ROOM) {
+		const uint8_t *data; /* DATA frames are in `out` already */
 		ssize_t n = nghttp2_session_mem_send(mux->session, &data);
 
 		if (n == 0)
-			return any;
-		if (n < 0 || osh_buf_append(&mux->conn->out, data, (size_t)n) < 0) {
+			break;
+		if (n < 0 || osh_buf_append(out, data, (size_t)n) < 0) {
 			mux->failed = true;
 			return false;
 		}
-		any = true;
 	}
-	return any;
+	return out->len > before;
 }
 
 bool osh_http2_run(struct osh_http2 *mux)

@@ -499,15 +499,17 @@ static bool pump_and_wait(struct osh_conn *conn)
 	return ends_of(conn) != ends;
 }
 
-/* A step that found no room behind what is kept back for a burst finds it now. */
+/* A step that found no room behind what is kept back for a burst finds it now, or the end of
+ * the connection. */
 static bool make_room(struct osh_session *s)
 {
 	size_t before = s->conn.out.len;
+	unsigned ends = ends_of(&s->conn);
 
 	if (before < CROWDED)
 		return false;
 	osh_conn_pump(&s->conn);
-	return s->conn.out.len < before;
+	return s->conn.out.len < before || ends_of(&s->conn) != ends;
 }
 
 void osh_session_step(struct osh_session *s)
@@ -522,9 +524,10 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
-	if (s->reap.queued)
-		return;
+		if (s->reap.queued)
+			return;
+		again = again || make_room(s);
+	} while (again && ++steps < STEPS_MAX);
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
