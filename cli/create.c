@@ -2,11 +2,14 @@
  * end it. One connection serves all three steps: with --no-keep the sandbox
  * lives exactly as long as that connection, however this process ends. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "args.h"
+#include "base/mem.h"
 #include "client.h"
+#include "copy.h"
 #include "limits.h"
 #include "out.h"
 #include "policy_file.h"
@@ -16,8 +19,8 @@
 
 struct values {
 	const char *name, *policy, *workdir, *cpu, *memory, *pids;
-	struct osh_list providers, env, labels;
-	bool keep, no_keep, tty, no_tty;
+	struct osh_list providers, env, labels, uploads;
+	bool keep, no_keep, tty, no_tty, detach;
 };
 
 static const struct osh_option options[] = {
@@ -39,6 +42,10 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, memory) },
 	{ "pids", 0, "N", "at most that many processes", OSH_OPTION_TEXT,
 	  offsetof(struct values, pids) },
+	{ "upload", 0, "PATH[:DIR]", "copy it into the sandbox first (DIR: /sandbox); repeatable",
+	  OSH_OPTION_LIST, offsetof(struct values, uploads) },
+	{ "detach", 0, NULL, "leave the command running, with a terminal for attach-main",
+	  OSH_OPTION_FLAG, offsetof(struct values, detach) },
 	{ "keep", 0, NULL, "keep it when the command ends (the default)", OSH_OPTION_FLAG,
 	  offsetof(struct values, keep) },
 	{ "no-keep", 0, NULL, "delete it when the command ends", OSH_OPTION_FLAG,
@@ -89,7 +96,7 @@ static json_t *make_parameters(const struct creation *creation)
 /* Standard output belongs to the command when there is one. */
 static void say_created(const struct creation *creation)
 {
-	if (creation->runs)
+	if (creation->runs && !creation->values->detach)
 		osh_cli_note("sandbox %s created", creation->name);
 	else
 		puts(creation->name);
@@ -119,7 +126,6 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 				       json_object_get(reply.parameters, "warnings"));
 		snprintf(creation->name, sizeof(creation->name), "%s",
 			 osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
-		say_created(creation);
 		warn_of_mode(creation, &reply);
 	} else {
 		osh_policy_file_report(creation->values->policy,
@@ -145,13 +151,29 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 	return gone;
 }
 
-static int run_in_sandbox(struct osh_client *client, const struct creation *creation)
+/* What is said when the sandbox stays. */
+static void say_kept(const struct creation *creation, const struct osh_run_result *result)
+{
+	if (result->is_detached && !creation->values->detach)
+		osh_cli_note("detached: openshell sandbox attach-main %s", creation->name);
+	else if (!result->is_detached && isatty(STDERR_FILENO))
+		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
+			     creation->name, creation->name);
+}
+
+static int run_in_sandbox(const struct osh_cli *cli, struct osh_client *client,
+			  const struct creation *creation)
 {
 	const struct values *values = creation->values;
 	struct osh_run run = {
+		.cli = cli,
 		.sandbox = creation->name,
 		.argv = creation->argv,
-		.tty = osh_run_wants_tty(values->tty, values->no_tty),
+		.tty = values->detach || osh_run_wants_tty(values->tty, values->no_tty),
+		.is_first = true,
+		.leaves = values->detach,
+		/* One that is not kept ends with us. */
+		.detach = values->no_keep ? OSH_RUN_DETACH_NEVER : OSH_RUN_DETACH_LEAVE,
 	};
 	struct osh_run_result result = osh_run(client, &run);
 
@@ -160,14 +182,47 @@ static int run_in_sandbox(struct osh_client *client, const struct creation *crea
 			osh_cli_note("sandbox %s deleted again", creation->name);
 		return result.status;
 	}
-	if (values->no_keep) {
-		if (!delete_sandbox(client, creation) && result.status == 0)
-			return OSH_EXIT_FAILED;
-	} else if (isatty(STDERR_FILENO)) {
-		osh_cli_note("sandbox %s keeps running; openshell sandbox connect %s",
-			     creation->name, creation->name);
-	}
+	if (!values->no_keep)
+		say_kept(creation, &result);
+	else if (!delete_sandbox(client, creation) && result.status == 0)
+		return OSH_EXIT_FAILED;
 	return result.status;
+}
+
+/* "PATH" or "PATH:DIR": the last colon counts, when an absolute path follows it. */
+static int upload(const struct osh_cli *cli, const struct creation *creation, const char *what)
+{
+	const char *colon = strrchr(what, ':');
+	size_t len = colon && colon[1] == '/' ? (size_t)(colon - what) : strlen(what);
+	_cleanup_free_ char *from = strndup(what, len);
+	struct osh_copy copy = {
+		.cli = cli,
+		.sandbox = creation->name,
+		.from = from,
+		.to = what[len] ? what + len + 1 : "/sandbox",
+	};
+	_cleanup_client_ struct osh_client client;
+	int status;
+
+	if (!from)
+		return osh_cli_no_memory();
+	osh_client_init(&client);
+	status = osh_client_open(cli, false, &client);
+	return status == OSH_EXIT_OK ? osh_copy_in(&client, &copy) : status;
+}
+
+/* Nothing half made: without its files the sandbox is not what was asked for. */
+static int upload_all(const struct osh_cli *cli, struct osh_client *client,
+		      const struct creation *creation)
+{
+	const struct osh_list *uploads = &creation->values->uploads;
+	int status = OSH_EXIT_OK;
+
+	for (size_t i = 0; status == OSH_EXIT_OK && i < uploads->count; i++)
+		status = upload(cli, creation, uploads->items[i]);
+	if (status != OSH_EXIT_OK && delete_sandbox(client, creation))
+		osh_cli_note("sandbox %s deleted again", creation->name);
+	return status;
 }
 
 static int create(struct osh_cli *cli, struct creation *creation)
@@ -182,8 +237,12 @@ static int create(struct osh_cli *cli, struct creation *creation)
 		status = osh_client_open(cli, true, &client);
 	if (status == OSH_EXIT_OK)
 		status = make_sandbox(&client, creation);
+	if (status == OSH_EXIT_OK)
+		status = upload_all(cli, &client, creation);
+	if (status == OSH_EXIT_OK)
+		say_created(creation);
 	if (status == OSH_EXIT_OK && creation->runs)
-		status = run_in_sandbox(&client, creation);
+		status = run_in_sandbox(cli, &client, creation);
 	return status;
 }
 
@@ -201,6 +260,11 @@ static int check(const struct osh_command *command, const struct values *values,
 		return osh_cli_misuse(command, "no command given behind --");
 	if (values->tty && values->no_tty)
 		return osh_cli_misuse(command, "--tty and --no-tty exclude each other");
+	if (values->detach && (values->no_tty || values->no_keep))
+		return osh_cli_misuse(command, "--detach and %s exclude each other",
+				      values->no_tty ? "--no-tty" : "--no-keep");
+	if (values->detach && !args->rest)
+		return osh_cli_misuse(command, "--detach needs a command behind --");
 	if (values->keep && values->no_keep)
 		return osh_cli_misuse(command, "--keep and --no-keep exclude each other");
 	if (values->workdir && values->workdir[0] != '/')

@@ -18,6 +18,8 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_get,
 	&osh_command_sandbox_connect,
 	&osh_command_sandbox_exec,
+	&osh_command_sandbox_attach_main,
+	&osh_command_sandbox_cp,
 	&osh_command_sandbox_stop,
 	&osh_command_sandbox_start,
 	&osh_command_sandbox_delete,
@@ -33,6 +35,9 @@ static const struct osh_command *const commands[] = {
 	&osh_command_provider_create,
 	&osh_command_provider_list,
 	&osh_command_provider_delete,
+	&osh_command_forward_start,
+	&osh_command_forward_list,
+	&osh_command_forward_stop,
 	&osh_command_logs,
 	&osh_command_term,
 	&osh_command_status,
@@ -64,7 +69,7 @@ static void print_commands(FILE *stream, const char *group)
 {
 	for (size_t i = 0; i < COMMANDS_COUNT; i++) {
 		if (!group || is_group_of(group, commands[i]->name))
-			fprintf(stream, "  %-16s %s\n", commands[i]->name, commands[i]->summary);
+			fprintf(stream, "  %-20s %s\n", commands[i]->name, commands[i]->summary);
 	}
 }
 

@@ -2,24 +2,15 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "out.h"
 #include "pipes.h"
+#include "relay.h"
 #include "tty.h"
-
-#define COPY_BYTES 16384
-/* How often a pty that everybody inside has closed is looked at again: a program
- * may be about to open it anew, or about to exit. */
-#define HUNG_UP_MS 200
-#define CONTROL_D '\x04'
 
 /* bash where the sandbox has it; every sandbox has a sh. */
 static char *const login_shell[] = {
@@ -91,263 +82,82 @@ static json_t *make_env(const struct osh_run *run)
 
 static json_t *make_parameters(const struct osh_run *run)
 {
-	json_t *argv = make_argv(run->argv ? run->argv : login_shell);
-	json_t *env = argv ? make_env(run) : NULL;
-	json_t *parameters;
+	json_t *parameters = json_pack("{s:s, s:b, s:s*, s:I}", "name", run->sandbox, "tty", run->tty,
+				       "cwd", run->cwd, "timeout_ms", (json_int_t)run->timeout_ms);
 	uint16_t rows, columns;
+	int r = parameters ? 0 : -1;
 
-	if (!env) {
-		json_decref(argv);
-		return NULL;
-	}
-	parameters = json_pack("{s:s, s:o, s:o, s:b, s:I}", "name", run->sandbox, "argv", argv,
-			       "env", env, "tty", run->tty, "timeout_ms",
-			       (json_int_t)run->timeout_ms);
-	if (parameters && run->cwd &&
-	    json_object_set_new(parameters, "cwd", json_string(run->cwd)) < 0) {
-		json_decref(parameters);
-		return NULL;
-	}
-	if (parameters && run->tty) {
+	if (r == 0 && !run->is_kept)
+		r = json_object_set_new(parameters, "argv",
+					make_argv(run->argv ? run->argv : login_shell));
+	if (r == 0 && !run->is_kept)
+		r = json_object_set_new(parameters, "env", make_env(run));
+	if (r == 0 && run->is_first)
+		r = json_object_set_new(parameters, "first", json_true());
+	if (r == 0 && run->tty) {
 		osh_tty_size(&rows, &columns);
-		if (json_object_set_new(parameters, "rows", json_integer(rows)) < 0 ||
-		    json_object_set_new(parameters, "columns", json_integer(columns)) < 0) {
-			json_decref(parameters);
-			return NULL;
-		}
+		r = json_object_set_new(parameters, "rows", json_integer(rows));
 	}
-	return parameters;
+	if (r == 0 && run->tty)
+		r = json_object_set_new(parameters, "columns", json_integer(columns));
+	if (r == 0)
+		return parameters;
+	json_decref(parameters);
+	return NULL;
 }
 
-/* ---- With a terminal: copying between ours and the pty ------------------------------- */
+/* ---- With a terminal ------------------------------------------------------------------- */
 
-struct relay {
-	struct osh_wire *wire;
-	struct osh_tty tty;
-	int master;              /* the pty, owned: closing it would hang the program up */
-	bool is_hung_up;         /* nobody inside holds the pty open just now */
-	int signal_fd;
-	sigset_t old_mask;
-	bool input_open;
-	bool done;
-	int status;
-	char input[COPY_BYTES];  /* typed, not yet taken by the pty */
-	size_t input_start, input_len;
-	char message[512]; /* why the program was lost, printed when the terminal is ours again */
+/* Who asks to detach, and from what. */
+struct detaching {
+	const struct osh_run *run;
+	int64_t pid;
 };
 
-static int block_signals(struct relay *relay)
+static int leave(void *context, struct osh_err *err)
 {
-	static const int signals[] = { SIGWINCH, SIGCONT, SIGTSTP, SIGINT,
-				       SIGQUIT,	 SIGTERM, SIGHUP,  SIGPIPE };
-	sigset_t mask;
-
-	sigemptyset(&mask);
-	for (size_t i = 0; i < OSH_COUNT_OF(signals); i++)
-		sigaddset(&mask, signals[i]);
-	if (sigprocmask(SIG_BLOCK, &mask, &relay->old_mask) < 0)
-		return -errno;
-	relay->signal_fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	return relay->signal_fd < 0 ? -errno : 0;
+	(void)context;
+	(void)err;
+	return 0;
 }
 
-static void pass_size(const struct relay *relay)
+/* By a connection of its own: on ours the program's end is waited for. */
+static int ask_to_detach(void *context, struct osh_err *err)
 {
-	struct winsize size = { 0 };
-
-	osh_tty_size(&size.ws_row, &size.ws_col);
-	(void)ioctl(relay->master, TIOCSWINSZ, &size);
-}
-
-/* Die of the signal as if it had never been caught; the agent hangs the program up
- * when our connection closes. */
-static void die_of(struct relay *relay, int number)
-{
-	sigset_t one;
-
-	osh_tty_restore(&relay->tty);
-	sigemptyset(&one);
-	sigaddset(&one, number);
-	(void)raise(number);
-	(void)sigprocmask(SIG_UNBLOCK, &one, NULL);
-	relay->done = true; /* not reached: the signal was pending */
-	relay->status = 128 + number;
-}
-
-static void on_signal(struct relay *relay, int number)
-{
-	switch (number) {
-	case SIGTSTP: /* from outside: ^Z goes to the program */
-		osh_tty_restore(&relay->tty);
-		(void)raise(SIGSTOP);
-		return;
-	case SIGCONT:
-		(void)osh_tty_raw(&relay->tty);
-		pass_size(relay);
-		return;
-	case SIGWINCH:
-		pass_size(relay);
-		return;
-	case SIGPIPE: /* seen as a failed write */
-		return;
-	default:
-		die_of(relay, number);
-	}
-}
-
-static void read_signals(struct relay *relay)
-{
-	struct signalfd_siginfo info;
-
-	while (!relay->done && read(relay->signal_fd, &info, sizeof(info)) == sizeof(info))
-		on_signal(relay, (int)info.ssi_signo);
-}
-
-static void lose(struct relay *relay, const char *why)
-{
-	relay->done = true;
-	relay->status = OSH_EXIT_FAILED;
-	snprintf(relay->message, sizeof(relay->message), "%s", why);
-}
-
-/* One piece of output. Returns false when there is none now, or no more. */
-static bool copy_output(struct relay *relay)
-{
-	char data[COPY_BYTES];
-	ssize_t n = read(relay->master, data, sizeof(data));
-
-	if (n > 0) {
-		if (osh_tty_write(STDOUT_FILENO, data, (size_t)n) == 0)
-			return true;
-		lose(relay, "cannot write the program's output");
-		return false;
-	}
-	relay->is_hung_up = n == 0 || (errno != EAGAIN && errno != EINTR); /* EIO */
-	return false;
-}
-
-static void flush_input(struct relay *relay)
-{
-	ssize_t n = write(relay->master, relay->input + relay->input_start, relay->input_len);
-
-	if (n < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			relay->input_len = 0;
-		return;
-	}
-	relay->input_start += (size_t)n;
-	relay->input_len -= (size_t)n;
-}
-
-static void read_input(struct relay *relay)
-{
-	ssize_t n = read(STDIN_FILENO, relay->input, sizeof(relay->input));
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	relay->input_start = 0;
-	if (n > 0) {
-		relay->input_len = (size_t)n;
-	} else { /* a file or pipe ended: a terminal says that with ^D */
-		relay->input_open = false;
-		relay->input[0] = CONTROL_D;
-		relay->input_len = 1;
-	}
-	flush_input(relay);
-}
-
-/* A reply arrived, or the agent went away. */
-static void read_wire(struct relay *relay)
-{
-	struct osh_wire_reply reply;
-	struct osh_err err = { 0 };
+	const struct detaching *detaching = context;
+	_cleanup_client_ struct osh_client client;
+	struct osh_wire_reply reply = { 0 };
 	int r;
 
-	while (!relay->done && (r = osh_wire_try_next(relay->wire, &reply, &err)) != -EAGAIN) {
-		if (r < 0) {
-			lose(relay, err.message);
-			if (r == -EREMOTEIO)
-				osh_wire_reply_done(&reply);
-			return;
-		}
-		relay->done = !reply.continues;
-		relay->status = (int)osh_json_int(reply.parameters, "status");
-		osh_wire_reply_done(&reply);
-	}
+	osh_client_init(&client);
+	r = osh_client_connect(detaching->run->cli, &client, err);
+	if (r == 0)
+		r = osh_client_ask(&client, "SandboxDetach",
+				   json_pack("{s:s, s:I}", "name", detaching->run->sandbox, "pid",
+					     (json_int_t)detaching->pid),
+				   NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply, err);
+	osh_wire_reply_done(&reply);
+	return r;
 }
 
-/* What it wrote before it ended is already in the pty; what its background jobs
- * write later is not waited for. */
-static void drain_output(struct relay *relay)
+static void relay_terminal(struct osh_client *client, const struct osh_run *run,
+			   struct osh_wire_reply *reply, struct osh_run_result *result)
 {
-	while (copy_output(relay))
-		;
-}
-
-static void relay_loop(struct relay *relay)
-{
-	enum { INPUT, MASTER, WIRE, SIGNAL, COUNT };
-
-	while (!relay->done) {
-		struct pollfd fds[COUNT] = {
-			[INPUT] = { .fd = -1, .events = POLLIN },
-			[MASTER] = { .fd = relay->is_hung_up ? -1 : relay->master,
-				     .events = POLLIN },
-			[WIRE] = { .fd = relay->wire->fd, .events = POLLIN },
-			[SIGNAL] = { .fd = relay->signal_fd, .events = POLLIN },
-		};
-
-		if (relay->input_open && relay->input_len == 0)
-			fds[INPUT].fd = STDIN_FILENO;
-		if (relay->input_len)
-			fds[MASTER].events |= POLLOUT;
-		if (poll(fds, COUNT, relay->is_hung_up ? HUNG_UP_MS : -1) < 0) {
-			if (errno != EINTR)
-				lose(relay, strerror(errno));
-			continue;
-		}
-		relay->is_hung_up = false;
-		if (fds[SIGNAL].revents)
-			read_signals(relay);
-		if (fds[MASTER].revents & POLLOUT)
-			flush_input(relay);
-		if (fds[MASTER].revents & (POLLIN | POLLHUP | POLLERR))
-			(void)copy_output(relay);
-		if (fds[INPUT].revents && !relay->done)
-			read_input(relay);
-		if (fds[WIRE].revents && !relay->done)
-			read_wire(relay);
-	}
-	drain_output(relay);
-}
-
-/* Takes over `master`. Returns the exit status. */
-static int relay_terminal(struct osh_wire *wire, int master)
-{
-	struct relay relay = {
-		.wire = wire, .master = master, .signal_fd = -1, .input_open = true
+	struct detaching detaching = { run, osh_json_int(reply->parameters, "pid") };
+	struct osh_relay_options options = {
+		.wire = &client->wire,
+		.output = osh_take_fd(&reply->fds[0]),
+		.master = reply->fd_count > 1 ? osh_take_fd(&reply->fds[1]) : -1,
+		.ends_input = !run->joins,
+		.context = &detaching,
+		.detach = run->detach == OSH_RUN_DETACH_ASK   ? ask_to_detach :
+			  run->detach == OSH_RUN_DETACH_LEAVE ? leave :
+								NULL,
 	};
-	int r;
+	struct osh_relay_result relayed = osh_relay(&options);
 
-	osh_tty_init(&relay.tty, STDIN_FILENO);
-	r = block_signals(&relay);
-	if (r == 0)
-		r = osh_set_nonblocking(master);
-	if (r == 0)
-		r = osh_tty_raw(&relay.tty);
-	if (r < 0) {
-		lose(&relay, strerror(-r));
-	} else {
-		pass_size(&relay); /* it may have changed since the call was sent */
-		relay_loop(&relay);
-	}
-	osh_tty_restore(&relay.tty);
-	osh_close(relay.master);
-	osh_close(relay.signal_fd);
-	(void)sigprocmask(SIG_SETMASK, &relay.old_mask, NULL);
-	if (relay.message[0])
-		osh_cli_error("the program was lost: %s", relay.message);
-	return relay.status;
+	result->status = relayed.status;
+	result->is_detached = relayed.is_detached;
 }
 
 /* ---- Without a terminal ---------------------------------------------------------------- */
@@ -391,11 +201,26 @@ static int wait_end(struct osh_client *client, struct osh_pipes *pipes)
 
 /* ---- Both kinds ------------------------------------------------------------------------ */
 
-/* Send the call and take the first reply: it runs (continues), or has ended. */
+static int open_pipes(const struct osh_run *run, struct osh_pipes *pipes)
+{
+	return osh_pipes_open(pipes, run->ends ? run->ends[0] : -1, run->ends ? run->ends[1] : -1);
+}
+
+/* Take the first reply: it runs (continues), or has ended. */
+static int take_first(struct osh_client *client, const struct osh_run *run,
+		      struct osh_wire_reply *ret_reply, struct osh_err *err)
+{
+	int r = osh_wire_next(&client->wire, ret_reply, err);
+
+	if (r == 0 && run->tty && ret_reply->continues && ret_reply->fd_count == 0)
+		r = osh_err_set(err, EPROTO, "the agent sent no terminal for the program");
+	return r;
+}
+
 static int start(struct osh_client *client, const struct osh_run *run, struct osh_pipes *pipes,
 		 struct osh_wire_reply *ret_reply, struct osh_err *err)
 {
-	int r = run->tty ? 0 : osh_pipes_open(pipes);
+	int r = run->tty ? 0 : open_pipes(run, pipes);
 
 	if (r < 0)
 		return osh_err_set(err, EINVAL, "cannot make pipes for the program: %s",
@@ -404,33 +229,61 @@ static int start(struct osh_client *client, const struct osh_run *run, struct os
 	r = osh_client_send_more(client, "SandboxExec", make_parameters(run), pipes->inside,
 				 run->tty ? 0 : OSH_PIPES_MAX, err);
 	osh_pipes_sent(pipes);
-	if (r == 0)
-		r = osh_wire_next(&client->wire, ret_reply, err);
-	if (r == 0 && run->tty && ret_reply->continues && ret_reply->fd_count == 0)
-		r = osh_err_set(err, EPROTO, "the agent sent no terminal for the program");
-	return r;
+	return r < 0 ? r : take_first(client, run, ret_reply, err);
 }
+
+/* The first reply is there (r, err): the rest, until the program ends. */
+static struct osh_run_result follow(struct osh_client *client, const struct osh_run *run,
+				    struct osh_pipes *pipes, int r, struct osh_wire_reply *reply,
+				    const struct osh_err *err)
+{
+	struct osh_run_result result = { .started = r == 0 };
+
+	if (r < 0) {
+		result.status = osh_client_report(r, reply, err);
+	} else if (!reply->continues) { /* it had ended before the first reply was written */
+		osh_pipes_drain(pipes);
+		result.status = (int)osh_json_int(reply->parameters, "status");
+	} else if (run->leaves) {
+		result.is_detached = true;
+	} else if (run->tty) {
+		relay_terminal(client, run, reply, &result);
+	} else {
+		result.status = wait_end(client, pipes);
+	}
+	return result;
+}
+
+static const struct osh_pipes no_pipes = { .inside = { 0, 1, 2 }, .input = -1, .output = { -1, -1 } };
 
 struct osh_run_result osh_run(struct osh_client *client, const struct osh_run *run)
 {
-	struct osh_pipes pipes = { .inside = { 0, 1, 2 }, .input = -1, .output = { -1, -1 } };
-	struct osh_run_result result = { .started = true };
+	struct osh_pipes pipes = no_pipes;
 	struct osh_wire_reply reply = { 0 };
 	struct osh_err err = { 0 };
 	int r = start(client, run, &pipes, &reply, &err);
+	struct osh_run_result result = follow(client, run, &pipes, r, &reply, &err);
 
-	if (r < 0) {
-		result.started = false;
-		result.status = osh_client_report(r, &reply, &err);
-	} else if (!reply.continues) { /* it had ended before the first reply was written */
-		osh_pipes_drain(&pipes);
-		result.status = (int)osh_json_int(reply.parameters, "status");
-	} else if (run->tty) {
-		result.status = relay_terminal(&client->wire, osh_take_fd(&reply.fds[0]));
-	} else {
-		result.status = wait_end(client, &pipes);
-	}
 	osh_wire_reply_done(&reply);
 	osh_pipes_close(&pipes);
+	return result;
+}
+
+struct osh_run_result osh_run_attach(struct osh_client *client, const struct osh_run *run)
+{
+	struct osh_run attached = *run;
+	struct osh_pipes pipes = no_pipes;
+	struct osh_wire_reply reply = { 0 };
+	struct osh_run_result result;
+	struct osh_err err = { 0 };
+	int r = osh_client_send_more(client, "SandboxAttach",
+				     json_pack("{s:s}", "name", run->sandbox), NULL, 0, &err);
+
+	attached.tty = true;
+	attached.joins = true;
+	if (r == 0)
+		r = take_first(client, &attached, &reply, &err);
+	result = follow(client, &attached, &pipes, r, &reply, &err);
+	osh_wire_reply_done(&reply);
 	return result;
 }

@@ -194,21 +194,29 @@ static const struct osh_option exec_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int run_inside(struct osh_cli *cli, const struct osh_run *run)
+static int run_inside(struct osh_cli *cli, struct osh_run *run)
 {
 	_cleanup_client_ struct osh_client client;
+	struct osh_run_result result;
 	int status;
 
 	osh_client_init(&client);
 	status = osh_client_open(cli, false, &client);
-	return status == OSH_EXIT_OK ? osh_run(&client, run).status : status;
+	if (status != OSH_EXIT_OK)
+		return status;
+	run->cli = cli;
+	result = osh_run(&client, run);
+	if (result.is_detached)
+		osh_cli_note("detached: it goes on in sandbox %s", run->sandbox);
+	return result.status;
 }
 
 static int run_connect(struct osh_cli *cli, const struct osh_command *command, int argc,
 		       char **argv)
 {
 	struct exec_values values = { 0 };
-	struct osh_run run = { .tty = osh_run_wants_tty(false, false) };
+	struct osh_run run = { .tty = osh_run_wants_tty(false, false),
+			       .detach = OSH_RUN_DETACH_ASK };
 	struct osh_args args;
 	int status;
 
@@ -230,7 +238,7 @@ const struct osh_command osh_command_sandbox_connect = {
 static int run_exec(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
 	struct exec_values values = { 0 };
-	struct osh_run run = { 0 };
+	struct osh_run run = { .detach = OSH_RUN_DETACH_ASK };
 	struct osh_args args, words;
 	uint64_t seconds = 0;
 	int status;
@@ -265,4 +273,34 @@ static int run_exec(struct osh_cli *cli, const struct osh_command *command, int 
 const struct osh_command osh_command_sandbox_exec = {
 	"sandbox exec", "NAME -- COMMAND [ARG...]", "Run a command in a sandbox", exec_options,
 	run_exec,
+};
+
+/* ---- attach-main ------------------------------------------------------------------------ */
+
+static int run_attach_main(struct osh_cli *cli, const struct osh_command *command, int argc,
+			   char **argv)
+{
+	struct exec_values values = { 0 };
+	struct osh_run run = { .cli = cli, .detach = OSH_RUN_DETACH_LEAVE };
+	_cleanup_client_ struct osh_client client;
+	struct osh_run_result result;
+	struct osh_args args;
+	int status;
+
+	osh_client_init(&client);
+	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
+	    !osh_args_name(command, values.name, &args, &run.sandbox, &status))
+		return status;
+	status = osh_client_open(cli, false, &client);
+	if (status != OSH_EXIT_OK)
+		return status;
+	result = osh_run_attach(&client, &run);
+	if (result.is_detached)
+		osh_cli_note("detached: openshell sandbox attach-main %s", run.sandbox);
+	return result.status;
+}
+
+const struct osh_command osh_command_sandbox_attach_main = {
+	"sandbox attach-main", "NAME", "Join the terminal of a sandbox's first command",
+	connect_options,       run_attach_main,
 };

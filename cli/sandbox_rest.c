@@ -5,6 +5,7 @@
 #include "client.h"
 #include "out.h"
 #include "policy_file.h"
+#include "run.h"
 #include "selector.h"
 
 struct values {
@@ -21,14 +22,20 @@ static const struct osh_option options[] = {
 	OSH_OPTIONS_END,
 };
 
-/* What is done to one sandbox. Returns the exit status. */
-typedef int one_fn(struct osh_client *client, const char *name);
+struct action {
+	struct osh_cli *cli;
+	/* What is done to one sandbox. Returns the exit status. */
+	int (*one)(const struct action *action, struct osh_client *client, const char *name);
+	bool takes_command;
+	char *const *argv; /* what stood behind "--"; NULL: nothing */
+};
 
-static int ask(struct osh_client *client, const char *method, const char *name, const char *done,
-	       struct osh_wire_reply *ret_reply)
+static int ask(struct osh_client *client, const char *method, const char *name, const char *done)
 {
-	int status = osh_client_call(client, method, json_pack("{s:s}", "name", name), ret_reply);
+	struct osh_wire_reply reply;
+	int status = osh_client_call(client, method, json_pack("{s:s}", "name", name), &reply);
 
+	osh_wire_reply_done(&reply);
 	if (status == OSH_EXIT_OK)
 		printf("sandbox %s %s\n", name, done);
 	return status;
@@ -41,19 +48,21 @@ static int combine(int worst, int status)
 }
 
 static int each_named(struct osh_client *client, const struct values *values,
-		      const struct osh_args *args, one_fn *one)
+		      const struct osh_args *args, const struct action *action)
 {
 	size_t count = values->names.count + (size_t)args->count;
 	int worst = OSH_EXIT_OK;
 
 	for (size_t i = 0; i < count && worst != OSH_EXIT_NO_AGENT; i++)
-		worst = combine(worst, one(client, i < values->names.count ?
+		worst = combine(worst, action->one(action, client,
+						   i < values->names.count ?
 							   values->names.items[i] :
 							   args->words[i - values->names.count]));
 	return worst;
 }
 
-static int each_selected(struct osh_client *client, const struct osh_selector *selector, one_fn *one)
+static int each_selected(struct osh_client *client, const struct osh_selector *selector,
+			 const struct action *action)
 {
 	struct osh_wire_reply reply;
 	int worst = osh_client_call(client, "SandboxList", json_object(), &reply);
@@ -61,55 +70,63 @@ static int each_selected(struct osh_client *client, const struct osh_selector *s
 
 	osh_selector_filter(selector, list);
 	for (size_t i = 0; i < json_array_size(list) && worst != OSH_EXIT_NO_AGENT; i++)
-		worst = combine(worst, one(client, osh_json_text(json_array_get(list, i), "name")));
+		worst = combine(worst, action->one(action, client,
+						   osh_json_text(json_array_get(list, i), "name")));
 	osh_wire_reply_done(&reply);
 	return worst;
 }
 
-static int run_each(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv,
-		    one_fn *one)
+static int check(const struct osh_command *command, const struct values *values,
+		 const struct osh_args *args, const struct action *action)
+{
+	size_t named = values->names.count + (size_t)args->count;
+	bool is_selected = values->all || values->selector;
+
+	if (args->rest && !action->takes_command)
+		return osh_cli_misuse(command, "unexpected argument '--'");
+	if (args->rest && (args->rest_count == 0 || named != 1))
+		return osh_cli_misuse(command, "'--' needs a command behind it, and one NAME");
+	if (!named && !is_selected)
+		return osh_cli_misuse(command, "NAME is missing (or --all)");
+	if (named && is_selected)
+		return osh_cli_misuse(command, "names and %s exclude each other",
+				      values->all ? "--all" : "--selector");
+	return OSH_EXIT_OK;
+}
+
+static int run_each(struct action action, const struct osh_command *command, int argc, char **argv)
 {
 	struct values values = { 0 };
 	_cleanup_client_ struct osh_client client;
 	struct osh_selector selector;
 	struct osh_args args;
-	bool is_named, is_selected;
 	int status;
 
 	osh_client_init(&client);
-	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
+	if (!osh_args_parse(action.cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_selector_parse(command, values.selector, &selector, &status))
 		return status;
-	is_named = args.count || values.names.count;
-	is_selected = values.all || values.selector;
-	if (args.rest)
-		return osh_cli_misuse(command, "unexpected argument '--'");
-	if (!is_named && !is_selected)
-		return osh_cli_misuse(command, "NAME is missing (or --all)");
-	if (is_named && is_selected)
-		return osh_cli_misuse(command, "names and %s exclude each other",
-				      values.all ? "--all" : "--selector");
-	status = osh_client_open(cli, false, &client);
+	status = check(command, &values, &args, &action);
+	if (status == OSH_EXIT_OK)
+		status = osh_client_open(action.cli, false, &client);
 	if (status != OSH_EXIT_OK)
 		return status;
-	return is_named ? each_named(&client, &values, &args, one) :
-			  each_selected(&client, &selector, one);
+	action.argv = args.rest;
+	return values.all || values.selector ? each_selected(&client, &selector, &action) :
+					       each_named(&client, &values, &args, &action);
 }
 
 /* ---- delete ---------------------------------------------------------------------------- */
 
-static int delete_one(struct osh_client *client, const char *name)
+static int delete_one(const struct action *action, struct osh_client *client, const char *name)
 {
-	struct osh_wire_reply reply;
-	int status = ask(client, "SandboxDelete", name, "deleted", &reply);
-
-	osh_wire_reply_done(&reply);
-	return status;
+	(void)action;
+	return ask(client, "SandboxDelete", name, "deleted");
 }
 
 static int run_delete(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
-	return run_each(cli, command, argc, argv, delete_one);
+	return run_each((struct action){ .cli = cli, .one = delete_one }, command, argc, argv);
 }
 
 const struct osh_command osh_command_sandbox_delete = {
@@ -118,18 +135,15 @@ const struct osh_command osh_command_sandbox_delete = {
 
 /* ---- stop ------------------------------------------------------------------------------ */
 
-static int stop_one(struct osh_client *client, const char *name)
+static int stop_one(const struct action *action, struct osh_client *client, const char *name)
 {
-	struct osh_wire_reply reply;
-	int status = ask(client, "SandboxStop", name, "stopped", &reply);
-
-	osh_wire_reply_done(&reply);
-	return status;
+	(void)action;
+	return ask(client, "SandboxStop", name, "stopped");
 }
 
 static int run_stop(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
-	return run_each(cli, command, argc, argv, stop_one);
+	return run_each((struct action){ .cli = cli, .one = stop_one }, command, argc, argv);
 }
 
 const struct osh_command osh_command_sandbox_stop = {
@@ -138,21 +152,56 @@ const struct osh_command osh_command_sandbox_stop = {
 
 /* ---- start ----------------------------------------------------------------------------- */
 
-static int start_one(struct osh_client *client, const char *name)
+/* Run its first command again, or `argv` as its first command from now on; it is left running,
+ * on a terminal for attach-main. Nothing half started. */
+static int run_first(const struct action *action, struct osh_client *client, const char *name)
 {
-	struct osh_wire_reply reply;
-	int status = ask(client, "SandboxStart", name, "started", &reply);
+	const struct osh_run run = {
+		.cli = action->cli,
+		.sandbox = name,
+		.argv = action->argv,
+		.tty = true,
+		.is_first = true,
+		.is_kept = !action->argv,
+		.leaves = true,
+	};
+	struct osh_run_result result = osh_run(client, &run);
 
+	if (result.started)
+		return OSH_EXIT_OK;
+	(void)ask(client, "SandboxStop", name, "stopped again");
+	return result.status;
+}
+
+static int start_one(const struct action *action, struct osh_client *shared, const char *name)
+{
+	_cleanup_client_ struct osh_client client;
+	struct osh_wire_reply reply = { 0 };
+	int status;
+	bool has_command;
+
+	(void)shared; /* one that a program was left running on is of no more use */
+	osh_client_init(&client);
+	status = osh_client_open(action->cli, false, &client);
+	if (status == OSH_EXIT_OK)
+		status = osh_client_call(&client, "SandboxStart", json_pack("{s:s}", "name", name), &reply);
 	osh_policy_file_report(NULL, json_object_get(reply.parameters, "warnings"));
+	has_command = *osh_json_text(json_object_get(reply.parameters, "sandbox"), "command");
 	osh_wire_reply_done(&reply);
+	if (status == OSH_EXIT_OK && (action->argv || has_command))
+		status = run_first(action, &client, name);
+	if (status == OSH_EXIT_OK)
+		printf("sandbox %s started\n", name);
 	return status;
 }
 
 static int run_start(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
-	return run_each(cli, command, argc, argv, start_one);
+	return run_each((struct action){ .cli = cli, .one = start_one, .takes_command = true }, command,
+			argc, argv);
 }
 
 const struct osh_command osh_command_sandbox_start = {
-	"sandbox start", "NAME...|--all", "Have stopped sandboxes run again", options, run_start,
+	"sandbox start", "NAME...|--all [-- COMMAND [ARG...]]", "Have stopped sandboxes run again",
+	options,	 run_start,
 };

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
+#include "base/log.h"
 #include "control/agent.h"
 #include "control/call.h"
 #include "control/lifecycle.h"
@@ -28,6 +29,8 @@ struct osh_session {
 	struct osh_agent_sandbox *sandbox;
 	struct osh_call *call;
 	bool is_started;
+	bool is_first;        /* what it runs becomes the sandbox's first command */
+	pid_t pid;            /* inside */
 	uint64_t timeout_ms;  /* 0: none */
 	struct osh_timer timer;
 	bool is_late;         /* the time is up: it was asked to end */
@@ -85,20 +88,43 @@ static void fail_session(struct osh_session *session, const struct osh_err *err)
 	osh_call_error(call, "Failed", "%s", err->message);
 }
 
-static void on_started(void *context, const struct osh_err *err, pid_t pid, int pty_fd)
+/* `start` runs it again: what was asked for is kept once it runs. */
+static void keep_command(const struct osh_session *session)
+{
+	const json_t *parameters = session->call->parameters;
+	struct osh_recipe *recipe = &session->sandbox->recipe;
+	json_t *argv = json_object_get(parameters, "argv");
+	struct osh_err err = { 0 };
+
+	if (!argv) /* it is the one that is kept */
+		return;
+	json_decref(recipe->command);
+	json_decref(recipe->command_env);
+	recipe->command = json_incref(argv);
+	recipe->command_env = json_incref(json_object_get(parameters, "env"));
+	if (osh_recipe_save(osh_sandbox_dir(session->sandbox->instance), recipe, &err) < 0)
+		osh_warning("%s: its first command is not kept: %s", session->sandbox->name, err.message);
+}
+
+static void on_started(void *context, const struct osh_err *err, pid_t pid,
+		       struct osh_sandbox_terminal terminal)
 {
 	struct osh_session *session = context;
+	const int fds[] = { terminal.output, terminal.master };
+	size_t count = terminal.output < 0 ? 0 : terminal.master < 0 ? 1 : 2;
 
 	if (err) {
-		osh_close(pty_fd);
 		fail_session(session, err);
 		return;
 	}
 	session->is_started = true;
+	session->pid = pid;
+	if (session->is_first)
+		keep_command(session);
 	begin_time(session);
-	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), &pty_fd,
-				 pty_fd >= 0);
-	osh_close(pty_fd);
+	osh_call_reply_continues(session->call, json_pack("{s:i}", "pid", (int)pid), fds, count);
+	osh_close(terminal.output);
+	osh_close(terminal.master);
 }
 
 static void on_exit_status(void *context, int status)
@@ -142,28 +168,42 @@ static bool has_room(const struct osh_agent_sandbox *sandbox)
 	return count < SESSIONS_PER_SANDBOX_MAX;
 }
 
-static void start(struct osh_call *call, struct osh_agent_sandbox *sandbox,
-		  const struct osh_sandbox_command *command, uint64_t timeout_ms)
+/* NULL: the call has been answered. */
+static struct osh_session *new_session(struct osh_call *call, struct osh_agent_sandbox *sandbox)
 {
-	struct osh_session *session = calloc(1, sizeof(*session));
-	struct osh_sandbox_command_events events = { .on_started = on_started,
-						     .on_exit = on_exit_status,
-						     .context = session };
-	struct osh_err err = { 0 };
+	struct osh_session *session;
 
+	if (!call->more) {
+		osh_call_error(call, "Invalid", "%s answers twice: call it with \"more\"",
+			       strrchr(call->method, '.') + 1);
+		return NULL;
+	}
+	if (!has_room(sandbox)) {
+		osh_call_error(call, "Failed", "%d programs run in %s for callers already",
+			       SESSIONS_PER_SANDBOX_MAX, sandbox->name);
+		return NULL;
+	}
+	session = calloc(1, sizeof(*session));
 	if (!session) {
 		osh_call_error(call, "Failed", "out of memory");
-		return;
+		return NULL;
 	}
 	session->sandbox = sandbox;
 	session->call = call;
-	session->timeout_ms = timeout_ms;
 	LL_PREPEND(sandbox->sessions, session);
 	call->context = session;
 	call->on_cancel = on_cancel;
-	if (osh_sandbox_spawn(sandbox->instance, command, &events, &err) < 0)
-		fail_session(session, &err);
+	return session;
 }
+
+static struct osh_sandbox_command_events events_of(struct osh_session *session)
+{
+	return (struct osh_sandbox_command_events){ .on_started = on_started,
+						    .on_exit = on_exit_status,
+						    .context = session };
+}
+
+/* ---- SandboxExec ---------------------------------------- */
 
 /* The hooks that mind a socket are those of where it was made: one from here, connected anew
  * inside, would pass none. */
@@ -181,10 +221,6 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 {
 	size_t wanted = command->tty ? 0 : 3;
 
-	if (!call->more) {
-		osh_call_error(call, "Invalid", "SandboxExec answers twice: call it with \"more\"");
-		return false;
-	}
 	if (call->fd_count != wanted) {
 		osh_call_error(call, "Invalid", "SandboxExec takes %zu descriptors here, not %zu",
 			       wanted, call->fd_count);
@@ -214,54 +250,138 @@ static bool is_possible(struct osh_call *call, const struct osh_sandbox_command 
 	return true;
 }
 
+struct exec_parameters {
+	const char *name, *cwd;
+	json_t *argv, *env;
+	int tty, is_first;
+	json_int_t rows, columns, timeout_ms;
+};
+
+static bool unpack_exec(struct osh_call *call, struct exec_parameters *parameters)
+{
+	if (!osh_call_unpack(call, "s:s, s?o, s?o, s?s, s:b, s?b, s?I, s?I, s?I", "name",
+			     &parameters->name, "argv", &parameters->argv, "env", &parameters->env,
+			     "cwd", &parameters->cwd, "tty", &parameters->tty, "first",
+			     &parameters->is_first, "rows", &parameters->rows, "columns",
+			     &parameters->columns, "timeout_ms", &parameters->timeout_ms))
+		return false;
+	if (parameters->timeout_ms >= 0 && parameters->timeout_ms <= TIMEOUT_MS_MAX)
+		return true;
+	osh_call_error(call, "Invalid", "timeout_ms must be 0 to %d", TIMEOUT_MS_MAX);
+	return false;
+}
+
+static void spawn(struct osh_call *call, struct osh_agent_sandbox *sandbox,
+		  const struct osh_sandbox_command *command, uint64_t timeout_ms)
+{
+	struct osh_session *session = new_session(call, sandbox);
+	struct osh_sandbox_command_events events = events_of(session);
+	struct osh_err err = { 0 };
+
+	if (!session)
+		return;
+	session->timeout_ms = timeout_ms;
+	session->is_first = command->is_first;
+	if (osh_sandbox_spawn(sandbox->instance, command, &events, &err) < 0)
+		fail_session(session, &err);
+}
+
 static void exec_in_sandbox(struct osh_call *call)
 {
 	struct osh_sandbox_command command = { .stdio = { -1, -1, -1 } };
+	struct exec_parameters parameters = { 0 };
 	_cleanup_free_ const char **argv = NULL;
 	_cleanup_free_ const char **env = NULL;
-	json_t *argv_json, *env_json = NULL;
-	json_int_t rows = 0, columns = 0, timeout_ms = 0;
 	struct osh_agent_sandbox *sandbox;
-	const char *name;
-	int tty;
 
-	if (!osh_call_unpack(call, "s:s, s:o, s?o, s?s, s:b, s?I, s?I, s?I", "name", &name,
-			     "argv", &argv_json, "env", &env_json, "cwd", &command.cwd, "tty", &tty,
-			     "rows", &rows, "columns", &columns, "timeout_ms", &timeout_ms))
+	if (!unpack_exec(call, &parameters))
 		return;
-	if (timeout_ms < 0 || timeout_ms > TIMEOUT_MS_MAX) {
-		osh_call_error(call, "Invalid", "timeout_ms must be 0 to %d", TIMEOUT_MS_MAX);
-		return;
-	}
-	sandbox = osh_call_sandbox(call, name, true);
+	sandbox = osh_call_sandbox(call, parameters.name, true);
 	if (!sandbox)
 		return;
-	argv = osh_call_strings(call, "argv", argv_json, ARGUMENTS_MAX);
+	/* The first command, as it was: with the variables that it had. */
+	if (parameters.is_first && !parameters.argv) {
+		parameters.argv = sandbox->recipe.command;
+		parameters.env = sandbox->recipe.command_env;
+	}
+	argv = osh_call_strings(call, "argv", parameters.argv, ARGUMENTS_MAX);
 	if (!argv)
 		return;
-	env = osh_call_strings(call, "env", env_json, ENVIRONMENT_MAX);
+	env = osh_call_strings(call, "env", parameters.env, ENVIRONMENT_MAX);
 	if (!env)
 		return;
 	command.argv = argv;
 	command.env = env;
-	if (!command.cwd)
-		command.cwd = json_string_value(sandbox->recipe.workdir);
-	command.tty = tty;
-	command.rows = (uint16_t)rows;
-	command.columns = (uint16_t)columns;
-	if (!is_possible(call, &command, rows, columns))
+	command.cwd = parameters.cwd ? parameters.cwd : json_string_value(sandbox->recipe.workdir);
+	command.tty = parameters.tty;
+	command.is_first = parameters.is_first;
+	command.rows = (uint16_t)parameters.rows;
+	command.columns = (uint16_t)parameters.columns;
+	if (!is_possible(call, &command, parameters.rows, parameters.columns))
 		return;
-	if (!has_room(sandbox)) {
-		osh_call_error(call, "Failed", "%d programs run in %s for callers already",
-			       SESSIONS_PER_SANDBOX_MAX, name);
+	if (!command.tty)
+		memcpy(command.stdio, call->fds, sizeof(command.stdio)); /* borrowed: duplicated */
+	spawn(call, sandbox, &command, (uint64_t)parameters.timeout_ms);
+}
+
+/* ---- SandboxAttach, SandboxDetach ---------------------------------------- */
+
+static void attach_to_first(struct osh_call *call)
+{
+	struct osh_sandbox_command_events events;
+	struct osh_agent_sandbox *sandbox;
+	struct osh_session *session;
+	struct osh_err err = { 0 };
+	const char *name;
+
+	if (!osh_call_unpack(call, "s:s", "name", &name))
+		return;
+	sandbox = osh_call_sandbox(call, name, true);
+	session = sandbox ? new_session(call, sandbox) : NULL;
+	if (!session)
+		return;
+	events = events_of(session);
+	if (osh_sandbox_attach(sandbox->instance, &events, &err) < 0)
+		fail_session(session, &err);
+}
+
+static struct osh_session *find_session(struct osh_agent_sandbox *sandbox, pid_t pid)
+{
+	struct osh_session *session;
+
+	LL_FOREACH(sandbox->sessions, session) {
+		if (session->is_started && session->pid == pid)
+			return session;
+	}
+	return NULL;
+}
+
+/* Its caller goes, the program does not. Nobody waits for its end, so nothing ends it then. */
+static void detach_session(struct osh_call *call)
+{
+	struct osh_agent_sandbox *sandbox;
+	struct osh_session *session;
+	const char *name;
+	int pid;
+
+	if (!osh_call_unpack(call, "s:s, s:i", "name", &name, "pid", &pid))
+		return;
+	sandbox = osh_call_sandbox(call, name, true);
+	if (!sandbox)
+		return;
+	session = find_session(sandbox, pid);
+	if (!session) {
+		osh_call_error(call, "NotFound", "no caller waits for process %d of %s", pid, name);
 		return;
 	}
-	if (!tty)
-		memcpy(command.stdio, call->fds, sizeof(command.stdio)); /* borrowed: duplicated */
-	start(call, sandbox, &command, (uint64_t)timeout_ms);
+	osh_sandbox_spawn_detach(sandbox->instance, session);
+	end_session(session, 0);
+	osh_call_reply(call, NULL, NULL, 0);
 }
 
 const struct osh_method osh_exec_methods[] = {
 	{ "SandboxExec", exec_in_sandbox },
+	{ "SandboxAttach", attach_to_first },
+	{ "SandboxDetach", detach_session },
 	{ 0 },
 };

@@ -205,6 +205,9 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		break;
 	case NGHTTP2_DATA:
 		break;
+	case NGHTTP2_SETTINGS:
+		mux->greeted = true; /* the peer's are the first frame of all */
+		return 0;
 	case NGHTTP2_GOAWAY:
 		if (mux->role->on_goaway)
 			mux->role->on_goaway(mux);
@@ -305,14 +308,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 static int on_frame_not_send(nghttp2_session *session, const nghttp2_frame *frame, int error, void *context)
 {
 	struct osh_http2 *mux = context;
-	struct osh_http2_stream *st;
+	struct osh_http2_stream *st = find_stream(mux, frame->hd.stream_id);
 
 	(void)session;
 	(void)error;
-	if (mux->role->is_server || frame->hd.type != NGHTTP2_HEADERS)
-		return 0;
-	st = find_stream(mux, frame->hd.stream_id);
-	if (st)
+	if (st && !mux->role->is_server && frame->hd.type == NGHTTP2_HEADERS)
 		osh_http2_fail(st, EAGAIN);
 	return 0;
 }
@@ -376,7 +376,8 @@ static nghttp2_option *make_options(void)
 	nghttp2_option_set_max_outbound_ack(option, OUTBOUND_ACKS_MAX);
 	nghttp2_option_set_max_settings(option, SETTINGS_MAX);
 	nghttp2_option_set_max_send_header_block_length(option, BLOCK_MAX);
-	nghttp2_option_set_peer_max_concurrent_streams(option, OSH_HTTP2_STREAMS_MAX);
+	/* Until the server says how many it takes, the others wait here. */
+	nghttp2_option_set_peer_max_concurrent_streams(option, 1);
 	return option;
 }
 

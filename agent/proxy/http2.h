@@ -70,6 +70,7 @@ struct osh_http2 {
 	bool failed;                /* the connection is of no use any more */
 	int error;                  /* what its streams fail with: EPROTO, the peer broke the rules */
 	unsigned long tls_error;    /* the connection's, when it is gone */
+	bool greeted;               /* the peer's settings are there */
 	bool terminated;            /* our GOAWAY is the last word */
 	uint64_t nuisances, nuisances_since_ms;
 	unsigned credit;            /* for frames about frames */

@@ -103,10 +103,13 @@ int osh_tls_proxy_init(struct osh_proxy *proxy, struct osh_str extra_pem)
 /* ---- Contexts ---------------------------------------------------------------------------- */
 
 /* 128 bits first, as browsers ask: each byte costs a fifth less than with 256, and nobody can
- * try either. What else OpenSSL takes for safe stays on offer. */
+ * try either. What else OpenSSL takes for safe stays on offer; the word DEFAULT would say that
+ * only in the first place (openssl-ciphers(1)). */
 static const char suites_13[] = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
-static const char suites_12[] = "ECDHE+AESGCM+AES128:DEFAULT";
+static const char suites_12[] = "ECDHE+AESGCM+AES128:ALL:!COMPLEMENTOFDEFAULT:!eNULL";
 
+/* Without SSL_OP_ENABLE_KTLS: OpenSSL 3.0 does not tell the kernel of a new key, so that a
+ * KeyUpdate (RFC 8446 4.6.3) ends the connection; and what is inspected passes here anyway. */
 SSL_CTX *osh_tls_context_new(const SSL_METHOD *method)
 {
 	SSL_CTX *ctx = SSL_CTX_new(method);
@@ -166,15 +169,18 @@ bool osh_tls_refused_protocol(const struct osh_conn *conn)
 
 bool osh_tls_wants_certificate(const struct osh_conn *conn)
 {
+	bool was_asked = conn->ssl && osh_tls_was_asked_for_certificate(conn->ssl);
+
 	switch (received_alert(conn)) {
 	case ALERT_CERTIFICATE_REQUIRED:
 		return true;
+	case 0: /* a reset may overtake its alert */
+		return was_asked && conn->state == OSH_CONN_FAILED;
 	case ALERT_HANDSHAKE_FAILURE:
 	case ALERT_BAD_CERTIFICATE:
 	case ALERT_CERTIFICATE_UNKNOWN:
 	case ALERT_ACCESS_DENIED:
-		/* Before TLS 1.3 there was no word for it. */
-		return conn->ssl && osh_tls_was_asked_for_certificate(conn->ssl);
+		return was_asked; /* before TLS 1.3 there was no word for it */
 	}
 	return false;
 }
@@ -195,7 +201,7 @@ const char *osh_tls_failure(const struct osh_conn *conn, char *buf, size_t size)
 	if (verify != X509_V_OK)
 		snprintf(buf, size, "certificate: %s", X509_verify_cert_error_string(verify));
 	else if (osh_tls_wants_certificate(conn))
-		snprintf(buf, size, "the server requires a client certificate, which only the program "
+		snprintf(buf, size, "the server wants a client certificate, which only the program "
 				    "itself can have: give this endpoint tls: skip");
 	else
 		snprintf(buf, size, "%s", reason ? reason : "connection closed in the handshake");

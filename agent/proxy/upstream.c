@@ -15,8 +15,7 @@
 #include "proxy/tls.h"
 #include "proxy/upstream_pool.h"
 
-#define HANDSHAKE_TIMEOUT_MS 10000
-#define TUNNEL_TIMEOUT_MS 30000 /* the proxy before the internet dials meanwhile */
+struct osh_upstream_deadlines osh_upstream_deadlines = { .handshake_ms = 10000, .tunnel_ms = 30000 };
 
 /* ---- Failing ----------------------------------------------------------------- */
 
@@ -53,7 +52,7 @@ static void secure(struct osh_upstream *up)
 		return;
 	}
 	up->state = OSH_UPSTREAM_SECURING;
-	osh_loop_timer_set(up->worker->loop, &up->timer, HANDSHAKE_TIMEOUT_MS);
+	osh_loop_timer_set(up->worker->loop, &up->timer, osh_upstream_deadlines.handshake_ms);
 }
 
 /* The connection is for all requests of its key, and this one's is a stream on it. */
@@ -140,7 +139,7 @@ static void ask_for_tunnel(struct osh_upstream *up)
 	conn->want_read = true;
 	up->scan = (struct osh_http_scan){ 0 };
 	up->state = OSH_UPSTREAM_TUNNELLING;
-	osh_loop_timer_set(up->worker->loop, &up->timer, TUNNEL_TIMEOUT_MS);
+	osh_loop_timer_set(up->worker->loop, &up->timer, osh_upstream_deadlines.tunnel_ms);
 }
 
 static void look_at_tunnel(struct osh_upstream *up)

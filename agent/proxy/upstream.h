@@ -63,6 +63,12 @@ struct osh_upstream {
 	struct osh_deferred reap;
 };
 
+/* How long a server, and the proxy before the internet, which dials meanwhile, may take for
+ * their part of the beginning. For tests to shorten. */
+extern struct osh_upstream_deadlines {
+	unsigned handshake_ms, tunnel_ms;
+} osh_upstream_deadlines;
+
 struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker);
 /* Close the idle connections of a tenant that is gone. */
 void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant);

@@ -2,10 +2,12 @@
 #include "sandbox/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -21,9 +23,12 @@ struct pending_command {
 	struct pending_command *next;
 	uint64_t id;
 	bool tty, started;
+	bool holds; /* not hung up when its caller goes */
 	bool abandoned; /* nobody listens; kept until init says that it ended */
 	struct osh_sandbox_command_events events;
 };
+
+static const struct osh_sandbox_terminal no_terminal = { -1, -1 };
 
 static struct pending_command *find_command(struct osh_sandbox_instance *instance, uint64_t id)
 {
@@ -44,12 +49,17 @@ static struct pending_command *take_command(struct osh_sandbox_instance *instanc
 	return command;
 }
 
-static void send_signal(struct osh_sandbox_instance *instance, uint64_t id, int sig)
+static void send_order(struct osh_sandbox_instance *instance, uint32_t type, uint64_t id, int value)
 {
-	const struct osh_init_message message = { .type = OSH_INIT_SIGNAL, .id = id, .value = sig };
+	const struct osh_init_message message = { .type = type, .id = id, .value = value };
 
 	if (instance->init_io.fd >= 0)
 		(void)osh_send_fds(instance->init_io.fd, &message, sizeof(message), NULL, 0);
+}
+
+static void send_signal(struct osh_sandbox_instance *instance, uint64_t id, int sig)
+{
+	send_order(instance, OSH_INIT_SIGNAL, id, sig);
 }
 
 /* ---- Asking --------------------------------------------------------------------- */
@@ -81,7 +91,7 @@ static int command_memfd(const struct osh_sandbox_command *command, struct osh_e
 {
 	const char *cwd = command->cwd ? command->cwd : OSH_SANDBOX_HOME;
 	struct osh_init_command head = {
-		.tty = command->tty, .rows = command->rows, .columns = command->columns,
+		.tty = command->tty, .first = command->is_first, .rows = command->rows, .columns = command->columns,
 	};
 	struct osh_buf buf;
 	int argc, envc = 0, fd;
@@ -107,45 +117,38 @@ static int command_memfd(const struct osh_sandbox_command *command, struct osh_e
 	return fd < 0 ? osh_err_sys(err, -fd, "cannot hand the command over") : fd;
 }
 
-static int check_command(const struct osh_sandbox_instance *instance,
-			 const struct osh_sandbox_command *command, struct osh_err *err)
+static int check_room(const struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	if (instance->gone || instance->init_io.fd < 0)
 		return osh_err_set(err, ESRCH, "sandbox %s is not running", instance->record.name);
-	if (!command->argv || !command->argv[0])
-		return osh_err_set(err, EINVAL, "no command given");
-	if (!are_settings(command->env))
-		return osh_err_set(err, EINVAL, "an environment setting has the form NAME=VALUE");
 	if (instance->command_count >= OSH_COMMANDS_MAX)
 		return osh_err_set(err, EAGAIN, "%d commands run in sandbox %s already: end one first",
 				   OSH_COMMANDS_MAX, instance->record.name);
 	return 0;
 }
 
-int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sandbox_command *command,
-		      const struct osh_sandbox_command_events *events, struct osh_err *err)
+static int check_command(const struct osh_sandbox_command *command, struct osh_err *err)
 {
-	struct osh_init_message message = { .type = OSH_INIT_SPAWN };
-	struct pending_command *pending;
-	_cleanup_fd_ int memfd = -1;
-	int fds[4], r;
+	if (!command->argv || !command->argv[0])
+		return osh_err_set(err, EINVAL, "no command given");
+	if (!are_settings(command->env))
+		return osh_err_set(err, EINVAL, "an environment setting has the form NAME=VALUE");
+	return 0;
+}
 
-	r = check_command(instance, command, err);
-	if (r < 0)
-		return r;
-	memfd = command_memfd(command, err);
-	if (memfd < 0)
-		return memfd;
-	pending = calloc(1, sizeof(*pending));
+/* Send what asks for it, and wait for the answers. */
+static int ask(struct osh_sandbox_instance *instance, uint32_t type, const int *fds, size_t fd_count,
+	       const struct pending_command *wanted, struct osh_err *err)
+{
+	const struct osh_init_message message = { .type = type, .id = ++instance->next_command };
+	struct pending_command *pending = calloc(1, sizeof(*pending));
+	int r;
+
 	if (!pending)
 		return osh_err_sys(err, ENOMEM, "sandbox %s", instance->record.name);
-	*pending = (struct pending_command){
-		.id = ++instance->next_command, .tty = command->tty, .events = *events
-	};
-	message.id = pending->id;
-	fds[0] = memfd;
-	memcpy(fds + 1, command->stdio, sizeof(command->stdio));
-	r = osh_send_fds(instance->init_io.fd, &message, sizeof(message), fds, command->tty ? 1 : 4);
+	*pending = *wanted;
+	pending->id = message.id;
+	r = osh_send_fds(instance->init_io.fd, &message, sizeof(message), fds, fd_count);
 	if (r < 0) {
 		free(pending);
 		return osh_err_sys(err, -r, "sandbox %s takes no command", instance->record.name);
@@ -153,6 +156,50 @@ int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sa
 	LL_PREPEND(instance->commands, pending);
 	instance->command_count++;
 	return 0;
+}
+
+int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sandbox_command *command,
+		      const struct osh_sandbox_command_events *events, struct osh_err *err)
+{
+	const struct pending_command wanted = {
+		.tty = command->tty, .holds = command->is_first && command->tty, .events = *events,
+	};
+	_cleanup_fd_ int memfd = -1;
+	int fds[4], r;
+
+	r = check_room(instance, err);
+	if (r == 0)
+		r = check_command(command, err);
+	if (r < 0)
+		return r;
+	memfd = command_memfd(command, err);
+	if (memfd < 0)
+		return memfd;
+	fds[0] = memfd;
+	memcpy(fds + 1, command->stdio, sizeof(command->stdio));
+	return ask(instance, OSH_INIT_SPAWN, fds, command->tty ? 1 : 4, &wanted, err);
+}
+
+int osh_sandbox_attach(struct osh_sandbox_instance *instance,
+		       const struct osh_sandbox_command_events *events, struct osh_err *err)
+{
+	const struct pending_command wanted = { .tty = true, .holds = true, .events = *events };
+	int r = check_room(instance, err);
+
+	return r < 0 ? r : ask(instance, OSH_INIT_ATTACH, NULL, 0, &wanted, err);
+}
+
+void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, void *context)
+{
+	struct pending_command *command;
+
+	LL_FOREACH(instance->commands, command) {
+		if (command->abandoned || command->events.context != context)
+			continue;
+		send_order(instance, OSH_INIT_RETAIN, command->id, 0);
+		command->abandoned = true;
+		command->holds = true;
+	}
 }
 
 void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig)
@@ -173,14 +220,14 @@ void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *cont
 		if (command->abandoned || command->events.context != context)
 			continue;
 		command->abandoned = true;
-		if (command->started)
+		if (command->started && !command->holds)
 			send_signal(instance, command->id, SIGHUP);
 	}
 }
 
 /* ---- Answers -------------------------------------------------------------------- */
 
-/* Only a terminal's master: what came is handed on to a user. */
+/* Only what a terminal is made of: what came is handed on to a user. */
 static bool is_pty_master(int fd)
 {
 	int number;
@@ -188,23 +235,40 @@ static bool is_pty_master(int fd)
 	return ioctl(fd, TIOCGPTN, &number) == 0;
 }
 
-/* Each handler returns 0, or -EBADMSG when ours would not have said that. A descriptor
- * that it does not pass on is closed by the caller. */
+static bool is_pipe_to_read(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode) &&
+	       (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY;
+}
+
+static bool is_terminal(const int fds[static 2], size_t count)
+{
+	return count >= 1 && is_pipe_to_read(fds[0]) && (count == 1 || is_pty_master(fds[1]));
+}
+
+/* Each handler returns 0, or -EBADMSG when ours would not have said that. Descriptors that it
+ * does not pass on are closed by the caller. */
 static int on_started(struct osh_sandbox_instance *instance, const struct osh_init_message *message,
-		      int *fd)
+		      int fds[static 2], size_t fd_count)
 {
 	struct pending_command *command = find_command(instance, message->id);
+	struct osh_sandbox_terminal terminal = no_terminal;
 
 	if (!command || command->started || message->value <= 0)
 		return -EBADMSG;
-	if (command->tty != (*fd >= 0) || (*fd >= 0 && !is_pty_master(*fd)))
+	if (command->tty ? !is_terminal(fds, fd_count) : fd_count > 0)
 		return -EBADMSG;
 	command->started = true;
 	if (command->abandoned) {
-		send_signal(instance, command->id, SIGHUP);
+		if (!command->holds)
+			send_signal(instance, command->id, SIGHUP);
 		return 0;
 	}
-	command->events.on_started(command->events.context, NULL, message->value, osh_take_fd(fd));
+	if (command->tty)
+		terminal = (struct osh_sandbox_terminal){ osh_take_fd(&fds[0]), osh_take_fd(&fds[1]) };
+	command->events.on_started(command->events.context, NULL, message->value, terminal);
 	return 0;
 }
 
@@ -222,7 +286,7 @@ static int on_failed(struct osh_sandbox_instance *instance, const struct osh_ini
 		       sizeof(text));
 	osh_err_set(&err, message->value, "%s", text);
 	if (!command->abandoned)
-		command->events.on_started(command->events.context, &err, 0, -1);
+		command->events.on_started(command->events.context, &err, 0, no_terminal);
 	free(command);
 	return 0;
 }
@@ -240,11 +304,12 @@ static int on_exited(struct osh_sandbox_instance *instance, const struct osh_ini
 	return 0;
 }
 
-static int handle(struct osh_sandbox_instance *instance, const struct osh_init_message *message, int *fd)
+static int handle(struct osh_sandbox_instance *instance, const struct osh_init_message *message,
+		  int fds[static 2], size_t fd_count)
 {
 	switch (message->type) {
 	case OSH_INIT_STARTED:
-		return on_started(instance, message, fd);
+		return on_started(instance, message, fds, fd_count);
 	case OSH_INIT_FAILED:
 		return on_failed(instance, message);
 	case OSH_INIT_EXITED:
@@ -259,17 +324,18 @@ static int receive(struct osh_sandbox_instance *instance)
 {
 	struct osh_init_message message;
 	size_t len, fd_count = 0;
-	int fd = -1;
-	int r = osh_recv_fds(instance->init_io.fd, &message, sizeof(message), &len, &fd, 1, &fd_count);
+	int fds[2] = { -1, -1 };
+	int r = osh_recv_fds(instance->init_io.fd, &message, sizeof(message), &len, fds, 2, &fd_count);
 
 	if (r == -EAGAIN)
 		return 0;
 	if (r < 0)
 		return r;
-	if (fd_count == 0)
-		fd = -1;
-	r = len == 0 ? -ECONNRESET : len != sizeof(message) ? -EBADMSG : handle(instance, &message, &fd);
-	osh_close(fd);
+	r = len == 0			  ? -ECONNRESET :
+	    len != sizeof(message) ? -EBADMSG :
+				     handle(instance, &message, fds, fd_count);
+	osh_close(fds[0]);
+	osh_close(fds[1]);
 	return r < 0 ? r : 1;
 }
 
@@ -307,7 +373,7 @@ void command_fail_all(struct osh_sandbox_instance *instance)
 		if (!command->abandoned && command->started)
 			command->events.on_exit(command->events.context, STATUS_KILLED);
 		else if (!command->abandoned)
-			command->events.on_started(command->events.context, &err, 0, -1);
+			command->events.on_started(command->events.context, &err, 0, no_terminal);
 		free(command);
 	}
 }

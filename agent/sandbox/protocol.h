@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#define OSH_INIT_VERSION 1
+#define OSH_INIT_VERSION 2
 
 /* Where init finds its listening socket; 0, 1 and 2 are /dev/null. */
 #define OSH_INIT_LISTENER_FD 3
@@ -17,6 +17,10 @@
 /* Programs that one init runs at once for the agent (their children do not count);
  * when full, a spawn is refused. */
 #define OSH_COMMANDS_MAX 256
+/* What is kept of the first command's output, for who attaches later; of others' only what
+ * their reader is behind. */
+#define OSH_REPLAY_BYTES (1u << 20)
+#define OSH_BACKLOG_BYTES (1u << 16)
 /* argv, environment and directory of one command together. */
 #define OSH_COMMAND_BYTES_MAX (2u << 20)
 #define OSH_COMMAND_STRINGS_MAX 65536
@@ -29,12 +33,18 @@ enum osh_init_type {
 	OSH_INIT_SPAWN,
 	/* agent -> init: value = signal number, to the command's process group */
 	OSH_INIT_SIGNAL,
-	/* init -> agent: value = pid (inside); with tty the pty's master rides along */
+	/* init -> agent: value = pid (inside). With tty two descriptors ride along: a pipe with
+	 * what the program writes, and, unless it has ended, the pty's master, to write to */
 	OSH_INIT_STARTED,
 	/* init -> agent: value = errno, text = what could not be done */
 	OSH_INIT_FAILED,
 	/* init -> agent: value = 0..255 (128 + signal) */
 	OSH_INIT_EXITED,
+	/* agent -> init: join the first command, under a new id: its terminal, also when it has
+	 * ended, and its end, as if it had been started */
+	OSH_INIT_ATTACH,
+	/* agent -> init: the command goes on when nobody reads its terminal any more */
+	OSH_INIT_RETAIN,
 	OSH_INIT_TYPE_COUNT,
 };
 
@@ -51,6 +61,7 @@ _Static_assert(sizeof(struct osh_init_message) == 256, "both sides agree on the 
 struct osh_init_command {
 	uint32_t argc, envc;
 	uint32_t tty;
+	uint32_t first;   /* its terminal is retained from the start, and its status */
 	uint16_t rows, columns;
 };
 

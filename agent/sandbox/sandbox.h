@@ -105,20 +105,35 @@ int osh_sandbox_stop(struct osh_sandbox_instance *instance, struct osh_err *err)
 int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
 			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err);
 
+/* Begin a connection to a port on the sandbox's own loopback, as from a program of it: a
+ * non-blocking socket, owned by the caller, on which connect(2) is under way (SO_ERROR says how
+ * it ended). No hook of the sandbox applies to it. */
+int osh_sandbox_dial(struct osh_sandbox_instance *instance, uint16_t port, bool ipv6, int *ret_fd,
+		     struct osh_err *err);
+
 /* A program to run inside. */
 struct osh_sandbox_command {
 	const char *const *argv;  /* NULL-terminated, argv[0] looked up in the sandbox's PATH */
 	const char *const *env;   /* NULL-terminated additions to the sandbox's environment */
 	const char *cwd;          /* NULL: /sandbox */
 	bool tty;                 /* give it a pty of the sandbox's own devpts, as session leader */
+	bool is_first;            /* what the sandbox is for: it goes on when its caller goes, and
+				   * with tty can be attached to */
 	uint16_t rows, columns;
 	int stdio[3];             /* only without tty; borrowed, duplicated */
 };
 
+/* One look at a program's terminal, which its init holds. */
+struct osh_sandbox_terminal {
+	int output; /* a pipe with what it writes, from what is retained on; -1: no terminal */
+	int master; /* the pty, to write to and to set the size of; -1: the program has ended */
+};
+
 struct osh_sandbox_command_events {
-	/* Started (err NULL): pid inside the sandbox; pty_fd is the master (owned by the
-	 * callee) or -1. Not started: err says why ("no such command: x"). */
-	void (*on_started)(void *context, const struct osh_err *err, pid_t pid, int pty_fd);
+	/* Started (err NULL): pid inside the sandbox; the terminal's descriptors are owned by
+	 * the callee. Not started: err says why ("no such command: x"). */
+	void (*on_started)(void *context, const struct osh_err *err, pid_t pid,
+			   struct osh_sandbox_terminal terminal);
 	/* Ended: the shell's convention, 0..255 (128 + signal). Called exactly once after a
 	 * successful start, also when the sandbox dies (137). */
 	void (*on_exit)(void *context, int status);
@@ -129,10 +144,16 @@ struct osh_sandbox_command_events {
  * or -errno when init cannot be asked. */
 int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sandbox_command *command,
 		      const struct osh_sandbox_command_events *events, struct osh_err *err);
+/* The same for the terminal of the first command, running or ended: -ENOENT in on_started's
+ * err when it has none. */
+int osh_sandbox_attach(struct osh_sandbox_instance *instance,
+		       const struct osh_sandbox_command_events *events, struct osh_err *err);
+/* The program goes on without its caller, whose callbacks with this context are forgotten. */
+void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, void *context);
 /* Send a signal to the process group of the program with this context, if it runs. */
 void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig);
-/* The caller went away: hang up (SIGHUP, then the pty or pipes are closed) and
- * forget the callbacks with this context. */
+/* The caller went away: hang up (SIGHUP, then the pty or pipes are closed), unless it is
+ * the first command on a terminal, and forget the callbacks with this context. */
 void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context);
 
 /* Called when the sandbox's init ends by itself or is killed. */

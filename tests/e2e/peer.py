@@ -27,13 +27,13 @@ def message(method, more=False, **parameters):
 
 def reply(sock):
     data, fds = b"", []
-    while not data.endswith(b"\0"):
+    while b"\0" not in data:
         part, got, _, _ = socket.recv_fds(sock, 65536, 16)
         fds += got
         if not part:
             return None, fds
         data += part
-    return json.loads(data[:-1]), fds
+    return json.loads(data.split(b"\0")[0]), fds  # a second one may have come with it
 
 
 def outcome(sock):

@@ -3,6 +3,8 @@
 
 load helpers
 
+bats_require_minimum_version 1.5.0
+
 setup_file() {
 	start_all
 	export TMUX_SOCKET=osh-$$
@@ -77,4 +79,147 @@ expect_screen() { wait_until 10 shows "$1" || fail "the screen lacks '$1':" "$(s
 	open_terminal sandbox exec shelly -- python3 -c "'import fcntl, termios; fcntl.ioctl(0, termios.TIOCSTI, b\"x\")'"
 	expect_screen 'Error|ended [1-9]'
 	osh sandbox delete shelly
+}
+
+# ---- The first command, and who looks at it ----------------------------------------------
+
+# runs NAME COMMAND: a process inside has that name.
+runs() { inside "$1" sh -c 'cat /proc/[0-9]*/comm' | grep -qx "$2"; }
+runs_not() { ! runs "$@"; }
+
+@test "Ctrl-P Ctrl-Q leaves the first command running, attach-main finds it again" {
+	open_terminal sandbox create --name shelly --policy "$(policy probe)" -- bash
+	expect_screen '[$#] ?$'
+	type_line 'echo before=$((40+2))'
+	expect_screen 'before=42'
+	press C-p C-q
+	expect_screen 'attach-main shelly'
+	expect_screen 'ended 0'
+	expect_screen icanon
+	runs shelly bash
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+
+	open_terminal sandbox attach-main shelly
+	expect_screen 'before=42' # replayed
+	type_line 'stty size; echo after=$((40+3))'
+	expect_screen '^30 100'
+	expect_screen 'after=43'
+	# Held back until the next key, then both arrive: the history's last line.
+	press C-p y
+	type_line 'z; echo typed'
+	expect_screen 'after=\$\(\(40\+3\)\)yz'
+	type_line 'exit 9'
+	expect_screen 'ended 9'
+	# Also when it has ended.
+	run osh sandbox attach-main shelly </dev/null
+	expect_equal "$status" 9
+	expect_contains "$output" 'before=42'
+	osh sandbox delete shelly
+}
+
+@test "the first command outlives a terminal that goes away, a connected shell does not" {
+	open_terminal sandbox create --name shelly --policy "$(policy probe)" -- sh -c "'echo up; exec tail -f /dev/null'"
+	expect_screen '^up'
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+	open_terminal sandbox exec shelly -- sh -c "'echo up; exec sleep 1000'"
+	expect_screen '^up'
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+	wait_until 5 runs_not shelly sleep
+	runs shelly tail
+	osh sandbox delete shelly
+}
+
+@test "detached from a connected shell, it goes on" {
+	make_sandbox shelly probe
+	open_terminal sandbox connect shelly
+	expect_screen '[$#] ?$'
+	type_line 'tail -f /dev/null'
+	wait_until 5 runs shelly tail
+	press C-p C-q
+	expect_screen 'detached: it goes on in sandbox shelly'
+	expect_screen 'ended 0'
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+	# What would have been hung up with it has been by now.
+	open_terminal sandbox exec shelly -- sh -c "'echo up; exec sleep 1000'"
+	expect_screen '^up'
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+	wait_until 5 runs_not shelly sleep
+	runs shelly tail
+	osh sandbox delete shelly
+}
+
+@test "two who are attached see and type the same; a second agent lets them" {
+	osh sandbox create --name shelly --policy "$(policy probe)" --detach -- bash
+	open_terminal sandbox attach-main shelly
+	expect_screen '[$#] ?$'
+	agent_crash
+	expect_screen 'was lost'
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+	agent_start "$AGENT_DIR"
+	open_terminal sandbox attach-main shelly
+	# What is piped in is typed; its end is not the end of a terminal that others use.
+	run -0 timeout 20 "$BUILD/openshell" sandbox attach-main shelly < <(echo 'echo both=$((40+2)); exit 0')
+	expect_contains "$output" both=42
+	expect_screen 'both=42'
+	expect_screen 'ended 0'
+	osh sandbox delete shelly
+}
+
+@test "attach-main replays the last MiB, and loses nothing from then on" {
+	osh sandbox create --name shelly --policy "$(policy probe)" --detach -- sh -c 'seq 400000; read -r go; seq 400001 900000' >/dev/null
+	wrote_all() { timeout 2 "$BUILD/openshell" sandbox attach-main shelly </dev/null | tail -c 20 | grep -q 400000; }
+	wait_until 20 wrote_all
+	osh sandbox attach-main shelly >"$SCRATCH/out" < <(echo)
+	/usr/bin/python3 - "$SCRATCH/out" <<'END'
+import sys
+text = open(sys.argv[1], newline="").read()
+lines = [l for l in text.split("\r\n") if l]
+first = int(lines[1])  # the first may be cut
+assert 390000 > first > 100000, first
+assert lines[-1] == "900000", lines[-1]
+want = first
+for line in lines[1:]:
+    assert int(line) == want, (line, want)
+    want += 1
+END
+	osh sandbox delete shelly
+}
+
+@test "attach-main of another user's sandbox, or of one without a first command, is refused" {
+	make_sandbox bare probe
+	run osh sandbox attach-main bare </dev/null
+	expect_equal "$status" 1
+	expect_contains "$output" "no first command"
+	run osh sandbox attach-main nobody </dev/null
+	expect_equal "$status" 1
+	osh sandbox create --name mine --policy "$(policy probe)" --detach -- cat >/dev/null
+	chmod 0666 "$AGENT_SOCKET"
+	run setpriv --reuid 65534 --regid 65534 --clear-groups "$BUILD/openshell" sandbox attach-main mine </dev/null
+	chmod 0600 "$AGENT_SOCKET"
+	expect_equal "$status" 1
+	expect_contains "$output" "belongs to another user"
+	osh sandbox delete bare mine
+}
+
+@test "start runs the first command again, or another one" {
+	# shellcheck disable=SC2016  # for the shell inside
+	osh sandbox create --name again --policy "$(policy probe)" --detach -- sh -c 'echo run $(($(cat /sandbox/n 2>/dev/null || echo 0) + 1)) | tee /sandbox/line; tr -dc 0-9 </sandbox/line >/sandbox/n; exec tail -f /dev/null' >/dev/null
+	said() { timeout 2 "$BUILD/openshell" sandbox attach-main again </dev/null | grep -q "$1"; }
+	wait_until 10 said 'run 1'
+	BODY=$(osh sandbox get again -o json)
+	expect_contains "$(json 'b["command"]')" "echo run"
+	osh sandbox stop again
+	osh sandbox start again
+	wait_until 10 said 'run 2'
+	osh sandbox stop again
+	osh sandbox start again -- sh -c 'echo another; exit 5'
+	run -5 osh sandbox attach-main again </dev/null
+	expect_contains "$output" another
+	osh sandbox stop again
+	run -1 osh sandbox start again -- no-such-program
+	expect_contains "$output" "no such command"
+	expect_contains "$output" "stopped again"
+	osh sandbox start again
+	run -5 osh sandbox attach-main again </dev/null
+	osh sandbox delete again
 }

@@ -84,6 +84,40 @@ refused_upstream() {
 	expect_verdicts 1 trust dst_host=skip.test l7_decision=allow
 }
 
+# fingerprint NAME HOST: of the certificate that curl is shown.
+fingerprint() {
+	inside "$1" curl -sSk -o /dev/null -w '%{certs}' "https://$2/pub/x" |
+		openssl x509 -noout -fingerprint -sha256
+}
+
+@test "tls: skip is end to end: the very certificate of the server, elsewhere a leaf of ours" {
+	local served
+	served=$(openssl x509 -noout -fingerprint -sha256 -in "$WORLD_DIR/certs/good.pem")
+	[[ $served == *=* ]]
+	expect_equal "$(fingerprint trust skip.test)" "$served"
+	[[ $(fingerprint trust ok.test) != "$served" ]]
+	expect_equal "$(fingerprint trust ok.test)" "$(fingerprint trust ok.test)" "the leaf of a host"
+}
+
+# pinned FILE: a program that trusts the authorities in FILE alone connects to ok.test.
+pinned() {
+	inside trust python3 -c 'import socket, ssl, sys
+context = ssl.create_default_context(cafile=sys.argv[1])
+context.wrap_socket(socket.create_connection(("ok.test", 443), 20), server_hostname="ok.test")
+print("trusted")' "$1"
+}
+
+@test "a program that trusts a certificate of its own alone: a verdict that says what to do" {
+	put trust "$WORLD_DIR/certs/selfsigned.test.crt" /sandbox/pinned.pem
+	run pinned /sandbox/pinned.pem
+	expect_contains "$output" CERTIFICATE_VERIFY_FAILED
+	expect_verdicts 1 trust dst_host=ok.test l7_decision=deny engine=tls \
+		"l7_deny_reason~refused the sandbox's authority" 'l7_deny_reason~tls: skip' binary~python3
+	# shellcheck disable=SC2016  # for the shell inside
+	run pinned "$(inside trust printenv NODE_EXTRA_CA_CERTS)"
+	expect_equal "$output" trusted
+}
+
 @test "a server that does not answer at all: 502 with the reason" {
 	sed 's/host: ok.test/host: gone.test/' "$(policy probe)" >"$SCRATCH/gone.yaml"
 	echo "gone.test 203.0.113.10" >>"$WORLD_DIR/zone"

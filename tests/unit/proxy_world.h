@@ -741,10 +741,10 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
-static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
+/* TLS on a connection, as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire
+ * format, NULL: none. Without an `ssl` when it failed. */
+static struct peer *start_tls(struct peer *p, const char *sni, const char *alpn)
 {
-	struct peer *p = dial_plain(identity, host, 443);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -764,6 +764,11 @@ static struct peer *dial_tls_for(uint32_t identity, const char *host, const char
 		p->fd = osh_close(p->fd);
 	}
 	return p;
+}
+
+static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
+{
+	return start_tls(dial_plain(identity, host, 443), sni, alpn);
 }
 
 static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)

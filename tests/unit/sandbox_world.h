@@ -175,19 +175,20 @@ struct run {
 	struct osh_err err; /* of a start that failed */
 	pid_t pid;
 	int status;
-	int pty_fd;
+	struct osh_sandbox_terminal terminal;
 	char output[65536]; /* stdout and stderr, or what the terminal showed */
 	size_t len;
 };
 
-static inline void run_on_started(void *context, const struct osh_err *err, pid_t pid, int pty_fd)
+static inline void run_on_started(void *context, const struct osh_err *err, pid_t pid,
+				  struct osh_sandbox_terminal terminal)
 {
 	struct run *run = context;
 
 	cr_assert(not(run->started), "on_started twice");
 	run->started = true;
 	run->pid = pid;
-	run->pty_fd = pty_fd;
+	run->terminal = terminal;
 	if (err) {
 		run->err = *err;
 		run->ended = true;
@@ -237,7 +238,7 @@ static inline void run_argv(struct run *run, const char *const *argv, const char
 	struct osh_sandbox_command command = { .argv = argv, .env = env, .cwd = cwd };
 	int r;
 
-	*run = (struct run){ .pty_fd = -1 };
+	*run = (struct run){ .terminal = { -1, -1 } };
 	cr_assert(eq(int, pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0));
 	command.stdio[0] = null;
 	command.stdio[1] = fds[1];

@@ -289,8 +289,11 @@ static inline void fake_exec(struct fake *fake, struct fake_client *client,
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		fake_exec_child(parameters, tty ? NULL : message->fds, fake->dir);
 	}
-	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true, &master,
-		   tty ? 1 : 0);
+	/* The real one has a pipe for what the program writes; the pty itself can be read too. */
+	if (tty)
+		osh_set_nonblocking(master);
+	fake_reply(client, json_pack("{s:i}", "pid", (int)client->program), true,
+		   (int[]){ master, master }, tty ? 2 : 0);
 	osh_close(master);
 }
 
@@ -308,6 +311,11 @@ static inline void fake_reap(struct fake *fake)
 		for (int i = 0; i < FAKE_CLIENTS; i++) {
 			if (fake->clients[i].used && fake->clients[i].program == pid) {
 				fake->clients[i].program = 0;
+				/* The kernel's own, when it was quicker than we are to see the end
+				 * of the connection. */
+				if (code == 128 + SIGHUP)
+					fprintf(fake->calls, "hangup\n");
+				fflush(fake->calls);
 				fake_reply(&fake->clients[i], json_pack("{s:i}", "status", code),
 					   false, NULL, 0);
 			}

@@ -2,6 +2,8 @@
  * holds without it holds with it. */
 #include "proxy_world.h"
 
+#include "proxy/upstream.h"
+
 #define VIA_PORT 3128
 
 static const char policy[] =
@@ -31,7 +33,7 @@ static struct {
 	size_t len;
 	atomic_uint count;
 	const char *answer;          /* instead of a tunnel; NULL: tunnels */
-	bool speaks_first;
+	bool speaks_first, hesitates;
 } before = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static bool was_asked(const char *text)
@@ -96,6 +98,8 @@ static void *serve_tunnel(void *context)
 		peer_say(p, before.answer ? before.answer : "HTTP/1.1 200 Connection established\r\n\r\n");
 		if (before.speaks_first)
 			peer_say(p, "220 welcome\r\n");
+		if (before.hesitates)
+			(void)peer_read(p);
 		if (!before.answer) {
 			int fd = dial_server(p->bytes);
 
@@ -268,6 +272,22 @@ Test(proxy_via, refusals_are_explained)
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	before.answer = NULL;
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "200");
+}
+
+static void begin_impatient(void)
+{
+	osh_upstream_deadlines.tunnel_ms = 500;
+	before.answer = "HTTP/1.1 ";
+	before.hesitates = true;
+	begin();
+}
+
+TestSuite(proxy_via_slow, .init = begin_impatient, .timeout = 60);
+
+Test(proxy_via_slow, silence_ends)
+{
+	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
+	EXPECT_HAS(answer, "did not answer in time");
 }
 
 Test(proxy_via_open, a_credential_is_missed)

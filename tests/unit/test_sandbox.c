@@ -123,21 +123,26 @@ static void start_on_terminal(struct run *run, const char *line)
 	struct osh_err err = { 0 };
 	int r;
 
-	*run = (struct run){ .pty_fd = -1 };
+	*run = (struct run){ .terminal = { -1, -1 } };
 	r = osh_sandbox_spawn(world.box, &command, &events, &err);
 	cr_assert(eq(int, r, 0), "%s", err.message);
 	run_loop_until(&run->started);
-	cr_assert(ge(int, run->pty_fd, 0), "%s", run->err.message);
-	osh_set_nonblocking(run->pty_fd);
+	cr_assert(ge(int, run->terminal.output, 0), "%s", run->err.message);
+}
+
+static void close_terminal(struct run *run)
+{
+	close(run->terminal.output);
+	close(run->terminal.master);
 }
 
 static void read_terminal_until(struct run *run, const char *text)
 {
 	for (int i = 0; i < PATIENCE_MS / 10 && !strstr(run->output, text); i++) {
-		struct pollfd more = { .fd = run->pty_fd, .events = POLLIN };
+		struct pollfd more = { .fd = run->terminal.output, .events = POLLIN };
 
 		poll(&more, 1, 10);
-		collect(run, run->pty_fd);
+		collect(run, run->terminal.output);
 		osh_loop_run_once(world.loop, 0);
 	}
 	cr_assert(ne(ptr, strstr(run->output, text), NULL), "%s", run->output);
@@ -154,7 +159,7 @@ Test(sandbox, gives_a_command_its_own_terminal)
 	read_terminal_until(&run, "session");
 	cr_expect(ne(ptr, strstr(run.output, "/dev/pts/0\r\n33 77\r\nxterm\r\nis-a-tty\r\n"), NULL), "%s",
 		  run.output);
-	close(run.pty_fd);
+	close_terminal(&run);
 	end_world();
 }
 
@@ -167,12 +172,12 @@ Test(sandbox, resizes_and_signals_through_the_terminal)
 	start_on_terminal(&run, "trap 'stty size; trap - WINCH' WINCH; echo ready; "
 				"while :; do sleep 0.05; done");
 	read_terminal_until(&run, "ready");
-	cr_assert(eq(int, ioctl(run.pty_fd, TIOCSWINSZ, &size), 0));
+	cr_assert(eq(int, ioctl(run.terminal.master, TIOCSWINSZ, &size), 0));
 	read_terminal_until(&run, "50 120");
-	cr_assert(eq(int, (int)write(run.pty_fd, "\003", 1), 1));
+	cr_assert(eq(int, (int)write(run.terminal.master, "\003", 1), 1));
 	run_loop_until(&run.ended);
 	cr_expect(eq(int, run.status, 130));
-	close(run.pty_fd);
+	close_terminal(&run);
 	end_world();
 }
 
@@ -183,7 +188,7 @@ Test(sandbox, hangs_up_when_the_terminal_is_closed)
 	launch_default();
 	start_on_terminal(&run, "echo ready; while :; do sleep 0.05; done");
 	read_terminal_until(&run, "ready");
-	close(run.pty_fd);
+	close_terminal(&run);
 	run_loop_until(&run.ended);
 	cr_expect(eq(int, run.status, 129));
 	end_world();
@@ -198,7 +203,7 @@ static void start_sleeper(struct run *run)
 	struct osh_sandbox_command command = { .argv = argv, .stdio = { null, null, null } };
 	struct osh_sandbox_command_events events = events_of(run);
 
-	*run = (struct run){ .pty_fd = -1 };
+	*run = (struct run){ .terminal = { -1, -1 } };
 	cr_assert(eq(int, osh_sandbox_spawn(world.box, &command, &events, NULL), 0));
 	close(null);
 }
@@ -269,9 +274,10 @@ static void destroy_from_within(void *context, int status)
 	*(bool *)context = true;
 }
 
-static void ignore_start(void *context, const struct osh_err *err, pid_t pid, int pty_fd)
+static void ignore_start(void *context, const struct osh_err *err, pid_t pid,
+			 struct osh_sandbox_terminal terminal)
 {
-	(void)context, (void)err, (void)pid, (void)pty_fd;
+	(void)context, (void)err, (void)pid, (void)terminal;
 }
 
 Test(sandbox, may_be_destroyed_by_the_callback_of_its_command)

@@ -40,22 +40,26 @@ static void end_hostile_world(void)
 TestSuite(hostile, .init = make_world, .fini = sweep_world, .timeout = 60);
 
 static const struct { const char *name, *body; bool tty; } misbehaviours[] = {
-	{ "unknown type", "send(msg(HELLO, 1)); send(msg(99))", false },
-	{ "type 0", "send(msg(HELLO, 1)); send(msg(0))", false },
-	{ "short message", "send(msg(HELLO, 1)); send(b'x')", false },
-	{ "long message", "send(msg(HELLO, 1)); send(msg(STARTED) + b'x')", false },
-	{ "agent's own message", "send(msg(HELLO, 1)); send(msg(SPAWN, 1, 1))", false },
-	{ "unknown command", "send(msg(HELLO, 1)); send(msg(STARTED, 5, 12345))", false },
-	{ "end without start", "send(msg(HELLO, 1)); send(msg(EXITED, 0, spawned()))", false },
-	{ "start twice", "send(msg(HELLO, 1)); i = spawned(); send(msg(STARTED, 5, i)); "
+	{ "unknown type", "send(msg(HELLO, 2)); send(msg(99))", false },
+	{ "type 0", "send(msg(HELLO, 2)); send(msg(0))", false },
+	{ "short message", "send(msg(HELLO, 2)); send(b'x')", false },
+	{ "long message", "send(msg(HELLO, 2)); send(msg(STARTED) + b'x')", false },
+	{ "agent's own message", "send(msg(HELLO, 2)); send(msg(SPAWN, 1, 1))", false },
+	{ "unknown command", "send(msg(HELLO, 2)); send(msg(STARTED, 5, 12345))", false },
+	{ "end without start", "send(msg(HELLO, 2)); send(msg(EXITED, 0, spawned()))", false },
+	{ "start twice", "send(msg(HELLO, 2)); i = spawned(); send(msg(STARTED, 5, i)); "
 			 "send(msg(STARTED, 5, i))", false },
-	{ "pid 0", "send(msg(HELLO, 1)); send(msg(STARTED, 0, spawned()))", false },
-	{ "terminal that is none", "send(msg(HELLO, 1)); send(msg(STARTED, 5, spawned()), 0)", true },
-	{ "no terminal", "send(msg(HELLO, 1)); send(msg(STARTED, 5, spawned()))", true },
-	{ "descriptor unasked", "send(msg(HELLO, 1)); send(msg(STARTED, 5, spawned()), 0)", false },
-	{ "many descriptors", "send(msg(HELLO, 1)); send(msg(STARTED, 5, spawned()), 0, 0, 0, 0)", false },
-	{ "closed connection", "send(msg(HELLO, 1)); spawned(); c.close()", false },
-	{ "end of init", "send(msg(HELLO, 1)); spawned(); os._exit(0)", false },
+	{ "pid 0", "send(msg(HELLO, 2)); send(msg(STARTED, 0, spawned()))", false },
+	{ "terminal that is none", "send(msg(HELLO, 2)); send(msg(STARTED, 5, spawned()), 0)", true },
+	{ "terminal with another pipe's end", "send(msg(HELLO, 2)); r, w = os.pipe(); "
+					      "send(msg(STARTED, 5, spawned()), w)", true },
+	{ "pipe, and a terminal that is none", "send(msg(HELLO, 2)); r, w = os.pipe(); "
+					       "send(msg(STARTED, 5, spawned()), r, w)", true },
+	{ "no terminal", "send(msg(HELLO, 2)); send(msg(STARTED, 5, spawned()))", true },
+	{ "descriptor unasked", "send(msg(HELLO, 2)); send(msg(STARTED, 5, spawned()), 0)", false },
+	{ "many descriptors", "send(msg(HELLO, 2)); send(msg(STARTED, 5, spawned()), 0, 0, 0, 0)", false },
+	{ "closed connection", "send(msg(HELLO, 2)); spawned(); c.close()", false },
+	{ "end of init", "send(msg(HELLO, 2)); spawned(); os._exit(0)", false },
 };
 
 static void note_death(void *context, struct osh_sandbox_instance *instance)
@@ -71,7 +75,7 @@ static void start_true(struct run *run, bool tty)
 	struct osh_sandbox_command command = { .argv = argv, .tty = tty, .stdio = { null, null, null } };
 	struct osh_sandbox_command_events events = events_of(run);
 
-	*run = (struct run){ .pty_fd = -1 };
+	*run = (struct run){ .terminal = { -1, -1 } };
 	cr_assert(eq(int, osh_sandbox_spawn(world.box, &command, &events, NULL), 0));
 	close(null);
 }
@@ -99,7 +103,7 @@ ParameterizedTest(size_t *index, hostile, ends_an_init_that_misbehaves)
 	run_loop_until(&died);
 	/* The caller hears the end of each command exactly once, whatever init said. */
 	cr_expect(all(run.started, run.ended), "%s", parameter->name);
-	cr_expect(eq(int, run.pty_fd, -1));
+	cr_expect(all(eq(int, run.terminal.output, -1), eq(int, run.terminal.master, -1)));
 	cr_expect(ne(int, run.err.code ? run.err.code : run.status, 0), "%s", parameter->name);
 	end_hostile_world();
 }
@@ -109,7 +113,7 @@ Test(hostile, takes_well_formed_answers_from_any_init)
 {
 	static struct run run;
 
-	use_script("send(msg(HELLO, 1)); i = spawned(); send(msg(STARTED, 5, i)); send(msg(EXITED, 42, i))");
+	use_script("send(msg(HELLO, 2)); i = spawned(); send(msg(STARTED, 5, i)); send(msg(EXITED, 42, i))");
 	launch_default();
 	start_true(&run, false);
 	run_loop_until(&run.ended);
@@ -121,7 +125,7 @@ Test(hostile, escapes_what_a_failure_says)
 {
 	static struct run run;
 
-	use_script("send(msg(HELLO, 1)); send(msg(FAILED, 2, spawned(), b'a\\x1b]0;x\\x07\\xff' + b'y' * 300))");
+	use_script("send(msg(HELLO, 2)); send(msg(FAILED, 2, spawned(), b'a\\x1b]0;x\\x07\\xff' + b'y' * 300))");
 	launch_default();
 	start_true(&run, false);
 	run_loop_until(&run.ended);
@@ -146,7 +150,7 @@ static void expect_no_launch(const char *body, const char *part)
 
 Test(hostile, refuses_an_init_of_another_version)
 {
-	expect_no_launch("send(msg(HELLO, 2))", "openshell-init does not answer");
+	expect_no_launch("send(msg(HELLO, 3))", "openshell-init does not answer");
 }
 
 Test(hostile, refuses_an_init_that_says_something_else_first)

@@ -22,9 +22,14 @@ struct init_command {
 int init_command_read(int fd, struct init_command *ret_command);
 void init_command_done(struct init_command *command);
 
-/* Start it. stdio: three descriptors, unused with tty. On success *ret_pid and, with
- * tty, *ret_master (owned by the caller). On failure text says what could not be done. */
+/* The pty of a program: both ends owned by the caller, -1 without tty. */
+struct init_pty {
+	int master, slave;
+};
+
+/* Start it. stdio: three descriptors, unused with tty. On failure text says what could not
+ * be done. */
 int init_spawn(const struct init_command *command, const int stdio[static 3], pid_t *ret_pid,
-	       int *ret_master, char *text, size_t size);
+	       struct init_pty *ret_pty, char *text, size_t size);
 
 #endif

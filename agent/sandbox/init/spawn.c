@@ -284,7 +284,7 @@ static int open_terminal(const struct init_command *command, int *ret_master, in
 		return -errno;
 	osh_set_cloexec(*ret_master, 1);
 	osh_set_cloexec(*ret_slave, 1);
-	return 0;
+	return osh_set_nonblocking(*ret_master);
 }
 
 /* Wait until the child has become the program (the pipe closes) or says why not. */
@@ -296,7 +296,7 @@ static int await_exec(int report_fd, struct failure *failure)
 }
 
 int init_spawn(const struct init_command *command, const int stdio[static 3], pid_t *ret_pid,
-	       int *ret_master, char *text, size_t size)
+	       struct init_pty *ret_pty, char *text, size_t size)
 {
 	_cleanup_fd_ int master = -1, slave = -1, report = -1, report_end = -1;
 	struct failure failure = { .step = STEP_STDIO };
@@ -329,6 +329,6 @@ int init_spawn(const struct init_command *command, const int stdio[static 3], pi
 		return r; /* the main loop reaps the child */
 	}
 	*ret_pid = pid;
-	*ret_master = osh_take_fd(&master);
+	*ret_pty = (struct init_pty){ osh_take_fd(&master), osh_take_fd(&slave) };
 	return 0;
 }
