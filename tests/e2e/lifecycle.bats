@@ -243,6 +243,8 @@ has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
 	else
 		expect_contains "$said" "--pids is not enforced: this host's cgroup2 has no pids controller"
 		expect_contains "$(osh sandbox get box)" "pids 40 (not enforced: no pids controller"
+		run osh status
+		expect_contains "$(tr -s ' ' <<<"$output")" "cgroup2 controller pids no --pids is not enforced"
 	fi
 	if has_controller memory; then
 		expect_equal "$(<"$cgroup/memory.max")" $((256 << 20))

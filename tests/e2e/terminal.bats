@@ -223,3 +223,14 @@ END
 	run -5 osh sandbox attach-main again </dev/null
 	osh sandbox delete again
 }
+
+@test "what takes long counts its seconds in one line, which goes away" {
+	kill -STOP "$AGENT_PID"
+	open_terminal sandbox list
+	wait_until 10 shows 'waiting for the agent \.\.\. [2-9] s' || { kill -CONT "$AGENT_PID"; fail "$(screen)"; }
+	expect_equal "$(screen | grep -c waiting)" 1
+	kill -CONT "$AGENT_PID"
+	expect_screen 'ended 0'
+	refute shows waiting
+	shows '^NAME'
+}
