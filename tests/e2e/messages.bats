@@ -498,7 +498,7 @@ EOF
 	canary=$(new_canary)
 	exchange "${plain[@]}" <<EOF
 400 EHLO $canary\\r\\nSTARTTLS\\r\\n
-400 \\x00\\x00\\x00\\x08\\x04\\xd2\\x16\\x2f$canary
+closed \\x00\\x00\\x00\\x08\\x04\\xd2\\x16\\x2f$canary
 closed \\x16\\x03\\x01\\x00\\x05$canary
 EOF
 	# A port for TLS takes HTTP in the clear only to refuse it; one for HTTP takes no TLS.
