@@ -152,6 +152,7 @@ enum osh_letter_type {
 	OSH_LETTER_POLICY,
 	OSH_LETTER_VAULT,
 	OSH_LETTER_ANSWER,
+	OSH_LETTER_END_FLOW,
 	OSH_LETTER_STOP,
 };
 
@@ -170,7 +171,7 @@ struct osh_letter {
 	struct osh_snapshot *snapshot;  /* POLICY: counted */
 	struct osh_vault_box *vault;    /* VAULT: counted */
 	struct osh_errand *errand;      /* POLICY */
-	struct osh_question_about about; /* ANSWER */
+	struct osh_question_about about; /* ANSWER, END_FLOW */
 	struct osh_exe_facts facts;     /* ANSWER */
 };
 
