@@ -218,21 +218,21 @@ static bool notify(struct osh_http2 *mux)
 
 static bool send_frames(struct osh_http2 *mux)
 {
-	bool any = false;
+	struct osh_buf *out = &mux->conn->out;
+	size_t before = out->len;
 
-	while (osh_conn_out_room(mux->conn) >= FRAME_ROOM) {
-		const uint8_t *data;
+	while (osh_buf_free_bytes(out) >= FRAME_ROOM) {
+		const uint8_t *data; /* DATA frames are in `out` already */
 		ssize_t n = nghttp2_session_mem_send(mux->session, &data);
 
 		if (n == 0)
-			return any;
-		if (n < 0 || osh_buf_append(&mux->conn->out, data, (size_t)n) < 0) {
+			break;
+		if (n < 0 || osh_buf_append(out, data, (size_t)n) < 0) {
 			mux->failed = true;
 			return false;
 		}
-		any = true;
 	}
-	return any;
+	return out->len > before;
 }
 
 bool osh_http2_run(struct osh_http2 *mux)

@@ -16,6 +16,7 @@
 #include "proxy/http_body.h"
 
 #define OSH_HTTP2_STREAMS_MAX 100
+#define OSH_HTTP2_FRAME_HEADER 9 /* RFC 9113 4.1 */
 
 struct osh_http2;
 
@@ -109,6 +110,13 @@ void osh_http2_report(struct osh_http2 *mux, const char *reason);
 struct osh_http2_stream *osh_http2_stream_new(struct osh_http2 *mux, struct osh_conn *conn);
 /* Where its body comes from: give it along when a head with a body is submitted. */
 nghttp2_data_provider osh_http2_body_of(struct osh_http2_stream *stream);
+/* Payload came, at most a frame's: to the exchange as far as it has room, else it waits here.
+ * 0 or -errno. */
+int osh_http2_take_payload(struct osh_http2_stream *stream, struct osh_str payload);
+/* nghttp2_send_data_callback: the payload that was read just now stands behind the bytes that
+ * wait to be sent, with room for the frame's header before it. */
+int osh_http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t len,
+			nghttp2_data_source *source, void *context);
 
 extern const struct osh_carrier osh_http2_carrier;
 

@@ -185,11 +185,10 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		(void)nghttp2_session_consume_stream(session, id, len);
 		return 0;
 	}
-	if (osh_buf_append(&st->payload, data, len) < 0) {
+	if (osh_http2_take_payload(st, osh_str_n((const char *)data, len)) < 0) {
 		osh_http2_reset(st, NGHTTP2_FLOW_CONTROL_ERROR);
 		osh_http2_fail(st, ENOMEM);
 	}
-	osh_http2_set_ready(st);
 	return 0;
 }
 
@@ -314,6 +313,7 @@ nghttp2_session_callbacks *osh_http2_callbacks(void)
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_invalid_header_callback(cb, refuse_header);
+	nghttp2_session_callbacks_set_send_data_callback(cb, osh_http2_send_data);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
