@@ -9,6 +9,8 @@
 #include "proxy/http_write.h"
 
 #define PIECE_MAX (16u << 10)
+/* A frame fills a TLS record, and leaves no few bytes for one more. */
+#define FRAME_PAYLOAD_MAX (SSL3_RT_MAX_PLAIN_LENGTH - OSH_HTTP2_FRAME_HEADER)
 #define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
 
 /* ---- Streams ----------------------------------------------------------------------------- */
@@ -242,6 +244,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 	(void)context;
 	if (!conn)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* its reset is on the way */
+	size = size < FRAME_PAYLOAD_MAX ? size : FRAME_PAYLOAD_MAX;
 	if (osh_buf_free_bytes(link) < OSH_HTTP2_FRAME_HEADER + size)
 		return NGHTTP2_ERR_PAUSE;
 	link->secret |= conn->out.secret;
