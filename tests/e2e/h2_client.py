@@ -264,10 +264,10 @@ def overflow():
     print(wire.ended[1])
 
 
-def open_socket(wire, stream, path):
+def open_socket(wire, stream, path, host="ws.test"):
     """RFC 8441's handshake; returns its status."""
     wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
-                               (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")], end=False))
+                               (":authority", host), (":path", path), ("sec-websocket-version", "13")], end=False))
     wire.until(lambda: stream in wire.statuses)
     return wire.statuses[stream]
 
@@ -291,6 +291,19 @@ def sockets():
     wire.send(frame(DATA, END_STREAM, 1, masked(b"\x03\xe8", 8)))
     wire.until(lambda: 1 in wire.ended)
     print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
+
+
+def unread():
+    """A WebSocket that no rule reads: frames pass, and then no frame."""
+    wire = connect("ok.test")
+    print(open_socket(wire, 1, "/pub/x", "ok.test"))
+    wire.send(frame(DATA, 0, 1, masked(b"hello")))
+    wire.until(lambda: b"hello" in wire.payload(1))
+    wire.send(frame(DATA, 0, 1, f"GET /secret/{CANARY} HTTP/1.1\r\nHost: ok.test\r\n\r\n".encode()))
+    wire.until(lambda: b"\x88" in wire.payload(1))
+    print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
+    wire.send(request(3, get("/pub/x")))
+    print(wire.outcome(3))
 
 
 def masked(data, opcode=1):
@@ -368,5 +381,5 @@ def chaos(first=0, count=40):
 
 CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
-             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, chaos=chaos)
+             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
 CASES[sys.argv[1]](*map(int, sys.argv[3:]))

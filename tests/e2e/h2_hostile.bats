@@ -120,6 +120,17 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_verdicts 1 wire l7_decision=deny dst_host=ws.test "l7_target=/secret/$canary"
 }
 
+@test "a WebSocket over HTTP/2 that no rule reads carries frames alone; its connection goes on" {
+	local canary
+	canary=$(new_canary)
+	client unread "$canary"
+	expect_equal "${lines[0]}" 200
+	expect_equal "${lines[1]}" "closed by 1002"
+	expect_equal "${lines[2]}" 200
+	expect_absent "$canary"
+	expect_verdicts 1 wire l7_decision=deny l7_action=WEBSOCKET dst_host=ok.test
+}
+
 @test "floods are sent away at no cost to others" {
 	local before line memory
 	client cookie # what the first connection needs is there
