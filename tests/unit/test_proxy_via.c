@@ -228,10 +228,10 @@ Test(proxy_via, what_is_denied_is_not_named)
 /* A proxy that answers as somebody else gets no request. */
 Test(proxy_via, the_server_is_verified)
 {
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "ostname mismatch");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "200");
 }
 
@@ -239,7 +239,7 @@ Test(proxy_via, the_server_is_verified)
  * the right one. Nothing tells that in clear text. */
 Test(proxy_via, names_that_only_it_can_resolve)
 {
-	world.server_ctx = server_context(&world.world_ca.ca, "far.test");
+	serve_as(&world.world_ca.ca, "far.test");
 	EXPECT_STATUS(fetch("far.test", 443, "/x"), "200");
 	cr_expect(was_asked("CONNECT far.test:443 "));
 	forget_asked();
