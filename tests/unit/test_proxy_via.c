@@ -262,6 +262,8 @@ Test(proxy_via, refusals_are_explained)
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "no way to ok.test:443: the upstream proxy 127.0.0.1:3128 refused: 403 Not for agents");
 	EXPECT_HAS(next_verdict()->reason, "403 Not for agents");
+	EXPECT_STATUS(fetch("ok.test", 80, "/pub/x"), "502");
+	EXPECT_HAS(answer, "(does it allow CONNECT to this port?)");
 	before.answer = "HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n";
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "does not take the credential in upstream_proxy_credential");
