@@ -37,12 +37,14 @@ struct osh_command {
 
 extern const struct osh_command osh_command_sandbox_create, osh_command_sandbox_list,
 	osh_command_sandbox_get, osh_command_sandbox_connect, osh_command_sandbox_exec,
-	osh_command_sandbox_attach_main, osh_command_sandbox_stop, osh_command_sandbox_start, osh_command_sandbox_delete;
+	osh_command_sandbox_attach_main, osh_command_sandbox_cp, osh_command_sandbox_stop, osh_command_sandbox_start, osh_command_sandbox_delete;
 extern const struct osh_command osh_command_policy_get, osh_command_policy_set, osh_command_policy_list,
 	osh_command_policy_validate, osh_command_policy_eval, osh_command_policy_diff,
 	osh_command_policy_update, osh_command_policy_rollback, osh_command_policy_explain;
 extern const struct osh_command osh_command_provider_create, osh_command_provider_list,
 	osh_command_provider_delete;
+extern const struct osh_command osh_command_forward_start, osh_command_forward_list,
+	osh_command_forward_stop;
 extern const struct osh_command osh_command_logs, osh_command_term, osh_command_status;
 
 /* "openshell: message" on standard error, one line, untrusted bytes escaped. */

@@ -2,11 +2,14 @@
  * end it. One connection serves all three steps: with --no-keep the sandbox
  * lives exactly as long as that connection, however this process ends. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "args.h"
+#include "base/mem.h"
 #include "client.h"
+#include "copy.h"
 #include "limits.h"
 #include "out.h"
 #include "policy_file.h"
@@ -16,7 +19,7 @@
 
 struct values {
 	const char *name, *policy, *workdir, *cpu, *memory, *pids;
-	struct osh_list providers, env, labels;
+	struct osh_list providers, env, labels, uploads;
 	bool keep, no_keep, tty, no_tty, detach;
 };
 
@@ -39,6 +42,8 @@ static const struct osh_option options[] = {
 	  offsetof(struct values, memory) },
 	{ "pids", 0, "N", "at most that many processes", OSH_OPTION_TEXT,
 	  offsetof(struct values, pids) },
+	{ "upload", 0, "PATH[:DIR]", "copy it into the sandbox first (DIR: /sandbox); repeatable",
+	  OSH_OPTION_LIST, offsetof(struct values, uploads) },
 	{ "detach", 0, NULL, "leave the command running, with a terminal for attach-main",
 	  OSH_OPTION_FLAG, offsetof(struct values, detach) },
 	{ "keep", 0, NULL, "keep it when the command ends (the default)", OSH_OPTION_FLAG,
@@ -111,17 +116,17 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxCreate", make_parameters(creation),
-			       &creation->policy.fd, creation->policy.fd >= 0,
-			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
-	int status = osh_client_exit(r, &reply);
+	int r, status;
 
+	client->doing = "creating the sandbox";
+	r = osh_client_ask(client, "SandboxCreate", make_parameters(creation), &creation->policy.fd,
+			   creation->policy.fd >= 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	status = osh_client_exit(r, &reply);
 	if (status == OSH_EXIT_OK) {
 		osh_policy_file_report(creation->values->policy,
 				       json_object_get(reply.parameters, "warnings"));
 		snprintf(creation->name, sizeof(creation->name), "%s",
 			 osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
-		say_created(creation);
 		warn_of_mode(creation, &reply);
 	} else {
 		osh_policy_file_report(creation->values->policy,
@@ -137,10 +142,13 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name),
-			       NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
-	bool gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
+	bool gone;
+	int r;
 
+	client->doing = "deleting the sandbox";
+	r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name), NULL,
+			   0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
 	if (!gone)
 		osh_cli_error("sandbox %s is not deleted: %s", creation->name, err.message);
 	osh_wire_reply_done(&reply);
@@ -185,6 +193,42 @@ static int run_in_sandbox(const struct osh_cli *cli, struct osh_client *client,
 	return result.status;
 }
 
+/* "PATH" or "PATH:DIR": the last colon counts, when an absolute path follows it. */
+static int upload(const struct osh_cli *cli, const struct creation *creation, const char *what)
+{
+	const char *colon = strrchr(what, ':');
+	size_t len = colon && colon[1] == '/' ? (size_t)(colon - what) : strlen(what);
+	_cleanup_free_ char *from = strndup(what, len);
+	struct osh_copy copy = {
+		.cli = cli,
+		.sandbox = creation->name,
+		.from = from,
+		.to = what[len] ? what + len + 1 : "/sandbox",
+	};
+	_cleanup_client_ struct osh_client client;
+	int status;
+
+	if (!from)
+		return osh_cli_no_memory();
+	osh_client_init(&client);
+	status = osh_client_open(cli, false, &client);
+	return status == OSH_EXIT_OK ? osh_copy_in(&client, &copy) : status;
+}
+
+/* Nothing half made: without its files the sandbox is not what was asked for. */
+static int upload_all(const struct osh_cli *cli, struct osh_client *client,
+		      const struct creation *creation)
+{
+	const struct osh_list *uploads = &creation->values->uploads;
+	int status = OSH_EXIT_OK;
+
+	for (size_t i = 0; status == OSH_EXIT_OK && i < uploads->count; i++)
+		status = upload(cli, creation, uploads->items[i]);
+	if (status != OSH_EXIT_OK && delete_sandbox(client, creation))
+		osh_cli_note("sandbox %s deleted again", creation->name);
+	return status;
+}
+
 static int create(struct osh_cli *cli, struct creation *creation)
 {
 	_cleanup_client_ struct osh_client client;
@@ -197,6 +241,10 @@ static int create(struct osh_cli *cli, struct creation *creation)
 		status = osh_client_open(cli, true, &client);
 	if (status == OSH_EXIT_OK)
 		status = make_sandbox(&client, creation);
+	if (status == OSH_EXIT_OK)
+		status = upload_all(cli, &client, creation);
+	if (status == OSH_EXIT_OK)
+		say_created(creation);
 	if (status == OSH_EXIT_OK && creation->runs)
 		status = run_in_sandbox(cli, &client, creation);
 	return status;

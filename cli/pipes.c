@@ -48,13 +48,10 @@ static int open_output(struct osh_pipes *pipes, int which)
 }
 
 /* Output and error on terminals share a pipe: what is said first appears first. */
-static int open_outputs(struct osh_pipes *pipes)
+static int open_outputs(struct osh_pipes *pipes, bool out, bool err)
 {
-	bool out = isatty(STDOUT_FILENO), err = isatty(STDERR_FILENO);
-	int r = 0;
+	int r = out ? open_output(pipes, 0) : 0;
 
-	if (out)
-		r = open_output(pipes, 0);
 	if (r < 0 || !err)
 		return r;
 	if (!out)
@@ -63,18 +60,21 @@ static int open_outputs(struct osh_pipes *pipes)
 	return pipes->inside[2] < 0 ? -errno : 0;
 }
 
-int osh_pipes_open(struct osh_pipes *pipes)
+int osh_pipes_open(struct osh_pipes *pipes, int input, int output)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	int r = 0;
 
-	*pipes = (struct osh_pipes){ .inside = { 0, 1, 2 }, .input = -1, .output = { -1, -1 } };
-	if (isatty(STDIN_FILENO)) {
+	*pipes = (struct osh_pipes){ .inside = { input >= 0 ? input : STDIN_FILENO,
+						 output >= 0 ? output : STDOUT_FILENO, STDERR_FILENO },
+				     .input = -1,
+				     .output = { -1, -1 } };
+	if (input < 0 && isatty(STDIN_FILENO)) {
 		/* A program that does not read what is typed is no reason to die. */
 		(void)sigaction(SIGPIPE, &ignore, NULL);
 		r = open_input(pipes);
 	}
-	return r < 0 ? r : open_outputs(pipes);
+	return r < 0 ? r : open_outputs(pipes, output < 0 && isatty(STDOUT_FILENO), isatty(STDERR_FILENO));
 }
 
 void osh_pipes_sent(struct osh_pipes *pipes)

@@ -20,8 +20,9 @@ struct osh_pipes {
 	size_t typed_start, typed_len;
 };
 
-/* Returns 0 or -errno; osh_pipes_close is safe in any case. */
-int osh_pipes_open(struct osh_pipes *pipes);
+/* `input`, `output`: what to use in place of ours, taken over; -1: ours. Returns 0 or -errno;
+ * osh_pipes_close is safe in any case. */
+int osh_pipes_open(struct osh_pipes *pipes, int input, int output);
 void osh_pipes_close(struct osh_pipes *pipes);
 /* The program's ends were sent: only the program holds them from here on. */
 void osh_pipes_sent(struct osh_pipes *pipes);

@@ -454,7 +454,7 @@ static int print_json(const struct explanation *e, enum osh_policy_output output
 
 	if (e->text)
 		(void)find_line(e->text, e->len, v->rule_line, &line);
-	json = json_pack("{s:O, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", e->verdict_json,
+	json = json_pack("{s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "verdict", osh_verdict_json(&e->verdict),
 			 "revision", (json_int_t)v->revision, "rule_line", line_json(v->rule_line),
 			 "rule_text", line.len ? json_stringn(line.data, line.len) : json_null(),
 			 "nearest_line", line_json(e->nearest_line), "command", describe_command(e),

@@ -39,6 +39,7 @@ struct osh_channel_message {
 	int32_t result;
 	uint32_t workers;
 	uint32_t log_level;
+	uint32_t is_new;                 /* ADD: nothing of it is in the maps */
 	struct osh_question_about about; /* QUESTION, ANSWER */
 	struct osh_exe_facts facts;      /* ANSWER */
 	char name[OSH_NAME_MAX];

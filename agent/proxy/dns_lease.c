@@ -16,18 +16,22 @@ struct lease {
 	UT_hash_handle hh;
 };
 
+/* A reachable destination. */
+struct reach {
+	struct osh_reach_key key;
+	bool is_there;  /* in the kernel's map */
+	bool is_wanted; /* by the policy in force */
+	UT_hash_handle hh;
+};
+
+/* What the kernel's maps hold of this sandbox is known here, too: to look for it there takes a
+ * walk over what all sandboxes have. */
 struct osh_leases {
 	struct osh_view *view;
 	struct lease *by_host;
+	struct reach *reachable;
 	uint32_t next_addr_host;
 	bool reported_full;
-};
-
-/* A set of reachable destinations, for the comparison of old and new. */
-struct reach {
-	struct osh_reach_key key;
-	bool wanted;
-	UT_hash_handle hh;
 };
 
 static const struct osh_maps *maps_of(const struct osh_leases *leases)
@@ -66,31 +70,6 @@ static void adopt(void *context, uint32_t addr_host, const struct osh_lease *ent
 		leases->next_addr_host = addr_host + 1;
 }
 
-struct osh_leases *osh_leases_new(struct osh_view *view)
-{
-	struct osh_leases *leases = calloc(1, sizeof(*leases));
-
-	if (!leases)
-		return NULL;
-	leases->view = view;
-	leases->next_addr_host = OSH_SYNTH_FIRST;
-	(void)osh_maps_lease_each(maps_of(leases), view->tenant->id, adopt, leases);
-	return leases;
-}
-
-void osh_leases_free(struct osh_leases *leases)
-{
-	struct lease *lease, *next;
-
-	if (!leases)
-		return;
-	HASH_ITER(hh, leases->by_host, lease, next) {
-		HASH_DEL(leases->by_host, lease);
-		free(lease);
-	}
-	free(leases);
-}
-
 /* ---- Reachable destinations ---------------------------------------------------------- */
 
 /* On these two the kernel lets every address through to us: a denial is explained there. */
@@ -108,12 +87,33 @@ static void report_full(struct osh_leases *leases, int error)
 	leases->reported_full = true;
 }
 
-static void add_entry(struct osh_leases *leases, const struct osh_reach_key *key)
+static struct reach *get_reach(struct osh_leases *leases, const struct osh_reach_key *key)
 {
-	int r = osh_maps_reachable_add(maps_of(leases), key);
+	struct reach *reach;
 
-	if (r < 0)
-		report_full(leases, -r);
+	HASH_FIND(hh, leases->reachable, key, sizeof(*key), reach);
+	if (reach)
+		return reach;
+	reach = calloc(1, sizeof(*reach));
+	if (!reach)
+		return NULL;
+	reach->key = *key;
+	HASH_ADD(hh, leases->reachable, key, sizeof(reach->key), reach);
+	return reach;
+}
+
+static void drop_reach(struct osh_leases *leases, struct reach *reach)
+{
+	HASH_DEL(leases->reachable, reach);
+	free(reach);
+}
+
+static void note_existing(void *context, const struct osh_reach_key *key)
+{
+	struct reach *reach = get_reach(context, key);
+
+	if (reach) /* else it stays reachable: it leads to us, and we ask the policy */
+		reach->is_there = true;
 }
 
 static struct osh_reach_key key_of(const struct osh_leases *leases, uint16_t port_host)
@@ -131,26 +131,32 @@ static void synthetic_addresses(uint32_t addr_host, struct osh_addr ret[static 2
 	ret[1] = (struct osh_addr){ .word_be = { htonl(OSH_SYNTH6_WORD0), 0, 0, htonl(addr_host) } };
 }
 
-/* What is wanted, collected from the policy. */
+static void bring_in(struct osh_leases *leases, struct reach *reach)
+{
+	int r = reach->is_there ? 0 : osh_maps_reachable_add(maps_of(leases), &reach->key);
+
+	if (r < 0)
+		report_full(leases, -r);
+	else
+		reach->is_there = true;
+}
+
+/* What the policy wants for a name, or for none. */
 struct wish {
 	struct osh_leases *leases;
-	struct reach *set;
-	uint32_t addr_host; /* of the name that is asked about */
+	uint32_t addr_host;
+	bool at_once;
 };
 
-static void wish_key(struct wish *wish, const struct osh_reach_key *key)
+static void want(struct wish *wish, const struct osh_reach_key *key)
 {
-	struct reach *reach;
+	struct reach *reach = get_reach(wish->leases, key);
 
-	HASH_FIND(hh, wish->set, key, sizeof(*key), reach);
-	if (!reach) {
-		reach = calloc(1, sizeof(*reach));
-		if (!reach)
-			return; /* out of reach: closed, not open */
-		reach->key = *key;
-		HASH_ADD(hh, wish->set, key, sizeof(reach->key), reach);
-	}
-	reach->wanted = true;
+	if (!reach)
+		return; /* out of reach: closed, not open */
+	reach->is_wanted = true;
+	if (wish->at_once)
+		bring_in(wish->leases, reach);
 }
 
 static void wish_port(void *context, uint16_t port_host)
@@ -164,7 +170,7 @@ static void wish_port(void *context, uint16_t port_host)
 	synthetic_addresses(wish->addr_host, both);
 	for (size_t i = 0; i < 2; i++) {
 		key.dst = both[i];
-		wish_key(wish, &key);
+		want(wish, &key);
 	}
 }
 
@@ -174,7 +180,7 @@ static void wish_hostless_port(void *context, uint16_t port_host)
 	struct osh_reach_key key = key_of(wish->leases, port_host);
 
 	if (needs_entry(port_host))
-		wish_key(wish, &key);
+		want(wish, &key);
 }
 
 static void wish_literal(void *context, struct osh_str host, uint16_t port_host)
@@ -187,7 +193,7 @@ static void wish_literal(void *context, struct osh_str host, uint16_t port_host)
 	    literal.kind == OSH_HOST_NAME)
 		return;
 	memcpy(&key.dst, &literal.addr, sizeof(key.dst));
-	wish_key(wish, &key);
+	want(wish, &key);
 }
 
 static void collect_wishes(struct wish *wish)
@@ -205,65 +211,66 @@ static void collect_wishes(struct wish *wish)
 	osh_policy_literal_hosts(&snapshot->policy, wish_literal, wish);
 }
 
-/* What is there now and not wanted: into the set too, marked as such. */
-static void note_existing(void *context, const struct osh_reach_key *key)
-{
-	struct wish *wish = context;
-	struct reach *reach;
-
-	HASH_FIND(hh, wish->set, key, sizeof(*key), reach);
-	if (reach)
-		return;
-	reach = calloc(1, sizeof(*reach));
-	if (!reach)
-		return; /* stays reachable: it leads to us, and we ask the policy */
-	reach->key = *key;
-	HASH_ADD(hh, wish->set, key, sizeof(reach->key), reach);
-}
-
 void osh_leases_sync(struct osh_leases *leases)
 {
 	struct wish wish = { .leases = leases };
 	struct reach *reach, *next;
 
 	leases->reported_full = false;
+	HASH_ITER(hh, leases->reachable, reach, next)
+		reach->is_wanted = false;
 	collect_wishes(&wish);
-	/* Collected before anything is changed: the walk of a hash map does not like both. */
-	(void)osh_maps_reachable_each(maps_of(leases), leases->view->tenant->id, note_existing, &wish);
-	HASH_ITER(hh, wish.set, reach, next) {
-		if (reach->wanted)
-			add_entry(leases, &reach->key);
-	}
-	HASH_ITER(hh, wish.set, reach, next) {
-		if (!reach->wanted)
+	HASH_ITER(hh, leases->reachable, reach, next) {
+		if (reach->is_wanted)
+			continue;
+		if (reach->is_there)
 			(void)osh_maps_reachable_remove(maps_of(leases), &reach->key);
-		HASH_DEL(wish.set, reach);
-		free(reach);
+		drop_reach(leases, reach);
 	}
+	HASH_ITER(hh, leases->reachable, reach, next)
+		bring_in(leases, reach);
+}
+
+/* ---- Open, close ------------------------------------------------------------------------- */
+
+struct osh_leases *osh_leases_new(struct osh_view *view)
+{
+	struct osh_leases *leases = calloc(1, sizeof(*leases));
+
+	if (!leases)
+		return NULL;
+	leases->view = view;
+	leases->next_addr_host = OSH_SYNTH_FIRST;
+	if (view->tenant->is_new)
+		return leases;
+	(void)osh_maps_lease_each(maps_of(leases), view->tenant->id, adopt, leases);
+	(void)osh_maps_reachable_each(maps_of(leases), view->tenant->id, note_existing, leases);
+	return leases;
+}
+
+void osh_leases_free(struct osh_leases *leases)
+{
+	struct lease *lease, *next;
+	struct reach *reach, *next_reach;
+
+	if (!leases)
+		return;
+	HASH_ITER(hh, leases->reachable, reach, next_reach)
+		drop_reach(leases, reach);
+	HASH_ITER(hh, leases->by_host, lease, next) {
+		HASH_DEL(leases->by_host, lease);
+		free(lease);
+	}
+	free(leases);
 }
 
 /* ---- Giving out ------------------------------------------------------------------------ */
-
-static void reach_port(void *context, uint16_t port_host)
-{
-	struct wish *wish = context;
-	struct osh_reach_key key = key_of(wish->leases, port_host);
-	struct osh_addr both[2];
-
-	if (!needs_entry(port_host))
-		return;
-	synthetic_addresses(wish->addr_host, both);
-	for (size_t i = 0; i < 2; i++) {
-		key.dst = both[i];
-		add_entry(wish->leases, &key);
-	}
-}
 
 int osh_leases_get(struct osh_leases *leases, const char *host, uint32_t *ret_addr_host)
 {
 	const struct osh_snapshot *snapshot = leases->view->snapshot;
 	struct osh_lease_key key = { .sandbox = leases->view->tenant->id };
-	struct wish wish = { .leases = leases };
+	struct wish wish = { .leases = leases, .at_once = true };
 	struct osh_lease entry = { 0 };
 	struct lease *lease;
 	int r;
@@ -289,7 +296,7 @@ int osh_leases_get(struct osh_leases *leases, const char *host, uint32_t *ret_ad
 		return -ENOMEM;
 	wish.addr_host = key.addr_host;
 	if (snapshot)
-		osh_policy_ports(&snapshot->policy, osh_str(host), reach_port, &wish);
+		osh_policy_ports(&snapshot->policy, osh_str(host), wish_port, &wish);
 	*ret_addr_host = key.addr_host;
 	return 0;
 }

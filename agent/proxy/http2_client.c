@@ -180,15 +180,18 @@ struct osh_http2_client *osh_http2_client_new(struct osh_worker *worker, struct 
 	return client;
 }
 
-/* Before the server's settings are there, its limit is taken for ours. */
+/* Before the server's settings are there, its limit is taken for ours: requests beyond it
+ * wait their turn on this connection. */
+static uint32_t most_streams(const struct osh_http2 *mux)
+{
+	uint32_t limit = nghttp2_session_get_remote_settings(mux->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+
+	return mux->greeted && limit < OSH_HTTP2_STREAMS_MAX ? limit : OSH_HTTP2_STREAMS_MAX;
+}
+
 bool osh_http2_client_has_room(const struct osh_http2_client *client)
 {
-	uint32_t limit = nghttp2_session_get_remote_settings(client->mux->session,
-							     NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
-
-	if (limit > OSH_HTTP2_STREAMS_MAX)
-		limit = OSH_HTTP2_STREAMS_MAX;
-	return client->mux->stream_count < limit && !client->mux->terminated && !client->mux->failed &&
+	return client->mux->stream_count < most_streams(client->mux) && !client->mux->terminated && !client->mux->failed &&
 	       nghttp2_session_check_request_allowed(client->mux->session);
 }
 

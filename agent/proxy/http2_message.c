@@ -129,13 +129,17 @@ bool osh_http2_is_websocket(const struct osh_http2_block *b)
 	       osh_str_eq_c(osh_http2_block_pseudo(b, OSH_HTTP2_PROTOCOL), "websocket");
 }
 
-/* Every request here came over TLS. Another scheme is left for the judge to refuse; a plain
- * CONNECT has neither scheme nor path. */
-static void put_target(struct osh_text_writer *w, const struct osh_http2_block *b)
+/* Every request here came over TLS; another scheme is left for the judge to refuse. What a
+ * CONNECT would tunnel is of no interest: none opens. */
+static void put_target(struct osh_text_writer *w, const struct osh_http2_block *b, bool tunnel)
 {
 	struct osh_str scheme = osh_http2_block_pseudo(b, OSH_HTTP2_SCHEME);
 	struct osh_str path = osh_http2_block_pseudo(b, OSH_HTTP2_PATH);
 
+	if (tunnel) {
+		osh_text_put(w, osh_http2_block_pseudo(b, OSH_HTTP2_AUTHORITY));
+		return;
+	}
 	if (path.data && osh_str_caseeq_c(scheme, "https")) {
 		osh_text_put(w, path);
 		return;
@@ -185,15 +189,16 @@ int osh_http2_write_request(struct osh_buf *out, const struct osh_http2_block *b
 			    const char *websocket_key, enum osh_http_framing *ret_framing)
 {
 	bool websocket = osh_http2_is_websocket(b);
+	struct osh_str method = websocket ? osh_str("GET") : osh_http2_block_pseudo(b, OSH_HTTP2_METHOD);
 	struct osh_str authority = osh_http2_block_pseudo(b, OSH_HTTP2_AUTHORITY);
 	struct osh_text_writer w = { .out = out };
 
 	if (b->too_large)
 		return -EMSGSIZE;
 	*ret_framing = websocket ? OSH_HTTP_BODY_NONE : framing_of(b, ended);
-	osh_text_put(&w, websocket ? osh_str("GET") : osh_http2_block_pseudo(b, OSH_HTTP2_METHOD));
+	osh_text_put(&w, method);
 	osh_text_put_c(&w, " ");
-	put_target(&w, b);
+	put_target(&w, b, osh_str_eq_c(method, "CONNECT"));
 	osh_text_put_c(&w, " HTTP/1.1\r\n");
 	if (authority.data) {
 		osh_text_put_c(&w, "Host: ");

@@ -145,6 +145,7 @@ static int take_sandbox(struct osh_proxy *proxy, const struct osh_channel_messag
 		return -ENOMEM;
 	tenant->refs = 1;
 	tenant->id = message->sandbox;
+	tenant->is_new = message->is_new;
 	memcpy(tenant->name, message->name, sizeof(tenant->name));
 	tenant->sockets = (struct osh_sandbox_sockets){
 		.tcp4 = fds[0],	    .tcp6 = fds[1],	.dns_udp4 = fds[2],

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "proxy/session_decide.h"
+
 static size_t move_bytes(struct osh_conn *from, struct osh_conn *to)
 {
 	size_t room = osh_conn_out_room(to);
@@ -53,8 +55,12 @@ bool osh_relay_step(struct osh_session *s)
 
 	if (up->state == OSH_UPSTREAM_BROKEN) {
 		record_l4(s, up->failure_engine, OSH_VERDICT_DENY, up->failure);
-		osh_session_end(s, true);
-		return false;
+		if (up->failure_engine != OSH_ENGINE_SSRF) { /* as the server would have: not here */
+			osh_session_end(s, true);
+			return false;
+		}
+		osh_session_take_leave(s, up->failure);
+		return true;
 	}
 	if (up->state != OSH_UPSTREAM_READY)
 		return false;

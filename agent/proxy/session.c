@@ -12,6 +12,7 @@
 #include "base/block.h"
 #include "base/fd.h"
 #include "base/knockout.h"
+#include "proxy/farewell.h"
 #include "proxy/hello.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
@@ -37,6 +38,7 @@ static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_RELAY] = 7200000,
 	[OSH_SESSION_WEBSOCKET] = 7200000,
 	[OSH_SESSION_CLOSING] = 3000,
+	[OSH_SESSION_FAREWELL] = 1000, /* a client that waits for its server to speak is reset */
 };
 
 /* ---- State ------------------------------------------------------------------------ */
@@ -58,8 +60,7 @@ static void give_buffers_back(struct osh_session *s)
 	if (!s->upstream)
 		return;
 	osh_buf_trim(&s->upstream->conn.in);
-	if (!s->exchange) /* it may hold a credential, and was made large enough never to be moved */
-		osh_buf_trim(&s->upstream->conn.out);
+	osh_buf_trim(&s->upstream->conn.out);
 }
 
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
@@ -183,7 +184,23 @@ int osh_session_dial(struct osh_session *s, bool tls, enum osh_upstream_use use)
 
 /* ---- Sniffing -------------------------------------------------------------------------- */
 
-enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_EMPTY, SNIFF_BAD };
+enum sniffed { SNIFF_MORE, SNIFF_TLS, SNIFF_PLAIN, SNIFF_FOREIGN, SNIFF_EMPTY, SNIFF_BAD };
+
+/* Plain, or of a protocol that has words of its own for a refusal? */
+static enum sniffed sniff_plain(struct osh_str bytes)
+{
+	switch (osh_tongue_of(bytes)) {
+	case OSH_TONGUE_SSH:
+	case OSH_TONGUE_POSTGRES:
+	case OSH_TONGUE_POSTGRES_ASKS:
+		return SNIFF_FOREIGN;
+	case OSH_TONGUE_UNKNOWN:
+	case OSH_TONGUE_MORE:
+	case OSH_TONGUE_TLS:
+		break;
+	}
+	return SNIFF_PLAIN;
+}
 
 /* Look at the first bytes without taking them: OpenSSL or the relay will read them
  * from the socket. */
@@ -207,7 +224,7 @@ static enum sniffed sniff(struct osh_session *s, char name[OSH_HOST_MAX])
 	if ((size_t)n == s->sniffed)
 		return SNIFF_BAD; /* ended in the middle: the low-water mark was not reached */
 	if (bytes[0] != OSH_HELLO_FIRST_BYTE)
-		return SNIFF_PLAIN;
+		return sniff_plain(osh_str_n(bytes, (size_t)n));
 	switch (osh_hello_parse(osh_str_n(bytes, (size_t)n), &hello)) {
 	case OSH_HELLO_DONE:
 		return osh_str_copy(hello.sni, name, OSH_HOST_MAX) == 0 ? SNIFF_TLS : SNIFF_BAD;
@@ -305,6 +322,16 @@ static void record_bad_start(struct osh_session *s)
 		osh_session_record(s, OSH_ENGINE_TLS, OSH_VERDICT_DENY, "malformed TLS ClientHello");
 }
 
+/* Neither TLS nor HTTP, where a policy inspects requests or a denial is explained. */
+static void refuse_foreign(struct osh_session *s)
+{
+	static const char reason[] = "this endpoint is inspected: HTTP alone may be spoken to it";
+
+	if (!s->denied)
+		osh_session_record(s, OSH_ENGINE_HTTP, OSH_VERDICT_DENY, reason);
+	osh_session_take_leave(s, s->denied ? s->decision.reason : reason);
+}
+
 static bool step_sniff(struct osh_session *s)
 {
 	char sni[OSH_HOST_MAX];
@@ -322,6 +349,10 @@ static bool step_sniff(struct osh_session *s)
 	case SNIFF_PLAIN:
 		stop_sniffing(s);
 		start_http(s);
+		return true;
+	case SNIFF_FOREIGN:
+		stop_sniffing(s);
+		refuse_foreign(s);
 		return true;
 	case SNIFF_TLS:
 		if (!s->denied && !sni_matches(s, sni)) {
@@ -364,6 +395,7 @@ static bool step_relay(struct osh_session *s)
 			let_go = true;
 			break;
 		case SNIFF_PLAIN:
+		case SNIFF_FOREIGN:
 		case SNIFF_EMPTY:
 			let_go = true;
 			break;
@@ -443,26 +475,33 @@ static bool step_state(struct osh_session *s)
 		return osh_websocket_step(s);
 	case OSH_SESSION_CLOSING:
 		return step_closing(s);
+	case OSH_SESSION_FAREWELL:
+		return osh_session_step_farewell(s);
 	case OSH_SESSION_STATE_COUNT:
 		break;
 	}
 	return false;
 }
 
-static unsigned ends_of(const struct osh_conn *conn)
+/* Move what can be moved outside of a step. True: something that a step looks at came by that
+ * (the end of the handshake, bytes, the end of the connection), and no event will tell of it. */
+static bool pump(struct osh_conn *conn)
 {
-	return conn->finished + 2u * (conn->state == OSH_CONN_FAILED);
-}
-
-/* The last step may have left bytes to send. True: a connection came to its end by that, which
- * no event will tell. */
-static bool pump_and_wait(struct osh_conn *conn)
-{
-	unsigned ends = ends_of(conn);
+	enum osh_conn_state state = conn->state;
+	bool eof = conn->eof, finished = conn->finished;
+	size_t len = conn->in.len;
 
 	osh_conn_pump(conn);
+	return conn->state != state || conn->eof != eof || conn->finished != finished || conn->in.len != len;
+}
+
+/* The last step may have left bytes to send. */
+static bool pump_and_wait(struct osh_conn *conn)
+{
+	bool news = pump(conn);
+
 	osh_conn_update(conn);
-	return ends_of(conn) != ends;
+	return news;
 }
 
 /* A step that found no room behind what is kept back for a burst finds it now. */
@@ -470,10 +509,7 @@ static bool make_room(struct osh_session *s)
 {
 	size_t before = s->conn.out.len;
 
-	if (before < CROWDED)
-		return false;
-	osh_conn_pump(&s->conn);
-	return s->conn.out.len < before;
+	return before >= CROWDED && (pump(&s->conn) || s->conn.out.len < before);
 }
 
 void osh_session_step(struct osh_session *s)
@@ -488,9 +524,10 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
-	if (s->reap.queued)
-		return;
+		if (s->reap.queued)
+			return;
+		again = again || make_room(s);
+	} while (again && ++steps < STEPS_MAX);
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)

@@ -4,6 +4,7 @@
  *
  *   ACCEPTED -> [ASKING ->] SNIFF -> { HANDSHAKE -> { HTTP | HTTP2 } | HTTP | RELAY } -> CLOSING
  *   HTTP -> { RELAY | WEBSOCKET }, when an upgrade was allowed
+ *   { ACCEPTED | SNIFF | RELAY } -> FAREWELL -> CLOSING, when it is denied and speaks no HTTP
  *
  * A stream of an HTTP2 session is a session, too: it begins in HTTP, with its request in
  * the buffer (http2_server.c).
@@ -31,6 +32,7 @@ enum osh_session_state {
 	OSH_SESSION_WEBSOCKET, /* frames both ways, the client's texts judged */
 	OSH_SESSION_CLOSING,   /* last bytes on their way out */
 	OSH_SESSION_ASKING,    /* before all of them: the agent is asked about the program's file */
+	OSH_SESSION_FAREWELL,  /* denied, and what it speaks is not known yet */
 	OSH_SESSION_STATE_COUNT,
 };
 

@@ -283,10 +283,10 @@ static void admit_or_deny(struct osh_session *s)
 		if (!awaits_http(s, relayed)) {
 			if (is_final(s))
 				cache_denial(s);
-			osh_session_end(s, true);
-			return;
+			osh_session_take_leave(s, s->decision.reason);
+		} else {
+			osh_session_set_state(s, OSH_SESSION_SNIFF);
 		}
-		osh_session_set_state(s, OSH_SESSION_SNIFF);
 	} else if (relayed) {
 		osh_session_set_state(s, OSH_SESSION_RELAY);
 		if (osh_session_dial(s, false, OSH_UPSTREAM_ALONE) < 0) {

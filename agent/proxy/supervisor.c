@@ -116,9 +116,11 @@ static void send_rings(struct osh_supervisor *sup)
 	send_message(sup, &message, NULL, 0);
 }
 
-static void send_add(struct osh_supervisor *sup, const struct ward *ward)
+static void send_add(struct osh_supervisor *sup, const struct ward *ward, bool is_new)
 {
-	struct osh_channel_message message = { .type = OSH_CHANNEL_ADD, .sandbox = ward->id };
+	struct osh_channel_message message = {
+		.type = OSH_CHANNEL_ADD, .sandbox = ward->id, .is_new = is_new
+	};
 	int fds[OSH_SANDBOX_SOCKETS_COUNT + 1] = {
 		ward->sockets.tcp4,	ward->sockets.tcp6,	ward->sockets.dns_udp4,
 		ward->sockets.dns_udp6, ward->sockets.dns_tcp4, ward->sockets.dns_tcp6,
@@ -278,7 +280,7 @@ static int spawn_proxy(struct osh_supervisor *sup)
 	send_hello(sup);
 	send_rings(sup);
 	LL_FOREACH(sup->wards, ward) {
-		send_add(sup, ward);
+		send_add(sup, ward, false);
 		send_vault(sup, ward);
 		send_policy(sup, ward);
 	}
@@ -512,7 +514,7 @@ int osh_supervisor_sandbox_add(struct osh_supervisor *sup, const struct osh_supe
 	}
 	ward->sockets = sandbox->sockets;
 	LL_PREPEND(sup->wards, ward);
-	send_add(sup, ward);
+	send_add(sup, ward, sandbox->is_new);
 	return 0;
 }
 

@@ -63,6 +63,7 @@ struct osh_supervised_sandbox {
 	struct osh_sandbox_sockets sockets; /* taken over by the supervisor */
 	const char *ca_pem;              /* certificate and key of the sandbox's CA, PEM */
 	const char *ca_key_pem;
+	bool is_new;                     /* the kernel's maps hold nothing of it yet */
 };
 
 /* Result of an asynchronous request: 0, or -errno (-ETIMEDOUT never: the caller

@@ -129,10 +129,7 @@ static void ask_for_tunnel(struct osh_upstream *up)
 	struct osh_host host;
 	int r = osh_host_parse(osh_str(up->key.host), &host);
 
-	/* Reserved, so that growing leaves no copy of the credential behind. */
-	conn->out.secret = true;
-	if (r == 0)
-		r = osh_buf_reserve(&conn->out, OSH_VIA_CONNECT_MAX);
+	conn->out.secret = true; /* the proxy's credential, in case there is one */
 	if (r == 0)
 		r = osh_via_write_connect(&up->worker->proxy->via, &host, up->key.port_host, &conn->out);
 	if (r < 0) {

@@ -69,6 +69,7 @@ struct osh_tenant {
 	atomic_uint refs;
 	uint64_t id;
 	char name[OSH_NAME_MAX];
+	bool is_new; /* the kernel's maps hold nothing of it when it gets here */
 	struct osh_sandbox_sockets sockets; /* owned */
 	struct osh_ca ca;
 };

@@ -25,13 +25,15 @@ size_t osh_verdict_line(const struct osh_verdict *verdict, char *buf, size_t siz
 
 /* A JSON object (id, time, sandbox, binary, pid, lineage, and the l7_ and dst_
  * fields under the names of the dashboard; absent ones left out). The caller
- * owns the reference; NULL when memory is out. Invalid UTF-8 becomes \xHH text. */
+ * owns the reference; NULL when memory is out. A text that is not UTF-8 is escaped as by
+ * osh_str_escape, and the name of its field is in the array "escaped", absent without. */
 json_t *osh_verdict_json(const struct osh_verdict *verdict);
 /* The same object as text: one line of ASCII, compact, without a newline; many times as
  * fast, for the journal. Returns the length, 0 when it does not fit. */
 size_t osh_verdict_json_text(const struct osh_verdict *verdict, char *buf, size_t size);
-/* The reverse, for the journal: strings are borrowed from `json`. 0 or -EBADMSG. */
-int osh_verdict_from_json(const json_t *json, struct osh_verdict *ret_verdict);
+/* The reverse, for the journal: strings are borrowed from `json`, in which what was escaped becomes
+ * the bytes it was. 0 or -EBADMSG. */
+int osh_verdict_from_json(json_t *json, struct osh_verdict *ret_verdict);
 
 /* Field names and values in the order of the detail view; calls `each` for every
  * field that is set, value escaped. */

@@ -258,6 +258,7 @@ expect_plain() {
 	/usr/bin/python3 -c 'import json, sys
 for line in open(sys.argv[1]): json.loads(line)' "$SCRATCH/json"
 	(($(wc -l <"$SCRATCH/json") == $(wc -l <"$SCRATCH/text") && $(wc -l <"$SCRATCH/text") > before + 1))
+	for file in text explained inside; do refute grep -qF 'x5cx' "$SCRATCH/$file"; done # escaped once
 	grep -qF 'x1b' "$SCRATCH/text" # shown, in a form that does nothing
 	grep -qF 'readable-é' "$SCRATCH/text" # T
 }

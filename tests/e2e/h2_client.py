@@ -1,4 +1,5 @@
 """Clients that break the rules of HTTP/2, or bend them: h2_client.py CASE CANARY. Prints what came of it."""
+import socket
 import struct
 import sys
 
@@ -96,6 +97,33 @@ def connects():
         wire = connect("tunnel.test")
         wire.send(request(1, fields, end=False), frame(DATA, 0, 1, CANARY.encode()))
         print(wire.outcome(1), clean(wire, 3, "tunnel.test"))
+
+
+def preface():
+    """HTTP/2 where HTTP/1.1 was agreed upon: over TLS, and in clear."""
+    for stream in (dial("ok.test", 443, "http/1.1"), socket.create_connection(("plain.test", 80), 20)):
+        stream.sendall(PREFACE + settings() + request(1, get(SECRET)))
+        print(stream.makefile("rb").readline().decode().strip())
+
+
+def trailers():
+    """All of these behind one body; some of them must not arrive, and what is no trailer is refused."""
+    wire = connect("ok.test", 9447)
+    fields = [("x-checksum", "1"), ("grpc-status", "0"), ("host", "no.test"), ("content-length", "1"),
+              ("authorization", "Bearer x"), ("cookie", "a=b"), ("te", "trailers"), ("x-forwarded-for", "10.0.0.1"),
+              ("content-encoding", "gzip"), ("x-http-method-override", "DELETE"), ("trailer", "x-checksum")]
+    for stream, behind in ((1, fields), (3, [(":path", SECRET)]), (5, [("transfer-encoding", "chunked")])):
+        wire.send(request(stream, post("/api/trailers", "ok.test:9447"), end=False), frame(DATA, 0, stream, b"x"),
+                  request(stream, behind))
+        print(wire.outcome(stream), wire.payload(stream).decode())
+
+
+def many():
+    """Twelve requests at once, for a server that takes two."""
+    wire = connect("ok.test", 9448)
+    streams = range(1, 25, 2)
+    wire.send(b"".join(request(stream, get("/pub/held", "ok.test:9448")) for stream in streams))
+    print([wire.outcome(stream) for stream in streams].count("200"))
 
 
 def order():
@@ -234,24 +262,33 @@ def overflow():
     print(wire.ended[1])
 
 
+def open_socket(wire, stream, path):
+    """RFC 8441's handshake; returns its status."""
+    wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                               (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")], end=False))
+    wire.until(lambda: stream in wire.statuses)
+    return wire.statuses[stream]
+
+
 def sockets():
-    """RFC 8441: a WebSocket on a path that the policy names, and on one that it does not."""
+    """WebSockets on one connection: allowed; denied; allowed, but none of its texts."""
     wire = connect("ws.test")
     wire.until(lambda: wire.settings)
     print("offered", wire.settings.get(ENABLE_CONNECT_PROTOCOL))
-    for stream, path in ((1, "/v1/chat/1"), (3, "/secret/" + CANARY), (5, "/v1/chat/1")):
-        wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
-                                   (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")],
-                          end=False))
-        wire.until(lambda: stream in wire.statuses)
-        print(wire.statuses[stream], flush=True)
-        if wire.statuses[stream] == "200":
-            wire.until(lambda: b"ready" in wire.payload(stream))
-            wire.send(frame(DATA, 0, stream, masked(b"hello")))
-            wire.until(lambda: b"hello" in wire.payload(stream))
-            wire.send(frame(DATA, END_STREAM, stream, masked(b"\x03\xe8", 8)))
-            wire.until(lambda: stream in wire.ended)
-            print(wire.payload(stream))
+    print(open_socket(wire, 1, "/v1/chat/1"))
+    wire.until(lambda: b"ready" in wire.payload(1))
+    wire.send(frame(DATA, 0, 1, masked(b"hello")))
+    wire.until(lambda: b"hello" in wire.payload(1))
+    print(open_socket(wire, 3, "/secret/" + CANARY))
+    print(open_socket(wire, 5, "/v1/quiet"))
+    wire.send(frame(DATA, 0, 5, masked(CANARY.encode())))
+    wire.until(lambda: 5 in wire.ended)
+    print("closed by", struct.unpack(">H", wire.payload(5).partition(b"\x88")[2][1:3])[0])
+    wire.send(frame(DATA, 0, 1, masked(b"again")))
+    wire.until(lambda: b"again" in wire.payload(1))
+    wire.send(frame(DATA, END_STREAM, 1, masked(b"\x03\xe8", 8)))
+    wire.until(lambda: 1 in wire.ended)
+    print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
 
 
 def masked(data, opcode=1):
@@ -259,7 +296,7 @@ def masked(data, opcode=1):
     return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
 
 
-CASES = dict(malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
+CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
              zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets)
 CASES[sys.argv[1]]()

@@ -8,15 +8,21 @@ setup_file() {
 	make_sandbox wire h2
 	put wire "$E2E/h2wire.py" /sandbox/h2wire.py
 	put wire "$E2E/h2_client.py" /sandbox/h2_client.py
-	nsenter --net="$WORLD_UP" /usr/bin/python3 "$E2E/h2_server.py" "$WORLD_DIR/certs/good.pem" 9447 \
-		</dev/null >"$SCRATCH/server.log" 2>&1 3>&- &
-	export SERVER=$!
-	wait_until 10 has_line "$SCRATCH/server.log" ready
+	start_server "$SCRATCH/server.log" 9447
+	start_server "$SCRATCH/narrow.log" 9448 2
 }
 
 teardown_file() {
-	kill "$SERVER"
+	xargs kill <"$SCRATCH/servers"
 	stop_all
+}
+
+# start_server LOG PORT [STREAMS]: see h2_server.py.
+start_server() {
+	nsenter --net="$WORLD_UP" /usr/bin/python3 "$E2E/h2_server.py" "$WORLD_DIR/certs/good.pem" "${@:2}" \
+		</dev/null >"$1" 2>&1 3>&- &
+	echo $! >>"$SCRATCH/servers"
+	wait_until 10 has_line "$1" ready
 }
 
 # client CASE [CANARY]: see h2_client.py; sets lines.
@@ -63,7 +69,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	local canary
 	canary=$(new_canary)
 	client connects "$canary"
-	expect_equal "$output" $'400 200\n405 200\n405 200'
+	expect_equal "$output" $'405 200\n405 200\n405 200'
 	expect_absent "$canary"
 }
 
@@ -77,22 +83,46 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_equal "$(grep -cF "\"target\": \"/secret/$canary\"" "$WORLD_DIR/requests.log")" 0
 }
 
+@test "HTTP/2 is spoken where it was agreed upon, and nowhere else" {
+	local canary
+	canary=$(new_canary)
+	client preface "$canary"
+	expect_equal "$output" $'HTTP/1.1 505 HTTP Version Not Supported\nHTTP/1.1 505 HTTP Version Not Supported'
+	fetch wire "http://plain.test/pub/$canary" --http2 # asks for an upgrade
+	expect_status 403
+	expect_equal "$(json 'b["error"]')" unsupported_l7_protocol
+	run inside wire curl -sS -m 20 --http2-prior-knowledge "http://plain.test/pub/$canary"
+	expect_lacks "$output" "$canary"
+	((status != 0))
+	expect_absent "$canary"
+	fetch wire http://plain.test/pub/x --http1.1
+	expect_status 200
+}
+
+@test "a trailer says nothing that a head alone may say" {
+	client trailers
+	expect_equal "${lines[0]}" "200 grpc-status x-checksum"
+	expect_equal "${lines[1]}" "reset 1 "
+	expect_equal "${lines[2]}" "reset 1 "
+}
+
 @test "a WebSocket over HTTP/2 is judged as its upgrade would be" {
 	local canary
 	canary=$(new_canary)
 	client sockets "$canary"
 	expect_equal "${lines[0]}" "offered 1"
 	expect_equal "${lines[1]}" 200
-	expect_contains "${lines[2]}" hello
-	expect_equal "${lines[3]}" 403
-	expect_equal "${lines[4]}" 200
-	expect_contains "${lines[5]}" hello
+	expect_equal "${lines[2]}" 403
+	expect_equal "${lines[3]}" 200
+	expect_equal "${lines[4]}" "closed by 1008"
+	expect_equal "${lines[5]}" "closed by 1000"
 	expect_absent "$canary"
 	expect_verdicts 1 wire l7_decision=deny dst_host=ws.test "l7_target=/secret/$canary"
 }
 
 @test "floods are sent away at no cost to others" {
 	local before line memory
+	client cookie # what the first connection needs is there
 	before=$(proxy_ticks)
 	memory=$(proxy_memory_kb)
 	client floods
@@ -108,14 +138,16 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 
 @test "heads without end, and heads that grow when they are unpacked; a large one passes" {
 	local memory
+	client cookie
+	expect_equal "$output" 200
 	memory=$(proxy_memory_kb)
 	client continuation
 	[[ $output == closed || $output == goaway* ]] || fail "$output"
 	client bomb
 	expect_equal "$output" "431 200"
 	(($(proxy_memory_kb) - memory < 1024)) || fail "$(($(proxy_memory_kb) - memory)) kB"
-	client cookie
-	expect_equal "$output" 200
+	fetch wire https://ok.test:9447/pub/size --http2 -H "X-Long: $(printf '%030000d' 0)"
+	((BODY > 30000)) || fail "$BODY"
 }
 
 @test "as many streams as are offered; one more ends the connection" {
@@ -197,6 +229,7 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 
 @test "the heads of a server are bounded" {
 	local name memory
+	from_server ok
 	memory=$(proxy_memory_kb)
 	for name in bomb large-head; do
 		from_server $name
@@ -221,4 +254,11 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	fetch wire https://ok.test:9447/api/reset --http2 -X POST
 	expect_status 502
 	expect_equal "$(grep -c /api/reset "$SCRATCH/server.log")" 1
+}
+
+@test "a server gets no more streams at once than it takes" {
+	client many
+	expect_equal "$output" 12
+	refute grep "too many" "$SCRATCH/narrow.log"
+	expect_equal "$(grep -c held "$SCRATCH/narrow.log")" 12
 }

@@ -8,6 +8,7 @@ STREAMS: so many at once are taken, more are refused.
   /pub/once/goaway   the first time GOAWAY, which says that it was not looked at; then answered
   /pub/once/refused  the first time REFUSED_STREAM; then answered
   /api/reset         reset, without a reason to send it again
+  /api/trailers      answered with the names of the request's trailers
   /pub/held          answered when another one is there, or STREAMS are
   /pub/large         answered with 16 MB, as windows allow
   /pub/sent          answered with how much of all large answers was sent
@@ -120,6 +121,8 @@ class Server(threading.Thread):
         self.wire.send(settings((MAX_CONCURRENT_STREAMS, STREAMS)))
         while self.wire.goaway is None and self.wire.take():
             for stream in self.wire.heads.keys() - self.answered:
+                if self.wire.heads[stream][":path"] == "/api/trailers" and stream not in self.wire.ended:
+                    continue
                 self.answered.add(stream)
                 self.note(self.wire.heads[stream][":path"])
                 self.respond(stream, self.wire.heads[stream])
@@ -145,6 +148,8 @@ class Server(threading.Thread):
             wire.send(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
         elif name == "reset":
             wire.send(frame(RST_STREAM, 0, stream, struct.pack(">I", 2)))
+        elif name == "trailers":
+            wire.send(answer(stream, OK, " ".join(sorted(wire.trailers.get(stream, {}))).encode()))
         elif name == "size":
             wire.send(answer(stream, OK, str(sum(len(k) + len(v) for k, v in head.items())).encode()))
         elif name == "held":

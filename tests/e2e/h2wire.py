@@ -63,6 +63,7 @@ class Wire:
         self.opened = {}    # stream (0: the connection): what its window was opened by
         self.ended = {}     # stream: "end", or "reset CODE"
         self.heads = {}     # stream: fields of the first head
+        self.trailers = {}  # ... and of the last, when that is another
         self.goaway = None  # its code; "closed": the connection ended without one
 
     def send(self, *parts):
@@ -121,7 +122,8 @@ class Wire:
     def note_head(self, stream):
         fields = dict(self.decoder.decode(self.block))
         self.block = b""
-        self.heads.setdefault(stream, fields)
+        if self.heads.setdefault(stream, fields) is not fields:
+            self.trailers[stream] = fields
         self.statuses[stream] = fields.get(":status", self.statuses.get(stream))
 
     def until(self, condition):
@@ -143,13 +145,17 @@ class Wire:
         return "closed" if self.goaway == "closed" else f"goaway {self.goaway}"
 
 
-def connect(host, port=443, *pairs):
-    """A client of it, its settings sent."""
+def dial(host, port=443, protocol="h2"):
     context = ssl.create_default_context()
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols([protocol])
     tls = context.wrap_socket(socket.create_connection((host, port), 20), server_hostname=host)
     tls.settimeout(20)
-    wire = Wire(tls)
+    return tls
+
+
+def connect(host, port=443, *pairs):
+    """A client of it, its settings sent."""
+    wire = Wire(dial(host, port))
     wire.send(PREFACE, settings(*pairs))
     return wire
 

@@ -209,7 +209,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 @test "bytes that are no HTTP are not relayed on an inspected port" {
 	local canary
 	canary=$(new_canary)
-	send "SSH-2.0-$canary\\r\\n" plain.test 80 plain
+	send "EHLO $canary\\r\\n" plain.test 80 plain
 	[[ $CODES == 400 || $REPLY == closed || $REPLY == error* ]]
 	send "PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n$canary" plain.test 80 plain
 	[[ $CODES == [45]?? || $REPLY == closed || $REPLY == error* ]]

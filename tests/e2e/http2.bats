@@ -124,6 +124,33 @@ teardown_file() {
 	expect_status 200
 }
 
+@test "nghttp: a hundred streams at once, each judged" {
+	make_sandbox hundred h2
+	run inside hundred nghttp -ns -m 100 https://ok.test/pub/x
+	expect_equal "$(grep -c ' 200 .* /pub/x' <<<"$output")" 100
+	run inside hundred nghttp -ns -m 100 https://ok.test/secret
+	expect_equal "$(grep -c ' 403 .* /secret' <<<"$output")" 100
+	expect_verdicts 100 hundred l7_decision=deny l7_target=/secret
+}
+
+@test "git: clone and push over HTTP/2, also what it sends in chunks" {
+	local said refused
+	GITHUB_TOKEN=$TOKEN osh provider create --name hub --type github --from-existing >/dev/null
+	make_sandbox coder "$(policy github_push)" --provider hub
+	# A push of more than http.postBuffer has no length.
+	said=$(inside coder sh -ec 'export GIT_TRACE_CURL=1 GIT_TRACE_CURL_NO_DATA=1
+		git -c http.version=HTTP/2 clone -q https://github.com/acme/widgets.git w && cd w
+		git config user.name a && git config user.email a@example.com
+		head -c 3000000 /dev/urandom >noise && git add noise && git commit -qm noise
+		git -c http.version=HTTP/2 push -q origin HEAD:main' 2>&1)
+	expect_contains "$said" "<= Recv header: HTTP/2 200"
+	expect_lacks "$said" "HTTP/1.1 "
+	expect_equal "$(git --git-dir="$WORLD_DIR/git/acme/widgets.git" cat-file -s main:noise)" 3000000
+	refused=$(inside coder env GIT_TRACE_CURL=1 git -c http.version=HTTP/2 clone -q https://github.com/acme/other.git 2>&1) &&
+		fail "cloned another"
+	expect_contains "$refused" "<= Recv header: HTTP/2 403"
+}
+
 @test "a server that knows HTTP/2 alone: by h2 and by HTTP/1.1, judged alike" {
 	local option
 	for option in --http2 --http1.1; do

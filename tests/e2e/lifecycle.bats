@@ -227,6 +227,26 @@ END
 	osh sandbox start box
 }
 
+@test "a stopped sandbox whose state is damaged does not start, says so, and can be deleted" {
+	local file
+	for file in recipe.json ca.json policy; do
+		make_sandbox box default
+		osh sandbox stop box
+		if [[ $file == policy ]]; then
+			for policy in "$AGENT_DIR"/state/sandboxes/box/policy/*; do
+				echo '#' >>"$policy"
+			done
+		else
+			truncate -s 20 "$AGENT_DIR/state/sandboxes/box/$file"
+		fi
+		run -1 osh sandbox start box
+		[[ $output == *damaged* || $output == *"not what was stored"* ]] || fail "$output"
+		expect_equal "$(field box 'b["state"]')" stopped
+		osh sandbox delete box
+		[[ ! -e $AGENT_DIR/state/sandboxes/box ]]
+	done
+}
+
 # ---- Limits ------------------------------------------------------------------------------
 
 has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
@@ -243,6 +263,8 @@ has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
 	else
 		expect_contains "$said" "--pids is not enforced: this host's cgroup2 has no pids controller"
 		expect_contains "$(osh sandbox get box)" "pids 40 (not enforced: no pids controller"
+		run osh status
+		expect_contains "$(tr -s ' ' <<<"$output")" "cgroup2 controller pids no --pids is not enforced"
 	fi
 	if has_controller memory; then
 		expect_equal "$(<"$cgroup/memory.max")" $((256 << 20))
@@ -287,4 +309,169 @@ has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
 	expect_equal "$(inside box pwd)" /usr
 	expect_equal "$(osh sandbox exec box --workdir /etc --env A=1 -- sh -c 'pwd; echo $A')" $'/etc\n1'
 	run -1 osh sandbox exec box --workdir /nowhere -- true
+}
+
+# ---- cp ----------------------------------------------------------------------------------
+
+# In a directory of its own, with hostile.tar's twin beside it to see whether anything moved.
+copy_place() {
+	PLACE=$BATS_TEST_TMPDIR/place
+	mkdir -p "$PLACE/out"
+	echo mine >"$PLACE/mine"
+}
+
+@test "cp brings files and trees in and out, whole, named as asked" {
+	copy_place
+	make_sandbox box default
+	mkdir -p "$PLACE/tree/sub dir"
+	head -c 3000000 /dev/urandom >"$PLACE/tree/sub dir/big"
+	printf 'x' >"$PLACE/tree/-n"
+	ln -s "sub dir/big" "$PLACE/tree/link"
+	chmod 0755 "$PLACE/tree/-n"
+
+	osh sandbox cp "$PLACE/tree" box:/sandbox
+	osh sandbox cp "$PLACE/mine" box:renamed # relative: where programs start
+	expect_equal "$(inside box sh -c 'cat renamed; stat -c "%u %a" tree/-n; id -u')" "mine"$'\n'"$(field box 'b["uid"]') 755"$'\n'"$(field box 'b["uid"]')"
+	osh sandbox cp box:/sandbox/tree "$PLACE/out"
+	osh sandbox cp box:/sandbox/renamed "$PLACE/again"
+	diff -r "$PLACE/tree" "$PLACE/out/tree"
+	expect_equal "$(readlink "$PLACE/out/tree/link")" "sub dir/big"
+	expect_equal "$(stat -c '%U %a' "$PLACE/out/tree/-n")" "root 755"
+	expect_equal "$(<"$PLACE/again")" mine
+	# A file is replaced, a directory is not merged with.
+	osh sandbox cp box:renamed "$PLACE/again"
+	run -1 osh sandbox cp box:tree "$PLACE/out"
+	expect_contains "$output" "is a directory already"
+	run -1 osh sandbox cp "$PLACE/tree" box:/sandbox
+	expect_contains "$output" "is a directory already"
+	expect_equal "$(inside box sh -c 'ls -A /sandbox | grep -c openshell-cp')" 0
+	run find "$PLACE" -name '*openshell-cp*'
+	expect_equal "$output" ""
+}
+
+@test "cp says what is missing, and what it cannot mean" {
+	copy_place
+	make_sandbox box default
+	run -1 osh sandbox cp box:/sandbox/none "$PLACE/out"
+	expect_contains "$output" "no such file: /sandbox/none"
+	run -1 osh sandbox cp "$PLACE/none" box:/sandbox
+	run -1 osh sandbox cp nobody:/x "$PLACE/out"
+	run -1 osh sandbox cp "$PLACE/mine" box:/usr/bin/mine
+	refute inside box test -e /usr/bin/mine
+	run -1 osh sandbox cp box:/ "$PLACE/out"
+	run -2 osh sandbox cp "$PLACE/mine" "$PLACE/out"
+	run -2 osh sandbox cp box:a box:b
+	run -2 osh sandbox cp box:a
+	expect_equal "$(ls -A "$PLACE/out")" ""
+}
+
+@test "cp out: no link leads out, nothing but the one name is written" {
+	local bad
+	copy_place
+	make_sandbox box default
+	# shellcheck disable=SC2016  # for the shell inside
+	inside box sh -c 'mkdir -p t/a/b; cd t
+		ln -s /etc/shadow absolute; ln -s ../../mine up; ln -s a/../../mine through; ln -s missing/../../../mine dangling
+		ln -s .. a/b/two; ln -s b/two/../../../mine a/by-link; ln -s a/b good; ln -s nothing also-good
+		mkfifo pipe; echo s >suid; chmod 6755 suid'
+	run -1 osh sandbox cp box:t "$PLACE/out/t"
+	for bad in absolute up through dangling a/by-link pipe; do
+		expect_contains "$output" "t/$bad is left out"
+		[[ ! -L $PLACE/out/t/$bad && ! -e $PLACE/out/t/$bad ]] || fail "$bad came out"
+	done
+	expect_equal "$(readlink "$PLACE/out/t/good") $(readlink "$PLACE/out/t/also-good")" "a/b nothing"
+	expect_equal "$(stat -c %a "$PLACE/out/t/suid")" 755
+	expect_equal "$(<"$PLACE/mine")" mine
+
+	# A link at the end is followed inside, where it leads to what is there.
+	inside box sh -c 'ln -s /etc/hostname name; ln -s /etc/shadow secret'
+	osh sandbox cp box:name "$PLACE/out/name"
+	expect_equal "$(<"$PLACE/out/name")" box
+	run osh sandbox cp box:secret "$PLACE/out/secret"
+	[[ ! -s $PLACE/out/secret ]] || fail "the host's secret came out"
+	# What the host shows inside to root alone is not read by way of the agent either.
+	echo hidden >/etc/osh-hidden-$$
+	chmod 0600 /etc/osh-hidden-$$
+	run osh sandbox cp "box:/etc/osh-hidden-$$" "$PLACE/out/hidden"
+	rm /etc/osh-hidden-$$
+	expect_equal "$status" 1
+	[[ ! -e $PLACE/out/hidden ]]
+}
+
+@test "cp in: a link inside leads nowhere but inside" {
+	copy_place
+	make_sandbox box default
+	inside box sh -c "ln -s $PLACE/out way-out; ln -s /tmp way-tmp"
+	run -1 osh sandbox cp "$PLACE/mine" box:/sandbox/way-out/x
+	expect_equal "$(ls -A "$PLACE/out")" ""
+	osh sandbox cp "$PLACE/mine" box:/sandbox/way-tmp
+	expect_equal "$(inside box cat /tmp/mine)" mine
+}
+
+# The sandbox's tar lies: what arrives is looked through all the same.
+@test "cp out: an archive with other names, ways up or links in its names brings nothing" {
+	copy_place
+	make_sandbox box default --env PATH=/sandbox/bin:/usr/bin:/bin
+	/usr/bin/python3 - "$BATS_TEST_TMPDIR" <<'END'
+import io, sys, tarfile
+def archive(name, *members):
+    with tarfile.open(f"{sys.argv[1]}/{name}.tar", "w") as tar:
+        for path, fields in members:
+            info = tarfile.TarInfo(path)
+            for key, value in fields.items():
+                setattr(info, key, value)
+            data = b"evil\n" if info.isreg() else b""
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+place = sys.argv[1] + "/place"
+link = lambda to, kind=tarfile.SYMTYPE: {"type": kind, "linkname": to}
+archive("two", ("wanted", {}), (".bashrc", {}))
+archive("up", ("wanted", {}), ("../mine", {}))
+archive("top", (place + "/mine", {}))
+archive("link", ("wanted", link(place)), ("wanted/mine", {}))
+archive("hard", ("wanted", link(place + "/mine", tarfile.LNKTYPE)))
+archive("only", ("wanted", link("../mine")))
+archive("good", ("wanted", {}))
+END
+	inside box mkdir bin
+	for lie in two up link hard only; do
+		osh sandbox cp "$BATS_TEST_TMPDIR/$lie.tar" box:lie.tar
+		inside box sh -c 'printf "#!/bin/sh\ncat /sandbox/lie.tar\n" >bin/tar; chmod 0755 bin/tar'
+		run osh sandbox cp box:/tmp "$PLACE/out/wanted"
+		inside box rm bin/tar lie.tar
+		((status == 1)) || fail "$lie: $status $output"
+		expect_equal "$(<"$PLACE/mine") $(ls -A "$PLACE") $(ls -A "$PLACE/out")" $'mine mine\nout ' "$lie"
+	done
+	# The twins: what was asked for, and a path from the top, which is none any more here.
+	for lie in top good; do
+		osh sandbox cp "$BATS_TEST_TMPDIR/$lie.tar" box:lie.tar
+		inside box sh -c 'printf "#!/bin/sh\ncat /sandbox/lie.tar\n" >bin/tar; chmod 0755 bin/tar'
+		rm -rf "$PLACE/out/wanted"
+		osh sandbox cp box:/tmp "$PLACE/out/wanted"
+		inside box rm bin/tar lie.tar
+		expect_equal "$(<"$PLACE/mine")" mine
+	done
+	expect_equal "$(<"$PLACE/out/wanted")" evil
+}
+
+@test "create --upload puts files there before the command runs, or makes nothing" {
+	copy_place
+	mkdir "$PLACE/src"
+	echo in >"$PLACE/src/file"
+	run osh sandbox create --name up --upload "$PLACE/src" --upload "$PLACE/mine:/tmp" -- cat /sandbox/src/file /tmp/mine </dev/null
+	expect_contains "$output" $'in\nmine'
+	run -1 osh sandbox create --name gone --upload "$PLACE/none" -- true </dev/null
+	expect_contains "$output" "deleted again"
+	run -1 osh sandbox get gone
+}
+
+@test "cp of another user's sandbox is refused" {
+	make_sandbox mine default
+	mkdir -m 0777 "$SCRATCH/strange"
+	chmod 0666 "$AGENT_SOCKET"
+	run as_stranger "$BUILD/openshell" sandbox cp mine:/etc/hostname "$SCRATCH/strange/x"
+	chmod 0600 "$AGENT_SOCKET"
+	expect_equal "$(ls -A "$SCRATCH/strange")" ""
+	expect_equal "$status" 1
+	expect_contains "$output" "belongs to another user"
 }

@@ -2,6 +2,7 @@
 # Odd messages, byte by byte, in tables: `refused` and, beside it, `served`. In a table CANARY
 # stands for a text that must not, or must, arrive.
 
+# shellcheck disable=SC2028  # the escapes are for messages.py
 load helpers
 
 setup_file() {
@@ -455,4 +456,63 @@ accepted='HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: 
 EOF
 	expect_absent "$canary"
 	expect_verdicts 2 web l7_action=WEBSOCKET l7_decision=deny "l7_target~/pub/exact/upgrade-"
+}
+
+# ---- Too large, and something else ------------------------------------------------------------
+
+# Kilobytes of memory that the proxy holds.
+proxy_memory() {
+	BODY=$(osh status -o json)
+	awk '$1 == "VmRSS:" { print $2 }' "/proc/$(json 'b["proxy_pid"]')/status"
+}
+
+# large_heads: a table of what no head may be.
+large_heads() {
+	local long
+	long=$(printf 'x%.0s' {1..66000})
+	cat <<EOF
+431 GET /pub/CANARY HTTP/1.1\\r\\nHost: ok.test\\r\\nX: $long\\r\\n\\r\\n
+414 GET /pub/CANARY/$long HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n
+414 GET /pub/CANARY/${long:0:17000} HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n
+431 GET /pub/CANARY HTTP/1.1\\r\\nHost: ok.test\\r\\n$(printf 'a:b\\r\\n%.0s' {1..10000})\\r\\n
+400 ${long:0:100} /pub/CANARY HTTP/1.1\\r\\nHost: ok.test\\r\\n\\r\\n
+EOF
+}
+
+@test "heads beyond their bounds end their flow with an answer, and leave no memory behind" {
+	local before after cases
+	large_heads >"$SCRATCH/large"
+	refused "${tls[@]}" <"$SCRATCH/large"
+	before=$(proxy_memory)
+	for _ in {1..20}; do cat "$SCRATCH/large"; done >"$SCRATCH/larger"
+	refused "${tls[@]}" <"$SCRATCH/larger"
+	after=$(proxy_memory)
+	((after - before < 1024)) || fail "$before kB before, $after kB after"
+	served "${tls[@]}" <<EOF
+200 GET /pub/CANARY HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\nCookie: $(printf 'x%.0s' {1..15000})\\r\\n$(printf 'a:b\\r\\n%.0s' {1..97})\\r\\n
+EOF
+}
+
+@test "what is neither TLS nor HTTP is not relayed where requests are inspected" {
+	local canary
+	canary=$(new_canary)
+	exchange "${plain[@]}" <<EOF
+400 EHLO $canary\\r\\nSTARTTLS\\r\\n
+closed \\x00\\x00\\x00\\x08\\x04\\xd2\\x16\\x2f$canary
+closed \\x16\\x03\\x01\\x00\\x05$canary
+EOF
+	# A port for TLS takes HTTP in the clear only to refuse it; one for HTTP takes no TLS.
+	exchange ok.test 443 plain <<EOF
+400 220 $canary\\r\\n
+421 GET /pub/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
+EOF
+	exchange plain.test 80 plain.test <<EOF
+421 GET /pub/$canary HTTP/1.1\\r\\nHost: plain.test\\r\\nConnection: close\\r\\n\\r\\n
+EOF
+	expect_absent "$canary"
+	exchange "${plain[@]}" <<EOF
+200 GET /pub/$canary HTTP/1.1\\r\\nHost: plain.test\\r\\nConnection: close\\r\\n\\r\\n
+EOF
+	run probe web tcp l4.test 5432 hello
+	expect_contains "$output" "l4 ready"
 }

@@ -3,7 +3,7 @@
 messages.py HOST PORT NAME, where NAME is the server name of TLS, `none` (TLS without one) or
 `plain`. Each line of standard input is `STATUSES MESSAGE`, one connection: MESSAGE is sent (Python
 escapes), and what comes back is read to the end. Prints the line again, with the statuses that came,
-joined by commas; `closed` if none did, `open` behind them if the connection was left open."""
+joined by commas, and `open` behind them if the connection was left open; `closed` if nothing came."""
 import re
 import socket
 import ssl
@@ -24,15 +24,16 @@ def connect(host, port, name):
 
 
 def read_to_end(sock):
-    data, end = b"", ""
+    data, end = b"", []
     try:
         while piece := sock.recv(65536):
             data += piece
     except socket.timeout:
-        end = " open"
+        end = ["open"]
     except OSError:
         pass  # a reset ends it as well
-    return ",".join(status.decode() for status in re.findall(rb"HTTP/1\.1 (\d{3})", data)) + end or "closed"
+    statuses = [status.decode() for status in re.findall(rb"HTTP/1\.1 (\d{3})", data)]
+    return ",".join(statuses + end) or "closed"
 
 
 def exchange(message):

@@ -62,11 +62,23 @@ def tcp_many(host, port, count):
 
 
 def peer(host, port):
-    """getpeername must show what was dialled."""
-    def look():
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
-            return sock.getpeername()[0] == socket.getaddrinfo(host, port, sock.family)[0][4][0]
-    attempt(look)
+    """By both families: getpeername must show what was dialled, and neither end the agent's port."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        def look(family=family):
+            dialled = socket.getaddrinfo(host, int(port), family, socket.SOCK_STREAM)[0][4]
+            with socket.socket(family, socket.SOCK_STREAM) as sock:
+                sock.settimeout(10)
+                sock.connect(dialled)
+                return sock.getpeername() == dialled and sock.getsockname()[1] >= 1024
+        attempt(look)
+
+    def datagram():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(5)
+            sock.connect(("203.0.113.10", 53))
+            sock.send(question("ok.test"))
+            return sock.getpeername() == ("203.0.113.10", 53) and describe(sock.recv(512))
+    attempt(datagram)
 
 
 def udp(host, port, text):

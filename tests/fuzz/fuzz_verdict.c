@@ -34,6 +34,11 @@ static void check_json_text(const struct osh_verdict *verdict, const json_t *jso
 	free(want);
 }
 
+static bool is_same(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
 static void check_texts(const struct osh_verdict *verdict)
 {
 	char line[4 * OSH_VERDICT_BYTES_MAX + 512];
@@ -46,10 +51,11 @@ static void check_texts(const struct osh_verdict *verdict)
 	osh_verdict_fields(verdict, ignore_field, &fields);
 	require(fields >= 3);
 	require(json != NULL);
+	check_json_text(verdict, json);
 	/* Of all that decodes, only an id outside 1..INT64_MAX has no way back. */
 	if ((verdict->id & INT64_MAX) && verdict->time_ns / 1000000000u < 18429379200u)
-		require(osh_verdict_from_json(json, &back) == 0 && back.time_ns == verdict->time_ns);
-	check_json_text(verdict, json);
+		require(osh_verdict_from_json(json, &back) == 0 && back.time_ns == verdict->time_ns &&
+			is_same(back.binary, verdict->binary) && is_same(back.reason, verdict->reason));
 	json_decref(json);
 }
 

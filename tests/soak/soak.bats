@@ -61,6 +61,17 @@ descriptors() {
 
 has_base_descriptors() { [[ $(descriptors) == "$(<"$SCRATCH/base")" ]]; }
 
+# What the proxy's connections are: here, and in the sandboxes' namespaces.
+show_connections() {
+	local name pid
+	diff "$SCRATCH/base" <(descriptors)
+	in_px ss -tnpo
+	for name in one two; do
+		pid=$(osh sandbox get $name -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["pid"])')
+		nsenter --net --target "$pid" ss -tanpo
+	done
+}
+
 all_gone() {
 	local pid
 	for pid; do
@@ -114,7 +125,7 @@ reports() {
 @test "no flow is stuck: the proxy's descriptors are those of the beginning, its counters start anew" {
 	expect_equal "$(proxy_pid)" "$(<"$SCRATCH/proxy")" "the same proxy"
 	# Kept upstream connections end by themselves, after 30 s.
-	wait_until 60 has_base_descriptors || fail "$(diff "$SCRATCH/base" <(descriptors))"
+	wait_until 60 has_base_descriptors || fail "$(show_connections)"
 	local name pid
 	for name in one two; do
 		osh policy set $name --policy "$SCRATCH/limited.yaml" --wait

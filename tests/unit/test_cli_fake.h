@@ -311,6 +311,11 @@ static inline void fake_reap(struct fake *fake)
 		for (int i = 0; i < FAKE_CLIENTS; i++) {
 			if (fake->clients[i].used && fake->clients[i].program == pid) {
 				fake->clients[i].program = 0;
+				/* The kernel's own, when it was quicker than we are to see the end
+				 * of the connection. */
+				if (code == 128 + SIGHUP)
+					fprintf(fake->calls, "hangup\n");
+				fflush(fake->calls);
 				fake_reply(&fake->clients[i], json_pack("{s:i}", "status", code),
 					   false, NULL, 0);
 			}

@@ -312,15 +312,45 @@ Test(json, absent_fields_are_left_out)
 	json_decref(json);
 }
 
-Test(json, bytes_that_are_not_utf8_stay_in_sight)
+/* Whatever a path holds, it is escaped once, by whoever shows it, also when it went through a file. */
+Test(json, bytes_that_are_not_utf8_stay_in_sight_and_come_back)
 {
-	struct osh_verdict verdict = put;
+	static const char *const odd[] = { "/tmp/\xff", "/tmp/\x1b]\xff\\x41\\", "\xc3", "/\xf0\x9f\x90\x9a\xfe\"\n" };
+
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		struct osh_verdict verdict = put, back;
+		char text[4096], before[4096], after[4096];
+		json_t *json;
+
+		verdict.binary = odd[i];
+		verdict.lineage = odd[i];
+		cr_assert(osh_verdict_json_text(&verdict, text, sizeof(text)) > 0);
+		json = json_loads(text, 0, NULL);
+		cr_assert_not_null(json, "%s", text);
+		cr_expect_not_null(strstr(json_string_value(json_object_get(json, "binary")), "\\x"));
+		cr_expect_eq(json_array_size(json_object_get(json, "escaped")), 2);
+		cr_assert_eq(osh_verdict_from_json(json, &back), 0);
+		cr_expect_str_eq(back.binary, odd[i]);
+		cr_expect_str_eq(back.lineage, odd[i]);
+		cr_expect_str_eq(back.host, put.host);
+		osh_verdict_line(&verdict, before, sizeof(before));
+		osh_verdict_line(&back, after, sizeof(after));
+		cr_expect_str_eq(after, before);
+		json_decref(json);
+	}
+}
+
+Test(json, what_is_utf8_is_as_it_is)
+{
+	struct osh_verdict verdict = put, back;
 	json_t *json;
 
-	verdict.binary = "/tmp/\xff";
+	verdict.binary = "/tmp/\x1b\\xff";
 	json = osh_verdict_json(&verdict);
-	cr_assert_not_null(json);
-	cr_expect_str_eq(json_string_value(json_object_get(json, "binary")), "/tmp/\\xff");
+	cr_expect_str_eq(json_string_value(json_object_get(json, "binary")), "/tmp/\x1b\\xff");
+	cr_expect_null(json_object_get(json, "escaped"));
+	cr_assert_eq(osh_verdict_from_json(json, &back), 0);
+	cr_expect_str_eq(back.binary, "/tmp/\x1b\\xff");
 	json_decref(json);
 }
 
@@ -343,6 +373,13 @@ Test(json, what_is_no_verdict_is_refused)
 {
 	static const char *const bad[] = {
 		"{}", "[]", "{\"id\":1}",
+		"{\"id\":1," TIME ",\"escaped\":{}," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[1]," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[\"binary\"]," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[\"binary\"],\"binary\":1," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[\"binary\"],\"binary\":\"\\\\\"," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[\"binary\"],\"binary\":\"\\\\x1\"," ENDS,
+		"{\"id\":1," TIME ",\"escaped\":[\"binary\"],\"binary\":\"\\\\x00\"," ENDS,
 		"{\"id\":0," TIME "," ENDS,
 		"{\"id\":-1," TIME "," ENDS,
 		"{\"id\":\"1\"," TIME "," ENDS,

@@ -42,6 +42,9 @@ static const struct request_case cases[] = {
 	  false, 0, "Upgrade: websocket\r\nSec-WebSocket-Key: ours\r\n" },
 	{ "connect", { { ":method", "CONNECT" }, { ":authority", "ok.test:443" } }, false, 0,
 	  "CONNECT ok.test:443 HTTP/1.1\r\n" },
+	{ "connect-udp", { { ":method", "CONNECT" }, { ":scheme", "https" }, { ":authority", "ok.test:443" },
+			   { ":path", "/udp/" }, { ":protocol", "connect-udp" } },
+	  false, 0, "CONNECT ok.test:443 HTTP/1.1\r\n" },
 	/* nghttp2 lets none of these through; if it did, the parser would not. */
 	{ "line break in a value", { BASE, { ":authority", "ok.test" }, { ":path", "/a" }, { "x", "1\rHost: no.test" } },
 	  true, 400, NULL },

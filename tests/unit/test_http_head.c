@@ -383,3 +383,23 @@ Test(http_head, trailers)
 	cr_expect(osh_http_parse_trailers(osh_str("A: b\n"), &field, 1, &count) < 0);
 	cr_expect(osh_http_parse_trailers(osh_str("A: b\r\nC: d\r\n"), &field, 1, &count) < 0);
 }
+
+/* What credentials made longer is not refused when it is read again for HTTP/2. */
+Test(http_head, own_requests_may_be_longer)
+{
+	static char text[OSH_HTTP_OWN_HEAD_MAX + 100];
+	struct osh_http_head head;
+	struct osh_http_error error;
+
+	for (int is_own = 0; is_own <= 1; is_own++) {
+		struct osh_http_scan scan = { .is_own = is_own };
+
+		snprintf(text, sizeof(text), "GET /%020000d HTTP/1.1\r\n" H "X: %020000d\r\n\r\n", 1, 2);
+		cr_expect(osh_http_parse_request(osh_str(text), &scan, &head, &error) ==
+			  (is_own ? OSH_HTTP_DONE : OSH_HTTP_BAD));
+	}
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "GET / HTTP/1.1\r\n", 16);
+	cr_expect(osh_http_parse_request(osh_str_n(text, sizeof(text)), &(struct osh_http_scan){ .is_own = true },
+					 &head, &error) == OSH_HTTP_BAD);
+}

@@ -1,0 +1,253 @@
+#include "copy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/landlock.h"
+#include "run.h"
+#include "staging.h"
+
+/* Inside: unpack beside the destination ($1), give it its name ($3; in the archive it is $2). */
+static char unpack_inside[] =
+	"to=$1; if [ -d \"$to\" ]; then to=$to/$3; fi\n"
+	"if [ -d \"$to\" ]; then echo \"$to is a directory already\" >&2; exit 1; fi\n"
+	"dir=$(mktemp -d -- \"$(dirname -- \"$to\")/.openshell-cp.XXXXXX\") || exit\n"
+	"trap 'rm -rf -- \"$dir\"' EXIT; trap 'exit 1' HUP INT TERM\n"
+	"tar --extract --file=- --directory=\"$dir\" && mv -T -- \"$dir/$2\" \"$to\"\n";
+
+/* Inside: what a link at the end leads to is what is meant. */
+static char pack_inside[] =
+	"path=$(readlink -e -- \"$1\") || { echo \"no such file: $1\" >&2; exit 1; }\n"
+	"[ \"$path\" != / ] || { echo \"not all of /\" >&2; exit 1; }\n"
+	"exec tar --create --file=- --directory=\"$(dirname -- \"$path\")\" -- \"${path##*/}\"\n";
+
+/* ---- tar, here ---------------------------------------- */
+
+/* Whatever the archive makes it try: it writes below the staging directory alone. Where the
+ * kernel has no Landlock, tar's own care for names has to do. */
+static int confine(const char *staging)
+{
+	struct osh_landlock *landlock = NULL;
+	int r = osh_landlock_new(&landlock);
+
+	if (r == -EOPNOTSUPP)
+		return 0;
+	if (r == 0)
+		r = osh_landlock_grant(landlock, "/", false);
+	if (r == 0)
+		r = osh_landlock_grant(landlock, "/dev/null", true);
+	if (r == 0)
+		r = osh_landlock_grant(landlock, staging, true);
+	if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		r = -errno;
+	if (r == 0)
+		r = osh_landlock_enforce(landlock);
+	osh_landlock_free(landlock);
+	return r;
+}
+
+static _Noreturn void become_tar(char *const *argv, int fd, int as, const char *staging)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	if (dup2(fd, as) < 0 || (staging && confine(staging) < 0))
+		_exit(126);
+	execvp(argv[0], argv);
+	_exit(127);
+}
+
+/* A tar whose standard input or output (`as`) is one end of a new pipe; the other end is
+ * *ret_fd. Confined to `staging` unless that is NULL. */
+static int start_tar(char *const *argv, int as, const char *staging, pid_t *ret_pid, int *ret_fd)
+{
+	int ends[2], its;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	its = as == STDIN_FILENO ? ends[0] : ends[1];
+	*ret_pid = fork();
+	if (*ret_pid == 0)
+		become_tar(argv, its, as, staging);
+	*ret_fd = as == STDIN_FILENO ? ends[1] : ends[0];
+	osh_close(its);
+	if (*ret_pid > 0)
+		return 0;
+	osh_close(*ret_fd);
+	return -EAGAIN;
+}
+
+/* Returns the exit status of openshell; a failure is reported (tar has said why). */
+static int end_tar(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0) {
+		if (errno != EINTR)
+			return OSH_EXIT_FAILED;
+	}
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
+		osh_cli_error("cannot run tar here: install it");
+	else if (WIFEXITED(status) && WEXITSTATUS(status) == 126)
+		osh_cli_error("cannot confine tar");
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? OSH_EXIT_OK : OSH_EXIT_FAILED;
+}
+
+/* ---- The other end, inside ---------------------------------------- */
+
+/* `ends`: its input and output, taken over; -1: nothing. Returns the exit status, which is
+ * never the program's own. */
+static int run_inside(struct osh_client *client, const struct osh_copy *copy, char *const *argv,
+		      int ends[static 2])
+{
+	struct osh_run run = {
+		.cli = copy->cli,
+		.sandbox = copy->sandbox,
+		.argv = argv,
+		.doing = "copying",
+		.ends = ends,
+	};
+	struct osh_run_result result;
+
+	for (int i = 0; i < 2; i++) {
+		if (ends[i] < 0)
+			ends[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+	}
+	result = osh_run(client, &run);
+	return result.started && result.status ? OSH_EXIT_FAILED : result.status;
+}
+
+static int report_start(int r)
+{
+	osh_cli_error("cannot start tar: %s", strerror(-r));
+	return OSH_EXIT_FAILED;
+}
+
+/* ---- In ---------------------------------------- */
+
+/* "dir/name", "name", "name/" as directory and name; what is no name is resolved first. */
+static int split(const char *path, char real[static PATH_MAX], const char **ret_name)
+{
+	char *slash;
+
+	if (!realpath(path, real))
+		return -errno;
+	slash = strrchr(real, '/');
+	*slash = '\0';
+	*ret_name = slash + 1;
+	return **ret_name ? 0 : -EISDIR; /* "/" */
+}
+
+/* The last word of a path, for its copy. "" when it is none: "/", "..". */
+static void base_of(const char *path, char base[static NAME_MAX + 1])
+{
+	size_t end = strlen(path), start;
+
+	while (end && path[end - 1] == '/')
+		end--;
+	start = end;
+	while (start && path[start - 1] != '/')
+		start--;
+	snprintf(base, NAME_MAX + 1, "%.*s", (int)(end - start), path + start);
+	if (strcmp(base, ".") == 0 || strcmp(base, "..") == 0)
+		base[0] = '\0';
+}
+
+int osh_copy_in(struct osh_client *client, const struct osh_copy *copy)
+{
+	char dir[PATH_MAX], base[NAME_MAX + 1], option[PATH_MAX + 32];
+	const char *name = "";
+	pid_t pid;
+	int ends[2] = { -1, -1 }, status, tar_status;
+	int r = split(copy->from, dir, &name);
+
+	if (r < 0) {
+		osh_cli_error("%s: %s", copy->from, strerror(-r));
+		return OSH_EXIT_FAILED;
+	}
+	base_of(copy->from, base);
+	snprintf(option, sizeof(option), "--directory=%s", *dir ? dir : "/");
+	r = start_tar((char *[]){ (char *)"tar", (char *)"--create", (char *)"--file=-", option,
+				  (char *)"--", (char *)(uintptr_t)name, NULL },
+		      STDOUT_FILENO, NULL, &pid, &ends[0]);
+	if (r < 0)
+		return report_start(r);
+	status = run_inside(client, copy,
+			    (char *[]){ (char *)"/bin/sh", (char *)"-c", unpack_inside, (char *)"cp",
+					(char *)(uintptr_t)copy->to, (char *)(uintptr_t)name,
+					(char *)(uintptr_t)(*base ? base : name), NULL },
+			    ends);
+	tar_status = end_tar(pid);
+	return status == OSH_EXIT_OK ? tar_status : status;
+}
+
+/* ---- Out ---------------------------------------- */
+
+/* Unpack what the sandbox sends into the staging directory. */
+static int receive(struct osh_client *client, const struct osh_copy *copy,
+		   const struct osh_staging *staging)
+{
+	char option[PATH_MAX + 32];
+	int ends[2] = { -1, -1 }, status, tar_status, r;
+	pid_t pid;
+
+	snprintf(option, sizeof(option), "--directory=%s", staging->dir);
+	r = start_tar((char *[]){ (char *)"tar", (char *)"--extract", (char *)"--file=-", option,
+				  (char *)"--no-same-owner", (char *)"--no-same-permissions", NULL },
+		      STDIN_FILENO, staging->dir, &pid, &ends[1]);
+	if (r < 0)
+		return report_start(r);
+	status = run_inside(client, copy,
+			    (char *[]){ (char *)"/bin/sh", (char *)"-c", pack_inside, (char *)"cp",
+					(char *)(uintptr_t)copy->from, NULL },
+			    ends);
+	tar_status = end_tar(pid);
+	return status == OSH_EXIT_OK ? tar_status : status;
+}
+
+static int put_in_place(const struct osh_staging *staging, unsigned *ret_refused)
+{
+	struct osh_err err = { 0 };
+	int r = osh_staging_vet(staging, ret_refused, &err);
+
+	if (r == 0)
+		r = osh_staging_commit(staging, &err);
+	if (r < 0)
+		osh_cli_error("%s", err.message);
+	return r < 0 ? OSH_EXIT_FAILED : OSH_EXIT_OK;
+}
+
+int osh_copy_out(struct osh_client *client, const struct osh_copy *copy)
+{
+	struct osh_staging staging = { .dir = "" };
+	char base[NAME_MAX + 1];
+	struct osh_err err = { 0 };
+	unsigned refused = 0;
+	int status;
+
+	base_of(copy->from, base);
+	if (!*base) {
+		osh_cli_error("%s: name a file or a directory inside", copy->from);
+		return OSH_EXIT_FAILED;
+	}
+	if (osh_staging_open(copy->to, base, &staging, &err) < 0) {
+		osh_cli_error("%s", err.message);
+		return OSH_EXIT_FAILED;
+	}
+	status = receive(client, copy, &staging);
+	if (status == OSH_EXIT_OK)
+		status = put_in_place(&staging, &refused);
+	osh_staging_close(&staging);
+	return status == OSH_EXIT_OK && refused ? OSH_EXIT_FAILED : status;
+}
