@@ -29,7 +29,7 @@
 #define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
-static const uint64_t deadlines_ms[OSH_SESSION_STATE_COUNT] = {
+uint64_t osh_session_deadlines_ms[OSH_SESSION_STATE_COUNT] = {
 	[OSH_SESSION_ASKING] = 20000,
 	[OSH_SESSION_SNIFF] = 30000,
 	[OSH_SESSION_HANDSHAKE] = 10000,
@@ -66,12 +66,12 @@ static void give_buffers_back(struct osh_session *s)
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
 {
 	s->state = state;
-	osh_session_set_deadline(s, deadlines_ms[state]);
+	osh_session_set_deadline(s, osh_session_deadlines_ms[state]);
 }
 
 void osh_session_touch(struct osh_session *s)
 {
-	osh_session_set_deadline(s, deadlines_ms[s->state]);
+	osh_session_set_deadline(s, osh_session_deadlines_ms[s->state]);
 }
 
 static void reap(struct osh_deferred *deferred)
