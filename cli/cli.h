@@ -43,6 +43,8 @@ extern const struct osh_command osh_command_policy_get, osh_command_policy_set, 
 	osh_command_policy_update, osh_command_policy_rollback, osh_command_policy_explain;
 extern const struct osh_command osh_command_provider_create, osh_command_provider_list,
 	osh_command_provider_delete;
+extern const struct osh_command osh_command_forward_start, osh_command_forward_list,
+	osh_command_forward_stop;
 extern const struct osh_command osh_command_logs, osh_command_term, osh_command_status;
 
 /* "openshell: message" on standard error, one line, untrusted bytes escaped. */

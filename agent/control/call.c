@@ -301,7 +301,7 @@ static const struct osh_method *find_method(const char *interface, const char *n
 	static const struct osh_method *const tables[] = {
 		osh_status_methods, osh_sandbox_methods,  osh_exec_methods,
 		osh_policy_methods, osh_provider_methods, osh_verdict_methods,
-		osh_revision_methods,
+		osh_revision_methods, osh_forward_methods,
 	};
 	const struct osh_method *method = NULL;
 

@@ -39,6 +39,7 @@ struct osh_method {
 extern const struct osh_method osh_status_methods[];
 extern const struct osh_method osh_sandbox_methods[];
 extern const struct osh_method osh_exec_methods[];
+extern const struct osh_method osh_forward_methods[];
 extern const struct osh_method osh_policy_methods[];
 extern const struct osh_method osh_revision_methods[];
 extern const struct osh_method osh_provider_methods[];

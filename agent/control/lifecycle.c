@@ -12,6 +12,7 @@
 #include "control/agent.h"
 #include "control/credentials.h"
 #include "control/exec.h"
+#include "control/forward.h"
 #include "control/lifecycle_parts.h"
 #include "control/publish.h"
 #include "control/recorder.h"
@@ -218,6 +219,7 @@ static void leave_kernel(struct osh_agent_sandbox *sandbox)
 void osh_lifecycle_take_down(struct osh_agent_sandbox *sandbox)
 {
 	osh_exec_drop(sandbox);
+	osh_forward_drop(sandbox);
 	leave_proxy(sandbox);
 	leave_kernel(sandbox); /* from here on all its tasks try is refused */
 }
@@ -326,6 +328,7 @@ void osh_lifecycle_release(struct osh_agent *agent)
 		struct osh_sandbox_instance *instance = sandbox->instance;
 
 		osh_exec_drop(sandbox);
+		osh_forward_drop(sandbox);
 		osh_publish_drop(sandbox);
 		delist(sandbox);
 		osh_sandbox_release(instance);

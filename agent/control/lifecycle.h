@@ -25,6 +25,7 @@
 
 struct osh_agent;
 struct osh_agent_sandbox;
+struct osh_forward;
 struct osh_publication;
 struct osh_sandbox_instance;
 struct osh_sandbox_log;
@@ -65,6 +66,7 @@ struct osh_agent_sandbox {
 	osh_created_fn *created;               /* while CREATING or STARTING on request */
 	void *created_context;
 	struct osh_session *sessions;          /* control/exec_calls.c */
+	struct osh_forward *forwards;          /* control/forward_calls.c */
 	struct osh_publication *publications;  /* control/publish.c */
 	struct osh_first_uses first_uses;              /* control/notary.c */
 	struct osh_deferred later;

@@ -105,6 +105,12 @@ int osh_sandbox_stop(struct osh_sandbox_instance *instance, struct osh_err *err)
 int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
 			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err);
 
+/* Begin a connection to a port on the sandbox's own loopback, as from a program of it: a
+ * non-blocking socket, owned by the caller, on which connect(2) is under way (SO_ERROR says how
+ * it ended). No hook of the sandbox applies to it. */
+int osh_sandbox_dial(struct osh_sandbox_instance *instance, uint16_t port, bool ipv6, int *ret_fd,
+		     struct osh_err *err);
+
 /* A program to run inside. */
 struct osh_sandbox_command {
 	const char *const *argv;  /* NULL-terminated, argv[0] looked up in the sandbox's PATH */

@@ -132,11 +132,10 @@ static int open_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
 	return 0;
 }
 
-int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
-			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err)
+/* Returns a descriptor of the agent's own network, to come back to, or -errno. */
+static int enter_network(const struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int fds[OSH_SANDBOX_SOCKETS_COUNT], r;
 
 	if (home < 0)
 		return osh_err_sys(err, errno, "/proc/thread-self/ns/net");
@@ -145,18 +144,70 @@ int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
 	if (setns(instance->pid_io.fd, CLONE_NEWNET) < 0)
 		return osh_err_sys(err, errno, "cannot enter the network of sandbox %s",
 				   instance->record.name);
-	r = open_all(fds);
-	/* An agent in a sandbox's network would dial and listen in the wrong place from now
-	 * on: there is nothing to go on with. */
+	return osh_take_fd(&home);
+}
+
+/* An agent in a sandbox's network would dial and listen in the wrong place from now on: there
+ * is nothing to go on with. */
+static void leave_network(const struct osh_sandbox_instance *instance, int home)
+{
 	if (setns(home, CLONE_NEWNET) < 0) {
 		osh_error("cannot return from the network of sandbox %s", instance->record.name);
 		abort();
 	}
+	osh_close(home);
+}
+
+int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
+			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err)
+{
+	int fds[OSH_SANDBOX_SOCKETS_COUNT], r, home = enter_network(instance, err);
+
+	if (home < 0)
+		return home;
+	r = open_all(fds);
+	leave_network(instance, home);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot listen in sandbox %s", instance->record.name);
 	*ret_sockets = (struct osh_sandbox_sockets){
 		.tcp4 = fds[0], .tcp6 = fds[1], .dns_udp4 = fds[2],
 		.dns_udp6 = fds[3], .dns_tcp4 = fds[4], .dns_tcp6 = fds[5],
 	};
+	return 0;
+}
+
+/* ---- Into it ---------------------------------------------------------------------- */
+
+static int dial_loopback(uint16_t port, bool ipv6)
+{
+	_cleanup_fd_ int fd = socket(ipv6 ? AF_INET6 : AF_INET,
+				     SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	union address addr = { 0 };
+
+	if (fd < 0)
+		return -errno;
+	if (ipv6)
+		addr.v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port),
+						 .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	else
+		addr.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
+						.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	if (connect(fd, &addr.any, ipv6 ? sizeof(addr.v6) : sizeof(addr.v4)) < 0 && errno != EINPROGRESS)
+		return -errno;
+	return osh_take_fd(&fd);
+}
+
+int osh_sandbox_dial(struct osh_sandbox_instance *instance, uint16_t port, bool ipv6, int *ret_fd,
+		     struct osh_err *err)
+{
+	int fd, home = enter_network(instance, err);
+
+	if (home < 0)
+		return home;
+	fd = dial_loopback(port, ipv6);
+	leave_network(instance, home);
+	if (fd < 0)
+		return osh_err_sys(err, -fd, "port %u of sandbox %s", port, instance->record.name);
+	*ret_fd = fd;
 	return 0;
 }

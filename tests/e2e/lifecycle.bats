@@ -227,6 +227,26 @@ END
 	osh sandbox start box
 }
 
+@test "a stopped sandbox whose state is damaged does not start, says so, and can be deleted" {
+	local file
+	for file in recipe.json ca.json policy; do
+		make_sandbox box default
+		osh sandbox stop box
+		if [[ $file == policy ]]; then
+			for policy in "$AGENT_DIR"/state/sandboxes/box/policy/*; do
+				echo '#' >>"$policy"
+			done
+		else
+			truncate -s 20 "$AGENT_DIR/state/sandboxes/box/$file"
+		fi
+		run -1 osh sandbox start box
+		[[ $output == *damaged* || $output == *"not what was stored"* ]] || fail "$output"
+		expect_equal "$(field box 'b["state"]')" stopped
+		osh sandbox delete box
+		[[ ! -e $AGENT_DIR/state/sandboxes/box ]]
+	done
+}
+
 # ---- Limits ------------------------------------------------------------------------------
 
 has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
@@ -243,6 +263,8 @@ has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
 	else
 		expect_contains "$said" "--pids is not enforced: this host's cgroup2 has no pids controller"
 		expect_contains "$(osh sandbox get box)" "pids 40 (not enforced: no pids controller"
+		run osh status
+		expect_contains "$(tr -s ' ' <<<"$output")" "cgroup2 controller pids no --pids is not enforced"
 	fi
 	if has_controller memory; then
 		expect_equal "$(<"$cgroup/memory.max")" $((256 << 20))
