@@ -124,6 +124,7 @@ static __always_inline int remember(struct bpf_sock_addr *ctx, const struct call
 	socket->flow.cookie = bpf_get_socket_cookie(ctx);
 	socket->sandbox = caller->sandbox;
 	socket->action = action;
+	socket->told = 0;
 	return 1;
 }
 

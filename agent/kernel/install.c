@@ -2,15 +2,12 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,14 +17,13 @@
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "base/mem.h"
+#include "kernel/pins.h"
 #include "openshell.skel.h"
 
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
 #define LAYOUT "layout-4"
-#define LAYOUT_PREFIX "layout-"
 
-#define BPFFS "/sys/fs/bpf"
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71 /* 5.14 */
 #endif
@@ -94,71 +90,6 @@ static int libbpf_failed(struct job *job, int code, const char *what)
 
 /* ---- Where pins live ---------------------------------------------------------------- */
 
-static bool is_on_bpffs(const char *path)
-{
-	struct statfs fs;
-
-	return statfs(path, &fs) == 0 && (uint32_t)fs.f_type == BPF_FS_MAGIC;
-}
-
-static bool is_below(const char *path, const char *directory)
-{
-	size_t len = strlen(directory);
-
-	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
-static int make_pin_dir(struct job *job)
-{
-	const char *path = job->options->pin_dir;
-
-	if (is_below(path, BPFFS) && !is_on_bpffs(BPFFS) &&
-	    mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
-		return osh_err_sys(job->err, errno, "cannot mount the BPF file system at " BPFFS
-				   " (is /sys mounted, and this root?)");
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return osh_err_sys(job->err, errno, "cannot make %s", path);
-	if (!is_on_bpffs(path)) {
-		(void)rmdir(path);
-		return osh_err_set(job->err, EINVAL,
-				   "%s is not on a BPF file system: choose a directory below " BPFFS
-				   ", or mount one with: mount -t bpf bpf DIRECTORY", path);
-	}
-	return 0;
-}
-
-static int lock_pin_dir(struct job *job, struct osh_install *install)
-{
-	install->pin_dir_fd = open(job->options->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (install->pin_dir_fd < 0)
-		return osh_err_sys(job->err, errno, "cannot open %s", job->options->pin_dir);
-	if (flock(install->pin_dir_fd, LOCK_EX | LOCK_NB) < 0)
-		return osh_err_set(job->err, EBUSY,
-				   "another agent uses %s: stop it, or give this one its own directories",
-				   job->options->pin_dir);
-	return 0;
-}
-
-/* Everything below `name`, and itself. Pins are two levels deep. */
-static void remove_tree(int parent_fd, const char *name)
-{
-	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
-
-	if (!dir) {
-		osh_close(fd);
-		(void)unlinkat(parent_fd, name, 0);
-		return;
-	}
-	while ((entry = readdir(dir))) {
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			remove_tree(dirfd(dir), entry->d_name);
-	}
-	closedir(dir);
-	(void)unlinkat(parent_fd, name, AT_REMOVEDIR);
-}
-
 /* A path below pin_dir/LAYOUT. Too long gives "", which no call accepts. */
 static const char *pin_path(const struct job *job, char buf[PATH_MAX], const char *kind,
 			    const char *name)
@@ -217,38 +148,9 @@ static bool is_same_build(const struct job *job)
 	return access(pin_path(job, path, "build", build_name(name)), F_OK) == 0;
 }
 
-static bool holds_sandboxes(const char *pin_dir, const char *layout)
+static bool is_foreign_and_busy(const char *pin_dir, const char *layout)
 {
-	char path[PATH_MAX];
-	uint64_t key;
-	_cleanup_fd_ int fd = -1;
-
-	if (snprintf(path, sizeof(path), "%s/%s/maps/sandboxes", pin_dir, layout) >= PATH_MAX)
-		return true;
-	fd = bpf_obj_get(path);
-	return fd >= 0 && bpf_map_get_next_key(fd, NULL, &key) == 0;
-}
-
-/* Calls `each` for every layout found; stops when it returns true. */
-static bool any_layout(const struct job *job, bool (*each)(const struct job *job, const char *name))
-{
-	DIR *dir = opendir(job->options->pin_dir);
-	struct dirent *entry;
-	bool found = false;
-
-	if (!dir)
-		return false;
-	while (!found && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, LAYOUT_PREFIX, strlen(LAYOUT_PREFIX)) == 0)
-			found = each(job, entry->d_name);
-	}
-	closedir(dir);
-	return found;
-}
-
-static bool is_foreign_and_busy(const struct job *job, const char *name)
-{
-	return strcmp(name, LAYOUT) != 0 && holds_sandboxes(job->options->pin_dir, name);
+	return strcmp(layout, LAYOUT) != 0 && pins_hold_sandboxes(pin_dir, layout);
 }
 
 /* ---- Adopting -------------------------------------------------------------------------- */
@@ -508,11 +410,11 @@ static int load(struct job *job)
 	return r;
 }
 
-static bool remove_layout(const struct job *job, const char *name)
+static bool remove_layout(const char *pin_dir, const char *layout)
 {
-	int fd = open(job->options->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	remove_tree(fd, name);
+	pins_remove_tree(fd, layout);
 	osh_close(fd);
 	return false;
 }
@@ -536,10 +438,11 @@ static int misplaced(struct job *job)
 
 static int install(struct job *job, struct osh_install *inst)
 {
-	bool busy = holds_sandboxes(job->options->pin_dir, LAYOUT);
+	const char *pin_dir = job->options->pin_dir;
+	bool busy = pins_hold_sandboxes(pin_dir, LAYOUT);
 	int r;
 
-	if (any_layout(job, is_foreign_and_busy))
+	if (pins_any_layout(pin_dir, is_foreign_and_busy))
 		return outdated(job);
 	r = adopt(job, inst);
 	if (r == 0 && (busy || is_same_build(job))) {
@@ -554,7 +457,7 @@ static int install(struct job *job, struct osh_install *inst)
 	if (busy) {
 		r = reuse_maps(job);
 	} else {
-		any_layout(job, remove_layout);
+		pins_any_layout(pin_dir, remove_layout);
 		r = 0;
 	}
 	if (r == 0)
@@ -566,7 +469,7 @@ static int install(struct job *job, struct osh_install *inst)
 				    job->options->pin_dir);
 	}
 	if (r < 0 && !busy)
-		any_layout(job, remove_layout);
+		pins_any_layout(pin_dir, remove_layout);
 	return r;
 }
 
@@ -619,9 +522,9 @@ int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *
 	if (r == 0)
 		r = read_netns(&job);
 	if (r == 0)
-		r = make_pin_dir(&job);
+		r = pins_make_dir(options->pin_dir, err);
 	if (r == 0)
-		r = lock_pin_dir(&job, inst);
+		r = pins_lock_dir(options->pin_dir, &inst->pin_dir_fd, err);
 	if (r == 0)
 		r = install(&job, inst);
 	openshell__destroy(job.skel);
@@ -639,7 +542,7 @@ void osh_install_done(struct osh_install *inst)
 void osh_install_remove(struct osh_install *inst)
 {
 	if (inst->pin_dir_fd >= 0) {
-		remove_tree(inst->pin_dir_fd, LAYOUT);
+		pins_remove_tree(inst->pin_dir_fd, LAYOUT);
 		(void)rmdir(inst->pin_dir); /* stays when something else is in it */
 	}
 	osh_install_done(inst);

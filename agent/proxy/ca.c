@@ -14,7 +14,7 @@
 
 #define DAY_SECONDS 86400L
 #define CA_DAYS 3650
-#define LEAF_DAYS 30
+#define CA_DAYS_BEFORE 730 /* clocks are set back, too */
 
 /* Random 127-bit serial: two leaves of one host must differ (RFC 5280 4.1.2.2). */
 static int set_serial(X509 *cert)
@@ -58,12 +58,12 @@ static int set_name(X509_NAME *name, const char *organisation, const char *commo
 }
 
 /* The part that CA and leaf share. */
-static X509 *new_cert(EVP_PKEY *key, long days)
+static X509 *new_cert(EVP_PKEY *key, long days_before, long days)
 {
 	X509 *cert = X509_new();
 
 	if (cert && X509_set_version(cert, X509_VERSION_3) && set_serial(cert) &&
-	    X509_gmtime_adj(X509_getm_notBefore(cert), -DAY_SECONDS) &&
+	    X509_gmtime_adj(X509_getm_notBefore(cert), -days_before * DAY_SECONDS) &&
 	    X509_gmtime_adj(X509_getm_notAfter(cert), days * DAY_SECONDS) &&
 	    X509_set_pubkey(cert, key))
 		return cert;
@@ -73,7 +73,7 @@ static X509 *new_cert(EVP_PKEY *key, long days)
 
 static X509 *make_ca_cert(EVP_PKEY *key, const char *sandbox_name)
 {
-	X509 *cert = new_cert(key, CA_DAYS);
+	X509 *cert = new_cert(key, CA_DAYS_BEFORE, CA_DAYS);
 
 	/* A sandbox's name fits the 64 characters of a common name (RFC 5280 A.1); the
 	 * organisation keeps it apart from a leaf for a host of that name. */
@@ -186,7 +186,7 @@ static int set_alternative_name(X509 *cert, X509 *issuer, const char *host)
 
 X509 *osh_ca_mint(const struct osh_ca *ca, EVP_PKEY *leaf_key, const char *host)
 {
-	X509 *cert = new_cert(leaf_key, LEAF_DAYS);
+	X509 *cert = new_cert(leaf_key, 1, OSH_LEAF_DAYS);
 	/* RFC 5280 limits a common name to 64 characters; the name that counts is the SAN. */
 	const char *common_name = strlen(host) <= 64 ? host : "openshell leaf";
 

@@ -8,8 +8,10 @@
 
 #include "base/secret.h"
 
-/* Make a CA named after the sandbox (CA:TRUE, pathlen 0, ten years, valid from a
- * day ago so that a clock set back does not break it). Both texts are malloc'ed PEM;
+#define OSH_LEAF_DAYS 30
+
+/* Make a CA named after the sandbox (CA:TRUE, pathlen 0, ten years, valid from
+ * two years ago so that a clock set back does not break it). Both texts are malloc'ed PEM;
  * the caller wipes and frees the key. Returns 0 or -ENOMEM, -EIO (OpenSSL failed). */
 int osh_ca_new(const char *sandbox_name, char **ret_cert_pem, char **ret_key_pem);
 
@@ -26,7 +28,7 @@ void osh_ca_done(struct osh_ca *ca);
 EVP_PKEY *osh_ca_leaf_key(void);
 
 /* A leaf for `host` (a DNS name or an IP literal, put into subjectAltName, RFC 6125)
- * valid for 30 days, signed by the CA. The caller frees it. NULL when OpenSSL fails. */
+ * valid from a day ago for OSH_LEAF_DAYS from now, signed by the CA. The caller frees it. NULL when OpenSSL fails. */
 X509 *osh_ca_mint(const struct osh_ca *ca, EVP_PKEY *leaf_key, const char *host);
 
 #endif

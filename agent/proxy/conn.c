@@ -193,6 +193,13 @@ static size_t allowance(struct osh_conn *conn)
 	return conn->wait_ms ? 0 : osh_meter_piece(conn->meter);
 }
 
+/* What others left would be taken for a failure of the next call. */
+static void forget_errors(void)
+{
+	if (ERR_peek_error()) /* the cheaper question, asked with every record */
+		ERR_clear_error();
+}
+
 /* One read into the tail of `in`. Returns bytes, 0 when nothing more can be had now. */
 static size_t read_some(struct osh_conn *conn, size_t want)
 {
@@ -200,7 +207,7 @@ static size_t read_some(struct osh_conn *conn, size_t want)
 
 	errno = 0;
 	if (conn->ssl) {
-		ERR_clear_error();
+		forget_errors();
 		n = SSL_read(conn->ssl, osh_buf_tail(&conn->in), (int)want);
 		if (n > 0)
 			return (size_t)n;
@@ -276,7 +283,7 @@ static void send_out(struct osh_conn *conn)
 		len = len < conn->out.len ? len : conn->out.len;
 		errno = 0;
 		if (conn->ssl) {
-			ERR_clear_error();
+			forget_errors();
 			len = len > conn->unfinished ? len : conn->unfinished;
 			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
 			conn->unfinished = n <= 0 ? len : 0;

@@ -17,8 +17,9 @@ void osh_exchange_keep_decision(struct osh_exchange *ex, const struct osh_judgem
 	ex->rule_line = j->decision.rule_line;
 	if (j->decision.policy.data != ex->policy)
 		(void)osh_str_copy(j->decision.policy, ex->policy, sizeof(ex->policy));
-	snprintf(ex->reason, sizeof(ex->reason), "%s", j->decision.reason);
-	snprintf(ex->message, sizeof(ex->message), "%s", j->decision.message);
+	/* The last byte of each stays zero. */
+	(void)memccpy(ex->reason, j->decision.reason, '\0', sizeof(ex->reason) - 1);
+	(void)memccpy(ex->message, j->decision.message, '\0', sizeof(ex->message) - 1);
 }
 
 void osh_exchange_record(struct osh_session *s, enum osh_verdict_engine engine,

@@ -106,13 +106,18 @@ static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head
 
 /* ---- Writing it for the server --------------------------------------------------------- */
 
-static void host_header(const struct osh_session *s, char *buf, size_t size)
+/* In `buf` unless the name is all of it. */
+static struct osh_str host_header(const struct osh_session *s, char *buf, size_t size)
 {
-	bool brackets = s->host.kind == OSH_HOST_IPV6;
-	int len = snprintf(buf, size, "%s%s%s", brackets ? "[" : "", s->host.text, brackets ? "]" : "");
+	bool brackets = s->host.kind == OSH_HOST_IPV6, port = s->port_host != (s->tls ? 443 : 80);
+	int len;
 
-	if (s->port_host != (s->tls ? 443 : 80))
+	if (!brackets && !port)
+		return osh_str(s->host.text);
+	len = snprintf(buf, size, "%s%s%s", brackets ? "[" : "", s->host.text, brackets ? "]" : "");
+	if (port)
 		snprintf(buf + len, size - (size_t)len, ":%u", s->port_host);
+	return osh_str(buf);
 }
 
 /* `head` and `path` have their credentials in place. */
@@ -130,8 +135,7 @@ static int write_upstream_head(struct osh_session *s, const struct osh_http_head
 		.length_later = ex->length_later,
 	};
 
-	host_header(s, host, sizeof(host));
-	how.host = osh_str(host);
+	how.host = host_header(s, host, sizeof(host));
 	if (ex->holds_secret)
 		osh_buf_init_secret(&ex->head, OSH_HTTP_OWN_HEAD_MAX);
 	else

@@ -16,6 +16,7 @@
 #include "proxy/http_body.h"
 
 #define OSH_HTTP2_STREAMS_MAX 100
+#define OSH_HTTP2_FRAME_HEADER 9 /* RFC 9113 4.1 */
 
 struct osh_http2;
 
@@ -78,6 +79,8 @@ struct osh_http2 {
 	bool dropped;
 };
 
+/* ---- http2.c ------------------------------------------------------------------------------ */
+
 /* Start on an open connection: settings are queued. NULL when memory is out. */
 struct osh_http2 *osh_http2_new(const struct osh_http2_role *role, void *owner, struct osh_conn *conn);
 /* The owner forgets it. Streams fail, but for what was received whole: the last exchange
@@ -93,16 +96,31 @@ void osh_http2_schedule(struct osh_http2 *mux);
 /* GOAWAY, then nothing: `code` of RFC 9113 7. */
 void osh_http2_terminate(struct osh_http2 *mux, uint32_t code);
 
+/* ---- http2_frames.c ---------------------------------------------------------------------- */
+
+/* What is told to whom: for a session whose user data is the osh_http2. NULL when memory is
+ * out; the caller deletes them once the session has them. */
+nghttp2_session_callbacks *osh_http2_callbacks(void);
+/* The peer broke the rules: tell the owner. */
+void osh_http2_report(struct osh_http2 *mux, const char *reason);
+
 /* ---- http2_stream.c ---------------------------------------------------------------------- */
 
 /* A stream for an exchange: `conn` is one that osh_http2_carrier carries, or set later. */
 struct osh_http2_stream *osh_http2_stream_new(struct osh_http2 *mux, struct osh_conn *conn);
 /* Where its body comes from: give it along when a head with a body is submitted. */
 nghttp2_data_provider osh_http2_body_of(struct osh_http2_stream *stream);
+/* Payload came, at most a frame's: to the exchange as far as it has room, else it waits here.
+ * 0 or -errno. */
+int osh_http2_take_payload(struct osh_http2_stream *stream, struct osh_str payload);
+/* nghttp2_send_data_callback: the payload that was read just now stands behind the bytes that
+ * wait to be sent, with room for the frame's header before it. */
+int osh_http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t len,
+			nghttp2_data_source *source, void *context);
 
 extern const struct osh_carrier osh_http2_carrier;
 
-/* For http2.c. The exchange is to be stepped, or not any more. */
+/* For http2.c and http2_frames.c. The exchange is to be stepped, or not any more. */
 void osh_http2_set_ready(struct osh_http2_stream *stream);
 void osh_http2_unset_ready(struct osh_http2_stream *stream);
 /* The exchange sees a broken connection (errno). */

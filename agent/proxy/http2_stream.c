@@ -9,6 +9,8 @@
 #include "proxy/http_write.h"
 
 #define PIECE_MAX (16u << 10)
+/* A frame fills a TLS record, and leaves no few bytes for one more. */
+#define FRAME_PAYLOAD_MAX (SSL3_RT_MAX_PLAIN_LENGTH - OSH_HTTP2_FRAME_HEADER)
 #define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
 
 /* ---- Streams ----------------------------------------------------------------------------- */
@@ -100,35 +102,67 @@ static int give_end(struct osh_http2_stream *st)
 	return r;
 }
 
-static int give_piece(struct osh_http2_stream *st, size_t room)
+/* Does the exchange take a piece now, and has it room for the end behind it? */
+static bool takes(const struct osh_http2_stream *st)
 {
-	struct osh_str piece = osh_buf_str(&st->payload);
-	enum osh_http_framing framing = st->raw ? OSH_HTTP_BODY_UNTIL_CLOSE : st->framing_in;
-	int r;
+	const struct osh_conn *conn = st->conn;
 
-	piece.len = piece.len < room ? piece.len : room;
-	piece.len = piece.len < PIECE_MAX ? piece.len : PIECE_MAX;
-	r = osh_http_write_data(&st->conn->in, framing, piece);
-	osh_buf_consume(&st->payload, piece.len);
+	return conn->state == OSH_CONN_OPEN && conn->want_read && !conn->hold_read &&
+	       (!st->raw || st->head_out) &&
+	       osh_buf_free_bytes(&conn->in) > OSH_HTTP_TRAILERS_MAX + END_OVERHEAD;
+}
+
+/* As much of it as the exchange has room for. */
+static struct osh_str piece_of(const struct osh_http2_stream *st, struct osh_str payload)
+{
+	size_t room = osh_buf_free_bytes(&st->conn->in) - OSH_HTTP_CHUNK_OVERHEAD;
+
+	room = room < PIECE_MAX ? room : PIECE_MAX;
+	return osh_str_n(payload.data, payload.len < room ? payload.len : room);
+}
+
+static int give_piece(struct osh_http2_stream *st, struct osh_str piece)
+{
+	enum osh_http_framing framing = st->raw ? OSH_HTTP_BODY_UNTIL_CLOSE : st->framing_in;
+	int r = osh_http_write_data(&st->conn->in, framing, piece);
+
 	if (!st->closed && nghttp2_session_consume_stream(st->mux->session, st->id, piece.len) == 0)
 		osh_http2_schedule(st->mux); /* the window may open */
+	return r;
+}
+
+int osh_http2_take_payload(struct osh_http2_stream *st, struct osh_str payload)
+{
+	size_t given = 0;
+	int r = 0;
+
+	if (!st->payload.len && takes(st)) {
+		struct osh_str piece = piece_of(st, payload);
+
+		r = give_piece(st, piece);
+		given = piece.len;
+	}
+	osh_http2_set_ready(st);
+	return r < 0 ? r : osh_buf_append(&st->payload, payload.data + given, payload.len - given);
+}
+
+static int give_payload(struct osh_http2_stream *st)
+{
+	struct osh_str piece = piece_of(st, osh_buf_str(&st->payload));
+	int r = give_piece(st, piece);
+
+	osh_buf_consume(&st->payload, piece.len);
 	return r;
 }
 
 /* As much as the exchange has room for. */
 static void give(struct osh_http2_stream *st)
 {
-	struct osh_conn *conn = st->conn;
-	bool held = !conn->want_read || conn->hold_read || (st->raw && !st->head_out);
 	int r = 0;
 
-	while (!held && r == 0 && !st->end_given) {
-		size_t room = osh_buf_free_bytes(&conn->in);
-
-		if (room <= OSH_HTTP_TRAILERS_MAX + END_OVERHEAD)
-			return;
+	while (r == 0 && !st->end_given && takes(st)) {
 		if (st->payload.len)
-			r = give_piece(st, room - OSH_HTTP_CHUNK_OVERHEAD);
+			r = give_payload(st);
 		else if (st->ended_in)
 			r = give_end(st);
 		else
@@ -192,20 +226,32 @@ static ssize_t copy_payload(struct osh_http2_stream *st, uint8_t *room, size_t s
 	return (ssize_t)len;
 }
 
-/* nghttp2 wants payload for a DATA frame. */
-static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *room, size_t size,
+/* nghttp2 wants payload for a DATA frame. It goes to where the frame will be sent from, and
+ * not by way of nghttp2's own buffer; osh_http2_send_data writes the frame's header before it. */
+static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, size_t size,
 			 uint32_t *flags, nghttp2_data_source *source, void *context)
 {
 	struct osh_http2_stream *st = source->ptr;
+	struct osh_buf *link = &st->mux->conn->out;
 	struct osh_conn *conn = st->conn;
+	uint8_t *room;
 	ssize_t len;
 	bool over;
 
 	(void)session;
 	(void)id;
+	(void)buf;
 	(void)context;
 	if (!conn)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* its reset is on the way */
+	size = size < FRAME_PAYLOAD_MAX ? size : FRAME_PAYLOAD_MAX;
+	if (osh_buf_free_bytes(link) < OSH_HTTP2_FRAME_HEADER + size)
+		return NGHTTP2_ERR_PAUSE;
+	link->secret |= conn->out.secret;
+	if (osh_buf_reserve(link, OSH_HTTP2_FRAME_HEADER + size) < 0)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	*flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+	room = (uint8_t *)osh_buf_tail(link) + OSH_HTTP2_FRAME_HEADER;
 	len = st->raw ? (ssize_t)copy_raw(conn, room, size) : copy_payload(st, room, size);
 	over = st->raw ? conn->finish && !conn->out.len : osh_http_body_is_over(&st->body_out);
 	osh_conn_wipe_sent(conn);
@@ -217,6 +263,20 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *room, si
 		return NGHTTP2_ERR_DEFERRED;
 	osh_http2_set_ready(st); /* there is room for more */
 	return len;
+}
+
+int osh_http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t len,
+			nghttp2_data_source *source, void *context)
+{
+	struct osh_http2_stream *st = source->ptr;
+	struct osh_buf *link = &st->mux->conn->out;
+
+	(void)session;
+	(void)frame;
+	(void)context;
+	memcpy(osh_buf_tail(link), header, OSH_HTTP2_FRAME_HEADER);
+	osh_buf_grew(link, OSH_HTTP2_FRAME_HEADER + len);
+	return 0;
 }
 
 nghttp2_data_provider osh_http2_body_of(struct osh_http2_stream *st)

@@ -1,16 +1,29 @@
 #include "proxy/http_write.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "proxy/text_writer.h"
 
+static char *put(char *at, struct osh_str s)
+{
+	return s.len ? mempcpy(at, s.data, s.len) : at;
+}
+
 static void put_field(struct osh_text_writer *w, struct osh_str name, struct osh_str value)
 {
-	osh_text_put(w, name);
-	osh_text_put_c(w, ": ");
-	osh_text_put(w, value);
-	osh_text_put_c(w, "\r\n");
+	size_t len = name.len + value.len + 4;
+	char *at;
+
+	if (w->error == 0)
+		w->error = osh_buf_reserve(w->out, len);
+	if (w->error < 0)
+		return;
+	at = put(osh_buf_tail(w->out), name);
+	at = put(mempcpy(at, ": ", 2), value);
+	memcpy(at, "\r\n", 2);
+	osh_buf_grew(w->out, len);
 }
 
 static void put_fields(struct osh_text_writer *w, const struct osh_http_head *head, bool no_extensions)

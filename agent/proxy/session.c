@@ -483,20 +483,25 @@ static bool step_state(struct osh_session *s)
 	return false;
 }
 
-static unsigned ends_of(const struct osh_conn *conn)
+/* Move what can be moved outside of a step. True: something that a step looks at came by that
+ * (the end of the handshake, bytes, the end of the connection), and no event will tell of it. */
+static bool pump(struct osh_conn *conn)
 {
-	return conn->finished + 2u * (conn->state == OSH_CONN_FAILED);
-}
-
-/* The last step may have left bytes to send. True: a connection came to its end by that, which
- * no event will tell. */
-static bool pump_and_wait(struct osh_conn *conn)
-{
-	unsigned ends = ends_of(conn);
+	enum osh_conn_state state = conn->state;
+	bool eof = conn->eof, finished = conn->finished;
+	size_t len = conn->in.len;
 
 	osh_conn_pump(conn);
+	return conn->state != state || conn->eof != eof || conn->finished != finished || conn->in.len != len;
+}
+
+/* The last step may have left bytes to send. */
+static bool pump_and_wait(struct osh_conn *conn)
+{
+	bool news = pump(conn);
+
 	osh_conn_update(conn);
-	return ends_of(conn) != ends;
+	return news;
 }
 
 /* A step that found no room behind what is kept back for a burst finds it now. */
@@ -504,10 +509,7 @@ static bool make_room(struct osh_session *s)
 {
 	size_t before = s->conn.out.len;
 
-	if (before < CROWDED)
-		return false;
-	osh_conn_pump(&s->conn);
-	return s->conn.out.len < before;
+	return before >= CROWDED && (pump(&s->conn) || s->conn.out.len < before);
 }
 
 void osh_session_step(struct osh_session *s)
@@ -522,9 +524,10 @@ void osh_session_step(struct osh_session *s)
 		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
 			osh_conn_pump_corked(&s->upstream->conn);
 		again = step_state(s);
-	} while (!s->reap.queued && (again || make_room(s)) && ++steps < STEPS_MAX);
-	if (s->reap.queued)
-		return;
+		if (s->reap.queued)
+			return;
+		again = again || make_room(s);
+	} while (again && ++steps < STEPS_MAX);
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
 	again |= pump_and_wait(&s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)

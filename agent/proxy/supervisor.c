@@ -21,11 +21,10 @@
 #include "base/knockout.h"
 #include "base/log.h"
 #include "proxy/channel.h"
-#include "proxy/via.h"
+#include "proxy/provision.h"
 #include "verdict/ring.h"
 
 #define RING_SLOTS 1024
-#define UPSTREAM_CA_BYTES_MAX (4u << 20)
 #define SEND_TIMEOUT_S 5
 #define END_PATIENCE_MS 2000
 #define RESTART_DELAY_MIN_MS 50
@@ -347,47 +346,20 @@ static int make_rings(struct osh_supervisor *sup)
 	return 0;
 }
 
-static int load_upstream_ca(struct osh_supervisor *sup, struct osh_err *err)
+static int provide(struct osh_supervisor *sup, struct osh_err *err)
 {
-	_cleanup_free_ char *text = NULL;
-	const char *path = sup->options.upstream_ca;
-	size_t len = 0;
-	int r;
+	const struct osh_supervisor_options *options = &sup->options;
+	struct osh_via_settings via = { .host = options->via_host, .port_host = options->via_port_host,
+					.direct = options->via_direct };
+	int r = osh_provision_dns_servers(options->dns_servers, sup->dns_servers, sizeof(sup->dns_servers), err);
 
-	if (path) {
-		r = osh_read_file(path, UPSTREAM_CA_BYTES_MAX, &text, &len);
-		if (r < 0)
-			return osh_err_sys(err, -r, "cannot read the upstream CA file %s", path);
-	}
-	sup->upstream_ca_fd = osh_memfd_sealed("openshell-upstream-ca", text ? text : "", len);
+	if (r < 0)
+		return r;
+	sup->upstream_ca_fd = osh_provision_anchors(options->upstream_ca, err);
 	if (sup->upstream_ca_fd < 0)
-		return osh_err_sys(err, -sup->upstream_ca_fd, "cannot make a memfd");
-	return 0;
-}
-
-static int load_via(struct osh_supervisor *sup, struct osh_err *err)
-{
-	struct osh_via_settings settings = { .host = sup->options.via_host,
-					     .port_host = sup->options.via_port_host,
-					     .direct = sup->options.via_direct };
-
-	sup->via_fd = osh_via_load(&settings, sup->options.via_credential, err);
+		return sup->upstream_ca_fd;
+	sup->via_fd = osh_provision_via(&via, options->via_credential, err);
 	return sup->via_fd < 0 ? sup->via_fd : 0;
-}
-
-static int join_dns_servers(struct osh_supervisor *sup, struct osh_err *err)
-{
-	size_t used = 0;
-
-	for (const char *const *s = sup->options.dns_servers; s && *s; s++) {
-		int n = snprintf(sup->dns_servers + used, sizeof(sup->dns_servers) - used, "%s%s",
-				 used ? "," : "", *s);
-
-		if (n < 0 || (size_t)n >= sizeof(sup->dns_servers) - used)
-			return osh_err_set(err, E2BIG, "dns_servers: too many; keep at most 16");
-		used += (size_t)n;
-	}
-	return 0;
 }
 
 static unsigned choose_workers(unsigned wanted)
@@ -416,11 +388,7 @@ int osh_supervisor_start(const struct osh_supervisor_options *options,
 	sup->restart_timer.on_expire = on_restart;
 	r = sup->wake_io.fd < 0 ? osh_err_sys(err, errno, "eventfd") : 0;
 	if (r == 0)
-		r = join_dns_servers(sup, err);
-	if (r == 0)
-		r = load_upstream_ca(sup, err);
-	if (r == 0)
-		r = load_via(sup, err);
+		r = provide(sup, err);
 	if (r == 0 && (r = make_rings(sup)) < 0)
 		osh_err_sys(err, -r, "cannot make the verdict rings");
 	if (r == 0)

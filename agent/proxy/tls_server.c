@@ -3,6 +3,7 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "proxy/tls.h"
 
@@ -15,6 +16,7 @@ struct leaf_key {
 struct osh_leaf {
 	struct leaf_key key;
 	X509 *cert;
+	time_t minted;
 	UT_hash_handle hh;
 };
 
@@ -66,11 +68,20 @@ static int keep_leaf(struct osh_worker *worker, const struct leaf_key *key, X509
 		return -ENOMEM;
 	leaf->key = *key;
 	leaf->cert = cert;
+	leaf->minted = time(NULL);
 	X509_up_ref(cert);
 	if (HASH_COUNT(worker->leaves) >= OSH_LEAVES_MAX)
 		drop_leaf(worker, worker->leaves);
 	HASH_ADD(hh, worker->leaves, key, sizeof(leaf->key), leaf);
 	return 0;
+}
+
+/* Not once half of its life is over, nor when the clock was set back behind its beginning. */
+static bool is_fresh(const struct osh_leaf *leaf)
+{
+	time_t age = time(NULL) - leaf->minted;
+
+	return age >= 0 && age < OSH_LEAF_DAYS * 86400 / 2;
 }
 
 /* The caller frees it. */
@@ -84,10 +95,12 @@ static X509 *leaf_for(struct osh_view *view, const char *host, bool keep)
 	/* The whole key is hashed: no stray bytes behind the name. */
 	strncpy(key.host, host, sizeof(key.host) - 1);
 	HASH_FIND(hh, worker->leaves, &key, sizeof(key), leaf);
-	if (leaf) {
+	if (leaf && is_fresh(leaf)) {
 		X509_up_ref(leaf->cert);
 		return leaf->cert;
 	}
+	if (leaf)
+		drop_leaf(worker, leaf);
 	cert = osh_ca_mint(&view->tenant->ca, worker->leaf_key, host);
 	if (cert && keep)
 		(void)keep_leaf(worker, &key, cert); /* else it is minted again */

@@ -1,7 +1,7 @@
 /* The proxy that a company puts before the internet (`upstream_proxy` of the agent's
  * configuration): which hosts are reached through it, and what is said to it (CONNECT,
  * RFC 9110 9.3.6). It changes how a host is reached and nothing else: verdicts, the address
- * guard and TLS verification come as without it. Pure but for osh_via_load. */
+ * guard and TLS verification come as without it. Pure. */
 #ifndef OSH_PROXY_VIA_H
 #define OSH_PROXY_VIA_H
 
@@ -9,7 +9,6 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "base/err.h"
 #include "base/secret.h"
 #include "policy/document.h"
 #include "policy/host.h"
@@ -48,9 +47,6 @@ struct osh_via {
  * 0 or -EINVAL. */
 int osh_via_direct_parse(struct osh_str text, struct osh_via_direct *ret_direct);
 
-/* Encoded, with the credential in the file `path` ("user:password" in one line; NULL: none),
- * which nobody but its owner may read. Returns a sealed memfd, the caller's, or -errno. */
-int osh_via_load(struct osh_via_settings *settings, const char *path, struct osh_err *err);
 /* For the way to the proxy process. `out` is to be a secret one. Returns 0, -ENOMEM or -ENOBUFS. */
 int osh_via_encode(const struct osh_via_settings *settings, struct osh_buf *out);
 /* Returns 0, -EBADMSG or -ENOMEM; osh_via_done after success. */

@@ -132,6 +132,19 @@ def knock(host, count):
     tell(f"refused {refused}")
 
 
+def bounce(host, port, count):
+    """COUNT connects as fast as they go: how many were refused with EPERM."""
+    family, _, _, _, where = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)[0]
+    refused = 0
+    for _ in range(int(count)):
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            try:
+                sock.connect(where)
+            except PermissionError:
+                refused += 1
+    tell(f"refused {refused}")
+
+
 def fetch(host, path):
     """Milliseconds that one download takes, and its bytes."""
     begin = time.monotonic()
@@ -143,5 +156,5 @@ def fetch(host, path):
     tell(f"{int(1000 * (time.monotonic() - begin))} {size}")
 
 
-commands = {name: globals()[name] for name in ("dawdle", "fetch", "hold", "knock", "pace", "park")}
+commands = {name: globals()[name] for name in ("bounce", "dawdle", "fetch", "hold", "knock", "pace", "park")}
 commands[sys.argv[1]](*sys.argv[2:])

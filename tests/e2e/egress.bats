@@ -115,6 +115,8 @@ teardown() { twin; }
 	expect_equal "$output" 443
 }
 
+only_dns="only TCP, and UDP to port 53, may leave a sandbox"
+
 # A09
 @test "UDP to anything but the resolver fails at once, so that QUIC falls back" {
 	local canary
@@ -124,6 +126,9 @@ teardown() { twin; }
 	run probe out udp ok.test 443 "$canary"
 	expect_equal "$output" $'EPERM\nEPERM\nEPERM\nfast'
 	expect_absent "$canary"
+	# One record for each destination; what else there was in the same second is counted.
+	expect_verdicts 1 out l7_protocol=udp dst_host=203.0.113.10 dst_port=443 "l7_deny_reason=$only_dns"
+	expect_verdicts 1 out l7_protocol=udp dst_host=ok.test dst_port=443 "l7_deny_reason=$only_dns"
 	run probe out dns ok.test 1
 	expect_contains "$output" "rcode=0 answers=1"
 }
@@ -141,6 +146,7 @@ teardown() { twin; }
 	run net_no out mixed 203.0.113.10 443 "$canary"
 	expect_equal "$output" "sent 1" "of three by one sendmmsg, the second elsewhere"
 	expect_absent "$canary"
+	expect_verdicts 1 out l7_protocol=udp binary="$PROBES/net-no" dst_host=203.0.113.10 "l7_deny_reason=$only_dns"
 }
 
 # A11
@@ -227,6 +233,10 @@ client.connect(("::1", 9999)); print("connected")'
 		expect_equal "$output" "connect EPERM" "TCP to $address"
 	done
 	expect_absent "$canary"
+	# A mapped one is the IPv4 address.
+	for address in 203.0.113.10 2001:db8::10 64:ff9b::cb00:710a 2002:cb00:710a::1; do
+		expect_verdicts 1 out l7_protocol=tcp binary="$PROBES/net-no" dst_host="$address" dst_port=5436
+	done
 	run probe out resolve l4.test
 	address=$(awk '{ print $3 }' <<<"$output")
 	run net_ok out tcp "::ffff:$address" 5432 ""
@@ -240,6 +250,7 @@ client.connect(("::1", 9999)); print("connected")'
 	run probe out options 203.0.113.10 5437 "$canary"
 	expect_equal "$output" $'mark EPERM EPERM\ntransparent EPERM EPERM\ndevice set EPERM\ninterface set EPERM\ntos set EPERM'
 	expect_absent "$canary"
+	expect_verdicts 1 out dst_host=203.0.113.10 dst_port=5437 'l7_deny_reason=no policy names this address and port'
 	run probe out options l4.test 5432 ""
 	expect_equal "$(grep -c "ok b'l4 ready" <<<"$output")" 5 "$output"
 }
@@ -309,12 +320,16 @@ ok rcode=0 answers=1"
 # A18
 @test "programs in a sandbox talk to each other over its own loopback" {
 	run inside out python3 -c 'import socket
-server = socket.create_server(("127.0.0.1", 8000))
-client = socket.create_connection(("127.0.0.1", 8000))
-peer, _ = server.accept()
-client.sendall(b"hello")
-print(peer.recv(10))'
-	expect_equal "$output" "b'hello'"
+server = socket.create_server(("::", 8000), family=socket.AF_INET6, dualstack_ipv6=True)
+for host in "127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1":
+    client = socket.create_connection((host, 8000))
+    peer, _ = server.accept()
+    client.sendall(b"hello")
+    print(peer.recv(10))'
+	expect_equal "$(sort <<<"$output" | uniq -c | xargs)" "6 bhello"
+	# Its other address is the agent's.
+	run probe out tcp 198.18.0.1 8000 hello
+	expect_equal "$output" EPERM
 }
 
 @test "without any BPF program nothing leaves either: there is no way out of the namespace" {

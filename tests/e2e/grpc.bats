@@ -62,3 +62,17 @@ WHOLE="['1'] ['two', b'\\x00\\xff', 'three']" # the metadata before and behind t
 	expect_verdicts 1 calls l7_decision=deny l7_target=/test.Echo/Secret l7_action=POST
 	expect_verdicts 1 calls l7_decision=deny l7_target=/test.Other/One l7_action=POST
 }
+
+@test "either side may end a call early, and the other is told" {
+	local before
+	before=$(grep -c "Talk ended" "$SCRATCH/grpc.log") || true
+	call enough cancel late one
+	expect_equal "${lines[0]}" "OUT_OF_RANGE no more"
+	expect_equal "${lines[1]}" "b'word'"
+	expect_contains "${lines[2]}" CANCELLED
+	expect_contains "${lines[3]}" DEADLINE_EXCEEDED
+	expect_contains "${lines[4]}" "OK b'hello'"
+	wait_until 10 ended_more_than $((before + 1))
+}
+
+ended_more_than() { (($(grep -c "Talk ended" "$SCRATCH/grpc.log") > $1)); }

@@ -54,6 +54,27 @@ def talk():
     show(call, b"".join(heard))
 
 
+def enough():
+    """The server ends it while the client would go on."""
+    words = queue.Queue()
+    words.put(b"enough")
+    list(channel.stream_stream("/test.Echo/Talk")(iter(words.get, None), TIMEOUT_S))
+
+
+def cancel():
+    words = queue.Queue()
+    words.put(b"word")
+    call = channel.stream_stream("/test.Echo/Talk")(iter(words.get, None), TIMEOUT_S)
+    print(next(call))
+    call.cancel()
+    next(call)
+
+
+def late():
+    """A deadline that passes."""
+    channel.stream_unary("/test.Echo/Sum")(iter(queue.Queue().get, None), 1)
+
+
 def listen():
     """Says nothing before the server has spoken."""
     words = queue.Queue()
@@ -72,7 +93,8 @@ def absent():
     channel.unary_unary("/test.Other/One")(b"hello", TIMEOUT_S)
 
 
-WHAT = {"one": one, "abort": abort, "large": large, "many": many, "count": count, "talk": talk, "listen": listen,
+WHAT = {"one": one, "abort": abort, "large": large, "many": many, "count": count, "talk": talk, "listen": listen, "enough": enough,
+        "cancel": cancel, "late": late,
         "secret": secret, "absent": absent}
 for what in sys.argv[2:]:
     try:

@@ -5,7 +5,8 @@ Prints "ready", then a line for each call: METHOD, and the metadata that a test 
   /test.Echo/One     unary: the message back; "abort" ends in RESOURCE_EXHAUSTED
   /test.Echo/Many    server streaming: the message, ten times
   /test.Echo/Sum     client streaming: the number of messages
-  /test.Echo/Talk    bidirectional: each message back as it comes
+  /test.Echo/Talk    bidirectional: each message back as it comes; "enough" ends it early. Prints
+                     "Talk ended" when it did, however
   /test.Echo/Secret  unary: never to be called
 """
 import sys
@@ -43,7 +44,11 @@ def count(requests, context):
 
 def talk(requests, context):
     note(context, "Talk")
-    yield from requests
+    context.add_callback(lambda: print("Talk ended", flush=True))
+    for request in requests:
+        if request == b"enough":
+            context.abort(grpc.StatusCode.OUT_OF_RANGE, "no more")
+        yield request
 
 
 def secret(request, context):

@@ -262,24 +262,33 @@ def overflow():
     print(wire.ended[1])
 
 
+def open_socket(wire, stream, path):
+    """RFC 8441's handshake; returns its status."""
+    wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
+                               (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")], end=False))
+    wire.until(lambda: stream in wire.statuses)
+    return wire.statuses[stream]
+
+
 def sockets():
-    """RFC 8441: a WebSocket on a path that the policy names, and on one that it does not."""
+    """WebSockets on one connection: allowed; denied; allowed, but none of its texts."""
     wire = connect("ws.test")
     wire.until(lambda: wire.settings)
     print("offered", wire.settings.get(ENABLE_CONNECT_PROTOCOL))
-    for stream, path in ((1, "/v1/chat/1"), (3, "/secret/" + CANARY), (5, "/v1/chat/1")):
-        wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
-                                   (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")],
-                          end=False))
-        wire.until(lambda: stream in wire.statuses)
-        print(wire.statuses[stream], flush=True)
-        if wire.statuses[stream] == "200":
-            wire.until(lambda: b"ready" in wire.payload(stream))
-            wire.send(frame(DATA, 0, stream, masked(b"hello")))
-            wire.until(lambda: b"hello" in wire.payload(stream))
-            wire.send(frame(DATA, END_STREAM, stream, masked(b"\x03\xe8", 8)))
-            wire.until(lambda: stream in wire.ended)
-            print(wire.payload(stream))
+    print(open_socket(wire, 1, "/v1/chat/1"))
+    wire.until(lambda: b"ready" in wire.payload(1))
+    wire.send(frame(DATA, 0, 1, masked(b"hello")))
+    wire.until(lambda: b"hello" in wire.payload(1))
+    print(open_socket(wire, 3, "/secret/" + CANARY))
+    print(open_socket(wire, 5, "/v1/quiet"))
+    wire.send(frame(DATA, 0, 5, masked(CANARY.encode())))
+    wire.until(lambda: 5 in wire.ended)
+    print("closed by", struct.unpack(">H", wire.payload(5).partition(b"\x88")[2][1:3])[0])
+    wire.send(frame(DATA, 0, 1, masked(b"again")))
+    wire.until(lambda: b"again" in wire.payload(1))
+    wire.send(frame(DATA, END_STREAM, 1, masked(b"\x03\xe8", 8)))
+    wire.until(lambda: 1 in wire.ended)
+    print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
 
 
 def masked(data, opcode=1):

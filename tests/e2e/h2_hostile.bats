@@ -112,10 +112,10 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	client sockets "$canary"
 	expect_equal "${lines[0]}" "offered 1"
 	expect_equal "${lines[1]}" 200
-	expect_contains "${lines[2]}" hello
-	expect_equal "${lines[3]}" 403
-	expect_equal "${lines[4]}" 200
-	expect_contains "${lines[5]}" hello
+	expect_equal "${lines[2]}" 403
+	expect_equal "${lines[3]}" 200
+	expect_equal "${lines[4]}" "closed by 1008"
+	expect_equal "${lines[5]}" "closed by 1000"
 	expect_absent "$canary"
 	expect_verdicts 1 wire l7_decision=deny dst_host=ws.test "l7_target=/secret/$canary"
 }

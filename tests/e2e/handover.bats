@@ -15,6 +15,7 @@ setup_file() {
 		echo "    unix_sockets: [$HELPER/socket, $HELPER/pipe]"
 	} >"$SCRATCH/helped.yaml"
 	start_helper
+	echo "# what changes hands is $(answer) by this kernel" >&3
 	make_sandbox plain "$SCRATCH/probe.yaml"
 	make_sandbox helped "$SCRATCH/helped.yaml"
 }
@@ -52,7 +53,7 @@ sys.stdin.read()' "$HELPER" >"$SCRATCH/helper" 3>&- < <(tail -f /dev/null --pid=
 answer() {
 	osh status -o json | /usr/bin/python3 -c 'import json, sys
 lsm = next(f for f in json.load(sys.stdin)["features"] if f["name"] == "BPF LSM")
-print("refused" if lsm["found"] else "told" if "recorded" in lsm["fallback"] else "unseen")'
+print("refused" if lsm["present"] else "told" if "recorded" in lsm["fallback"] else "unseen")'
 }
 
 # ---- From outside ----------------------------------------------------------------------------
@@ -87,6 +88,7 @@ print(os.read(socket.recv_fds(helper, 1, 1)[1][0], 100))' "$HELPER/pipe" # T
 			"l7_deny_reason~made outside and handed in"
 		;;
 	unseen) expect_arrived "$canary" ;;
+	*) fail "the kernel's answer is not known" ;;
 	esac
 }
 
@@ -118,6 +120,7 @@ expect_other() {
 			"l7_deny_reason~that another program opened"
 		;;
 	unseen) expect_arrived "$2" ;;
+	*) fail "the kernel's answer is not known" ;;
 	esac
 	expect_verdicts 1 plain l7_decision=allow dst_host=l4.test binary="$PROBES/net-ok"
 }

@@ -53,6 +53,24 @@ status_of() {
 	expect_equal "$(status_of /sandbox/script)" 403
 }
 
+# B12
+@test "a script at a path that the policy names is its interpreter, an applet its program" {
+	local canary
+	canary=$(new_canary)
+	inside who cp /usr/bin/curl /tmp/scripted
+	inside who sh -c 'printf "#!/bin/sh\nexec /tmp/scripted \"\$@\"\n" >/sandbox/named && chmod +x /sandbox/named'
+	expect_equal "$(inside who /sandbox/named -sS -m 20 -o /dev/null -w '%{http_code}' "https://ok.test/pub/$canary")" 403
+	expect_absent "$canary"
+	expect_verdicts 1 who binary=/tmp/scripted l7_decision=deny 'lineage~/usr/bin/dash' "l7_deny_reason~not allowed"
+	inside who ln -sf /bin/busybox /tmp/wget
+	run inside who /tmp/wget -qO- "http://plain.test/pub/$canary"
+	((status != 0))
+	expect_absent "$canary"
+	expect_verdicts 1 who "binary~/busybox" l7_decision=deny dst_host=plain.test
+	expect_equal "$(inside who wget -qO- "http://plain.test/pub/x" | wc -l)" 1 # T
+	inside who rm /sandbox/named
+}
+
 @test "an ancestor grants what the policy gives to it" {
 	local url=https://tunnel.test/pub/x
 	run inside who curl -sS -o /dev/null -w '%{http_code}' $url
@@ -81,8 +99,15 @@ data = open("/usr/bin/curl", "rb").read()
 fd = os.memfd_create("curl")
 os.write(fd, data)
 os.execve(fd, ["/usr/bin/curl"] + sys.argv[1:], os.environ)'
-	run inside who python3 -c "$run_memfd" -sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
-	[[ $output == 403 || $output == *000 ]]
+	local canary
+	canary=$(new_canary)
+	run inside who python3 -c "$run_memfd" -4sS -o /dev/null -w '%{http_code}' "https://ok.test/pub/$canary"
+	expect_contains "$output" 000
+	expect_absent "$canary"
+	expect_verdicts 1 who "binary~memfd:curl" l7_decision=deny dst_host=ok.test "l7_deny_reason~could not be told"
+	run inside who sh -c 'cp /usr/bin/curl /dev/shm/curl && /dev/shm/curl -sS -o /dev/null -w "%{http_code}" "$1"' _ "https://ok.test/pub/$canary"
+	[[ $output == 403 || $output == *"Permission denied"* ]] || fail "$output"
+	expect_absent "$canary"
 	run inside who python3 -c 'import os, sys; os.execve(os.open("/usr/bin/curl", os.O_RDONLY), ["x"] + sys.argv[1:], os.environ)' \
 		-sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
 	expect_equal "$output" 200
@@ -239,7 +264,7 @@ status_is_answered() { [[ $(status_of /usr/bin/curl) == 200 ]]; }
 # Read for the better part of a second, were nothing else to do: long against a request. Started by a
 # shell: Python's own grant would do for what it starts.
 @test "the first use of a large program holds up no other request, nor another's first use" {
-	inside who sh -c 'rm -rf /sandbox/named && cp /usr/bin/curl /sandbox/named && truncate -s 900M /sandbox/named'
+	inside who sh -c 'rm -rf /sandbox/named && cp /usr/bin/curl /sandbox/named && truncate -s "${1}M" /sandbox/named' _ $((900 / ${OSH_TIME_SCALE:-1}))
 	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
 	# shellcheck disable=SC2016  # for the inner shell
 	run inside who sh -c 'for program in /sandbox/named /usr/bin/curl; do

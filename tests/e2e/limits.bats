@@ -120,6 +120,25 @@ small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 	end_crowd
 }
 
+@test "a flood of denied connects is counted, not told one by one, and others are served" {
+	local before told
+	limit ''
+	make_sandbox other probe
+	put other "$E2E/crowd.py" /sandbox/crowd.py
+	before=$(count_verdicts box engine=kernel)
+	start_crowd bounce ok.test 9999 50000
+	(($(inside other /usr/bin/python3 /sandbox/crowd.py pace ok.test 100) < 500))
+	heard
+	expect_equal "$LINE" "refused 50000"
+	end_crowd
+	wait_until 5 has_verdicts $((before + 1)) box engine=kernel dst_port=9999
+	told=$(($(count_verdicts box engine=kernel) - before))
+	((told < 100)) || fail "$told records"
+	osh sandbox delete other
+	fetch box https://ok.test/pub/x
+	expect_status 200
+}
+
 # An agent of its own, that cannot have more than 256.
 @test "out of descriptors: new flows are refused, live ones go on, nothing spins" {
 	local proxy base spent

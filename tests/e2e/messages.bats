@@ -497,14 +497,13 @@ EOF
 	local canary
 	canary=$(new_canary)
 	exchange "${plain[@]}" <<EOF
-400 SSH-2.0-$canary\\r\\n
 400 EHLO $canary\\r\\nSTARTTLS\\r\\n
-400 \\x00\\x00\\x00\\x08\\x04\\xd2\\x16\\x2f$canary
+closed \\x00\\x00\\x00\\x08\\x04\\xd2\\x16\\x2f$canary
 closed \\x16\\x03\\x01\\x00\\x05$canary
 EOF
 	# A port for TLS takes HTTP in the clear only to refuse it; one for HTTP takes no TLS.
 	exchange ok.test 443 plain <<EOF
-400 SSH-2.0-$canary\\r\\n
+400 220 $canary\\r\\n
 421 GET /pub/$canary HTTP/1.1\\r\\nHost: ok.test\\r\\nConnection: close\\r\\n\\r\\n
 EOF
 	exchange plain.test 80 plain.test <<EOF

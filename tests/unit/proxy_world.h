@@ -741,11 +741,10 @@ static struct peer *dial_plain(uint32_t identity, const char *host, uint16_t por
 	return p;
 }
 
-/* TLS as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire format, NULL: none. */
-static struct peer *dial_tls_for(uint32_t identity, const char *host, uint16_t port_host,
-				 const char *sni, const char *alpn)
+/* TLS on a connection, as `sni` (NULL: none), trusting the sandbox's CA alone; `alpn` in wire
+ * format, NULL: none. Without an `ssl` when it failed. */
+static struct peer *start_tls(struct peer *p, const char *sni, const char *alpn)
 {
-	struct peer *p = dial_plain(identity, host, port_host);
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 
 	X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), world.sandbox_ca.ca.cert);
@@ -767,9 +766,14 @@ static struct peer *dial_tls_for(uint32_t identity, const char *host, uint16_t p
 	return p;
 }
 
+static struct peer *dial_tls_for(uint32_t identity, const char *host, const char *sni, const char *alpn)
+{
+	return start_tls(dial_plain(identity, host, 443), sni, alpn);
+}
+
 static struct peer *dial_tls_as(uint32_t identity, const char *host, const char *sni)
 {
-	return dial_tls_for(identity, host, 443, sni, NULL);
+	return dial_tls_for(identity, host, sni, NULL);
 }
 
 static struct peer *dial_tls(uint32_t identity, const char *host)

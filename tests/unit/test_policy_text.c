@@ -334,6 +334,10 @@ Test(text, warnings)
 		  "does not start with /" },
 		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /lib64/ld-linux-x86-64.so.2}]}}\n",
 		  "dynamic loader" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/bin/node}]}}\n",
+		  "'/usr/bin/node' runs any script" },
+		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: /usr/bin/node/x}]}}\n",
+		  NULL },
 		{ "version: 1\nnetwork_policies: {p: {endpoints: [{host: a.test, port: 443}], binaries: [{path: \"/usr/*/x\"}]}}\n",
 		  NULL },
 	};

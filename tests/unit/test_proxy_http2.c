@@ -42,7 +42,7 @@ static struct client *dial(void)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
-	c->peer = dial_tls_for(WORLD_CURL, "ok.test", 443, "ok.test", "\x02h2");
+	c->peer = dial_tls_for(WORLD_CURL, "ok.test", "ok.test", "\x02h2");
 	cr_assert(c->peer->ssl && nghttp2_hd_inflate_new(&c->inflater) == 0);
 	cr_assert(peer_say(c->peer, NGHTTP2_CLIENT_MAGIC));
 	say_frame(c, NGHTTP2_SETTINGS, 0, 0, "", 0);

@@ -56,7 +56,7 @@ static SSL_CTX *server_of(int version)
 {
 	struct certified leaf = certify(&(struct wanted_cert){ .issuer = &world_root,
 							       .alternative = "DNS:ok.test,DNS:no.test" });
-	SSL_CTX *ctx = serve_as(&leaf, NULL);
+	SSL_CTX *ctx = context_with(&leaf, NULL);
 
 	SSL_CTX_set_min_proto_version(ctx, version);
 	SSL_CTX_set_max_proto_version(ctx, version);

@@ -194,7 +194,7 @@ Test(proxy_upstream_slow, a_server_that_says_no_hello)
 		   "  all:\n"
 		   "    endpoints: [{ host: ok.test, ports: [443, 8443], protocol: rest, access: full }]\n"
 		   "    binaries: [{ path: /usr/bin/curl }]\n");
-	p = dial_tls_for(WORLD_CURL, "ok.test", 8443, "ok.test", NULL);
+	p = start_tls(dial_plain(WORLD_CURL, "ok.test", 8443), "ok.test", NULL);
 	cr_assert(p->ssl);
 	EXPECT_STATUS(ask(p, "GET /whole HTTP/1.1\r\nHost: ok.test:8443\r\n\r\n"), "502");
 	EXPECT_HAS(answer, "handshake timed out");

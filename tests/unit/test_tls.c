@@ -127,7 +127,7 @@ static SSL_CTX *leaf_with(struct wanted_cert wanted)
 	if (!wanted.issuer)
 		wanted.issuer = &root;
 	leaf = certify(&wanted);
-	return serve_as(&leaf, NULL);
+	return context_with(&leaf, NULL);
 }
 
 static void expect_refused(struct wanted_cert wanted, const char *what, const char *word)
@@ -160,13 +160,13 @@ Test(tls, chains)
 	struct certified leaf = certify(&(struct wanted_cert){ .issuer = &between, .alternative = "DNS:ok.test" });
 	struct certified forged = certify(&(struct wanted_cert){ .issuer = &no_ca, .alternative = "DNS:ok.test" });
 
-	expect_refused_as("ok.test", serve_as(&self, NULL), "self-signed", "self-signed");
+	expect_refused_as("ok.test", context_with(&self, NULL), "self-signed", "self-signed");
 	expect_refused((struct wanted_cert){ .issuer = &stranger }, "of an unknown authority",
 		       "unable to get local issuer");
-	expect_refused_as("ok.test", serve_as(&forged, &no_ca), "of an issuer that is none", "certificate: ");
-	expect_refused_as("ok.test", serve_as(&leaf, NULL), "without its intermediate",
+	expect_refused_as("ok.test", context_with(&forged, &no_ca), "of an issuer that is none", "certificate: ");
+	expect_refused_as("ok.test", context_with(&leaf, NULL), "without its intermediate",
 			  "unable to get local issuer");
-	expect_accepted_as("ok.test", serve_as(&leaf, &between), "with its intermediate");
+	expect_accepted_as("ok.test", context_with(&leaf, &between), "with its intermediate");
 	expect_refused((struct wanted_cert){ .usage = "clientAuth" }, "for clients", "purpose");
 	expect_accepted((struct wanted_cert){ .usage = "clientAuth,serverAuth" }, "for both");
 }
@@ -212,11 +212,11 @@ Test(tls, name_with_a_nul)
 	ASN1_STRING_set(sk_GENERAL_NAME_value(names, 0)->d.dNSName, text, sizeof(text) - 1);
 	cr_assert(X509_add1_ext_i2d(leaf.cert, NID_subject_alt_name, names, 0, X509V3_ADD_REPLACE) == 1);
 	cr_assert(X509_sign(leaf.cert, root.key, EVP_sha256()));
-	expect_refused_as("ok.test", serve_as(&leaf, NULL), "NUL in its name", "mismatch");
+	expect_refused_as("ok.test", context_with(&leaf, NULL), "NUL in its name", "mismatch");
 	ASN1_STRING_set(sk_GENERAL_NAME_value(names, 0)->d.dNSName, "ok.test", 7);
 	X509_add1_ext_i2d(leaf.cert, NID_subject_alt_name, names, 0, X509V3_ADD_REPLACE);
 	X509_sign(leaf.cert, root.key, EVP_sha256());
-	expect_accepted_as("ok.test", serve_as(&leaf, NULL), "the same without");
+	expect_accepted_as("ok.test", context_with(&leaf, NULL), "the same without");
 }
 
 Test(tls, weak_keys_and_digests)
@@ -242,7 +242,7 @@ Test(tls, old_versions_and_suites)
 							       .rsa_bits = 2048 });
 
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
-		SSL_CTX *ctx = serve_as(&leaf, NULL);
+		SSL_CTX *ctx = context_with(&leaf, NULL);
 		char what[64];
 
 		snprintf(what, sizeof(what), "%x %s", (unsigned)rows[i].version, rows[i].suites);
@@ -261,13 +261,13 @@ Test(tls, small_groups)
 {
 	struct certified leaf = certify(&(struct wanted_cert){ .issuer = &root, .alternative = "DNS:ok.test",
 							       .rsa_bits = 2048 });
-	SSL_CTX *ctx = serve_as(&leaf, NULL);
+	SSL_CTX *ctx = context_with(&leaf, NULL);
 
 	SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
 	cr_assert(SSL_CTX_set_cipher_list(ctx, "DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0") == 1);
 	SSL_CTX_set_dh_auto(ctx, 2); /* 1024 bits */
 	expect_refused_as("ok.test", ctx, "DH 1024", "dh key too small");
-	ctx = serve_as(&leaf, NULL);
+	ctx = context_with(&leaf, NULL);
 	SSL_CTX_set_max_proto_version(ctx, TLS1_2_VERSION);
 	cr_assert(SSL_CTX_set_cipher_list(ctx, "DHE-RSA-AES256-GCM-SHA384") == 1);
 	SSL_CTX_set_dh_auto(ctx, 1);
@@ -308,7 +308,7 @@ Test(tls, stapled_answers)
 		const struct staple_case *row = &rows[i];
 		struct certified leaf = certify(&(struct wanted_cert){
 			.issuer = &root, .alternative = "DNS:ok.test", .feature = row->feature });
-		SSL_CTX *ctx = serve_as(&leaf, NULL);
+		SSL_CTX *ctx = context_with(&leaf, NULL);
 
 		staple(ctx, &leaf, &root, row->signer, row->status, row->from_s, row->until_s);
 		for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
@@ -360,7 +360,7 @@ static void expect_sessions_of_one_key(int version)
 							       .alternative = "DNS:ok.test,DNS:no.test" });
 	struct osh_upstream_key ok = key_for(1, 1, "ok.test"), others[] = {
 		key_for(2, 1, "ok.test"), key_for(1, 2, "ok.test"), key_for(1, 1, "no.test"), ok };
-	SSL_CTX *ctx = serve_as(&leaf, NULL);
+	SSL_CTX *ctx = context_with(&leaf, NULL);
 
 	others[3].port_host = 8443;
 	SSL_CTX_set_max_proto_version(ctx, version);

@@ -11,7 +11,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "proxy/via.h"
+#include "proxy/provision.h"
 
 static struct osh_via via_of(const struct osh_via_settings *settings)
 {
@@ -183,7 +183,7 @@ static int load(const char *text, mode_t mode, struct osh_via *ret_via, struct o
 
 	cr_assert(osh_write_full(fd, text, strlen(text)) == 0 && fchmod(fd, mode) == 0);
 	close(fd);
-	made = osh_via_load(&settings, path, err);
+	made = osh_provision_via(&settings, path, err);
 	unlink(path);
 	if (made >= 0) {
 		char *bytes;

@@ -81,7 +81,7 @@ static struct certified certify_ca(const char *name, const struct certified *iss
 }
 
 /* A server's context that minds nothing: what is wrong is the client's to find. */
-static SSL_CTX *serve_as(const struct certified *leaf, const struct certified *intermediate)
+static SSL_CTX *context_with(const struct certified *leaf, const struct certified *intermediate)
 {
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 

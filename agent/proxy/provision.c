@@ -1,13 +1,45 @@
-/* The agent's part of via.h: settings and credential into one sealed memfd. */
+#include "proxy/provision.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "proxy/via.h"
+
+#define ANCHORS_BYTES_MAX (4u << 20)
+
+int osh_provision_dns_servers(const char *const *servers, char *room, size_t size, struct osh_err *err)
+{
+	size_t used = 0;
+
+	room[0] = '\0';
+	for (const char *const *s = servers; s && *s; s++) {
+		int n = snprintf(room + used, size - used, "%s%s", used ? "," : "", *s);
+
+		if (n < 0 || (size_t)n >= size - used)
+			return osh_err_set(err, E2BIG, "dns_servers: too many; keep at most 16");
+		used += (size_t)n;
+	}
+	return 0;
+}
+
+int osh_provision_anchors(const char *path, struct osh_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+	int r = path ? osh_read_file(path, ANCHORS_BYTES_MAX, &text, &len) : 0;
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot read the upstream CA file %s", path);
+	r = osh_memfd_sealed("openshell-upstream-ca", text ? text : "", len);
+	return r < 0 ? osh_err_sys(err, -r, "cannot make a memfd") : r;
+}
+
+/* ---- The proxy before the internet ------------------------------------------------------- */
 
 static bool is_control(char c)
 {
@@ -49,7 +81,7 @@ static int read_credential(const char *path, char *room, size_t size, struct osh
 	return 0;
 }
 
-int osh_via_load(struct osh_via_settings *settings, const char *path, struct osh_err *err)
+int osh_provision_via(struct osh_via_settings *settings, const char *path, struct osh_err *err)
 {
 	struct osh_buf bytes OSH_CLEANUP(osh_buf_done) = { .max = OSH_VIA_BYTES_MAX, .secret = true };
 	char room[OSH_VIA_CREDENTIAL_MAX];

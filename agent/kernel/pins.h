@@ -1,0 +1,23 @@
+/* Private to agent/kernel: the directory of the pins. */
+#ifndef OSH_KERNEL_PINS_H
+#define OSH_KERNEL_PINS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define LAYOUT_PREFIX "layout-"
+
+/* Make it where it is missing, and the file system of /sys/fs/bpf with it. */
+int pins_make_dir(const char *path, struct osh_err *err);
+/* One agent at a time: as long as the descriptor is open. -EBUSY: another has it. */
+int pins_lock_dir(const char *path, int *ret_fd, struct osh_err *err);
+/* Everything below `name`, and itself. Pins are two levels deep. */
+void pins_remove_tree(int parent_fd, const char *name);
+/* Calls `each` for every layout found; stops when it returns true, and returns it. */
+bool pins_any_layout(const char *pin_dir, bool (*each)(const char *pin_dir, const char *layout));
+/* Do sandboxes run under the programs of this layout? True when that cannot be told. */
+bool pins_hold_sandboxes(const char *pin_dir, const char *layout);
+
+#endif
