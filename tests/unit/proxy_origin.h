@@ -237,6 +237,7 @@ static void serve(struct peer *p, uint16_t port_host)
 			sem_wait(&may_poison);
 			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
 			sem_post(&poisoned);
+			(void)peer_read(p); /* it is not the server that ends the connection */
 			return;
 		}
 		if (strcmp(path, "/pub/events") == 0) {
