@@ -273,3 +273,20 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	refute grep "too many" "$SCRATCH/narrow.log"
 	expect_equal "$(grep -c held "$SCRATCH/narrow.log")" 12
 }
+
+# ---- Both ---------------------------------------------------------------------------------------
+
+@test "anything at all, in any order: the proxy lives, and what is denied never leaves" {
+	local before
+	before=$(proxy_pid)
+	client chaos none 0 25
+	expect_equal "$output" "done"
+	expect_equal "$(proxy_pid)" "$before" "pid of the proxy"
+	settle
+	refute grep -q /secret "$SCRATCH/server.log"
+	refute grep -q '"target": "/secret' "$WORLD_DIR/requests.log"
+	from_server ok
+	expect_status 200
+	fetch wire https://ok.test/pub/x --http2
+	expect_status 200
+}
