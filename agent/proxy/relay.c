@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "proxy/session_decide.h"
+#include "proxy/session_step.h"
 
 static size_t move_bytes(struct osh_conn *from, struct osh_conn *to)
 {
