@@ -140,3 +140,15 @@ print("trusted")' "$1"
 	expect_verdicts 1 nowhere dst_host=nowhere.test
 	osh sandbox delete nowhere
 }
+
+@test "whom the host trusts is read when the agent starts" {
+	fetch trust https://selfsigned.test/x
+	expect_status 502
+	cat "$WORLD_DIR/certs/selfsigned.test.crt" >>"$WORLD_CA"
+	agent_stop
+	agent_start "$SCRATCH/agent"
+	fetch trust https://selfsigned.test/x
+	expect_status 200
+	fetch trust https://wronghost.test/x
+	expect_status 502
+}
