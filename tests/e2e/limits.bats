@@ -66,6 +66,10 @@ heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
 	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
 	expect_equal "$size" 200000
 	((ms > 3000)) || fail "took $ms ms"
+	# By HTTP/2, a stream's bytes are its connection's.
+	run inside box curl -sS --http2 -o /dev/null -w '%{http_version} %{size_download} %{time_total}' \
+		'https://ok.test/pub/large?n=100000'
+	[[ $output =~ ^2\ 100000\ ([1-9])\. ]] || fail "$output"
 	limit ''
 	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
 	expect_equal "$size" 200000
