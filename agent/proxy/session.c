@@ -490,12 +490,15 @@ static unsigned ends_of(const struct osh_conn *conn)
 
 /* The last step may have left bytes to send. True: a connection came to its end by that, which
  * no event will tell. */
-static bool pump_and_wait(struct osh_conn *conn)
+static bool pump_and_wait(const struct osh_session *s, struct osh_conn *conn)
 {
 	unsigned ends = ends_of(conn);
+	bool is_answering = s->exchange && s->state != OSH_SESSION_RELAY;
 
 	osh_conn_pump(conn);
 	osh_conn_update(conn);
+	if (!is_answering && conn->out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&conn->out);
 	return ends_of(conn) != ends;
 }
 
@@ -529,11 +532,9 @@ void osh_session_step(struct osh_session *s)
 		again = again || make_room(s);
 	} while (again && ++steps < STEPS_MAX);
 	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
-	again |= pump_and_wait(&s->conn);
+	again |= pump_and_wait(s, &s->conn);
 	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
-		again |= pump_and_wait(&s->upstream->conn);
-	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
-		osh_buf_trim(&s->conn.out);
+		again |= pump_and_wait(s, &s->upstream->conn);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
