@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "progress.h"
 #include "start.h"
 
 void osh_client_init(struct osh_client *client)
@@ -73,11 +74,13 @@ int osh_client_open(const struct osh_cli *cli, bool may_start, struct osh_client
 		osh_cli_error("%s", err.message);
 		return OSH_EXIT_NO_AGENT;
 	}
+	client->doing = "waiting for the agent";
 	return OSH_EXIT_OK;
 }
 
 /* Wait until the socket has something, or the deadline (-1: none) passed. */
-static int wait_readable(const struct osh_client *client, int64_t deadline_ms)
+static int wait_readable(const struct osh_client *client, int64_t deadline_ms,
+			 struct osh_progress *progress)
 {
 	struct pollfd poll_fd = { .fd = client->wire.fd, .events = POLLIN };
 
@@ -87,11 +90,12 @@ static int wait_readable(const struct osh_client *client, int64_t deadline_ms)
 
 		if (deadline_ms >= 0 && left <= 0)
 			return -ETIMEDOUT;
-		n = poll(&poll_fd, 1, (int)left);
+		n = poll(&poll_fd, 1, osh_progress_wait_ms(progress, (int)left));
 		if (n > 0)
 			return 0;
 		if (n < 0 && errno != EINTR)
 			return -errno;
+		osh_progress_tick(progress);
 	}
 }
 
@@ -99,19 +103,24 @@ static int wait_reply(struct osh_client *client, int timeout_ms, struct osh_wire
 		      struct osh_err *err)
 {
 	int64_t deadline_ms = timeout_ms < 0 ? -1 : osh_cli_now_ms() + timeout_ms;
-	int r;
+	struct osh_progress progress;
+	int r, waited = 0;
 
-	while ((r = osh_wire_try_next(&client->wire, ret_reply, err)) == -EAGAIN) {
-		r = wait_readable(client, deadline_ms);
-		if (r == -ETIMEDOUT)
-			return osh_err_set(err, ETIMEDOUT,
-					   "the agent has not answered for %d seconds;"
-					   " see its log",
-					   timeout_ms / 1000);
-		if (r < 0)
-			return osh_err_sys(err, -r, "cannot wait for the agent");
-	}
-	return r;
+	osh_progress_begin(&progress, client->doing);
+	while ((r = osh_wire_try_next(&client->wire, ret_reply, err)) == -EAGAIN && waited == 0)
+		waited = wait_readable(client, deadline_ms, &progress);
+	osh_progress_end(&progress);
+	if (waited == -ETIMEDOUT)
+		return osh_err_set(err, ETIMEDOUT,
+				   "the agent has not answered for %d seconds;"
+				   " see its log",
+				   timeout_ms / 1000);
+	return waited < 0 ? osh_err_sys(err, -waited, "cannot wait for the agent") : r;
+}
+
+int osh_client_next(struct osh_client *client, struct osh_wire_reply *ret_reply, struct osh_err *err)
+{
+	return wait_reply(client, -1, ret_reply, err);
 }
 
 static int check_parameters(const json_t *parameters, struct osh_err *err)

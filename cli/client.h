@@ -15,6 +15,7 @@
 
 struct osh_client {
 	struct osh_wire wire;
+	const char *doing; /* said while an answer takes longer than a second; NULL: nothing is */
 };
 
 /* Start one that closes safely. */
@@ -25,8 +26,8 @@ void osh_client_close(struct osh_client *client);
 /* Connect. Returns 0 or -errno with err; prints nothing (the dashboard draws). */
 int osh_client_connect(const struct osh_cli *cli, struct osh_client *client, struct osh_err *err);
 /* Connect or say why not and what to do. With `may_start` an agent is started when
- * none runs, the caller is root and the socket is the default one. Returns the
- * exit status. */
+ * none runs, the caller is root and the socket is the default one. From here on what
+ * takes long says so. Returns the exit status. */
 int osh_client_open(const struct osh_cli *cli, bool may_start, struct osh_client *client);
 
 /* Ask and wait for one reply. `parameters` is taken over; NULL means that memory
@@ -40,6 +41,8 @@ int osh_client_ask(struct osh_client *client, const char *method, json_t *parame
 /* The same call with `more`, without waiting for a reply. */
 int osh_client_send_more(struct osh_client *client, const char *method, json_t *parameters,
 			 const int *fds, size_t fd_count, struct osh_err *err);
+/* Wait for the next reply of it, as long as it takes. */
+int osh_client_next(struct osh_client *client, struct osh_wire_reply *ret_reply, struct osh_err *err);
 
 /* The exit status that belongs to a result of osh_client_ask. */
 enum osh_exit osh_client_exit(int result, const struct osh_wire_reply *reply);

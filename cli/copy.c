@@ -112,7 +112,11 @@ static int run_inside(struct osh_client *client, const struct osh_copy *copy, ch
 		      int ends[static 2])
 {
 	struct osh_run run = {
-		.cli = copy->cli, .sandbox = copy->sandbox, .argv = argv, .ends = ends,
+		.cli = copy->cli,
+		.sandbox = copy->sandbox,
+		.argv = argv,
+		.doing = "copying",
+		.ends = ends,
 	};
 	struct osh_run_result result;
 

@@ -116,11 +116,12 @@ static int make_sandbox(struct osh_client *client, struct creation *creation)
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxCreate", make_parameters(creation),
-			       &creation->policy.fd, creation->policy.fd >= 0,
-			       OSH_CLIENT_TIMEOUT_MS, &reply, &err);
-	int status = osh_client_exit(r, &reply);
+	int r, status;
 
+	client->doing = "creating the sandbox";
+	r = osh_client_ask(client, "SandboxCreate", make_parameters(creation), &creation->policy.fd,
+			   creation->policy.fd >= 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	status = osh_client_exit(r, &reply);
 	if (status == OSH_EXIT_OK) {
 		osh_policy_file_report(creation->values->policy,
 				       json_object_get(reply.parameters, "warnings"));
@@ -141,10 +142,13 @@ static bool delete_sandbox(struct osh_client *client, const struct creation *cre
 {
 	struct osh_wire_reply reply;
 	struct osh_err err = { 0 };
-	int r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name),
-			       NULL, 0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
-	bool gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
+	bool gone;
+	int r;
 
+	client->doing = "deleting the sandbox";
+	r = osh_client_ask(client, "SandboxDelete", json_pack("{s:s}", "name", creation->name), NULL,
+			   0, OSH_CLIENT_TIMEOUT_MS, &reply, &err);
+	gone = r == 0 || strcmp(reply.error, "NotFound") == 0;
 	if (!gone)
 		osh_cli_error("sandbox %s is not deleted: %s", creation->name, err.message);
 	osh_wire_reply_done(&reply);

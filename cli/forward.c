@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/str.h"
 #include "client.h"
+#include "listing.h"
 #include "out.h"
 #include "streams.h"
 
@@ -399,55 +400,31 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int print_table(const json_t *forwards)
+static void add_row(struct osh_table *table, const json_t *forward)
 {
-	static const char *const heading[] = { "SANDBOX", "PORT", "LOCAL", "PID" };
-	struct osh_table table;
-	json_t *forward;
-	char text[32];
-	int status;
-	size_t i;
+	char local[32];
 
-	osh_table_init(&table, OSH_COUNT_OF(heading));
-	for (i = 0; i < OSH_COUNT_OF(heading); i++)
-		osh_table_add(&table, heading[i]);
-	json_array_foreach(forwards, i, forward) {
-		snprintf(text, sizeof(text), "127.0.0.1:%d", (int)osh_json_int(forward, "local_port"));
-		osh_table_add(&table, osh_json_text(forward, "sandbox"));
-		osh_table_add_int(&table, osh_json_int(forward, "port"));
-		osh_table_add(&table, text);
-		osh_table_add_int(&table, osh_json_int(forward, "pid"));
-	}
-	status = osh_table_print(&table, stdout);
-	osh_table_done(&table);
-	return status;
+	snprintf(local, sizeof(local), "127.0.0.1:%d", (int)osh_json_int(forward, "local_port"));
+	osh_table_add(table, osh_json_text(forward, "sandbox"));
+	osh_table_add_int(table, osh_json_int(forward, "port"));
+	osh_table_add(table, local);
+	osh_table_add_int(table, osh_json_int(forward, "pid"));
 }
 
 static int run_list(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
+	static const char *const heading[] = { "SANDBOX", "PORT", "LOCAL", "PID", NULL };
+	static const struct osh_listing listing = { "ForwardList", "forwards", heading, add_row };
 	struct list_values values = { 0 };
-	_cleanup_client_ struct osh_client client;
-	struct osh_wire_reply reply = { 0 };
 	enum osh_output output;
 	struct osh_args args;
-	const json_t *list;
 	int status;
 
-	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
 	    !osh_args_output(command, values.output, OSH_OUTPUTS_ONE, &output, &status))
 		return status;
-	status = osh_client_open(cli, false, &client);
-	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "ForwardList", json_object(), &reply);
-	list = json_object_get(reply.parameters, "forwards");
-	if (status == OSH_EXIT_OK)
-		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
-			 output == OSH_OUTPUT_YAML ? osh_out_yaml(list) :
-						     print_table(list);
-	osh_wire_reply_done(&reply);
-	return status;
+	return osh_listing_run(cli, &listing, NULL, output);
 }
 
 const struct osh_command osh_command_forward_list = {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "listing.h"
 #include "out.h"
 #include "policy/edit.h"
 #include "policy_diff.h"
@@ -20,31 +21,23 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
+static void add_row(struct osh_table *table, const json_t *revision)
+{
+	char hash[13], time[OSH_TIME_BYTES];
+
+	snprintf(hash, sizeof(hash), "%s", osh_json_text(revision, "policy_hash"));
+	osh_table_add_int(table, osh_json_int(revision, "revision"));
+	osh_table_add(table, hash);
+	osh_table_add(table, osh_out_time(osh_json_int(revision, "time"), time));
+	osh_table_add(table, osh_json_text(revision, "status"));
+}
+
 static int print_revisions(const json_t *revisions)
 {
-	struct osh_table table;
-	const json_t *item;
-	int status;
-	size_t i;
+	static const char *const heading[] = { "REVISION", "HASH", "TIME", "STATUS", NULL };
+	static const struct osh_listing listing = { .heading = heading, .add_row = add_row };
 
-	osh_table_init(&table, 4);
-	osh_table_add(&table, "REVISION");
-	osh_table_add(&table, "HASH");
-	osh_table_add(&table, "TIME");
-	osh_table_add(&table, "STATUS");
-	json_array_foreach(revisions, i, item)
-	{
-		char hash[13], time[OSH_TIME_BYTES];
-
-		snprintf(hash, sizeof(hash), "%s", osh_json_text(item, "policy_hash"));
-		osh_table_add_int(&table, osh_json_int(item, "revision"));
-		osh_table_add(&table, hash);
-		osh_table_add(&table, osh_out_time(osh_json_int(item, "time"), time));
-		osh_table_add(&table, osh_json_text(item, "status"));
-	}
-	status = osh_table_print(&table, stdout);
-	osh_table_done(&table);
-	return status;
+	return osh_listing_print(&listing, revisions);
 }
 
 static int run_list(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)

@@ -12,6 +12,7 @@
 #include "base/secret.h"
 #include "client.h"
 #include "credential/provider.h"
+#include "listing.h"
 #include "out.h"
 
 /* ---- create ---------------------------------------------------------------------------- */
@@ -182,56 +183,31 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int print_table(const json_t *providers)
+static void add_row(struct osh_table *table, const json_t *provider)
 {
-	static const char *const heading[] = { "NAME", "TYPE", "AGE", "VARIABLES" };
 	char age[OSH_AGE_BYTES], variables[512];
-	struct osh_table table;
-	json_t *provider;
-	size_t i;
-	int status;
 
-	osh_table_init(&table, OSH_COUNT_OF(heading));
-	for (i = 0; i < OSH_COUNT_OF(heading); i++)
-		osh_table_add(&table, heading[i]);
-	json_array_foreach(providers, i, provider) {
-		osh_table_add(&table, osh_json_text(provider, "name"));
-		osh_table_add(&table, osh_json_text(provider, "type"));
-		osh_table_add(&table, osh_out_age(osh_json_int(provider, "created"), age));
-		osh_json_join(json_object_get(provider, "variables"), variables, sizeof(variables));
-		osh_table_add(&table, variables);
-	}
-	status = osh_table_print(&table, stdout);
-	osh_table_done(&table);
-	return status;
+	osh_table_add(table, osh_json_text(provider, "name"));
+	osh_table_add(table, osh_json_text(provider, "type"));
+	osh_table_add(table, osh_out_age(osh_json_int(provider, "created"), age));
+	osh_json_join(json_object_get(provider, "variables"), variables, sizeof(variables));
+	osh_table_add(table, variables);
 }
 
 static int run_list(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
+	static const char *const heading[] = { "NAME", "TYPE", "AGE", "VARIABLES", NULL };
+	static const struct osh_listing listing = { "ProviderList", "providers", heading, add_row };
 	struct list_values values = { 0 };
-	_cleanup_client_ struct osh_client client;
-	struct osh_wire_reply reply = { 0 };
 	enum osh_output output;
 	struct osh_args args;
-	const json_t *list;
 	int status;
 
-	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
 	    !osh_args_output(command, values.output, OSH_OUTPUTS_LIST, &output, &status))
 		return status;
-	status = osh_client_open(cli, false, &client);
-	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "ProviderList", json_object(), &reply);
-	list = json_object_get(reply.parameters, "providers");
-	if (status == OSH_EXIT_OK)
-		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
-			 output == OSH_OUTPUT_YAML ? osh_out_yaml(list) :
-			 output == OSH_OUTPUT_NAME ? osh_out_names(list) :
-						     print_table(list);
-	osh_wire_reply_done(&reply);
-	return status;
+	return osh_listing_run(cli, &listing, NULL, output);
 }
 
 const struct osh_command osh_command_provider_list = {

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "out.h"
 #include "pipes.h"
+#include "progress.h"
 #include "relay.h"
 #include "tty.h"
 
@@ -163,35 +164,48 @@ static void relay_terminal(struct osh_client *client, const struct osh_run *run,
 /* ---- Without a terminal ---------------------------------------------------------------- */
 
 /* Wait for something from the agent while the pipes are served. Returns 0 or -errno. */
-static int serve_pipes(struct osh_client *client, struct osh_pipes *pipes)
+static int serve_pipes(struct osh_client *client, struct osh_pipes *pipes,
+		       struct osh_progress *progress)
 {
 	struct pollfd fds[OSH_PIPES_MAX + 1];
 
 	osh_pipes_prepare(pipes, fds);
 	fds[OSH_PIPES_MAX] = (struct pollfd){ .fd = client->wire.fd, .events = POLLIN };
-	if (poll(fds, OSH_PIPES_MAX + 1, -1) < 0)
+	if (poll(fds, OSH_PIPES_MAX + 1, osh_progress_wait_ms(progress, -1)) < 0)
 		return errno == EINTR ? 0 : -errno;
+	osh_progress_tick(progress);
 	osh_pipes_copy(pipes, fds);
 	return 0;
 }
 
+/* The reply that says how it ended. */
+static int wait_last(struct osh_client *client, struct osh_pipes *pipes,
+		     struct osh_progress *progress, struct osh_wire_reply *ret_reply, struct osh_err *err)
+{
+	int r;
+
+	do {
+		osh_wire_reply_done(ret_reply);
+		while ((r = osh_wire_try_next(&client->wire, ret_reply, err)) == -EAGAIN) {
+			r = serve_pipes(client, pipes, progress);
+			if (r < 0)
+				return osh_err_sys(err, -r, "cannot wait for the program");
+		}
+	} while (r == 0 && ret_reply->continues);
+	return r;
+}
+
 /* The program's end. Returns the exit status. */
-static int wait_end(struct osh_client *client, struct osh_pipes *pipes)
+static int wait_end(struct osh_client *client, const struct osh_run *run, struct osh_pipes *pipes)
 {
 	struct osh_wire_reply reply = { 0 };
+	struct osh_progress progress;
 	struct osh_err err = { 0 };
 	int status, r;
 
-	do {
-		osh_wire_reply_done(&reply);
-		while ((r = osh_wire_try_next(&client->wire, &reply, &err)) == -EAGAIN) {
-			r = serve_pipes(client, pipes);
-			if (r < 0)
-				return osh_client_report(
-					osh_err_sys(&err, -r, "cannot wait for the program"),
-					&reply, &err);
-		}
-	} while (r == 0 && reply.continues);
+	osh_progress_begin(&progress, run->doing);
+	r = wait_last(client, pipes, &progress, &reply, &err);
+	osh_progress_end(&progress);
 	osh_pipes_drain(pipes);
 	status = r < 0 ? osh_client_report(r, &reply, &err) :
 			 (int)osh_json_int(reply.parameters, "status");
@@ -210,7 +224,7 @@ static int open_pipes(const struct osh_run *run, struct osh_pipes *pipes)
 static int take_first(struct osh_client *client, const struct osh_run *run,
 		      struct osh_wire_reply *ret_reply, struct osh_err *err)
 {
-	int r = osh_wire_next(&client->wire, ret_reply, err);
+	int r = osh_client_next(client, ret_reply, err);
 
 	if (r == 0 && run->tty && ret_reply->continues && ret_reply->fd_count == 0)
 		r = osh_err_set(err, EPROTO, "the agent sent no terminal for the program");
@@ -249,7 +263,7 @@ static struct osh_run_result follow(struct osh_client *client, const struct osh_
 	} else if (run->tty) {
 		relay_terminal(client, run, reply, &result);
 	} else {
-		result.status = wait_end(client, pipes);
+		result.status = wait_end(client, run, pipes);
 	}
 	return result;
 }

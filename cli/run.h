@@ -28,6 +28,7 @@ struct osh_run {
 	bool joins;              /* set by osh_run_attach: others type to it too */
 	enum osh_run_detach detach;
 	int64_t timeout_ms;      /* 0: none */
+	const char *doing;       /* without tty: said when it takes longer than a second; NULL: nothing */
 	const int *ends;         /* without tty: its standard input and output, taken over; NULL: ours */
 };
 

@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "client.h"
 #include "limits.h"
+#include "listing.h"
 #include "out.h"
 #include "run.h"
 #include "selector.h"
@@ -23,64 +24,38 @@ static const struct osh_option list_options[] = {
 	OSH_OPTIONS_END,
 };
 
-static int print_table(const json_t *sandboxes)
+static void add_row(struct osh_table *table, const json_t *sandbox)
 {
-	static const char *const heading[] = { "NAME", "STATE", "AGE", "REVISION", "ALLOWED",
-					       "AUDITED", "DENIED", "PROVIDERS" };
 	char age[OSH_AGE_BYTES], providers[512];
-	struct osh_table table;
-	json_t *sandbox;
-	size_t i;
-	int status;
 
-	osh_table_init(&table, OSH_COUNT_OF(heading));
-	for (i = 0; i < OSH_COUNT_OF(heading); i++)
-		osh_table_add(&table, heading[i]);
-	json_array_foreach(sandboxes, i, sandbox) {
-		osh_table_add(&table, osh_json_text(sandbox, "name"));
-		osh_table_add(&table, osh_json_text(sandbox, "state"));
-		osh_table_add(&table, osh_out_age(osh_json_int(sandbox, "created"), age));
-		osh_table_add_int(&table, osh_json_int(sandbox, "revision"));
-		osh_table_add_int(&table, osh_json_int(sandbox, "allowed"));
-		osh_table_add_int(&table, osh_json_int(sandbox, "audited"));
-		osh_table_add_int(&table, osh_json_int(sandbox, "denied"));
-		osh_json_join(json_object_get(sandbox, "providers"), providers, sizeof(providers));
-		osh_table_add(&table, providers);
-	}
-	status = osh_table_print(&table, stdout);
-	osh_table_done(&table);
-	return status;
+	osh_table_add(table, osh_json_text(sandbox, "name"));
+	osh_table_add(table, osh_json_text(sandbox, "state"));
+	osh_table_add(table, osh_out_age(osh_json_int(sandbox, "created"), age));
+	osh_table_add_int(table, osh_json_int(sandbox, "revision"));
+	osh_table_add_int(table, osh_json_int(sandbox, "allowed"));
+	osh_table_add_int(table, osh_json_int(sandbox, "audited"));
+	osh_table_add_int(table, osh_json_int(sandbox, "denied"));
+	osh_json_join(json_object_get(sandbox, "providers"), providers, sizeof(providers));
+	osh_table_add(table, providers);
 }
 
 static int run_list(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
+	static const char *const heading[] = { "NAME", "STATE", "AGE", "REVISION", "ALLOWED",
+					       "AUDITED", "DENIED", "PROVIDERS", NULL };
+	static const struct osh_listing listing = { "SandboxList", "sandboxes", heading, add_row };
 	struct list_values values = { 0 };
-	_cleanup_client_ struct osh_client client;
-	struct osh_wire_reply reply = { 0 };
 	struct osh_selector selector;
 	enum osh_output output;
 	struct osh_args args;
-	json_t *list;
 	int status;
 
-	osh_client_init(&client);
 	if (!osh_args_parse(cli, command, argc, argv, &values, &args, &status) ||
 	    !osh_args_none(command, &args, &status) ||
 	    !osh_args_output(command, values.output, OSH_OUTPUTS_LIST, &output, &status) ||
 	    !osh_selector_parse(command, values.selector, &selector, &status))
 		return status;
-	status = osh_client_open(cli, false, &client);
-	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "SandboxList", json_object(), &reply);
-	list = json_object_get(reply.parameters, "sandboxes");
-	osh_selector_filter(&selector, list);
-	if (status == OSH_EXIT_OK)
-		status = output == OSH_OUTPUT_JSON ? osh_out_json(list) :
-			 output == OSH_OUTPUT_YAML ? osh_out_yaml(list) :
-			 output == OSH_OUTPUT_NAME ? osh_out_names(list) :
-						     print_table(list);
-	osh_wire_reply_done(&reply);
-	return status;
+	return osh_listing_run(cli, &listing, &selector, output);
 }
 
 const struct osh_command osh_command_sandbox_list = {

@@ -30,11 +30,17 @@ struct action {
 	char *const *argv; /* what stood behind "--"; NULL: nothing */
 };
 
-static int ask(struct osh_client *client, const char *method, const char *name, const char *done)
+static int ask(struct osh_client *client, const char *method, const char *name, const char *doing,
+	       const char *done)
 {
 	struct osh_wire_reply reply;
-	int status = osh_client_call(client, method, json_pack("{s:s}", "name", name), &reply);
+	char text[128];
+	int status;
 
+	snprintf(text, sizeof(text), "%s sandbox %.64s", doing, name);
+	client->doing = text;
+	status = osh_client_call(client, method, json_pack("{s:s}", "name", name), &reply);
+	client->doing = NULL;
 	osh_wire_reply_done(&reply);
 	if (status == OSH_EXIT_OK)
 		printf("sandbox %s %s\n", name, done);
@@ -121,7 +127,7 @@ static int run_each(struct action action, const struct osh_command *command, int
 static int delete_one(const struct action *action, struct osh_client *client, const char *name)
 {
 	(void)action;
-	return ask(client, "SandboxDelete", name, "deleted");
+	return ask(client, "SandboxDelete", name, "deleting", "deleted");
 }
 
 static int run_delete(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
@@ -138,7 +144,7 @@ const struct osh_command osh_command_sandbox_delete = {
 static int stop_one(const struct action *action, struct osh_client *client, const char *name)
 {
 	(void)action;
-	return ask(client, "SandboxStop", name, "stopped");
+	return ask(client, "SandboxStop", name, "stopping", "stopped");
 }
 
 static int run_stop(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
@@ -169,7 +175,7 @@ static int run_first(const struct action *action, struct osh_client *client, con
 
 	if (result.started)
 		return OSH_EXIT_OK;
-	(void)ask(client, "SandboxStop", name, "stopped again");
+	(void)ask(client, "SandboxStop", name, "stopping", "stopped again");
 	return result.status;
 }
 
@@ -183,6 +189,7 @@ static int start_one(const struct action *action, struct osh_client *shared, con
 	(void)shared; /* one that a program was left running on is of no more use */
 	osh_client_init(&client);
 	status = osh_client_open(action->cli, false, &client);
+	client.doing = "starting the sandbox";
 	if (status == OSH_EXIT_OK)
 		status = osh_client_call(&client, "SandboxStart", json_pack("{s:s}", "name", name), &reply);
 	osh_policy_file_report(NULL, json_object_get(reply.parameters, "warnings"));

@@ -17,6 +17,7 @@
 
 #include "base/fd.h"
 #include "cli.h"
+#include "progress.h"
 
 #define AGENT "openshelld"
 #define READY_TIMEOUT_MS 30000
@@ -206,7 +207,7 @@ static bool is_ready(const struct launch *launch)
 	return strstr(text, "READY=1") != NULL;
 }
 
-static int wait_ready(const struct launch *launch, struct osh_err *err)
+static int wait_ready(const struct launch *launch, struct osh_progress *progress, struct osh_err *err)
 {
 	struct pollfd fds[] = {
 		{ .fd = launch->notify_fd, .events = POLLIN },
@@ -214,7 +215,7 @@ static int wait_ready(const struct launch *launch, struct osh_err *err)
 	};
 	int64_t deadline_ms = osh_cli_now_ms() + READY_TIMEOUT_MS;
 
-	for (;;) {
+	for (;; osh_progress_tick(progress)) {
 		int64_t left = deadline_ms - osh_cli_now_ms();
 
 		if (left <= 0)
@@ -222,7 +223,7 @@ static int wait_ready(const struct launch *launch, struct osh_err *err)
 					   "%s (pid %d) is not ready after %d seconds; see %s",
 					   launch->program, (int)launch->pid,
 					   READY_TIMEOUT_MS / 1000, launch->log);
-		if (poll(fds, OSH_COUNT_OF(fds), (int)left) < 0 && errno != EINTR)
+		if (poll(fds, OSH_COUNT_OF(fds), osh_progress_wait_ms(progress, (int)left)) < 0 && errno != EINTR)
 			return osh_err_sys(err, errno, "cannot wait for %s", launch->program);
 		if ((fds[0].revents & POLLIN) && is_ready(launch))
 			return 0;
@@ -233,6 +234,7 @@ static int wait_ready(const struct launch *launch, struct osh_err *err)
 
 static int start_and_wait(struct launch *launch, struct osh_err *err)
 {
+	struct osh_progress progress;
 	int r = open_log(launch);
 
 	if (r < 0)
@@ -241,7 +243,12 @@ static int start_and_wait(struct launch *launch, struct osh_err *err)
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot make a socket in /run to hear from " AGENT);
 	r = spawn(launch, err);
-	return r < 0 ? r : wait_ready(launch, err);
+	if (r < 0)
+		return r;
+	osh_progress_begin(&progress, "starting " AGENT);
+	r = wait_ready(launch, &progress, err);
+	osh_progress_end(&progress);
+	return r;
 }
 
 int osh_start_agent(struct osh_err *err)

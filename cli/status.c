@@ -5,6 +5,7 @@
 
 #include "args.h"
 #include "client.h"
+#include "listing.h"
 #include "out.h"
 
 struct values {
@@ -40,30 +41,24 @@ static void print_agent(const json_t *status)
 	osh_out_field_int("not in journal", WIDTH, osh_json_int(status, "journal_dropped"));
 }
 
+static void add_feature(struct osh_table *table, const json_t *feature)
+{
+	bool present = json_is_true(json_object_get(feature, "present"));
+
+	osh_table_add(table, osh_json_text(feature, "name"));
+	osh_table_add(table, present ? "yes" : "no");
+	osh_table_add(table, present ? NULL : osh_json_text(feature, "fallback"));
+}
+
 static int print_features(const json_t *features)
 {
-	struct osh_table table;
-	json_t *feature;
-	size_t i;
-	int status;
+	static const char *const heading[] = { "KERNEL FEATURE", "FOUND", "FALLBACK IN USE", NULL };
+	static const struct osh_listing listing = { .heading = heading, .add_row = add_feature };
 
 	if (json_array_size(features) == 0)
 		return OSH_EXIT_OK;
-	osh_table_init(&table, 3);
-	osh_table_add(&table, "KERNEL FEATURE");
-	osh_table_add(&table, "FOUND");
-	osh_table_add(&table, "FALLBACK IN USE");
-	json_array_foreach(features, i, feature) {
-		bool present = json_is_true(json_object_get(feature, "present"));
-
-		osh_table_add(&table, osh_json_text(feature, "name"));
-		osh_table_add(&table, present ? "yes" : "no");
-		osh_table_add(&table, present ? NULL : osh_json_text(feature, "fallback"));
-	}
 	putchar('\n');
-	status = osh_table_print(&table, stdout);
-	osh_table_done(&table);
-	return status;
+	return osh_listing_print(&listing, features);
 }
 
 static int print_counters(json_t *counters)

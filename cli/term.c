@@ -374,6 +374,7 @@ static int show(struct term *term)
 	status = osh_client_open(term->cli, false, &term->client);
 	if (status != OSH_EXIT_OK)
 		return status;
+	term->client.doing = NULL; /* the screen is ours */
 	r = osh_feed_open(&term->feed, &term->client, HISTORY_BYTES, 0, on_verdict, term, &err);
 	if (r < 0) {
 		osh_cli_error("%s", err.message);

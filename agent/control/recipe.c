@@ -133,7 +133,8 @@ int osh_recipe_load(const char *dir, struct osh_recipe *ret_recipe, struct osh_e
 	recipe.command = take(json, "command");
 	recipe.command_env = take(json, "command_env");
 	recipe.workdir = take(json, "workdir");
-	good = osh_recipe_limits(json_object_get(json, "limits"), &recipe.limits, NULL) == 0 && are_strings(recipe.env) &&
+	good = json_object_get(json, "limits") &&
+	       osh_recipe_limits(json_object_get(json, "limits"), &recipe.limits, NULL) == 0 && are_strings(recipe.env) &&
 	       are_strings(recipe.command) && are_strings(recipe.command_env) &&
 	       (!recipe.workdir || json_is_string(recipe.workdir)) &&
 	       osh_recipe_check_labels(recipe.labels, NULL) == 0;

@@ -34,13 +34,28 @@ int osh_lifecycle_stop(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	return r;
 }
 
+/* From disk: what is damaged there must not start as if nothing had been asked for. */
+static int read_recipe(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	struct osh_recipe recipe;
+	int r = osh_recipe_load(osh_sandbox_dir(sandbox->instance), &recipe, err);
+
+	if (r < 0)
+		return r;
+	osh_recipe_done(&sandbox->recipe);
+	sandbox->recipe = recipe;
+	return 0;
+}
+
 static int build_again(struct osh_agent_sandbox *sandbox, char **ret_warnings, struct osh_err *err)
 {
 	struct osh_policy_doc *policy = NULL;
 	_cleanup_free_ char *cert = NULL;
 	char *key = NULL;
-	int r = osh_publish_load(sandbox, &policy, err);
+	int r = read_recipe(sandbox, err);
 
+	if (r == 0)
+		r = osh_publish_load(sandbox, &policy, err);
 	if (r == 0)
 		r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, err);
 	if (r == 0)

@@ -1,4 +1,5 @@
 /* Status: the agent, its proxy, what the kernel offers. */
+#include <stdio.h>
 #include <unistd.h>
 
 #include "control/agent.h"
@@ -15,6 +16,19 @@ static json_t *feature_json(const char *name, bool present, const char *fallback
 			 fallback);
 }
 
+static void add_controllers(struct osh_agent *agent, json_t *list)
+{
+	for (int i = 0; i < OSH_LIMIT_COUNT; i++) {
+		const char *controller = osh_limit_controller((enum osh_limit)i);
+		char name[64], fallback[64];
+
+		snprintf(name, sizeof(name), "cgroup2 controller %s", controller);
+		snprintf(fallback, sizeof(fallback), "--%s is not enforced", controller);
+		json_array_append_new(list, feature_json(name, osh_sandbox_has_controller(agent->host, (enum osh_limit)i),
+							 fallback));
+	}
+}
+
 static json_t *features_json(struct osh_agent *agent)
 {
 	const struct osh_kernel_feature *features;
@@ -29,6 +43,7 @@ static json_t *features_json(struct osh_agent *agent)
 	json_array_append_new(list, feature_json("id-mapped mounts", osh_sandbox_has_idmap(agent->host),
 						 "sockets in directories of the host that are shown "
 						 "inside: by their permissions"));
+	add_controllers(agent, list);
 	return list;
 }
 

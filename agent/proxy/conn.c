@@ -176,10 +176,12 @@ static void handshake(struct osh_conn *conn)
 	errno = 0;
 	conn->ssl_wants_write = false;
 	r = SSL_do_handshake(conn->ssl);
-	if (r == 1)
+	if (r == 1) {
 		conn->state = OSH_CONN_OPEN;
-	else
+		conn->readable = true; /* what came along may wait inside OpenSSL */
+	} else {
 		(void)ssl_would_block(conn, r);
+	}
 	if (conn->eof && conn->state == OSH_CONN_HANDSHAKE)
 		fail(conn, ECONNRESET);
 }

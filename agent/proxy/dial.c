@@ -190,12 +190,12 @@ static size_t find_unused(const struct osh_addresses *addresses, const bool *use
 	return i;
 }
 
-/* The resolver's order (RFC 6724), but the families by turns, so that one that is broken
- * costs one delay (RFC 8305 4). */
+/* The families by turns, IPv6 first, so that one that is broken costs one delay (RFC 8305 4);
+ * within each the resolver's order (RFC 6724). */
 static void interleave(struct osh_dial *dial, const struct osh_addresses *addresses)
 {
 	bool used[OSH_ADDRESSES_MAX] = { false };
-	bool is_v4 = IN6_IS_ADDR_V4MAPPED(&addresses->items[0]);
+	bool is_v4 = false;
 
 	for (; dial->count < addresses->count; is_v4 = !is_v4) {
 		size_t i = find_unused(addresses, used, is_v4);

@@ -79,6 +79,8 @@ struct osh_http2 {
 	bool dropped;
 };
 
+/* ---- http2.c ------------------------------------------------------------------------------ */
+
 /* Start on an open connection: settings are queued. NULL when memory is out. */
 struct osh_http2 *osh_http2_new(const struct osh_http2_role *role, void *owner, struct osh_conn *conn);
 /* The owner forgets it. Streams fail, but for what was received whole: the last exchange
@@ -93,6 +95,14 @@ bool osh_http2_is_over(const struct osh_http2 *mux);
 void osh_http2_schedule(struct osh_http2 *mux);
 /* GOAWAY, then nothing: `code` of RFC 9113 7. */
 void osh_http2_terminate(struct osh_http2 *mux, uint32_t code);
+
+/* ---- http2_frames.c ---------------------------------------------------------------------- */
+
+/* What is told to whom: for a session whose user data is the osh_http2. NULL when memory is
+ * out; the caller deletes them once the session has them. */
+nghttp2_session_callbacks *osh_http2_callbacks(void);
+/* The peer broke the rules: tell the owner. */
+void osh_http2_report(struct osh_http2 *mux, const char *reason);
 
 /* ---- http2_stream.c ---------------------------------------------------------------------- */
 
@@ -110,7 +120,7 @@ int osh_http2_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 
 extern const struct osh_carrier osh_http2_carrier;
 
-/* For http2.c. The exchange is to be stepped, or not any more. */
+/* For http2.c and http2_frames.c. The exchange is to be stepped, or not any more. */
 void osh_http2_set_ready(struct osh_http2_stream *stream);
 void osh_http2_unset_ready(struct osh_http2_stream *stream);
 /* The exchange sees a broken connection (errno). */

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "proxy/session_decide.h"
+#include "proxy/session_step.h"
 
 /* Nothing waits before them: the buffers change places, and no byte is copied. */
 static size_t swap_buffers(struct osh_conn *from, struct osh_conn *to)

@@ -17,6 +17,7 @@
 #define TTL_MAX_S 300
 #define QUERY_TIMEOUT_MS 2000
 #define QUERY_TRIES 3
+#define PATIENCE_MS 250 /* with the other family, once one has answered */
 
 struct cached {
 	char host[OSH_HOST_MAX];
@@ -40,12 +41,18 @@ struct osh_resolver {
 	struct cached *cache;
 };
 
+/* A name's addresses are asked for by family, and one that is not answered holds up the other
+ * only for a moment (RFC 8305 3). */
 struct osh_lookup {
 	struct osh_resolver *resolver;
 	char host[OSH_HOST_MAX];
 	void (*done)(void *context, const struct osh_addresses *addresses, const char *error);
-	void *context; /* done NULL: cancelled */
-	bool finished, returned;
+	void *context;       /* done NULL: over, or cancelled */
+	unsigned waiting;    /* for so many answers of c-ares; lives until it has them all */
+	struct osh_timer patience;
+	struct osh_addresses addresses;
+	int ttl_s;
+	int status;          /* of the last that failed */
 };
 
 static void arm_timer(struct osh_resolver *resolver)
@@ -117,14 +124,17 @@ static void on_socket_state(void *context, ares_socket_t fd, int readable, int w
 struct osh_resolver *osh_resolver_new(struct osh_loop *loop, const char *servers)
 {
 	struct osh_resolver *resolver = calloc(1, sizeof(*resolver));
+	static char servers_alone[] = "b"; /* /etc/hosts is looked into before */
 	struct ares_options options = {
 		.flags = ARES_FLAG_NOSEARCH,
+		.lookups = servers_alone,
 		.timeout = QUERY_TIMEOUT_MS,
 		.tries = QUERY_TRIES,
 		.sock_state_cb = on_socket_state,
 		.sock_state_cb_data = resolver,
 	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
+		   ARES_OPT_LOOKUPS;
 
 	if (!resolver)
 		return NULL;
@@ -151,36 +161,35 @@ static void map_v4(const void *v4, struct in6_addr *ret)
 	memcpy(&ret->s6_addr[12], v4, 4);
 }
 
-/* Returns for how long the answer holds: as long as each of its parts. More than 2^31 seconds
- * count as none (RFC 2181 8). */
-static int collect(const struct ares_addrinfo *info, struct osh_addresses *addresses)
+/* An answer holds as long as each of its parts. More than 2^31 seconds count as none
+ * (RFC 2181 8). */
+static void heed_ttl(struct osh_lookup *lookup, int ttl_s)
 {
-	int ttl = TTL_MAX_S;
+	if (ttl_s < lookup->ttl_s)
+		lookup->ttl_s = ttl_s < 0 ? 0 : ttl_s;
+}
 
-	addresses->count = 0;
-	for (const struct ares_addrinfo_cname *c = info->cnames; c; c = c->next) {
-		if (c->ttl < ttl)
-			ttl = c->ttl;
-	}
+static void add_address(struct osh_addresses *addresses, const struct sockaddr *addr)
+{
+	struct in6_addr *to = &addresses->items[addresses->count];
+
+	if (addresses->count == OSH_ADDRESSES_MAX)
+		return;
+	if (addr->sa_family == AF_INET6)
+		*to = ((const struct sockaddr_in6 *)(const void *)addr)->sin6_addr;
+	else
+		map_v4(&((const struct sockaddr_in *)(const void *)addr)->sin_addr, to);
+	addresses->count++;
+}
+
+static void collect(struct osh_lookup *lookup, const struct ares_addrinfo *info)
+{
+	for (const struct ares_addrinfo_cname *c = info->cnames; c; c = c->next)
+		heed_ttl(lookup, c->ttl);
 	for (const struct ares_addrinfo_node *n = info->nodes; n; n = n->ai_next) {
-		struct in6_addr *to = &addresses->items[addresses->count];
-
-		if (addresses->count == OSH_ADDRESSES_MAX)
-			break;
-		if (n->ai_family == AF_INET6) {
-			*to = ((const struct sockaddr_in6 *)(const void *)n->ai_addr)->sin6_addr;
-		} else if (n->ai_family == AF_INET) {
-			const struct sockaddr_in *v4 = (const void *)n->ai_addr;
-
-			map_v4(&v4->sin_addr, to);
-		} else {
-			continue;
-		}
-		addresses->count++;
-		if (n->ai_ttl < ttl)
-			ttl = n->ai_ttl;
+		heed_ttl(lookup, n->ai_ttl);
+		add_address(&lookup->addresses, n->ai_addr);
 	}
-	return ttl < 0 ? 0 : ttl;
 }
 
 static void remember(struct osh_resolver *resolver, const char *host,
@@ -223,27 +232,46 @@ static const struct osh_addresses *recall(struct osh_resolver *resolver, const c
 	return NULL;
 }
 
+/* Tell what is known. What only one family answered is not kept: the other may come to its
+ * senses before it is over. */
+static void finish(struct osh_lookup *lookup)
+{
+	void (*done)(void *context, const struct osh_addresses *addresses, const char *error) = lookup->done;
+	bool is_partial = lookup->waiting > 0;
+
+	osh_loop_timer_cancel(lookup->resolver->loop, &lookup->patience);
+	lookup->done = NULL;
+	if (!done)
+		return;
+	if (lookup->addresses.count && !is_partial)
+		remember(lookup->resolver, lookup->host, &lookup->addresses, lookup->ttl_s);
+	done(lookup->context, &lookup->addresses,
+	     lookup->addresses.count ? NULL : ares_strerror(lookup->status));
+}
+
+static void on_patience(struct osh_timer *timer)
+{
+	finish(osh_container_of(timer, struct osh_lookup, patience));
+}
+
 static void on_answer(void *context, int status, int timeouts, struct ares_addrinfo *info)
 {
 	struct osh_lookup *lookup = context;
-	struct osh_addresses addresses = { .count = 0 };
-	const char *error = NULL;
 
 	(void)timeouts;
-	if (status == ARES_SUCCESS) {
-		int ttl_s = collect(info, &addresses);
-
-		remember(lookup->resolver, lookup->host, &addresses, ttl_s);
-	}
-	if (addresses.count == 0)
-		error = status == ARES_SUCCESS ? "no address" : ares_strerror(status);
+	lookup->waiting--;
+	if (status == ARES_SUCCESS)
+		collect(lookup, info);
+	else
+		lookup->status = status;
 	if (info)
 		ares_freeaddrinfo(info);
-	lookup->finished = true;
-	if (lookup->done)
-		lookup->done(lookup->context, &addresses, error);
-	if (lookup->returned)
+	if (lookup->waiting == 0) {
+		finish(lookup);
 		free(lookup);
+	} else if (lookup->addresses.count && lookup->done) {
+		(void)osh_loop_timer_set(lookup->resolver->loop, &lookup->patience, PATIENCE_MS);
+	}
 }
 
 /* Of one family, from /etc/hosts (hosts(5)). */
@@ -272,50 +300,75 @@ static void ask_hosts(struct osh_resolver *resolver, const char *host, struct os
 	look_into_hosts(resolver, host, AF_INET6, addresses);
 }
 
+static void send_query(struct osh_lookup *lookup, int family)
+{
+	struct ares_addrinfo_hints hints = { .ai_family = family };
+
+	lookup->waiting++;
+	ares_getaddrinfo(lookup->resolver->channel, lookup->host, NULL, &hints, on_answer, lookup);
+}
+
+/* Returns the lookup, NULL when it is over already. */
+static struct osh_lookup *ask_servers(struct osh_lookup *lookup)
+{
+	lookup->waiting = 1; /* for this function: a query may fail at once */
+	send_query(lookup, AF_INET6);
+	send_query(lookup, AF_INET);
+	arm_timer(lookup->resolver);
+	if (--lookup->waiting > 0)
+		return lookup;
+	finish(lookup);
+	free(lookup);
+	return NULL;
+}
+
+/* What is known without asking anybody. */
+static bool answer_at_once(struct osh_resolver *resolver, const char *host, struct osh_addresses *found)
+{
+	const struct osh_addresses *known = recall(resolver, host);
+
+	if (known)
+		*found = *known;
+	else
+		ask_hosts(resolver, host, found);
+	return found->count > 0;
+}
+
 struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *host,
 				    void (*done)(void *context, const struct osh_addresses *addresses,
 						 const char *error),
 				    void *context)
 {
-	struct ares_addrinfo_hints hints = { .ai_family = AF_UNSPEC };
-	const struct osh_addresses *known = recall(resolver, host);
-	struct osh_addresses none = { .count = 0 };
+	struct osh_addresses found;
 	struct osh_lookup *lookup;
 
-	if (osh_host_is_gateway(osh_str(host))) {
-		struct osh_addresses found;
-
-		ask_hosts(resolver, host, &found);
-		done(context, &found, found.count ? NULL : "no such name in /etc/hosts");
+	if (answer_at_once(resolver, host, &found)) {
+		done(context, &found, NULL);
 		return NULL;
 	}
-	if (known) {
-		struct osh_addresses copy = *known;
-
-		done(context, &copy, NULL);
+	if (osh_host_is_gateway(osh_str(host))) {
+		done(context, &found, "no such name in /etc/hosts");
 		return NULL;
 	}
 	lookup = calloc(1, sizeof(*lookup));
 	if (!lookup) {
-		done(context, &none, "out of memory");
+		done(context, &found, "out of memory");
 		return NULL;
 	}
 	lookup->resolver = resolver;
 	snprintf(lookup->host, sizeof(lookup->host), "%s", host);
 	lookup->done = done;
 	lookup->context = context;
-	ares_getaddrinfo(resolver->channel, host, NULL, &hints, on_answer, lookup);
-	if (lookup->finished) { /* answered from /etc/hosts, or failed at once */
-		free(lookup);
-		return NULL;
-	}
-	lookup->returned = true;
-	arm_timer(resolver);
-	return lookup;
+	lookup->ttl_s = TTL_MAX_S;
+	lookup->status = ARES_ENODATA;
+	lookup->patience.on_expire = on_patience;
+	return ask_servers(lookup);
 }
 
 void osh_lookup_cancel(struct osh_lookup *lookup)
 {
-	if (lookup)
-		lookup->done = NULL; /* freed when c-ares answers */
+	if (!lookup)
+		return;
+	osh_loop_timer_cancel(lookup->resolver->loop, &lookup->patience);
+	lookup->done = NULL; /* freed when c-ares answers */
 }

@@ -22,9 +22,11 @@ struct osh_addresses {
 	size_t count;
 };
 
-/* Ask; a gateway's name (osh_host_is_gateway) is looked for in /etc/hosts alone. `done` is called exactly once unless cancelled, possibly before this returns
- * (cache): with addresses, or with error text (not NULL) and none. Returns a handle to
- * cancel with, NULL when `done` was already called. `host` is copied. */
+/* Ask; a gateway's name (osh_host_is_gateway) is looked for in /etc/hosts alone. IPv6 and IPv4
+ * are asked for at once, and one that stays silent holds the other up for a moment only. `done`
+ * is called exactly once unless cancelled, possibly before this returns: with addresses, or with
+ * error text (not NULL) and none. Returns a handle to cancel with, NULL when `done` was already
+ * called. `host` is copied. */
 struct osh_lookup *osh_resolver_ask(struct osh_resolver *resolver, const char *host,
 				    void (*done)(void *context, const struct osh_addresses *addresses,
 						 const char *error),

@@ -36,6 +36,10 @@ enum osh_session_state {
 	OSH_SESSION_STATE_COUNT,
 };
 
+/* How long a flow may stay in each state without progress; http1.h says more of HTTP. Only tests
+ * change them, before a worker starts. */
+extern uint64_t osh_session_deadlines_ms[OSH_SESSION_STATE_COUNT];
+
 struct osh_session {
 	struct osh_view *view;
 	enum osh_session_state state;

@@ -12,6 +12,7 @@
 #include "proxy/facts.h"
 #include "proxy/http1.h"
 #include "proxy/rewrite.h"
+#include "proxy/session_step.h"
 #include "proxy/websocket_relay.h"
 
 /* ---- Questions and records --------------------------------------------------------- */

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/knockout.h"
+
 #define FIN 0x80
 #define RESERVED 0x70
 #define MASKED 0x80
@@ -297,6 +299,13 @@ enum osh_websocket_event osh_websocket_take(struct osh_websocket_reader *r, stru
 
 /* ---- A direction that nobody reads ------------------------------------------------------------ */
 
+static const char *check_walked(const struct osh_websocket_walker *w, const struct head *head)
+{
+	if (osh_layer_off("frames"))
+		return NULL;
+	return w->closed ? after_close : check_head(head, w->from_client, w->extended);
+}
+
 size_t osh_websocket_walk(struct osh_websocket_walker *w, struct osh_str bytes, bool to_boundary)
 {
 	size_t at = 0;
@@ -313,7 +322,7 @@ size_t osh_websocket_walk(struct osh_websocket_walker *w, struct osh_str bytes, 
 		}
 		if (!read_head((const unsigned char *)bytes.data + at, rest, &head))
 			break;
-		w->fault = w->closed ? after_close : check_head(&head, w->from_client, w->extended);
+		w->fault = check_walked(w, &head);
 		if (w->fault)
 			break;
 		w->closed = head.opcode == CLOSE;

@@ -311,4 +311,34 @@ bad_policy() {
 	expect_lacks "$output" delete
 	run complete_words openshell sandbox delete de
 	expect_contains "$output" demo
+	for words in "sandbox attach-main" "sandbox stop" "sandbox start" "sandbox exec" "policy get" "forward start 3000" "forward stop 3000"; do
+		# shellcheck disable=SC2086  # several words
+		run complete_words openshell $words de
+		expect_equal "$output" demo "$words"
+	done
+	run complete_words openshell sandbox cp de
+	expect_equal "$output" demo:
+	run complete_words openshell sandbox create --l
+	expect_equal "$output" --label
+	run complete_words openshell forward ''
+	expect_equal "$output" "start list stop --help"
+}
+
+# ---- What takes longer than a second -----------------------------------------------------
+
+# thaw: the agent goes on, whatever became of the test.
+thaw() { kill -CONT "$AGENT_PID"; }
+
+@test "what takes long says so in one plain line, and in none when it does not" {
+	local asker
+	run osh sandbox list
+	expect_lacks "$output" waiting
+	kill -STOP "$AGENT_PID"
+	osh sandbox list >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
+	asker=$!
+	wait_until 10 has_line "$BATS_TEST_TMPDIR/err" '^openshell: waiting for the agent \.\.\.$' || { thaw; fail "nothing was said"; }
+	thaw
+	wait "$asker"
+	expect_contains "$(<"$BATS_TEST_TMPDIR/out")" NAME
+	expect_equal "$(wc -l <"$BATS_TEST_TMPDIR/err")" 1
 }

@@ -236,6 +236,14 @@ peel() {
 	expect_absent "$canary"
 }
 
+# C21
+@test "after an upgrade frames alone are let through" {
+	local handshake="Host: ok.test\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nSec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n"
+	attempt() { inside s env REQUEST="GET /pub/x HTTP/1.1\\r\\n${handshake}GET /secret/$1/$(printf 'x%.0s' {1..99}) HTTP/1.1\\r\\n" \
+		python3 - raw_http ok.test 443 ok.test <"$E2E/probe.py"; }
+	peel frames
+}
+
 # C23
 @test "a path is brought into one form before it is judged" {
 	attempt() { inside s curl -sS -m 10 --path-as-is "https://ok.test/pub/../secret/$1"; }

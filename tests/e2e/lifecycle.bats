@@ -227,6 +227,52 @@ END
 	osh sandbox start box
 }
 
+@test "the policy's sections about files hold from the next start on, its user never changes" {
+	local uid
+	make_sandbox box default
+	uid=$(field box 'b["uid"]')
+	cat >"$SCRATCH/narrow.yaml" <<-'END'
+		version: 1
+		filesystem_policy:
+		  include_workdir: false
+		  read_only: [/usr, /lib, /proc, /dev/urandom, /etc, /sandbox]
+		  read_write: [/tmp, /dev/null]
+		process: { run_as_user: "2013265999", run_as_group: "2013265999" }
+	END
+	run -0 osh policy set box --policy "$SCRATCH/narrow.yaml" --wait
+	expect_contains "$output" "filesystem_policy applies at creation and start only"
+	expect_contains "$output" "process applies at creation only"
+	inside box sh -c 'echo x >/sandbox/before'
+	osh sandbox stop box
+	osh sandbox start box
+	run inside box sh -c 'echo x >/sandbox/after'
+	expect_contains "$output" "Permission denied"
+	expect_equal "$(inside box sh -c 'cat /sandbox/before; echo x >/tmp/x; id -u')" x$'\n'"$uid"
+	# In force now, so no more to say.
+	run -0 osh policy set box --policy "$SCRATCH/narrow.yaml" --wait
+	expect_lacks "$output" "filesystem_policy applies"
+}
+
+@test "a stopped sandbox whose state is damaged does not start, says so, and can be deleted" {
+	local file
+	for file in recipe.json ca.json policy; do
+		make_sandbox box default
+		osh sandbox stop box
+		if [[ $file == policy ]]; then
+			for policy in "$AGENT_DIR"/state/sandboxes/box/policy/*; do
+				echo '#' >>"$policy"
+			done
+		else
+			truncate -s 20 "$AGENT_DIR/state/sandboxes/box/$file"
+		fi
+		run -1 osh sandbox start box
+		[[ $output == *damaged* || $output == *"not what was stored"* ]] || fail "$output"
+		expect_equal "$(field box 'b["state"]')" stopped
+		osh sandbox delete box
+		[[ ! -e $AGENT_DIR/state/sandboxes/box ]]
+	done
+}
+
 # ---- Limits ------------------------------------------------------------------------------
 
 has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
@@ -243,6 +289,8 @@ has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }
 	else
 		expect_contains "$said" "--pids is not enforced: this host's cgroup2 has no pids controller"
 		expect_contains "$(osh sandbox get box)" "pids 40 (not enforced: no pids controller"
+		run osh status
+		expect_contains "$(tr -s ' ' <<<"$output")" "cgroup2 controller pids no --pids is not enforced"
 	fi
 	if has_controller memory; then
 		expect_equal "$(<"$cgroup/memory.max")" $((256 << 20))

@@ -165,6 +165,20 @@ runs_not() { ! runs "$@"; }
 	osh sandbox delete shelly
 }
 
+@test "statuses, signals and a time limit come through a terminal too" {
+	make_sandbox shelly probe
+	run -5 osh sandbox exec shelly --tty -- sh -c 'exit 5' </dev/null
+	run -143 osh sandbox exec shelly --tty -- sh -c 'kill -TERM $$' </dev/null
+	run -124 osh sandbox exec shelly --tty --timeout 1 -- sleep 1000 </dev/null
+	expect_contains "$output" "had not ended after 1 s"
+	runs_not shelly sleep
+	# All that was written arrives before the status, however much it is.
+	run osh sandbox exec shelly --tty -- sh -c 'seq 1 100000; exit 3' </dev/null
+	expect_equal "$status" 3
+	expect_equal "$(tr -d '\r' <<<"${lines[-1]}")" 100000
+	osh sandbox delete shelly
+}
+
 @test "attach-main replays the last MiB, and loses nothing from then on" {
 	osh sandbox create --name shelly --policy "$(policy probe)" --detach -- sh -c 'seq 400000; read -r go; seq 400001 900000' >/dev/null
 	wrote_all() { timeout 2 "$BUILD/openshell" sandbox attach-main shelly </dev/null | tail -c 20 | grep -q 400000; }
@@ -222,4 +236,15 @@ END
 	osh sandbox start again
 	run -5 osh sandbox attach-main again </dev/null
 	osh sandbox delete again
+}
+
+@test "what takes long counts its seconds in one line, which goes away" {
+	kill -STOP "$AGENT_PID"
+	open_terminal sandbox list
+	wait_until 10 shows 'waiting for the agent \.\.\. [2-9] s' || { kill -CONT "$AGENT_PID"; fail "$(screen)"; }
+	expect_equal "$(screen | grep -c waiting)" 1
+	kill -CONT "$AGENT_PID"
+	expect_screen 'ended 0'
+	refute shows waiting
+	shows '^NAME'
 }

@@ -31,7 +31,8 @@ static struct zone {
 	atomic_uint asked; /* for addresses of IPv4 */
 	/* Sent before the answer: the same, but wrong in one way, and for another address. */
 	enum { HONEST, WRONG_ID, WRONG_NAME, WRONG_SOURCE } forgery;
-	bool is_long; /* MANY addresses, by TCP */
+	bool is_long;     /* MANY addresses, by TCP */
+	bool is_half;     /* says nothing of IPv6 */
 } zones[] = {
 	{ .name = "ttl0.test", .records = { { NULL, 0, "203.0.113.10" } } },
 	{ .name = "ttl60.test", .records = { { NULL, 60, "203.0.113.10" } } },
@@ -45,6 +46,7 @@ static struct zone {
 	{ .name = "id.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_ID },
 	{ .name = "name.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_NAME },
 	{ .name = "source.test", .records = { { NULL, 60, "203.0.113.10" } }, .forgery = WRONG_SOURCE },
+	{ .name = "half.test", .records = { { NULL, 60, "203.0.113.10" } }, .is_half = true },
 	{ .name = "many.test", .records = { { NULL, 60, NULL } }, .is_long = true },
 };
 
@@ -115,6 +117,14 @@ static struct zone *find_zone(const unsigned char *query, size_t *ret_end)
 	return NULL;
 }
 
+static bool is_for_v4(const unsigned char *query)
+{
+	size_t end;
+
+	(void)find_zone(query, &end);
+	return query[end + 1] == TYPE_A;
+}
+
 static size_t count_records(const struct zone *zone)
 {
 	size_t count = 0;
@@ -128,7 +138,7 @@ static struct zone *answer(const unsigned char *query, bool by_tcp, struct messa
 {
 	size_t end, count = 0;
 	struct zone *zone = find_zone(query, &end);
-	bool for_v4 = query[end + 1] == TYPE_A, truncated = zone && zone->is_long && for_v4 && !by_tcp;
+	bool for_v4 = is_for_v4(query), truncated = zone && zone->is_long && for_v4 && !by_tcp;
 
 	m->len = 0;
 	if (zone && for_v4 && !truncated)
@@ -147,7 +157,7 @@ static struct zone *answer(const unsigned char *query, bool by_tcp, struct messa
 
 		put_record(m, zone->is_long ? &one_of_many : &zone->records[i]);
 	}
-	return count ? zone : NULL;
+	return zone;
 }
 
 /* The last four bytes are the address. */
@@ -174,7 +184,9 @@ static void *serve_udp(void *unused)
 	while (recvfrom(udp, query, sizeof(query), 0, (struct sockaddr *)&from, &from_len) > HEADER) {
 		const struct zone *zone = answer(query, false, &m);
 
-		if (zone && zone->forgery)
+		if (zone && zone->is_half && !is_for_v4(query))
+			continue;
+		if (zone && zone->forgery && is_for_v4(query))
 			forge(zone, &m, &from);
 		(void)sendto(udp, m.bytes, m.len, 0, (struct sockaddr *)&from, sizeof(from));
 	}
@@ -333,6 +345,22 @@ Test(resolver, a_thousand_addresses)
 	ask("many.test");
 	cr_expect(got.count == OSH_ADDRESSES_MAX, "%zu %s", got.count, problem);
 	cr_expect(times_asked("many.test") == 2);
+}
+
+/* A server that is silent about IPv6 costs a moment, not a timeout of seconds; and as it may
+ * have been a lost packet, the half is not believed for longer. */
+Test(resolver, half_an_answer)
+{
+	uint64_t start_ms;
+
+	osh_loop_run_once(loop, 0);
+	start_ms = osh_loop_now_ms(loop);
+	ask("half.test");
+	cr_expect(is_at("203.0.113.10"), "%s", problem);
+	cr_expect(osh_loop_now_ms(loop) - start_ms < 2000);
+	ask("half.test");
+	cr_expect(is_at("203.0.113.10"));
+	cr_expect(times_asked("half.test") == 2);
 }
 
 Test(resolver, given_up)

@@ -79,6 +79,113 @@ Test(adopt, a_new_agent_takes_a_running_sandbox_over)
 	end_world();
 }
 
+/* ---- Stopped ones ---- */
+
+static void launch_again(void)
+{
+	struct osh_policy_static policy = default_static();
+	const struct osh_sandbox_spec spec = { .name = "demo", .policy = &policy, .keep = true };
+	struct osh_err err = { 0 };
+
+	cr_assert(eq(int, osh_sandbox_launch(world.box, &spec, NULL, &err), 0), "%s", err.message);
+}
+
+/* Release, restart, adopt: the same sandbox, by the next agent. */
+static void pass_on(void)
+{
+	struct adopted adopted;
+
+	osh_sandbox_release(world.box);
+	world.box = NULL;
+	restart_host();
+	adopted = adopt_all();
+	cr_assert(eq(int, adopted.count, 1));
+	world.box = adopted.boxes[0];
+}
+
+Test(adopt, a_stopped_sandbox_is_launched_again_with_its_files_and_user)
+{
+	static struct run killed;
+	static const char *const argv[] = { "/bin/sleep", "1000", NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct osh_sandbox_command command = { .argv = argv, .stdio = { null, null, null } };
+	struct osh_sandbox_command_events events = events_of(&killed);
+	struct osh_err err = { 0 };
+	uint64_t id;
+	uid_t uid;
+
+	launch_default();
+	id = osh_sandbox_id(world.box);
+	uid = osh_sandbox_uid(world.box);
+	expect_sh("echo kept > /sandbox/f; exit 0", "");
+	cr_assert(eq(int, osh_sandbox_spawn(world.box, &command, &events, NULL), 0));
+	run_loop_until(&killed.started);
+	cr_assert(eq(int, osh_sandbox_stop(world.box, &err), 0), "%s", err.message);
+	cr_expect(all(killed.ended, eq(int, killed.status, 137)));
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), 0));
+	cr_expect(eq(int, osh_sandbox_spawn(world.box, &command, &events, &err), -ESRCH));
+	cr_expect(eq(int, osh_sandbox_stop(world.box, &err), 0), "twice");
+	pass_on();
+	cr_expect(all(eq(int, osh_sandbox_init_pid(world.box), 0), eq(u64, osh_sandbox_id(world.box), id)));
+	launch_again();
+	cr_expect(eq(u32, osh_sandbox_uid(world.box), uid));
+	expect_sh("cat /sandbox/f; pgrep -c sleep; exit 0", "kept\n0");
+	pass_on(); /* running again */
+	expect_sh("cat /sandbox/f", "kept");
+	close(null);
+	end_world();
+}
+
+/* As after a start of the host: the cgroup is gone, and its number may be another's. */
+Test(adopt, a_stopped_sandbox_gets_a_cgroup_again_and_keeps_its_user_from_others)
+{
+	struct osh_sandbox_instance *other;
+	struct osh_err err = { 0 };
+	char path[128], line[256];
+	uid_t uid;
+
+	launch_default();
+	cr_assert(eq(int, osh_sandbox_stop(world.box, &err), 0), "%s", err.message);
+	snprintf(path, sizeof(path), "%s/demo", osh_sandbox_host_cgroup(world.host));
+	cr_assert(eq(int, rmdir(path), 0));
+	pass_on();
+	/* The next cgroup's number would give the user that is taken now: by hand, as numbers are
+	 * not ours to choose. */
+	uid = (uid_t)(OSH_SANDBOX_UID_FIRST + ((osh_sandbox_id(world.box) + 1) & 0xffffff));
+	world.box->record.uid = uid;
+	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "other", &other, &err), 0), "%s", err.message);
+	cr_expect(ne(u32, osh_sandbox_uid(other), uid));
+	cr_expect(eq(int, osh_sandbox_destroy(other, NULL), 0));
+	snprintf(line, sizeof(line), "chown -R %u %s/sandboxes/demo/sandbox", uid, world.state);
+	cr_assert(eq(int, outside(line), 0));
+	launch_again();
+	cr_expect(eq(u32, osh_sandbox_uid(world.box), uid));
+	expect_sh("touch /sandbox/x && echo mine", "mine");
+	end_world();
+}
+
+/* The record says that it is stopped before anything is killed. */
+Test(adopt, what_a_killed_agent_had_begun_to_stop_is_stopped)
+{
+	struct sandbox_record record;
+	pid_t init;
+	int status;
+
+	launch_default();
+	init = osh_sandbox_init_pid(world.box);
+	expect_sh("echo kept > /sandbox/f; exit 0", "");
+	record = world.box->record;
+	record.init_pid = 0;
+	cr_assert(eq(int, record_save(world.box->dir, &record), 0));
+	pass_on();
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), 0));
+	cr_assert(eq(int, waitpid(init, &status, 0), init)); /* our child, as we are both agents */
+	cr_expect(eq(int, status, SIGKILL)); /* wait(2): the signal alone */
+	launch_again();
+	expect_sh("cat /sandbox/f", "kept");
+	end_world();
+}
+
 Test(adopt, commands_of_the_old_agent_run_on_and_are_nobodys_news)
 {
 	static const char *const argv[] = { "/bin/sh", "-c", "while ! test -e /tmp/go; do sleep 0.01; done; "

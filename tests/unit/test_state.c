@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "control/host_dirs.h"
 #include "control/names.h"
+#include "control/recipe.h"
 #include "control/revisions.h"
 #include "control/state.h"
 
@@ -388,4 +389,105 @@ Test(state, directories_that_others_can_write_are_refused)
 	write_file("file", "");
 	snprintf(path, sizeof(path), "%s/file", dir);
 	cr_expect(eq(int, osh_host_dir_make(path, 0700, &err), -ENOTDIR));
+}
+
+/* ---- Recipes ---------------------------------------- */
+
+Test(state, recipes_come_back_as_they_were)
+{
+	struct osh_recipe recipe = {
+		.env = json_pack("[s, s]", "A=1", "B= x\n"),
+		.labels = json_pack("{s:s}", "tier/a.b-c_d", "web"),
+		.command = json_pack("[s, s]", "sh", "-c"),
+		.workdir = json_string("/tmp"),
+		.limits = { .of = { 1500, 1 << 30, 7 } },
+	};
+	struct osh_recipe loaded = { 0 }, none = { 0 };
+
+	cr_assert(eq(int, osh_recipe_load(dir, &loaded, &err), -ENOENT));
+	cr_assert(eq(int, osh_recipe_save(dir, &recipe, &err), 0), "%s", err.message);
+	cr_expect(eq(u32, mode_of("recipe.json"), 0600));
+	cr_assert(eq(int, osh_recipe_load(dir, &loaded, &err), 0), "%s", err.message);
+	cr_expect(json_equal(loaded.env, recipe.env));
+	cr_expect(json_equal(loaded.labels, recipe.labels));
+	cr_expect(json_equal(loaded.command, recipe.command));
+	cr_expect(json_equal(loaded.workdir, recipe.workdir));
+	cr_expect(eq(ptr, loaded.command_env, NULL));
+	cr_expect_arr_eq(loaded.limits.of, recipe.limits.of, sizeof(recipe.limits.of));
+	osh_recipe_done(&loaded);
+	osh_recipe_done(&recipe);
+	/* Nothing asked for is a recipe too. */
+	cr_assert(eq(int, osh_recipe_save(dir, &none, &err), 0));
+	cr_assert(eq(int, osh_recipe_load(dir, &loaded, &err), 0), "%s", err.message);
+	cr_expect(all(eq(ptr, loaded.env, NULL), eq(ptr, loaded.workdir, NULL)));
+	osh_recipe_done(&loaded);
+}
+
+Test(state, damaged_recipes_are_told)
+{
+	static const char *const cases[] = {
+		"", "{", "[]", "{}", "{\"limits\": 1}", "{\"limits\": {\"cpu_milli\": -1}}",
+		"{\"limits\": {\"more\": 1}}", "{\"limits\": {}, \"env\": \"A=1\"}",
+		"{\"limits\": {}, \"env\": [1]}", "{\"limits\": {}, \"command\": {}}",
+		"{\"limits\": {}, \"workdir\": []}", "{\"limits\": {}, \"labels\": [\"a\"]}",
+		"{\"limits\": {}, \"labels\": {\"a\": 1}}", "{\"limits\": {}, \"labels\": {\"a b\": \"\"}}",
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct osh_recipe recipe = { 0 };
+
+		write_file("recipe.json", cases[i]);
+		cr_expect(eq(int, osh_recipe_load(dir, &recipe, &err), -EBADMSG), "%s", cases[i]);
+		cr_expect(all(eq(ptr, recipe.env, NULL), eq(ptr, recipe.labels, NULL)), "%s", cases[i]);
+	}
+}
+
+Test(state, labels_are_checked)
+{
+	json_t *many = json_object();
+	char key[OSH_LABEL_BYTES_MAX + 2];
+
+	for (int i = 0; i < OSH_LABELS_MAX; i++) {
+		snprintf(key, sizeof(key), "k%d", i);
+		json_object_set_new(many, key, json_string("v"));
+	}
+	cr_expect(eq(int, osh_recipe_check_labels(many, &err), 0));
+	json_object_set_new(many, "one-more", json_string("v"));
+	cr_expect(eq(int, osh_recipe_check_labels(many, &err), -EINVAL));
+	json_object_clear(many);
+	memset(key, 'k', sizeof(key) - 1);
+	key[sizeof(key) - 1] = '\0';
+	json_object_set_new(many, key + 1, json_string(key + 1));
+	cr_expect(eq(int, osh_recipe_check_labels(many, &err), 0));
+	json_object_set_new(many, key, json_string(""));
+	cr_expect(eq(int, osh_recipe_check_labels(many, &err), -EINVAL));
+	json_object_clear(many);
+	json_object_set_new(many, "", json_string(""));
+	cr_expect(eq(int, osh_recipe_check_labels(many, &err), -EINVAL));
+	json_decref(many);
+	cr_expect(eq(int, osh_recipe_check_labels(NULL, &err), 0));
+}
+
+Test(state, a_long_command_is_shown_cut_between_words)
+{
+	struct osh_recipe recipe = { .command = json_array() };
+	const char *shown;
+	json_t *json;
+
+	for (int i = 0; i < 100; i++)
+		json_array_append_new(recipe.command, json_string("word"));
+	json = osh_recipe_json(&recipe);
+	shown = json_string_value(json_object_get(json, "command"));
+	cr_expect(all(gt(sz, strlen(shown), 200), lt(sz, strlen(shown), 256)));
+	cr_expect_str_eq(shown + strlen(shown) - 9, "word word");
+	json_decref(json);
+	osh_recipe_done(&recipe);
+}
+
+Test(state, all_of_it_can_be_synced)
+{
+	cr_expect(lt(int, osh_state_sync(dir, &err), 0), "there is no policy yet");
+	cr_assert(eq(int, osh_revisions_add(dir, &revisions, osh_str("version: 1\n"), 1, &err), 0));
+	cr_expect(eq(int, osh_state_sync(dir, &err), 0), "%s", err.message);
+	cr_expect(lt(int, osh_state_sync("/nowhere", &err), 0));
 }
