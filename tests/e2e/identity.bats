@@ -244,6 +244,18 @@ expect_changed() {
 	inside who rm /sandbox/go /sandbox/said
 }
 
+@test "trust outlives a stop" {
+	fresh_named
+	other_curl /sandbox/next
+	inside who mv /sandbox/next /sandbox/named
+	osh sandbox stop who
+	osh sandbox start who
+	expect_contains "$(inside who /sandbox/named -sS -m 20 https://ok.test/pub/x)" "changed since its first use"
+	expect_equal "$(status_of /usr/bin/curl)" 200 # T
+	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
+	expect_equal "$(named_status)" 200
+}
+
 status_is_answered() { [[ $(status_of /usr/bin/curl) == 200 ]]; }
 
 @test "a pinned digest is checked" {
