@@ -1,6 +1,7 @@
 /* HTTP/1.1 heads (RFC 9112): the ambiguous ones are refused, the ordinary ones read. Each
  * refusal stands beside a twin that differs in one thing and is accepted. */
 #include "proxy/http_head.h"
+#include "proxy/http_pass.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -293,6 +294,9 @@ static const struct {
 	{ "folded", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "bare LF", "HTTP/1.1 200 OK\nA: b\n\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "two digits", "HTTP/1.1 20 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "ESC in the phrase", "HTTP/1.1 200 \x1b[2J\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "tab and Latin-1 in the phrase", "HTTP/1.1 200 a\tb\xe9\r\n\r\n", false, OSH_HTTP_DONE,
+	  OSH_HTTP_BODY_UNTIL_CLOSE, 0 },
 	{ "status 999", "HTTP/1.1 999 What\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "HTTP/2", "HTTP/2.0 200 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "ICY", "ICY 200 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
