@@ -234,21 +234,29 @@ static bool pump(struct osh_conn *conn)
 	return conn->state != state || conn->eof != eof || conn->finished != finished || conn->in.len != len;
 }
 
-/* The last step may have left bytes to send. */
-static bool pump_and_wait(struct osh_conn *conn)
+static struct osh_conn *upstream_of(const struct osh_session *s)
 {
-	bool news = pump(conn);
-
-	osh_conn_update(conn);
-	return news;
+	return s->upstream && s->upstream->state == OSH_UPSTREAM_READY ? &s->upstream->conn : NULL;
 }
 
-/* A step that found no room behind what is kept back for a burst finds it now. */
-static bool make_room(struct osh_session *s)
+/* No step goes further: what was kept back for a burst is sent. True: there is something for
+ * another step, if only the room for it. */
+static bool settle(struct osh_session *s)
 {
+	struct osh_conn *upstream = upstream_of(s);
 	size_t before = s->conn.out.len;
+	bool news = pump(&s->conn);
 
-	return before >= CROWDED && (pump(&s->conn) || s->conn.out.len < before);
+	if (upstream)
+		news |= pump(upstream);
+	return news || (before >= CROWDED && s->conn.out.len < before);
+}
+
+static void wait_for(const struct osh_session *s, struct osh_conn *conn)
+{
+	osh_conn_update(conn);
+	if ((!s->exchange || s->state == OSH_SESSION_RELAY) && conn->out.room > IDLE_ROOM_MAX)
+		osh_buf_trim(&conn->out);
 }
 
 void osh_session_step(struct osh_session *s)
@@ -260,19 +268,18 @@ void osh_session_step(struct osh_session *s)
 		return;
 	do {
 		osh_conn_pump_corked(&s->conn);
-		if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
-			osh_conn_pump_corked(&s->upstream->conn);
+		if (upstream_of(s))
+			osh_conn_pump_corked(upstream_of(s));
 		again = step_state(s);
 		if (s->reap.queued)
 			return;
-		again = again || make_room(s);
+		again = again || settle(s);
 	} while (again && ++steps < STEPS_MAX);
-	/* If `again`, bytes may wait inside OpenSSL, of which epoll knows nothing. */
-	again |= pump_and_wait(&s->conn);
-	if (s->upstream && s->upstream->state == OSH_UPSTREAM_READY)
-		again |= pump_and_wait(&s->upstream->conn);
-	if (!s->exchange && s->conn.out.room > IDLE_ROOM_MAX)
-		osh_buf_trim(&s->conn.out);
+	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
+		(void)settle(s);
+	wait_for(s, &s->conn);
+	if (upstream_of(s))
+		wait_for(s, upstream_of(s));
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
