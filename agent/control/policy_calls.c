@@ -56,7 +56,8 @@ static void on_cancel(struct osh_call *call)
 	json_decref(call->context);
 }
 
-/* Static sections apply at creation: say so where they differ from what was applied. */
+/* Static sections apply when a sandbox is made or started: say so where they differ from what
+ * was applied. */
 static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 			   const struct osh_policy_doc *policy, json_t *warnings)
 {
@@ -70,8 +71,11 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 		if (strcmp(digests[i], sandbox->origin.sections[i]) == 0 ||
 		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
 			continue;
+		/* The user never changes: the files are that user's. */
 		snprintf(text, sizeof(text),
-			 "%s applies at creation only: this sandbox keeps what it was created with",
+			 i == OSH_SECTION_PROCESS
+				 ? "%s applies at creation only: this sandbox keeps what it was created with"
+				 : "%s applies at creation and start only: until then this sandbox keeps what it has",
 			 osh_section_name((enum osh_section)i));
 		osh_call_add_warning(warnings, text);
 	}

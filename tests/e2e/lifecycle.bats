@@ -227,6 +227,32 @@ END
 	osh sandbox start box
 }
 
+@test "the policy's sections about files hold from the next start on, its user never changes" {
+	local uid
+	make_sandbox box default
+	uid=$(field box 'b["uid"]')
+	cat >"$SCRATCH/narrow.yaml" <<-'END'
+		version: 1
+		filesystem_policy:
+		  include_workdir: false
+		  read_only: [/usr, /lib, /proc, /dev/urandom, /etc, /sandbox]
+		  read_write: [/tmp, /dev/null]
+		process: { run_as_user: "2013265999", run_as_group: "2013265999" }
+	END
+	run -0 osh policy set box --policy "$SCRATCH/narrow.yaml" --wait
+	expect_contains "$output" "filesystem_policy applies at creation and start only"
+	expect_contains "$output" "process applies at creation only"
+	inside box sh -c 'echo x >/sandbox/before'
+	osh sandbox stop box
+	osh sandbox start box
+	run inside box sh -c 'echo x >/sandbox/after'
+	expect_contains "$output" "Permission denied"
+	expect_equal "$(inside box sh -c 'cat /sandbox/before; echo x >/tmp/x; id -u')" x$'\n'"$uid"
+	# In force now, so no more to say.
+	run -0 osh policy set box --policy "$SCRATCH/narrow.yaml" --wait
+	expect_lacks "$output" "filesystem_policy applies"
+}
+
 @test "a stopped sandbox whose state is damaged does not start, says so, and can be deleted" {
 	local file
 	for file in recipe.json ca.json policy; do

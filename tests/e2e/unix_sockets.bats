@@ -109,7 +109,7 @@ teardown() { twin; }
 	canary=$(new_canary)
 	run osh policy set plain --policy "$SCRATCH/named.yaml" --wait
 	expect_equal "$status" 0
-	expect_contains "$output" "unix_sockets applies at creation only"
+	expect_contains "$output" "unix_sockets applies at creation and start only"
 	run probe plain unix "$canary" "$HIDDEN/named"
 	expect_equal "$output" "$HIDDEN/named ENOENT ENOENT ENOENT"
 	printf 'version: 1\nnetwork_policies: { a: { unix_sockets: [/var/lib/none, /etc/passwd, %s] } }\n' "$AGENT_SOCKET" >"$SCRATCH/odd.yaml"
