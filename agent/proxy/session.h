@@ -110,6 +110,13 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* What refused it when it connected. */
+static inline enum osh_verdict_engine osh_session_refused_by(const struct osh_session *session)
+{
+	if (session->over_limit)
+		return OSH_ENGINE_LIMIT;
+	return session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
+}
 /* The credentials of its sandbox; NULL: none. */
 static inline const struct osh_vault *osh_session_vault(const struct osh_session *session)
 {

@@ -245,7 +245,7 @@ static void record_failed_handshake(struct osh_session *s)
 	osh_tls_failure(&s->conn, why, sizeof(why));
 	if (osh_tls_distrusted(&s->conn))
 		snprintf(reason, sizeof(reason),
-			 "the program refused the sandbox's authority (%s): if it trusts only a certificate "
+			 "the program does not accept the sandbox's authority (%s): if it trusts only a certificate "
 			 "of its own, give this endpoint tls: skip", why);
 	else
 		snprintf(reason, sizeof(reason), "the TLS handshake with the program failed: %s", why);

@@ -141,7 +141,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	for line in "${lines[@]}"; do
 		[[ $line == *" sent away" ]] || fail "$output"
 	done
-	(($(proxy_ticks) - before < 400)) || fail "$(($(proxy_ticks) - before)) ticks"
+	(($(proxy_ticks) - before < 100)) || fail "$(($(proxy_ticks) - before)) ticks"
 	(($(proxy_memory_kb) - memory < 4096)) || fail "$(($(proxy_memory_kb) - memory)) kB"
 	fetch wire https://ok.test/pub/x --http2
 	expect_status 200
@@ -251,6 +251,10 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	expect_equal "$(json 'b["detail"]')" "too many headers"
 	from_server interims
 	expect_equal "$(json 'b["detail"]')" "too many interim responses"
+	fetch wire https://ok.test:9447/pub/hinted --http2 -i
+	expect_status 200
+	expect_contains "$BODY" "HTTP/2 103"
+	expect_contains "$BODY" "link: </a>"
 	(($(proxy_memory_kb) - memory < 1024)) || fail "$(($(proxy_memory_kb) - memory)) kB"
 }
 

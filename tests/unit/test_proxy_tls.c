@@ -264,7 +264,7 @@ Test(proxy_tls, a_program_that_pins)
 	cr_expect(SSL_connect(p->ssl) != 1);
 	v = next_verdict();
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY);
-	EXPECT_HAS(v->reason, "refused the sandbox's authority");
+	EXPECT_HAS(v->reason, "does not accept the sandbox's authority");
 	EXPECT_HAS(v->reason, "tls: skip");
 	hang_up(p);
 	p = make_client("ok.test");
@@ -305,6 +305,32 @@ static void send_in_pieces(int fd, const unsigned char *bytes, size_t len, size_
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	for (size_t at = 0; at < len; at += piece)
 		cr_assert(send(fd, bytes + at, len - at < piece ? len - at : piece, MSG_NOSIGNAL) > 0);
+}
+
+/* Some say nothing when they do not like the certificate. */
+Test(proxy_tls, a_program_that_leaves_with_the_certificate)
+{
+	struct peer *p = make_client("ok.test");
+	unsigned char hello[2048];
+	size_t len = make_hello(p, hello, sizeof(hello));
+	const struct osh_verdict *v;
+
+	send_in_pieces(p->fd, hello, len, len);
+	cr_assert(recv(p->fd, hello, 1, 0) == 1);
+	SSL_free(p->ssl);
+	p->ssl = NULL;
+	hang_up(p);
+	v = next_verdict();
+	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY);
+	EXPECT_HAS(v->reason, "tls: skip");
+	/* One that left before it could see one. */
+	p = make_client("ok.test");
+	len = make_hello(p, hello, sizeof(hello));
+	send_in_pieces(p->fd, hello, len / 2, len);
+	SSL_free(p->ssl);
+	p->ssl = NULL;
+	hang_up(p);
+	cr_expect(!strstr(next_verdict()->reason, "tls: skip"));
 }
 
 Test(proxy_tls, hello_by_single_bytes)
