@@ -162,6 +162,29 @@ END
 	expect_contains "$output" "sandbox two started"
 }
 
+# In the order that leaves it stopped or running, wherever the host or the agent ends.
+@test "what is kept is on disk before anything is killed" {
+	local agent calls=$BATS_TEST_TMPDIR/calls tracer file at_kill at_record
+	make_sandbox box default
+	agent=$(<"$AGENT_DIR/agent.pid")
+	is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$agent/status"))); }
+	strace -qq -y -e trace=fsync,rename,pidfd_send_signal -o "$calls" -p "$agent" 3>&- &
+	tracer=$!
+	wait_until 10 is_traced
+	osh sandbox stop box
+	kill "$tracer"
+	wait "$tracer" || true
+	# Line numbers: the last sync of each file, the record's renaming, the kill.
+	line_of() { grep -nE -- "$1" "$calls" | tail -n 1 | cut -d: -f1; }
+	at_record=$(line_of '^rename\("[^"]*/record.json.new", "[^"]*/box/record.json"\) += 0')
+	at_kill=$(line_of '^pidfd_send_signal\(.*SIGKILL.* = 0')
+	((at_record && at_kill && at_record < at_kill)) || fail "$(<"$calls")"
+	for file in recipe.json ca.json origin.json 'policy/1[^>]*' box/policy record.json.new; do
+		at_file=$(line_of "^fsync\([0-9]+<[^>]*/$file>\) += 0")
+		((at_file && at_file < at_record)) || fail "$file:" "$(<"$calls")"
+	done
+}
+
 # What starting the host anew does: no cgroup, no process, other numbers.
 @test "a stopped sandbox starts after its cgroup is gone, as the same user" {
 	local cgroup uid
@@ -489,6 +512,17 @@ END
 	run -1 osh sandbox create --name gone --upload "$PLACE/none" -- true </dev/null
 	expect_contains "$output" "deleted again"
 	run -1 osh sandbox get gone
+}
+
+@test "create --detach says the name alone, and excludes what it cannot do" {
+	expect_equal "$(osh sandbox create --name away --detach -- sleep 1000 </dev/null)" away
+	inside away pgrep sleep
+	run -2 osh sandbox create --detach </dev/null
+	run -2 osh sandbox create --detach --no-tty -- true </dev/null
+	run -2 osh sandbox create --detach --no-keep -- true </dev/null
+	run -2 osh sandbox create --keep --no-keep -- true </dev/null
+	run -1 osh sandbox create --name none --detach -- no-such-program </dev/null
+	run -1 osh sandbox get none
 }
 
 @test "cp of another user's sandbox is refused" {
