@@ -133,8 +133,15 @@ struct osh_flow_facts {
 	__u16 dst_port_host;
 	__u8 denied_before;   /* the denials map holds this question */
 	__u8 reachable;       /* some policy names this address or, for the port, any address;
-				 or the sandbox's policy is permissive */
+				 or the sandbox's policy is permissive. Not looked at where
+				 osh_is_explained */
 };
+
+/* Where the agent explains a denial in HTTP, so that every connection must come there. */
+OSH_DECIDE int osh_is_explained(__u16 dst_port_host)
+{
+	return dst_port_host == 80 || dst_port_host == 443;
+}
 
 /* Second look, TCP only. */
 OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *facts)
@@ -145,8 +152,7 @@ OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *fact
 		decision.reason = OSH_KERNEL_NO_IDENTITY;
 	} else if (facts->denied_before) {
 		decision.reason = OSH_KERNEL_CACHED_DENIAL;
-	} else if (facts->dst_port_host == 80 || facts->dst_port_host == 443 || facts->reachable) {
-		/* On 80 and 443 the agent explains a denial in HTTP, so it must come there. */
+	} else if (osh_is_explained(facts->dst_port_host) || facts->reachable) {
 		decision.action = OSH_ACTION_REDIRECT;
 	}
 	return decision;

@@ -97,7 +97,7 @@ static __always_inline struct osh_decision judge_flow(const struct caller *calle
 		.identity_flags = caller->flags,
 		.dst_port_host = dial->dst_port_host,
 		.denied_before = is_denied_before(caller, dial),
-		.reachable = is_reachable(caller, dial),
+		.reachable = !osh_is_explained(dial->dst_port_host) && is_reachable(caller, dial),
 	};
 
 	return osh_decide_flow(&facts);

@@ -31,12 +31,6 @@ char LICENSE[] SEC("license") = "GPL";
 #define MODE_TYPE 0170000 /* S_IFMT */
 #define MODE_SOCKET 0140000
 
-static __always_inline void report_handover(const struct osh_event *event)
-{
-	report(event);
-	count(OSH_COUNT_SOCKET_REFUSED);
-}
-
 /* ---- A socket from outside ------------------------------------------------------------ */
 
 /* A network socket of another namespace than its user's. Unix sockets are the mounts' and
@@ -81,7 +75,8 @@ int BPF_PROG(osh_file_receive, struct file *file)
 	event.identity = caller.identity;
 	event.pid = caller.tgid;
 	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	report_handover(&event);
+	report(&event);
+	count(OSH_COUNT_SOCKET_REFUSED);
 	return REFUSE;
 }
 
@@ -117,7 +112,7 @@ static __always_inline void report_sender(const struct caller *caller, const str
 		.family = osh_addr_is_v4(dst) ? OSH_AF_INET : OSH_AF_INET6,
 	};
 
-	report_handover(&event);
+	report(&event);
 }
 
 /* What this socket dialled, if it was led to the agent and another program sends on it now. */
@@ -142,6 +137,7 @@ int BPF_PROG(osh_socket_sendmsg, struct socket *sock)
 	if (!socket)
 		return LEAVE;
 	report_sender(&caller, &socket->flow.dst, socket->flow.dst_port_host, OSH_KERNEL_OTHERS_FLOW);
+	count(OSH_COUNT_SOCKET_REFUSED);
 	return REFUSE;
 }
 

@@ -162,6 +162,10 @@ static const char *advice_for(enum osh_verdict_engine engine)
 		return "the connection came around the hooks that know who asks: no policy change "
 		       "will "
 		       "permit it";
+	case OSH_ENGINE_LIMIT:
+		return "the policy permits it, but not so many at once: try again when others have "
+		       "ended, or "
+		       "raise what the reason names (limits in openshell-policy(5))";
 	case OSH_ENGINE_KERNEL:
 	case OSH_ENGINE_POLICY:
 	case OSH_ENGINE_L7:

@@ -10,7 +10,7 @@
 #include "base/fd.h"
 #include "base/secret.h"
 
-#define READ_CHUNK (16u << 10)
+#define READ_CHUNK (16u << 10) /* OpenSSL gives one record at a time */
 #define BURST (3u * SSL3_RT_MAX_PLAIN_LENGTH) /* leaves room for what one more step may add */
 
 static void on_ready(struct osh_io *io, uint32_t events)
@@ -176,10 +176,12 @@ static void handshake(struct osh_conn *conn)
 	errno = 0;
 	conn->ssl_wants_write = false;
 	r = SSL_do_handshake(conn->ssl);
-	if (r == 1)
+	if (r == 1) {
 		conn->state = OSH_CONN_OPEN;
-	else
+		conn->readable = true; /* what came along may wait inside OpenSSL */
+	} else {
 		(void)ssl_would_block(conn, r);
+	}
 	if (conn->eof && conn->state == OSH_CONN_HANDSHAKE)
 		fail(conn, ECONNRESET);
 }
@@ -233,7 +235,8 @@ static void fill(struct osh_conn *conn)
 	while (conn->want_read && !conn->hold_read && conn->readable && !conn->eof &&
 	       conn->state == OSH_CONN_OPEN) {
 		size_t room = osh_buf_free_bytes(&conn->in);
-		size_t want = room < READ_CHUNK ? room : READ_CHUNK;
+		size_t chunk = conn->ssl ? READ_CHUNK : OSH_CONN_BUF_MAX;
+		size_t want = room < chunk ? room : chunk;
 		size_t may = want ? allowance(conn) : 0;
 		size_t got;
 

@@ -167,7 +167,7 @@ static void explain_connection(const struct osh_session *session, struct osh_jud
 	j->status = session->over_limit ? 429 : 403;
 	j->error = session->over_limit ? "limit_exceeded" :
 		   session->fault ? session->fault->error : error_of(&j->decision);
-	j->engine = session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
+	j->engine = osh_session_refused_by(session);
 }
 
 /* SigV4 and its like: what the server would get unsigned goes nowhere. */
@@ -389,11 +389,10 @@ static json_t *advise(const struct osh_judgement *j)
 		[OSH_ENGINE_CREDENTIAL] = "Send a credential only to its own provider, over TLS, in a header, "
 					  "a query value or the path; the reason says what else a policy can "
 					  "allow.",
+		[OSH_ENGINE_LIMIT] = "The policy permits this, but not so many at once: try again when other "
+				     "connections have ended.",
 	};
 
-	if (j->status == 429)
-		return json_pack("[s]", "The sandbox's policy limits its connections (limits): try again when "
-					"others have ended.");
 	if (by_engine[j->engine])
 		return json_pack("[s]", by_engine[j->engine]);
 	return json_pack("[s, s]", "This is the sandbox's policy, not the server: retrying will not help.",

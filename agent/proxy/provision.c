@@ -81,16 +81,16 @@ static int read_credential(const char *path, char *room, size_t size, struct osh
 	return 0;
 }
 
-int osh_provision_via(struct osh_via_settings *settings, const char *path, struct osh_err *err)
+int osh_provision_via(const struct osh_via_settings *settings, const char *path, struct osh_err *err)
 {
 	struct osh_buf bytes OSH_CLEANUP(osh_buf_done) = { .max = OSH_VIA_BYTES_MAX, .secret = true };
+	struct osh_via_settings whole = *settings;
 	char room[OSH_VIA_CREDENTIAL_MAX];
-	int r = path ? read_credential(path, room, sizeof(room), &settings->credential, err) : 0;
+	int r = path ? read_credential(path, room, sizeof(room), &whole.credential, err) : 0;
 
-	if (r == 0 && (r = osh_via_encode(settings, &bytes)) < 0)
+	if (r == 0 && (r = osh_via_encode(&whole, &bytes)) < 0)
 		osh_err_sys(err, -r, "cannot keep upstream_proxy");
 	osh_wipe(room, sizeof(room));
-	settings->credential = osh_str_n(NULL, 0);
 	if (r < 0)
 		return r;
 	r = osh_memfd_sealed("openshell-via", bytes.len ? osh_buf_bytes(&bytes) : "", bytes.len);

@@ -12,7 +12,7 @@
 int osh_provision_anchors(const char *path, struct osh_err *err);
 /* The proxy before the internet, with the credential in the file `path` ("user:password" in one
  * line; NULL: none), which nobody but its owner may read. */
-int osh_provision_via(struct osh_via_settings *settings, const char *path, struct osh_err *err);
+int osh_provision_via(const struct osh_via_settings *settings, const char *path, struct osh_err *err);
 /* Not a memfd: the list as osh_resolver_new takes it, into `room`. NULL: none. Returns 0 or -E2BIG. */
 int osh_provision_dns_servers(const char *const *servers, char *room, size_t size, struct osh_err *err);
 

@@ -36,6 +36,10 @@ enum osh_session_state {
 	OSH_SESSION_STATE_COUNT,
 };
 
+/* How long a flow may stay in each state without progress; http1.h says more of HTTP. Only tests
+ * change them, before a worker starts. */
+extern uint64_t osh_session_deadlines_ms[OSH_SESSION_STATE_COUNT];
+
 struct osh_session {
 	struct osh_view *view;
 	enum osh_session_state state;
@@ -106,6 +110,13 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* What refused it when it connected. */
+static inline enum osh_verdict_engine osh_session_refused_by(const struct osh_session *session)
+{
+	if (session->over_limit)
+		return OSH_ENGINE_LIMIT;
+	return session->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY;
+}
 /* The credentials of its sandbox; NULL: none. */
 static inline const struct osh_vault *osh_session_vault(const struct osh_session *session)
 {

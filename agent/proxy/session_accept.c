@@ -52,7 +52,7 @@ static void record_want_of_room(struct osh_view *view, const struct osh_flow *fl
 {
 	const struct osh_who *who = osh_worker_who(view->worker, flow->identity);
 	struct osh_verdict verdict = {
-		.engine = OSH_ENGINE_POLICY,
+		.engine = OSH_ENGINE_LIMIT,
 		.decision = OSH_VERDICT_DENY,
 		.protocol = "l4",
 		.binary = who ? who->binary : NULL,

@@ -12,6 +12,7 @@
 #include "proxy/facts.h"
 #include "proxy/http1.h"
 #include "proxy/rewrite.h"
+#include "proxy/session_step.h"
 #include "proxy/websocket_relay.h"
 
 /* ---- Questions and records --------------------------------------------------------- */
@@ -278,8 +279,7 @@ static void admit_or_deny(struct osh_session *s)
 	s->conn.want_read = true;
 	s->conn.hold_read = true;
 	if (s->denied) {
-		osh_session_record(s, s->fault ? OSH_ENGINE_CREDENTIAL : OSH_ENGINE_POLICY, OSH_VERDICT_DENY,
-			       s->decision.reason);
+		osh_session_record(s, osh_session_refused_by(s), OSH_VERDICT_DENY, s->decision.reason);
 		if (!awaits_http(s, relayed)) {
 			if (is_final(s))
 				cache_denial(s);

@@ -14,11 +14,6 @@ void osh_session_answer_is_late(struct osh_session *session);
 void osh_session_stop_asking(struct osh_session *session);
 /* A credential may go to this host, and the policy does not say that it may pass unseen. */
 bool osh_session_guards_credential(const struct osh_session *session);
-/* It is denied, for `reason`, and speaks no HTTP: end it in its own language (session_farewell.c).
- * The verdict is the caller's. */
-void osh_session_take_leave(struct osh_session *session, const char *reason);
-/* Step it in FAREWELL. True when something changed. */
-bool osh_session_step_farewell(struct osh_session *session);
 /* Count it on this meter (NULL: on none) instead of the one that it has, whatever the limits. */
 void osh_session_move_meter(struct osh_session *session, struct osh_meter *meter);
 /* Write the verdict about the connection as a whole. */

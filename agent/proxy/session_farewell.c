@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "proxy/farewell.h"
-#include "proxy/session_decide.h"
+#include "proxy/session_step.h"
 
 void osh_session_take_leave(struct osh_session *s, const char *reason)
 {

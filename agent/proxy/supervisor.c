@@ -349,8 +349,6 @@ static int make_rings(struct osh_supervisor *sup)
 static int provide(struct osh_supervisor *sup, struct osh_err *err)
 {
 	const struct osh_supervisor_options *options = &sup->options;
-	struct osh_via_settings via = { .host = options->via_host, .port_host = options->via_port_host,
-					.direct = options->via_direct };
 	int r = osh_provision_dns_servers(options->dns_servers, sup->dns_servers, sizeof(sup->dns_servers), err);
 
 	if (r < 0)
@@ -358,7 +356,7 @@ static int provide(struct osh_supervisor *sup, struct osh_err *err)
 	sup->upstream_ca_fd = osh_provision_anchors(options->upstream_ca, err);
 	if (sup->upstream_ca_fd < 0)
 		return sup->upstream_ca_fd;
-	sup->via_fd = osh_provision_via(&via, options->via_credential, err);
+	sup->via_fd = osh_provision_via(&options->via, options->via_credential, err);
 	return sup->via_fd < 0 ? sup->via_fd : 0;
 }
 

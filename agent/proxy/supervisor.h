@@ -15,6 +15,7 @@
 #include "openshell/verdict.h"
 #include "openshell/sockets.h"
 #include "policy/policy.h"
+#include "proxy/via.h"
 
 struct osh_supervisor;
 
@@ -32,10 +33,8 @@ struct osh_supervisor_options {
 	const struct osh_maps *maps;     /* borrowed for the life of the supervisor */
 	const char *upstream_ca;         /* PEM file added to the system store; NULL none */
 	const char *const *dns_servers;  /* NULL-terminated "addr" or "addr:port"; NULL: /etc/resolv.conf */
-	const char *via_host;            /* the proxy before the internet (via.h); NULL: none */
-	uint16_t via_port_host;
-	const char *via_credential;      /* file with "user:password" for it; NULL: none */
-	const char *const *via_direct;   /* NULL-terminated: reached without it; NULL: nothing */
+	struct osh_via_settings via;     /* the proxy before the internet, without its credential, */
+	const char *via_credential;      /* ... which is in this file; NULL: none */
 	unsigned workers;                /* 0: one per processor */
 	/* Each verdict of a worker, in order per worker; `lost` counts records that were
 	 * overwritten before the agent read them. */

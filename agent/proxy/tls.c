@@ -188,7 +188,11 @@ bool osh_tls_wants_certificate(const struct osh_conn *conn)
 bool osh_tls_distrusted(const struct osh_conn *conn)
 {
 	int alert = received_alert(conn);
+	bool said_nothing = !conn->tls_error ||
+			    ERR_GET_REASON(conn->tls_error) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
 
+	if (said_nothing) /* gone when it had our certificate: Node does so */
+		return conn->ssl && SSL_get_current_cipher(conn->ssl);
 	return alert == ALERT_UNKNOWN_CA ||
 	       (alert >= ALERT_BAD_CERTIFICATE && alert <= ALERT_CERTIFICATE_UNKNOWN);
 }

@@ -48,7 +48,7 @@ bool osh_tls_refused_protocol(const struct osh_conn *conn);
 /* Did the server go away for want of a client certificate? In TLS 1.3 it says so only after
  * the handshake (RFC 8446 4.4.2.4). */
 bool osh_tls_wants_certificate(const struct osh_conn *conn);
-/* Did the client say that it does not trust our certificate? */
+/* Did the client say that it does not trust our certificate, or leave when it had seen it? */
 bool osh_tls_distrusted(const struct osh_conn *conn);
 
 /* Why TLS on this connection failed, in words: the verification error if there is one,

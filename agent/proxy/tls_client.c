@@ -88,9 +88,9 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 }
 
 /* Nothing is verified again when it is resumed: the certificate must still be good. */
-static bool is_usable(const SSL_SESSION *session)
+static bool is_usable(SSL_SESSION *session)
 {
-	const X509 *cert = SSL_SESSION_get0_peer((SSL_SESSION *)session);
+	const X509 *cert = SSL_SESSION_get0_peer(session);
 	long age = (long)time(NULL) - SSL_SESSION_get_time(session);
 
 	return SSL_SESSION_is_resumable(session) && age >= 0 && age < RESUME_SECONDS_MAX &&

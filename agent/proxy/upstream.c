@@ -155,7 +155,7 @@ static void look_at_tunnel(struct osh_upstream *up)
 			no_tunnel(up, "ended the connection instead of an answer");
 		return;
 	case OSH_HTTP_BAD:
-		no_tunnel(up, "%s", why);
+		no_tunnel(up, "%s%s", why, up->key.port_host == 443 ? "" : " (does it allow CONNECT to this port?)");
 		return;
 	case OSH_HTTP_DONE:
 		break;

@@ -26,6 +26,7 @@ static const char *const engine_names[OSH_ENGINE_COUNT] = {
 	[OSH_ENGINE_AUTHORITY] = "authority",
 	[OSH_ENGINE_UPSTREAM] = "upstream",
 	[OSH_ENGINE_BYPASS] = "bypass",
+	[OSH_ENGINE_LIMIT] = "limit",
 };
 
 const char *osh_verdict_decision_name(enum osh_verdict_decision decision)

@@ -27,6 +27,7 @@ enum osh_verdict_engine {
 	OSH_ENGINE_AUTHORITY,  /* Host or :authority is not the name dialled */
 	OSH_ENGINE_UPSTREAM,   /* allowed, but the real server could not be reached or verified */
 	OSH_ENGINE_BYPASS,     /* reached the agent without passing a hook */
+	OSH_ENGINE_LIMIT,      /* allowed, but there are too many: the policy's limits, or the agent's bounds */
 	OSH_ENGINE_COUNT,
 };
 

@@ -1,5 +1,7 @@
 """Clients that break the rules of HTTP/2, or bend them: h2_client.py CASE CANARY. Prints what came of it."""
+import random
 import socket
+import ssl
 import struct
 import sys
 
@@ -262,10 +264,10 @@ def overflow():
     print(wire.ended[1])
 
 
-def open_socket(wire, stream, path):
+def open_socket(wire, stream, path, host="ws.test"):
     """RFC 8441's handshake; returns its status."""
     wire.send(request(stream, [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "https"),
-                               (":authority", "ws.test"), (":path", path), ("sec-websocket-version", "13")], end=False))
+                               (":authority", host), (":path", path), ("sec-websocket-version", "13")], end=False))
     wire.until(lambda: stream in wire.statuses)
     return wire.statuses[stream]
 
@@ -291,12 +293,93 @@ def sockets():
     print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
 
 
+def unread():
+    """A WebSocket that no rule reads: frames pass, and then no frame."""
+    wire = connect("ok.test")
+    print(open_socket(wire, 1, "/pub/x", "ok.test"))
+    wire.send(frame(DATA, 0, 1, masked(b"hello")))
+    wire.until(lambda: b"hello" in wire.payload(1))
+    wire.send(frame(DATA, 0, 1, f"GET /secret/{CANARY} HTTP/1.1\r\nHost: ok.test\r\n\r\n".encode()))
+    wire.until(lambda: b"\x88" in wire.payload(1))
+    print("closed by", struct.unpack(">H", wire.payload(1).partition(b"\x88")[2][1:3])[0])
+    wire.send(request(3, get("/pub/x")))
+    print(wire.outcome(3))
+
+
 def masked(data, opcode=1):
     """One frame of RFC 6455, with a mask of zeros."""
     return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
 
 
+# ---- Anything at all --------------------------------------------------------------------------
+
+PATHS = ["ok", "size", "reset", "held", "large", "once/refused", "once/goaway", "uppercase", "short", "long", "data-first",
+         "push", "bomb", "large-head", "interims", "headers-on-0", "switching", "hpack", "window"]
+
+
+def random_frames(dice, opened):
+    """One thing that a client may do, or nearly; `opened`: streams that may still be spoken on."""
+    port = dice.port
+    host = f"ok.test:{port}"
+    stream = dice.choice(opened) if opened else 1
+    kind = dice.randrange(12)
+    if kind < 4 or not opened:
+        stream = dice.next_stream
+        dice.next_stream += 2
+        path = ("/pub/" + dice.choice(PATHS)) if dice.random() < 0.8 else "/secret"
+        if dice.random() < 0.6:
+            return request(stream, get(path, host))
+        opened.append(stream)
+        length = [("content-length", str(dice.randrange(20000)))] if dice.random() < 0.5 else []
+        kind = [("content-type", "application/grpc")] if dice.random() < 0.3 else []
+        return request(stream, post(path.replace("pub", "api"), host) + length + kind, end=False)
+    if kind < 7:
+        end = dice.random() < 0.3
+        if end:
+            opened.remove(stream)
+        return frame(DATA, END_STREAM if end else 0, stream, b"x" * dice.randrange(10000))
+    if kind == 7:
+        opened.remove(stream)
+        return request(stream, [("x-sum", "1")] if dice.random() < 0.8 else [(":path", "/")])
+    if kind == 8:
+        opened.remove(stream)
+        return frame(RST_STREAM, 0, stream, struct.pack(">I", dice.randrange(14)))
+    if kind == 9:
+        return frame(WINDOW_UPDATE, 0, dice.choice((0, stream)), struct.pack(">I", dice.randrange(1, 100000)))
+    if kind == 10:
+        return settings((INITIAL_WINDOW_SIZE, dice.randrange(100000)))
+    return frame(PING, 0, 0, b"8 bytes.") if dice.random() < 0.9 else dice.randbytes(3)
+
+
+def hear(wire, seconds):
+    """What comes within that time."""
+    wire.sock.settimeout(seconds)
+    try:
+        while wire.take():
+            pass
+    except TimeoutError:
+        pass
+    wire.sock.settimeout(20)
+
+
+def chaos(first=0, count=40):
+    """Connections that do anything, each from a seed of its own, and end anyhow."""
+    for seed in range(first, first + count):
+        dice = random.Random(seed)
+        dice.port, dice.next_stream = dice.choice((443, 9447)), 1
+        wire = connect("ok.test", dice.port)
+        opened = []
+        for _ in range(dice.randrange(1, 60)):
+            wire.send(b"".join(random_frames(dice, opened) for _ in range(dice.randrange(1, 8))))
+            if wire.goaway is not None:
+                break
+            hear(wire, dice.choice((0.001, 0.01)))
+        if dice.random() < 0.8:
+            wire.sock.close() # or else when Python likes to
+    print("done")
+
+
 CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
-             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets)
-CASES[sys.argv[1]]()
+             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
+CASES[sys.argv[1]](*map(int, sys.argv[3:]))

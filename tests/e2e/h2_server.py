@@ -33,6 +33,8 @@ def answer(stream, fields, body=b"ok"):
 
 # What no client may accept, each for stream `s`.
 ANSWERS = {
+    # This one is right: a hint, then the answer.
+    "hinted": lambda s: frame(HEADERS, END_HEADERS, s, block((":status", "103"), ("link", "</a>"))) + answer(s, OK),
     "uppercase": lambda s: answer(s, OK + [("X-Upper", "1")]),
     "cr": lambda s: answer(s, OK + [("x", "a\rb")]),
     "lf": lambda s: answer(s, OK + [("x", "a\nSet-Cookie: b")]),

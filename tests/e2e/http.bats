@@ -129,8 +129,10 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	run probe web resolve ok.test
 	address=$(awk '{ print $3 }' <<<"$output")
 	run inside web curl -sS -m 10 -k --resolve "no.test:443:$address" "https://no.test/pub/$canary"
-	((status != 0)) || [[ $output == *'"error"'* ]]
+	((status != 0))
+	expect_contains "$output" "unrecognized name"
 	expect_absent "$canary"
+	expect_verdicts 1 web dst_host=ok.test engine=tls l7_decision=deny
 	run inside web curl -sS -m 10 --resolve "ok.test:443:$address" "https://ok.test/pub/$canary"
 	expect_contains "$output" '"host": "ok.test"'
 }

@@ -97,6 +97,25 @@ teardown_file() {
 	expect_equal "$output" 8000000
 }
 
+@test "HEAD has no body, and a body may wait to be asked for" {
+	local url
+	for url in https://ok.test https://ok.test:9445; do
+		fetch both $url/pub/x --http2 -I
+		expect_status 200
+		expect_contains "$BODY" "HTTP/2 200"
+		fetch both $url/secret --http2 -I
+		expect_status 403
+		fetch both $url/api/x --http2 -H 'Expect: 100-continue' -d hello -i
+		expect_status 200
+		# Node's server never asks for one.
+		[[ $url != https://ok.test ]] || expect_contains "$BODY" "HTTP/2 100"
+		expect_contains "$BODY" hello
+		fetch both $url/secret --http2 -H 'Expect: 100-continue' -d hello -i
+		expect_status 403
+		expect_lacks "$BODY" "HTTP/2 100"
+	done
+}
+
 @test "a program that keeps opening and resetting is sent away, another one is served" {
 	cat >"$SCRATCH/reset.py" <<-'END'
 		import socket, ssl, struct

@@ -252,14 +252,14 @@ for number in range(3, 40):
 # A24
 @test "a Node is not made to run what another program sends it" {
 	# shellcheck disable=SC2016  # for the inner shell
-	run inside lab sh -c 'node -e "require(\"http\").createServer((q, s) => s.end(\"served\")).listen(8000)" 2>inspector & node=$!
-		until python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 8000))" 2>/dev/null; do :; done
+	run inside lab sh -c 'node -e "require(\"http\").createServer((q, s) => s.end(\"served\")).listen(8024)" 2>inspector & node=$!
+		until python3 -c "import socket; socket.create_connection((\"127.0.0.1\", 8024))" 2>/dev/null; do :; done
 		kill -USR1 $node; until grep -q listening inspector; do :; done
 		python3 -c "$1"; kill $node' _ 'import errno, socket, urllib.request
 for host in "127.0.0.1", "0.0.0.0", "::ffff:127.0.0.1", "127.0.0.2":
     try: socket.create_connection((host, 9229)); print("inspects")
     except OSError as error: print(errno.errorcode[error.errno])
-print(urllib.request.urlopen("http://127.0.0.1:8000/").read().decode())'
+print(urllib.request.urlopen("http://127.0.0.1:8024/").read().decode())'
 	expect_equal "$output" $'EPERM\nEPERM\nEPERM\nEPERM\nserved'
 	expect_verdicts 1 lab l7_decision=deny dst_host=127.0.0.2 dst_port=9229 binary=/usr/bin/python3.11 \
 		"l7_deny_reason~Node runs the code that it is sent"

@@ -46,7 +46,9 @@ heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
 	fetch box https://ok.test/pub/x
 	expect_status 429
 	expect_equal "$(json 'b["error"]')" limit_exceeded
-	expect_verdicts 3 box engine=policy l7_decision=deny dst_host=ok.test "l7_deny_reason~of this sandbox on flows at once"
+	expect_verdicts 3 box engine=limit l7_decision=deny dst_host=ok.test "l7_deny_reason~of this sandbox on flows at once"
+	run osh policy explain "$(verdicts box engine=limit | head -n 1 | sed 's/.*"id":\([0-9]*\).*/\1/')"
+	expect_contains "$output" "not so many at once"
 	limit '{ flows: 3 }'
 	echo >&"${CROWD[1]}"
 	heard
@@ -64,6 +66,10 @@ heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
 	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
 	expect_equal "$size" 200000
 	((ms > 3000)) || fail "took $ms ms"
+	# By HTTP/2, a stream's bytes are its connection's.
+	run inside box curl -sS --http2 -o /dev/null -w '%{http_version} %{size_download} %{time_total}' \
+		'https://ok.test/pub/large?n=100000'
+	[[ $output =~ ^2\ 100000\ ([1-9])\. ]] || fail "$output"
 	limit ''
 	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
 	expect_equal "$size" 200000

@@ -371,6 +371,21 @@ EOF
 	expect_verdicts 12 web l7_decision=deny engine=http "l7_target~/pub/exact/"
 }
 
+@test "an answer beyond the bounds of heads is none" {
+	local long
+	long=$(printf 'x%.0s' {1..62000})
+	server_says large-head "HTTP/1.1 200 OK\\r\\nX: $long\\r\\nContent-Length: 2\\r\\n\\r\\nok"
+	server_says many-fields "HTTP/1.1 200 OK\\r\\n$(printf 'a: b\\r\\n%.0s' {1..101})Content-Length: 2\\r\\n\\r\\nok"
+	server_says many-hints "$(printf 'HTTP/1.1 103 Early Hints\\r\\n\\r\\n%.0s' {1..17})HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok"
+	server_says within "$(printf 'HTTP/1.1 103 Early Hints\\r\\n\\r\\n%.0s' {1..16})HTTP/1.1 200 OK\\r\\nX: ${long:0:50000}\\r\\n$(printf 'a: b\\r\\n%.0s' {1..98})Content-Length: 2\\r\\n\\r\\nok"
+	exchange "${tls[@]}" <<'EOF'
+502 GET /pub/exact/large-head HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n
+502 GET /pub/exact/many-fields HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n
+103,103,103,103,103,103,103,103,103,103,103,103,103,103,103,103,502 GET /pub/exact/many-hints HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n
+103,103,103,103,103,103,103,103,103,103,103,103,103,103,103,103,200 GET /pub/exact/within HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n
+EOF
+}
+
 @test "answers of every kind come as they are" {
 	server_says hints 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 	server_says empty 'HTTP/1.1 204 No Content\r\nX: y\r\n\r\n'

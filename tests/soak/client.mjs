@@ -141,7 +141,7 @@ async function work(end) {
 			if (e instanceof Cut)
 				counts[deed.name][1]++
 			else
-				bad.push(`BAD ${deed.name}: ${e.stack}`)
+				bad.push(`BAD ${deed.name}: ${e.stack} ${e.cause?.stack ?? ""}`)
 		}
 	}
 }

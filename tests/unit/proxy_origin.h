@@ -204,6 +204,9 @@ static void serve_websocket(struct peer *p, const char *path)
 	}
 }
 
+/* Of /pub/late-poison: that the second answer may be said, and that it was. */
+static sem_t may_poison, poisoned;
+
 static void serve(struct peer *p, uint16_t port_host)
 {
 	char path[256] = "";
@@ -227,6 +230,14 @@ static void serve(struct peer *p, uint16_t port_host)
 			return; /* the server's patience with a kept connection was just over */
 		if (strstr(path, "/first-whole") && nth > 1) {
 			peer_say(p, "HTTP/1.1 200 O");
+			return;
+		}
+		if (strcmp(path, "/pub/late-poison") == 0) {
+			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+			sem_wait(&may_poison);
+			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+			sem_post(&poisoned);
+			(void)peer_read(p); /* it is not the server that ends the connection */
 			return;
 		}
 		if (strcmp(path, "/pub/events") == 0) {
@@ -260,6 +271,8 @@ static void serve(struct peer *p, uint16_t port_host)
 static void begin(void)
 {
 	world.script = serve;
+	sem_init(&may_poison, 0, 0);
+	sem_init(&poisoned, 0, 0);
 	world_begin();
 	set_policy(policy);
 }

@@ -194,6 +194,22 @@ Test(proxy_answers, poisoned_connection_is_not_reused)
 	hang_up(p);
 }
 
+/* Nor does one that comes while nobody asks. */
+Test(proxy_answers, what_an_idle_server_says_ends_its_connection)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/late-poison HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_HAS(answer, "\r\n\r\nok");
+	sem_post(&may_poison);
+	sem_wait(&poisoned);
+	set_policy(policy); /* the worker has seen what came before */
+	ask(p, "GET /pub/after HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_HAS(answer, "\r\n\r\nhello");
+	cr_expect(world.accepted == 2);
+	hang_up(p);
+}
+
 Test(proxy_answers, pool_is_not_shared_between_programs)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");

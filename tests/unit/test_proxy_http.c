@@ -276,6 +276,20 @@ Test(proxy_http, connect_is_refused)
 	hang_up(p);
 }
 
+Test(proxy_http, any_token_is_a_method)
+{
+	struct peer *p;
+
+	serve_as(&world.world_ca.ca, "other.test");
+	p = dial_tls(WORLD_CURL, "other.test");
+	ask(p, "BREW /pot HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "200");
+	cr_expect(server_saw("BREW /pot HTTP/1.1\r\n"));
+	ask(p, "B(EW /pot HTTP/1.1\r\nHost: other.test\r\n\r\n");
+	EXPECT_STATUS(answer, "400");
+	hang_up(p);
+}
+
 /* ---- Requests that ask to be taken for others ------------------------------------------------------------------ */
 
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"

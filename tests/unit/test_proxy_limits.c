@@ -75,7 +75,7 @@ static void expect_refused(const char *reason)
 
 	while (v->decision == OSH_VERDICT_ALLOW)
 		v = next_verdict();
-	cr_expect(v->engine == OSH_ENGINE_POLICY && strcmp(v->reason, reason) == 0, "%s", v->reason);
+	cr_expect(v->engine == OSH_ENGINE_LIMIT && strcmp(v->reason, reason) == 0, "%s", v->reason);
 }
 
 /* A flow is counted until the worker has seen its end: ask until there is room. */

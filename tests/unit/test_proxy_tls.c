@@ -46,6 +46,7 @@ static void begin(void)
 	world.script = serve;
 	world_begin();
 	set_policy(policy);
+	keep(world.server_ctx);
 	world_root = (struct certified){ world.world_ca.ca.cert, world.world_ca.ca.key };
 }
 
@@ -105,6 +106,27 @@ Test(proxy_tls, client_certificate)
 	ask_once();
 	EXPECT_STATUS(answer, "200");
 	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+}
+
+static int take_http2(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+		      unsigned in_len, void *arg)
+{
+	static const unsigned char known[] = "\x02h2";
+
+	(void)ssl, (void)arg;
+	return SSL_select_next_proto((unsigned char **)out, out_len, known, sizeof(known) - 1, in, in_len) ==
+			       OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* The alert comes when the first stream is under way already. */
+Test(proxy_tls, client_certificate_for_http2)
+{
+	world.server_ctx = server_of(TLS1_3_VERSION);
+	SSL_CTX_set_alpn_select_cb(world.server_ctx, take_http2, NULL);
+	SSL_CTX_set_verify(world.server_ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+	ask_once();
+	EXPECT_STATUS(answer, "502");
+	EXPECT_HAS(answer, "wants a client certificate");
 }
 
 /* A body that ends with the connection: cut off, and ended as TLS wants it. */
@@ -210,7 +232,7 @@ Test(proxy_tls, the_next_connection_resumes)
 		EXPECT_HAS(ask_once(), "\r\n\r\nresumed");
 	}
 	/* It had to be verified once: a server that only claims to know us is not believed. */
-	world.server_ctx = server_context(&world.sandbox_ca.ca, "ok.test");
+	world.server_ctx = keep(server_context(&world.sandbox_ca.ca, "ok.test"));
 	EXPECT_STATUS(ask_once(), "502");
 	EXPECT_HAS(answer, "certificate");
 }
@@ -238,11 +260,11 @@ Test(proxy_tls, a_program_that_pins)
 	const struct osh_verdict *v;
 	struct peer *p = make_client("ok.test");
 
-	SSL_set1_verify_cert_store(p->ssl, X509_STORE_new()); /* trusts nobody */
+	SSL_set0_verify_cert_store(p->ssl, X509_STORE_new()); /* trusts nobody */
 	cr_expect(SSL_connect(p->ssl) != 1);
 	v = next_verdict();
 	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY);
-	EXPECT_HAS(v->reason, "refused the sandbox's authority");
+	EXPECT_HAS(v->reason, "does not accept the sandbox's authority");
 	EXPECT_HAS(v->reason, "tls: skip");
 	hang_up(p);
 	p = make_client("ok.test");
@@ -283,6 +305,32 @@ static void send_in_pieces(int fd, const unsigned char *bytes, size_t len, size_
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	for (size_t at = 0; at < len; at += piece)
 		cr_assert(send(fd, bytes + at, len - at < piece ? len - at : piece, MSG_NOSIGNAL) > 0);
+}
+
+/* Some say nothing when they do not like the certificate. */
+Test(proxy_tls, a_program_that_leaves_with_the_certificate)
+{
+	struct peer *p = make_client("ok.test");
+	unsigned char hello[2048];
+	size_t len = make_hello(p, hello, sizeof(hello));
+	const struct osh_verdict *v;
+
+	send_in_pieces(p->fd, hello, len, len);
+	cr_assert(recv(p->fd, hello, 1, 0) == 1);
+	SSL_free(p->ssl);
+	p->ssl = NULL;
+	hang_up(p);
+	v = next_verdict();
+	cr_expect(v->engine == OSH_ENGINE_TLS && v->decision == OSH_VERDICT_DENY);
+	EXPECT_HAS(v->reason, "tls: skip");
+	/* One that left before it could see one. */
+	p = make_client("ok.test");
+	len = make_hello(p, hello, sizeof(hello));
+	send_in_pieces(p->fd, hello, len / 2, len);
+	SSL_free(p->ssl);
+	p->ssl = NULL;
+	hang_up(p);
+	cr_expect(!strstr(next_verdict()->reason, "tls: skip"));
 }
 
 Test(proxy_tls, hello_by_single_bytes)

@@ -228,10 +228,10 @@ Test(proxy_via, what_is_denied_is_not_named)
 /* A proxy that answers as somebody else gets no request. */
 Test(proxy_via, the_server_is_verified)
 {
-	world.server_ctx = server_context(&world.world_ca.ca, "no.test");
+	serve_as(&world.world_ca.ca, "no.test");
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "ostname mismatch");
-	world.server_ctx = server_context(&world.world_ca.ca, "ok.test");
+	serve_as(&world.world_ca.ca, "ok.test");
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "200");
 }
 
@@ -239,7 +239,7 @@ Test(proxy_via, the_server_is_verified)
  * the right one. Nothing tells that in clear text. */
 Test(proxy_via, names_that_only_it_can_resolve)
 {
-	world.server_ctx = server_context(&world.world_ca.ca, "far.test");
+	serve_as(&world.world_ca.ca, "far.test");
 	EXPECT_STATUS(fetch("far.test", 443, "/x"), "200");
 	cr_expect(was_asked("CONNECT far.test:443 "));
 	forget_asked();
@@ -262,6 +262,8 @@ Test(proxy_via, refusals_are_explained)
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "no way to ok.test:443: the upstream proxy 127.0.0.1:3128 refused: 403 Not for agents");
 	EXPECT_HAS(next_verdict()->reason, "403 Not for agents");
+	EXPECT_STATUS(fetch("ok.test", 80, "/pub/x"), "502");
+	EXPECT_HAS(answer, "(does it allow CONNECT to this port?)");
 	before.answer = "HTTP/1.1 407 Who?\r\nContent-Length: 0\r\n\r\n";
 	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
 	EXPECT_HAS(answer, "does not take the credential in upstream_proxy_credential");

@@ -21,6 +21,16 @@ struct certified {
 	EVP_PKEY *key;
 };
 
+/* What a test makes lives as long as it does, and is not taken for a leak. */
+static void *keep(void *made)
+{
+	static void *kept[64];
+	static size_t count;
+
+	cr_assert(made && count < sizeof(kept) / sizeof(kept[0]));
+	return kept[count++] = made;
+}
+
 /* All zeros: a good leaf of `issuer`, valid from yesterday until tomorrow. */
 struct wanted_cert {
 	const struct certified *issuer; /* NULL: itself */
@@ -71,6 +81,8 @@ static struct certified certify(const struct wanted_cert *wanted)
 	extend(made.cert, issuer->cert, NID_subject_alt_name, wanted->alternative);
 	extend(made.cert, issuer->cert, NID_tlsfeature, wanted->feature);
 	cr_assert(X509_sign(made.cert, issuer->key, wanted->digest ? wanted->digest : EVP_sha256()));
+	keep(made.cert);
+	keep(made.key);
 	return made;
 }
 
@@ -83,7 +95,7 @@ static struct certified certify_ca(const char *name, const struct certified *iss
 /* A server's context that minds nothing: what is wrong is the client's to find. */
 static SSL_CTX *context_with(const struct certified *leaf, const struct certified *intermediate)
 {
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+	SSL_CTX *ctx = keep(SSL_CTX_new(TLS_server_method()));
 
 	SSL_CTX_set_security_level(ctx, 0);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_VERSION);
