@@ -535,3 +535,43 @@ END
 	expect_equal "$status" 1
 	expect_contains "$output" "belongs to another user"
 }
+
+# ---- What the CLI would never send -------------------------------------------------------
+
+# ask METHOD PARAMETERS: the name of the error, or "answered".
+ask() {
+	BODY=$(/usr/bin/python3 "$E2E/control.py" "$AGENT_SOCKET" "$1" <<<"$2")
+	json 'b.get("error", "answered").rsplit(".", 1)[-1]'
+}
+
+@test "odd calls are refused, and change nothing" {
+	make_sandbox box default
+	local method parameters want
+	while IFS='|' read -r method parameters want; do
+		expect_equal "$(ask "$method" "$parameters")" "$want" "$method $parameters"
+	done <<'END'
+SandboxStop|{"name": "none"}|NotFound
+SandboxStop|{}|Invalid
+SandboxStart|{"name": "box", "more": 1}|Invalid
+SandboxStart|{"name": "box"}|Failed
+SandboxAttach|{"name": "box"}|Invalid
+SandboxDetach|{"name": "box", "pid": 1}|NotFound
+SandboxDetach|{"name": "box", "pid": "1"}|Invalid
+SandboxExec|{"name": "box", "tty": true, "first": true}|Invalid
+SandboxExec|{"name": "box", "tty": true, "argv": ["true"], "timeout_ms": -1}|Invalid
+ForwardStart|{"name": "box", "port": 1, "local_port": 1}|Invalid
+ForwardStart|{"name": "box", "port": 65536, "local_port": 1}|Invalid
+ForwardStop|{"name": "box", "port": 3000}|NotFound
+SandboxDial|{"name": "box", "port": 0, "ipv6": false}|Invalid
+SandboxDial|{"name": "box", "port": 70000, "ipv6": false}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "workdir": "relative"}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "labels": {"a": 1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "labels": ["a"]}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": {"pids": -1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": {"disk": 1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": 1}|Invalid
+SandboxList|{}|answered
+END
+	expect_equal "$(names)" "box "
+	expect_equal "$(field box 'b["state"]')" running
+}
