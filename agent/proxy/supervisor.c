@@ -567,6 +567,15 @@ void osh_supervisor_abandon(struct osh_supervisor *sup, void *context)
 	}
 }
 
+void osh_supervisor_flow_end(struct osh_supervisor *sup, uint64_t sandbox, uint64_t cookie)
+{
+	struct osh_channel_message message = {
+		.type = OSH_CHANNEL_END_FLOW, .sandbox = sandbox, .about.cookie = cookie
+	};
+
+	send_message(sup, &message, NULL, 0);
+}
+
 void osh_supervisor_answer(struct osh_supervisor *sup, uint64_t sandbox,
 			   const struct osh_question_about *about, const struct osh_exe_facts *facts)
 {
