@@ -169,6 +169,18 @@ def floods():
         flood(piece, 100000)
 
 
+def company():
+    """The twin: pings and windows that come with data, one ping at a time, as gRPC's do."""
+    wire = connect("ok.test")
+    wire.send(request(1, post("/api/x"), end=False))
+    piece = frame(DATA, 0, 1, b"word") + frame(PING, 0, 0, b"8 bytes.") + FLOODS["window"](0)
+    for count in range(1, 501):
+        wire.send(piece)
+        wire.until(lambda: wire.pongs == count)
+    wire.send(frame(DATA, END_STREAM, 1))
+    print(wire.outcome(1))
+
+
 def continuation():
     """A head that never ends, and one that is long."""
     wire = connect("ok.test")
@@ -380,6 +392,6 @@ def chaos(first=0, count=40):
 
 
 CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
-             floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
+             floods=floods, company=company, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
              zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
 CASES[sys.argv[1]](*map(int, sys.argv[3:]))

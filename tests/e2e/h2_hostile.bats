@@ -141,6 +141,8 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	for line in "${lines[@]}"; do
 		[[ $line == *" sent away" ]] || fail "$output"
 	done
+	client company
+	expect_equal "$output" 200
 	(($(proxy_ticks) - before < 100)) || fail "$(($(proxy_ticks) - before)) ticks"
 	(($(proxy_memory_kb) - memory < 4096)) || fail "$(($(proxy_memory_kb) - memory)) kB"
 	fetch wire https://ok.test/pub/x --http2
