@@ -78,6 +78,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 			count_nuisance(mux);
 		break;
 	case NGHTTP2_RST_STREAM:
+		/* A server ends what we began, once; a client begins as much as it ends. */
+		if (mux->role->is_server || !nghttp2_session_find_stream(session, hd->stream_id))
+			count_nuisance(mux);
+		break;
 	case NGHTTP2_SETTINGS:
 		count_nuisance(mux);
 		break;

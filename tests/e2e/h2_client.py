@@ -120,6 +120,18 @@ def trailers():
         print(wire.outcome(stream), wire.payload(stream).decode())
 
 
+def early():
+    """Hundreds of requests that the server answers before their body is there."""
+    wire = connect("ok.test", 9447)
+    good = 0
+    for first in range(1, 801, 100):
+        streams = range(first, first + 100, 2)
+        wire.send(b"".join(request(stream, post("/api/early", "ok.test:9447"), end=False) for stream in streams))
+        good += [wire.outcome(stream) for stream in streams].count("200")
+        wire.send(b"".join(frame(DATA, END_STREAM, stream) for stream in streams))
+    print(good)
+
+
 def many():
     """Twelve requests at once, for a server that takes two."""
     wire = connect("ok.test", 9448)
@@ -391,7 +403,7 @@ def chaos(first=0, count=40):
     print("done")
 
 
-CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
+CASES = dict(preface=preface, trailers=trailers, early=early, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, company=company, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
              zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
 CASES[sys.argv[1]](*map(int, sys.argv[3:]))

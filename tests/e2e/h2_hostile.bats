@@ -273,6 +273,11 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	expect_equal "$(grep -c /api/reset "$SCRATCH/server.log")" 1
 }
 
+@test "a server may answer early, however often" {
+	client early
+	expect_equal "$output" 400
+}
+
 @test "a server gets no more streams at once than it takes" {
 	client many
 	expect_equal "$output" 12
