@@ -267,8 +267,11 @@ async def chat_async(dice):
     import websockets
     end = dice.choice(["whole", "whole", "abort", "drop", "deny"])
     path = "listen" if end == "deny" else "chat"
+    # Where texts are inspected they come plain, elsewhere compressed if both sides like.
+    host = dice.choice(["ws.test", "wsrest.test"]) if end != "deny" else "ws.test"
     try:
-        async with websockets.connect(f"wss://ws.test:9451/{path}", max_size=None) as web:
+        async with websockets.connect(f"wss://{host}:9451/{path}", max_size=None) as web:
+            expect(bool(web.extensions), host == "wsrest.test", "compression")
             await talk(web, dice, end)
     except websockets.ConnectionClosed as error:
         if end in ("abort", "drop"):
