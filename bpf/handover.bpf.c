@@ -6,7 +6,7 @@
  *   socket_sendmsg    a connection belongs to the program that opened it, and to what that one
  *                     started: a grant to an executable covers its descendants, so for them the
  *                     answer would be the same. Any other program is refused
- *   sock_send_length  both, told when something has been sent
+ *   sock_send_length  both, told when something has been sent; the agent then ends the connection
  *
  * A second lock: the first two are of the BPF security module, which not every kernel has and none
  * that is locked down; there the third stands in for them (6.3). `openshell status` says what is
@@ -98,18 +98,20 @@ static __always_inline int descends_from(__u32 identity, __u32 ancestor)
 	return 0;
 }
 
-static __always_inline void report_sender(const struct caller *caller, const struct osh_addr *dst,
-					  __u16 dst_port_host, __u32 reason)
+/* Of the flow its destination and cookie are looked at. */
+static __always_inline void report_sender(const struct caller *caller, const struct osh_flow *flow,
+					  __u32 reason)
 {
 	struct osh_event event = {
 		.sandbox = caller->sandbox,
-		.dst = *dst,
+		.dst = flow->dst,
 		.identity = caller->identity,
 		.pid = caller->tgid,
 		.reason = reason,
-		.dst_port_host = dst_port_host,
+		.dst_port_host = flow->dst_port_host,
 		.ip_protocol = OSH_IP_TCP,
-		.family = osh_addr_is_v4(dst) ? OSH_AF_INET : OSH_AF_INET6,
+		.family = osh_addr_is_v4(&flow->dst) ? OSH_AF_INET : OSH_AF_INET6,
+		.cookie = flow->cookie,
 	};
 
 	report(&event);
@@ -136,20 +138,42 @@ int BPF_PROG(osh_socket_sendmsg, struct socket *sock)
 	socket = sk ? others_flow(sk, &caller) : NULL;
 	if (!socket)
 		return LEAVE;
-	report_sender(&caller, &socket->flow.dst, socket->flow.dst_port_host, OSH_KERNEL_OTHERS_FLOW);
+	report_sender(&caller, &socket->flow, OSH_KERNEL_OTHERS_FLOW);
 	count(OSH_COUNT_SOCKET_REFUSED);
 	return REFUSE;
 }
 
 /* ---- Telling only ---------------------------------------------------------------------------- */
 
+static __always_inline struct osh_addr mapped(__u32 v4_be)
+{
+	return (struct osh_addr){ { 0, 0, bpf_htonl(0xffff), v4_be } };
+}
+
 static __always_inline void read_peer(struct sock *sk, struct osh_addr *ret_addr)
 {
 	if (BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_INET6)
 		BPF_CORE_READ_INTO(ret_addr, sk, __sk_common.skc_v6_daddr);
 	else
-		*ret_addr = (struct osh_addr){ { 0, 0, bpf_htonl(0xffff),
-						 BPF_CORE_READ(sk, __sk_common.skc_daddr) } };
+		*ret_addr = mapped(BPF_CORE_READ(sk, __sk_common.skc_daddr));
+}
+
+/* One that the proxy has not accepted yet it will not serve; one that it has, the agent ends. */
+static __always_inline void mark_waiting(struct sock *sk, const struct osh_socket *socket)
+{
+	struct osh_flow_key key = {
+		.sandbox = socket->sandbox,
+		.client_port_host = BPF_CORE_READ(sk, __sk_common.skc_num),
+	};
+	struct osh_flow *flow;
+
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_INET6)
+		BPF_CORE_READ_INTO(&key.client, sk, __sk_common.skc_v6_rcv_saddr);
+	else
+		key.client = mapped(BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	flow = bpf_map_lookup_elem(&flows, &key);
+	if (flow && flow->cookie == socket->flow.cookie)
+		flow->is_shared = 1;
 }
 
 /* Each socket is told of once for each program that sends on it. */
@@ -157,14 +181,14 @@ static __always_inline void tell_outside(struct sock *sk, __u64 sandbox)
 {
 	struct osh_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	struct caller caller = current_caller(sandbox);
-	struct osh_addr peer = {};
+	struct osh_flow peer = {};
 
 	if (!socket || (socket->told && socket->told == caller.identity))
 		return;
 	socket->told = caller.identity;
-	read_peer(sk, &peer);
-	report_sender(&caller, &peer, bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport)),
-		      OSH_KERNEL_OUTSIDE_SOCKET);
+	read_peer(sk, &peer.dst);
+	peer.dst_port_host = bpf_ntohs(BPF_CORE_READ(sk, __sk_common.skc_dport));
+	report_sender(&caller, &peer, OSH_KERNEL_OUTSIDE_SOCKET);
 }
 
 SEC("tp_btf/sock_send_length")
@@ -185,6 +209,7 @@ int BPF_PROG(osh_sent, struct sock *sk, int result)
 	if (!socket || (socket->told && socket->told == caller.identity))
 		return 0;
 	socket->told = caller.identity;
-	report_sender(&caller, &socket->flow.dst, socket->flow.dst_port_host, OSH_KERNEL_SHARED_FLOW);
+	mark_waiting(sk, socket);
+	report_sender(&caller, &socket->flow, OSH_KERNEL_SHARED_FLOW);
 	return 0;
 }

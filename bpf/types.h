@@ -90,11 +90,11 @@ struct net;
 
 struct sock_common {
 	unsigned short skc_family;
-	__u32 skc_daddr;
-	__u16 skc_dport;
+	__u32 skc_daddr, skc_rcv_saddr;
+	__u16 skc_dport, skc_num;
 	struct {
 		__u32 word_be[4];
-	} skc_v6_daddr; /* struct in6_addr */
+	} skc_v6_daddr, skc_v6_rcv_saddr; /* struct in6_addr */
 	struct {
 		struct net *net;
 	} skc_net;

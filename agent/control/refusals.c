@@ -18,6 +18,7 @@
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 #include "openshell/verdict.h"
+#include "proxy/supervisor.h"
 
 /* Different refusals told one by one within a second, over all and per sandbox; what is
  * beyond is told as one number per sandbox. */
@@ -308,6 +309,9 @@ static void on_event(void *context, const struct osh_event *event)
 	};
 	struct tally *tally = get_tally(refusals, event->sandbox);
 	struct kind *kind;
+
+	if (event->reason == OSH_KERNEL_SHARED_FLOW)
+		osh_supervisor_flow_end(refusals->agent->supervisor, event->sandbox, event->cookie);
 
 	if (!refusals->window.slot)
 		(void)osh_loop_timer_set(refusals->agent->loop, &refusals->window, WINDOW_MS);

@@ -110,7 +110,7 @@ size_t osh_features_list(const struct osh_optional_hooks *hooks,
 		  "Unix sockets are bounded by the mounts of a sandbox alone" },
 		{ "sock_destroy", hooks->sock_destroy, "sockets are ended through sock_diag" },
 		{ "BPF LSM", hooks->lsm, hooks->send_trace ?
-		  "sockets that change hands are recorded once used, not refused" :
+		  "sockets that change hands are recorded once used; connections of the sandbox then end" :
 		  "sockets that change hands count as their opener's" },
 	};
 	_Static_assert(OSH_COUNT_OF(list) <= OSH_FEATURES_MAX, "room for all");

@@ -334,7 +334,7 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	case OSH_KERNEL_OTHERS_FLOW:
 		return "the connection was opened by another program";
 	case OSH_KERNEL_SHARED_FLOW:
-		return "sent on a connection that another program opened, and counted as that one's";
+		return "sent on a connection that another program opened, which ends it";
 	case OSH_KERNEL_OUTSIDE_SOCKET:
 		return "sent on a socket that was made outside and handed in";
 	case OSH_KERNEL_INSPECTOR:

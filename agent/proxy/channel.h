@@ -25,6 +25,7 @@ enum osh_channel_type {
 	OSH_CHANNEL_POLICY,    /* fds: snapshot image */
 	OSH_CHANNEL_VAULT,     /* fds: encoded vault */
 	OSH_CHANNEL_ANSWER,    /* to a question, from whose message it is made */
+	OSH_CHANNEL_END_FLOW,  /* the one with about.cookie */
 	/* proxy to agent */
 	OSH_CHANNEL_DONE,      /* every worker enforces snapshot `serial` of `sandbox` */
 	OSH_CHANNEL_QUESTION,  /* about an identity of `sandbox`; every one is answered */
@@ -40,7 +41,7 @@ struct osh_channel_message {
 	uint32_t workers;
 	uint32_t log_level;
 	uint32_t is_new;                 /* ADD: nothing of it is in the maps */
-	struct osh_question_about about; /* QUESTION, ANSWER */
+	struct osh_question_about about; /* QUESTION, ANSWER; END_FLOW */
 	struct osh_exe_facts facts;      /* ANSWER */
 	char name[OSH_NAME_MAX];
 	char dns_servers[512]; /* comma separated; empty: the system's */

@@ -311,6 +311,10 @@ static int handle(struct osh_proxy *proxy, const struct osh_channel_message *mes
 		letter.about = message->about;
 		letter.facts = message->facts;
 		return post_to_all(proxy, &letter);
+	case OSH_CHANNEL_END_FLOW:
+		letter.type = OSH_LETTER_END_FLOW;
+		letter.about = message->about;
+		return post_to_all(proxy, &letter);
 	case OSH_CHANNEL_DONE:
 	case OSH_CHANNEL_QUESTION:
 	case OSH_CHANNEL_TYPE_COUNT:

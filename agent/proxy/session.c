@@ -101,6 +101,16 @@ void osh_session_end_all(struct osh_view *view)
 		osh_session_end(s, true);
 }
 
+void osh_session_end_flow(struct osh_view *view, uint64_t cookie)
+{
+	struct osh_session *s, *next;
+
+	DL_FOREACH_SAFE(view->sessions, s, next) {
+		if (s->flow.cookie == cookie)
+			osh_session_end(s, true);
+	}
+}
+
 /* The policy's limit on bytes makes it wait: that is nobody's slowness. */
 static bool is_held_back(const struct osh_session *s)
 {

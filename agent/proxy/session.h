@@ -83,6 +83,8 @@ struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct 
  * go on, those now denied end. */
 void osh_session_judge_all(struct osh_view *view);
 void osh_session_end_all(struct osh_view *view);
+/* The connection with this cookie (struct osh_flow), and what it carries. */
+void osh_session_end_flow(struct osh_view *view, uint64_t cookie);
 /* The agent answered: whoever waited for this, or for room to ask, goes on. `view` is NULL
  * when its sandbox is gone. */
 void osh_session_on_answer(struct osh_worker *worker, struct osh_view *view,

@@ -83,7 +83,7 @@ static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *
 	struct osh_flow flow;
 	struct osh_session *s;
 
-	if (!take_flow(view, peer, &flow)) {
+	if (!take_flow(view, peer, &flow) || flow.is_shared) {
 		osh_close(fd);
 		return;
 	}

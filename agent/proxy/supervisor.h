@@ -86,6 +86,9 @@ void osh_supervisor_abandon(struct osh_supervisor *supervisor, void *context);
 int osh_supervisor_vault_set(struct osh_supervisor *supervisor, uint64_t sandbox,
 			     const struct osh_vault *vault, struct osh_err *err);
 
+/* End the connection with this cookie (struct osh_flow), if it is still there. */
+void osh_supervisor_flow_end(struct osh_supervisor *supervisor, uint64_t sandbox, uint64_t cookie);
+
 /* Of `facts` what was asked for: `clean` when about->pid is set, else the others. */
 void osh_supervisor_answer(struct osh_supervisor *supervisor, uint64_t sandbox,
 			   const struct osh_question_about *about, const struct osh_exe_facts *facts);

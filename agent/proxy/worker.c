@@ -364,6 +364,14 @@ static void on_answer(struct osh_worker *worker, struct osh_letter *letter)
 	osh_session_on_answer(worker, view, &letter->about, &letter->facts);
 }
 
+static void on_end_flow(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (view)
+		osh_session_end_flow(view, letter->about.cookie);
+}
+
 static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 {
 	switch (letter->type) {
@@ -381,6 +389,9 @@ static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 		break;
 	case OSH_LETTER_ANSWER:
 		on_answer(worker, letter);
+		break;
+	case OSH_LETTER_END_FLOW:
+		on_end_flow(worker, letter);
 		break;
 	case OSH_LETTER_STOP:
 		osh_loop_stop(worker->loop);

@@ -132,7 +132,7 @@ struct osh_worker {
 	struct osh_upstream_pool *pool;
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
-	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_leaf *leaves, *refused_leaves; /* hashes, bounded */
 	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
 	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
@@ -152,6 +152,7 @@ enum osh_letter_type {
 	OSH_LETTER_POLICY,
 	OSH_LETTER_VAULT,
 	OSH_LETTER_ANSWER,
+	OSH_LETTER_END_FLOW,
 	OSH_LETTER_STOP,
 };
 
@@ -170,7 +171,7 @@ struct osh_letter {
 	struct osh_snapshot *snapshot;  /* POLICY: counted */
 	struct osh_vault_box *vault;    /* VAULT: counted */
 	struct osh_errand *errand;      /* POLICY */
-	struct osh_question_about about; /* ANSWER */
+	struct osh_question_about about; /* ANSWER, END_FLOW */
 	struct osh_exe_facts facts;     /* ANSWER */
 };
 

@@ -120,7 +120,7 @@ enum osh_kernel_reason {
 	OSH_KERNEL_RESERVED_PORT,    /* bind to a port of the agent */
 	OSH_KERNEL_PACKET,           /* a packet that no hook let through */
 	OSH_KERNEL_OTHERS_FLOW,      /* sent on a connection that another program opened */
-	OSH_KERNEL_SHARED_FLOW,      /* the same, on a kernel that cannot refuse it: told only */
+	OSH_KERNEL_SHARED_FLOW,      /* the same, on a kernel that cannot refuse it: told, and ended */
 	OSH_KERNEL_OUTSIDE_SOCKET,   /* sent on a socket that was made outside: told only */
 	OSH_KERNEL_INSPECTOR,        /* dialled the port where Node takes code to run */
 	OSH_KERNEL_REASON_COUNT,
@@ -145,7 +145,7 @@ struct osh_flow {
 	__u16 pad;
 	__u32 identity;
 	__u32 pid;                /* thread group, in the initial pid namespace */
-	__u32 pad2;
+	__u32 is_shared;          /* another program sent on it, as was told: it is not served */
 	__u64 cookie;             /* bpf_get_socket_cookie */
 };
 _Static_assert(sizeof(struct osh_flow) == 40, "map value: no holes");
@@ -198,8 +198,9 @@ struct osh_event {
 	__u8 family;        /* AF_* */
 	__u32 sock_type;    /* SOCK_*; only for OSH_KERNEL_SOCKET_TYPE */
 	__u32 pad;
+	__u64 cookie;       /* of struct osh_flow; only for OSH_KERNEL_SHARED_FLOW */
 };
-_Static_assert(sizeof(struct osh_event) == 56, "ring record: no holes");
+_Static_assert(sizeof(struct osh_event) == 64, "ring record: no holes");
 
 /* counters map (per CPU): indexes. */
 enum osh_counter {

@@ -38,5 +38,5 @@ list_sanitizer_reports() {
 
 # run_bats FILE
 run_bats() {
-	timeout -k 10 600 bats --tap "$1" 2>&1
+	timeout -k 10 $((600 * ${OSH_TIME_SCALE:-1})) bats --tap "$1" 2>&1
 }

@@ -551,6 +551,28 @@ static int borrow(char **args)
 	return fd < 0 ? report("take", -1) : talk(fd, args[1]);
 }
 
+/* outlive PATH TEXT: the same, and then reads until the connection has ended. */
+static int outlive(char **args)
+{
+	const struct timeval patience = { .tv_sec = PATIENCE_S };
+	char answer[200];
+	int fd = take(args[0]);
+	ssize_t len;
+
+	if (fd < 0)
+		return report("take", -1);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (send(fd, args[1], strlen(args[1]), MSG_NOSIGNAL) < 0)
+		return report("send", -1);
+	do
+		len = recv(fd, answer, sizeof(answer), 0);
+	while (len > 0);
+	if (len < 0 && errno != ECONNRESET)
+		return report("recv", -1);
+	printf("ended\n");
+	return 0;
+}
+
 /* adopt PATH HOST PORT TEXT: takes a socket from there, connects it, and sends the text. */
 static int adopt(char **args)
 {
@@ -633,6 +655,7 @@ static const struct {
 	{ "steal", 2, steal },
 	{ "lend", 3, lend },
 	{ "borrow", 2, borrow },
+	{ "outlive", 2, outlive },
 	{ "adopt", 4, adopt },
 	{ "pass", 4, pass },
 	{ "send", 2, send_on },
