@@ -130,6 +130,14 @@ int osh_buf_printf(struct osh_buf *buf, const char *format, ...)
 	return 0;
 }
 
+void osh_buf_hand_over(struct osh_buf *from, struct osh_buf *to)
+{
+	struct osh_buf empty = *to;
+
+	*to = *from;
+	*from = empty;
+}
+
 void osh_buf_consume(struct osh_buf *buf, size_t len)
 {
 	buf->start += len;

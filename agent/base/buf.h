@@ -46,6 +46,10 @@ int osh_buf_append_c(struct osh_buf *buf, const char *text);
 int osh_buf_printf(struct osh_buf *buf, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Give all that `from` holds to the empty `to`, by changing their memory: no byte is copied.
+ * Their maxima must be the same. */
+void osh_buf_hand_over(struct osh_buf *from, struct osh_buf *to);
+
 /* Drop `len` bytes from the front. An emptied buffer keeps its memory. */
 void osh_buf_consume(struct osh_buf *buf, size_t len);
 void osh_buf_clear(struct osh_buf *buf);

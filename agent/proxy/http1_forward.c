@@ -385,21 +385,53 @@ static bool finish(struct osh_session *s)
 	return true;
 }
 
+/* Nothing waits before the body, and nothing is written around its pieces: a whole buffer of it
+ * may change places. */
+static bool may_hand_over(const struct osh_session *s)
+{
+	return !s->conn.out.len && s->exchange->framing_out != OSH_HTTP_BODY_CHUNKED;
+}
+
+/* Bytes of a body that may go on at once. */
+static size_t piece_max(const struct osh_session *s)
+{
+	size_t room = osh_conn_out_room(&s->conn);
+
+	if (may_hand_over(s))
+		return room;
+	if (room <= OSH_HTTP_CHUNK_OVERHEAD)
+		return 0;
+	room -= OSH_HTTP_CHUNK_OVERHEAD;
+	return room < PIECE_MAX ? room : PIECE_MAX;
+}
+
+static int pass_data(struct osh_session *s, struct osh_str data, size_t used)
+{
+	struct osh_buf *in = &s->upstream->conn.in, *out = &s->conn.out;
+	int r;
+
+	if (may_hand_over(s) && data.len == in->len) {
+		osh_buf_hand_over(in, out);
+		return 0;
+	}
+	r = osh_http_write_data(out, s->exchange->framing_out, data);
+	osh_buf_consume(in, used);
+	return r;
+}
+
 static bool step_response_body(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
 	struct osh_upstream *up = s->upstream;
-	size_t used, room = osh_conn_out_room(&s->conn);
+	size_t used, max = piece_max(s);
 	const char *reason;
 	struct osh_str data;
 
 	if (osh_http_body_is_over(&ex->response))
 		return finish(s);
-	if (room <= OSH_HTTP_CHUNK_OVERHEAD)
+	if (max == 0)
 		return false;
-	room -= OSH_HTTP_CHUNK_OVERHEAD;
-	switch (osh_http_body_take(&ex->response, osh_buf_str(&up->conn.in),
-				   room < PIECE_MAX ? room : PIECE_MAX, &used, &data, &reason)) {
+	switch (osh_http_body_take(&ex->response, osh_buf_str(&up->conn.in), max, &used, &data, &reason)) {
 	case OSH_HTTP_NEED_MORE:
 		if (!upstream_is_gone(up))
 			return false;
@@ -412,11 +444,10 @@ static bool step_response_body(struct osh_session *s)
 	case OSH_HTTP_DONE:
 		break;
 	}
-	if (osh_http_write_data(&s->conn.out, ex->framing_out, data) < 0) {
+	if (pass_data(s, data, used) < 0) {
 		osh_session_end(s, true);
 		return false;
 	}
-	osh_buf_consume(&up->conn.in, used);
 	return true;
 }
 

@@ -96,7 +96,7 @@ static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head
 			   "CONNECT inside a connection: dial the host itself");
 		return true;
 	}
-	if (osh_http_list_has(head->upgrade, "h2c") && !osh_layer_off("upgrade")) {
+	if (osh_http_list_has(head->upgrade, osh_str("h2c")) && !osh_layer_off("upgrade")) {
 		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_HTTP,
 			   "upgrading to h2c would leave the inspected protocol");
 		return true;

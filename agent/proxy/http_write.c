@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "proxy/http_pass.h"
 #include "proxy/text_writer.h"
 
 static char *put(char *at, struct osh_str s)

@@ -4,23 +4,15 @@
 
 #include "proxy/session_step.h"
 
-/* Nothing waits before them: the buffers change places, and no byte is copied. */
-static size_t swap_buffers(struct osh_conn *from, struct osh_conn *to)
-{
-	struct osh_buf empty = to->out;
-
-	to->out = from->in;
-	from->in = empty;
-	return to->out.len;
-}
-
 static size_t move_bytes(struct osh_conn *from, struct osh_conn *to)
 {
 	size_t room = osh_conn_out_room(to);
 	size_t len = from->in.len < room ? from->in.len : room;
 
-	if (len && !to->out.len)
-		return swap_buffers(from, to);
+	if (len && !to->out.len) {
+		osh_buf_hand_over(&from->in, &to->out);
+		return len;
+	}
 	if (len == 0 || osh_buf_append(&to->out, osh_buf_bytes(&from->in), len) < 0)
 		return 0;
 	osh_buf_consume(&from->in, len);

@@ -127,7 +127,7 @@ static void start_handshake(struct osh_session *s, const char *sni)
 	/* An explanation is given under the name that the client expects. */
 	if (s->denied && osh_host_parse(osh_str(sni), &named) == 0)
 		as = named.text;
-	ssl = osh_tls_accept_new(s->view, as, !s->denied);
+	ssl = osh_tls_accept_new(s->view, as, s->denied);
 	if (!ssl || osh_conn_start_tls(&s->conn, ssl) < 0) {
 		end_with_alert(s, ALERT_INTERNAL_ERROR);
 		return;

@@ -8,6 +8,7 @@
 #include "proxy/worker.h"
 
 #define OSH_LEAVES_MAX 1024       /* per worker; the oldest goes when full */
+#define OSH_REFUSED_LEAVES_MAX 64 /* the same, of hosts to which only a refusal is said */
 #define OSH_TLS_SESSIONS_MAX 1024 /* per worker, of servers; the oldest goes when full */
 
 struct osh_conn;
@@ -27,9 +28,9 @@ int osh_tls_worker_init(struct osh_worker *worker);
 
 /* A server-side SSL that answers as `host` with a leaf of the tenant's CA; by ALPN it
  * takes h2, else http/1.1. A session is resumed (RFC 8446 2.2) for the same sandbox and
- * host alone. `keep`: the leaf may stay in the cache; not so for hosts that are refused.
- * The caller owns it. NULL when OpenSSL fails. */
-SSL *osh_tls_accept_new(struct osh_view *view, const char *host, bool keep);
+ * host alone. `refused`: the policy has denied the host, and it is only to be explained. The
+ * caller owns it. NULL when OpenSSL fails. */
+SSL *osh_tls_accept_new(struct osh_view *view, const char *host, bool refused);
 
 /* A client-side SSL for key->host (name or IP literal): SNI for names (RFC 6066), chain
  * and name verified (RFC 6125), a stapled answer heard (RFC 6961, 7633), TLS 1.2 or newer.

@@ -7,7 +7,7 @@
 
 #include "proxy/tls.h"
 
-/* Minted leaves, oldest first in the hash's order of insertion. */
+/* Minted leaves, oldest first in their hash's order of insertion. */
 struct leaf_key {
 	uint64_t tenant;
 	char host[OSH_HOST_MAX];
@@ -53,68 +53,68 @@ int osh_tls_server_init(struct osh_worker *worker)
 
 /* ---- Leaves ------------------------------------------------------------------------------- */
 
-static void drop_leaf(struct osh_worker *worker, struct osh_leaf *leaf)
+/* Refused hosts are answered, too, but any number of them pushes out none that is in use. */
+struct cache {
+	struct osh_leaf **leaves;
+	unsigned max;
+};
+
+static struct cache cache_of(struct osh_worker *worker, bool refused)
 {
-	HASH_DEL(worker->leaves, leaf);
+	return refused ? (struct cache){ &worker->refused_leaves, OSH_REFUSED_LEAVES_MAX } :
+			 (struct cache){ &worker->leaves, OSH_LEAVES_MAX };
+}
+
+static void drop_leaf(const struct cache *cache, struct osh_leaf *leaf)
+{
+	HASH_DEL(*cache->leaves, leaf);
 	X509_free(leaf->cert);
 	free(leaf);
 }
 
-static int keep_leaf(struct osh_worker *worker, const struct leaf_key *key, X509 *cert)
+/* Borrowed from the cache. */
+static X509 *leaf_for(struct osh_view *view, const char *host, bool refused)
 {
-	struct osh_leaf *leaf = calloc(1, sizeof(*leaf));
-
-	if (!leaf)
-		return -ENOMEM;
-	leaf->key = *key;
-	leaf->cert = cert;
-	leaf->minted = time(NULL);
-	X509_up_ref(cert);
-	if (HASH_COUNT(worker->leaves) >= OSH_LEAVES_MAX)
-		drop_leaf(worker, worker->leaves);
-	HASH_ADD(hh, worker->leaves, key, sizeof(leaf->key), leaf);
-	return 0;
-}
-
-/* Not once half of its life is over, nor when the clock was set back behind its beginning. */
-static bool is_fresh(const struct osh_leaf *leaf)
-{
-	time_t age = time(NULL) - leaf->minted;
-
-	return age >= 0 && age < OSH_LEAF_DAYS * 86400 / 2;
-}
-
-/* The caller frees it. */
-static X509 *leaf_for(struct osh_view *view, const char *host, bool keep)
-{
-	struct osh_worker *worker = view->worker;
+	struct cache cache = cache_of(view->worker, refused);
 	struct leaf_key key = { .tenant = view->tenant->id };
 	struct osh_leaf *leaf;
-	X509 *cert;
 
 	/* The whole key is hashed: no stray bytes behind the name. */
 	strncpy(key.host, host, sizeof(key.host) - 1);
-	HASH_FIND(hh, worker->leaves, &key, sizeof(key), leaf);
-	if (leaf && is_fresh(leaf)) {
-		X509_up_ref(leaf->cert);
-		return leaf->cert;
-	}
+	HASH_FIND(hh, *cache.leaves, &key, sizeof(key), leaf);
 	if (leaf)
-		drop_leaf(worker, leaf);
-	cert = osh_ca_mint(&view->tenant->ca, worker->leaf_key, host);
-	if (cert && keep)
-		(void)keep_leaf(worker, &key, cert); /* else it is minted again */
-	return cert;
+		return leaf->cert;
+	leaf = calloc(1, sizeof(*leaf));
+	if (!leaf)
+		return NULL;
+	leaf->key = key;
+	leaf->cert = osh_ca_mint(&view->tenant->ca, view->worker->leaf_key, host);
+	if (!leaf->cert) {
+		free(leaf);
+		return NULL;
+	}
+	if (HASH_COUNT(*cache.leaves) >= cache.max)
+		drop_leaf(&cache, *cache.leaves);
+	HASH_ADD(hh, *cache.leaves, key, sizeof(leaf->key), leaf);
+	return leaf->cert;
+}
+
+static void forget_leaves(const struct cache *cache, uint64_t tenant)
+{
+	struct osh_leaf *leaf, *next;
+
+	HASH_ITER(hh, *cache->leaves, leaf, next) {
+		if (leaf->key.tenant == tenant)
+			drop_leaf(cache, leaf);
+	}
 }
 
 void osh_tls_forget_leaves(struct osh_worker *worker, uint64_t tenant)
 {
-	struct osh_leaf *leaf, *next;
+	struct cache in_use = cache_of(worker, false), refused = cache_of(worker, true);
 
-	HASH_ITER(hh, worker->leaves, leaf, next) {
-		if (leaf->key.tenant == tenant)
-			drop_leaf(worker, leaf);
-	}
+	forget_leaves(&in_use, tenant);
+	forget_leaves(&refused, tenant);
 }
 
 /* ---- One connection ------------------------------------------------------------------------ */
@@ -130,19 +130,17 @@ static int bind_session(SSL *ssl, uint64_t tenant, const char *host)
 	       SSL_set_session_id_context(ssl, digest, sizeof(digest)) == 1;
 }
 
-SSL *osh_tls_accept_new(struct osh_view *view, const char *host, bool keep)
+SSL *osh_tls_accept_new(struct osh_view *view, const char *host, bool refused)
 {
 	SSL *ssl = SSL_new(view->worker->server_ctx);
-	X509 *leaf = ssl ? leaf_for(view, host, keep) : NULL;
-	bool ok = leaf && SSL_use_certificate(ssl, leaf) == 1 &&
-		  SSL_use_PrivateKey(ssl, view->worker->leaf_key) == 1 &&
-		  bind_session(ssl, view->tenant->id, host);
+	X509 *leaf = ssl ? leaf_for(view, host, refused) : NULL;
 
-	X509_free(leaf); /* the SSL holds its own reference */
-	if (!ok) {
-		SSL_free(ssl);
-		return NULL;
+	if (leaf && SSL_use_certificate(ssl, leaf) == 1 &&
+	    SSL_use_PrivateKey(ssl, view->worker->leaf_key) == 1 &&
+	    bind_session(ssl, view->tenant->id, host)) {
+		SSL_set_accept_state(ssl);
+		return ssl;
 	}
-	SSL_set_accept_state(ssl);
-	return ssl;
+	SSL_free(ssl);
+	return NULL;
 }

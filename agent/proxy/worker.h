@@ -132,7 +132,7 @@ struct osh_worker {
 	struct osh_upstream_pool *pool;
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
-	struct osh_leaf *leaves;        /* hash, bounded */
+	struct osh_leaf *leaves, *refused_leaves; /* hashes, bounded */
 	struct osh_tls_session *tls_sessions; /* hash, bounded: of servers */
 	struct osh_ring_writer *ring;
 	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */

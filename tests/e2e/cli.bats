@@ -327,13 +327,13 @@ bad_policy() {
 # ---- What takes longer than a second -----------------------------------------------------
 
 # thaw: the agent goes on, whatever became of the test.
-thaw() { kill -CONT "$AGENT_PID"; }
+thaw() { kill -CONT "$(<"$AGENT_DIR/agent.pid")"; }
 
 @test "what takes long says so in one plain line, and in none when it does not" {
 	local asker
 	run osh sandbox list
 	expect_lacks "$output" waiting
-	kill -STOP "$AGENT_PID"
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
 	osh sandbox list >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
 	asker=$!
 	wait_until 10 has_line "$BATS_TEST_TMPDIR/err" '^openshell: waiting for the agent \.\.\.$' || { thaw; fail "nothing was said"; }

@@ -90,6 +90,9 @@ bytes_to() { probe "$BOX" tcp "$@"; }
 	expect_contains "$output" "HTTP/1.1 400"
 	run bytes_to ok.test 443 "EHLO $canary"$'\r\n'
 	expect_contains "$output" "HTTP/1.1 400"
+	# TLS where the server speaks none: opened, judged, and no server is found behind it.
+	fetch "$BOX" "https://plain.test:80/pub/$canary"
+	expect_status 502
 	expect_absent "$canary"
 	fetch "$BOX" "https://ok.test/pub/$canary"
 	expect_status 200

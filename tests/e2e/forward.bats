@@ -160,6 +160,9 @@ END
 	serve box 3000
 	forward 0:3000 box
 	exec {conn}<>"/dev/tcp/127.0.0.1/$LOCAL"
+	# Through to the server (3000 is 0BB8), which has answered nobody yet.
+	is_through() { inside box grep -q '0100007F:0BB8 .* 01 ' /proc/net/tcp; }
+	wait_until 10 is_through
 	agent_crash
 	printf 'GET /name HTTP/1.0\r\n\r\n' >&"$conn"
 	run timeout 10 cat <&"$conn"

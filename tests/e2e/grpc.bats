@@ -19,7 +19,8 @@ teardown_file() {
 }
 
 # call WHAT...: see grpc_client.py; sets lines. The library logs to the other output.
-call() { run inside calls sh -c 'exec timeout 60 /usr/bin/python3 /sandbox/client.py 9446 "$@" 2>/dev/null' _ "$@"; }
+call() { call_to ok.test:9446 "$@"; }
+call_to() { run inside calls sh -c 'exec timeout 60 /usr/bin/python3 /sandbox/client.py "$@" 2>/dev/null' _ "$@"; }
 
 WHOLE="['1'] ['two', b'\\x00\\xff', 'three']" # the metadata before and behind the messages
 
@@ -61,6 +62,12 @@ WHOLE="['1'] ['two', b'\\x00\\xff', 'three']" # the metadata before and behind t
 	refute grep -q Secret "$SCRATCH/grpc.log"
 	expect_verdicts 1 calls l7_decision=deny l7_target=/test.Echo/Secret l7_action=POST
 	expect_verdicts 1 calls l7_decision=deny l7_target=/test.Other/One l7_action=POST
+}
+
+@test "a host that the policy does not name is told in the same words" {
+	call_to no.test:443 one
+	expect_contains "$output" "PERMISSION_DENIED "
+	expect_verdicts 1 calls l7_decision=deny dst_host=no.test
 }
 
 @test "either side may end a call early, and the other is told" {

@@ -1,4 +1,4 @@
-"""A gRPC client without generated code: grpc_client.py PORT WHAT... Prints one line for each."""
+"""A gRPC client without generated code: grpc_client.py HOST:PORT WHAT... Prints one line for each."""
 import queue
 import sys
 
@@ -7,7 +7,7 @@ import grpc
 TIMEOUT_S = 30
 METADATA = (("x-word", "hello"), ("raw-bin", b"\x01\x02"))
 
-channel = grpc.secure_channel(f"ok.test:{sys.argv[1]}", grpc.ssl_channel_credentials())
+channel = grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials())
 
 
 def show(call, result):

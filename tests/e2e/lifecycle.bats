@@ -162,6 +162,29 @@ END
 	expect_contains "$output" "sandbox two started"
 }
 
+# In the order that leaves it stopped or running, wherever the host or the agent ends.
+@test "what is kept is on disk before anything is killed" {
+	local agent calls=$BATS_TEST_TMPDIR/calls tracer file at_kill at_record
+	make_sandbox box default
+	agent=$(<"$AGENT_DIR/agent.pid")
+	is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$agent/status"))); }
+	strace -qq -y -e trace=fsync,rename,pidfd_send_signal -o "$calls" -p "$agent" 3>&- &
+	tracer=$!
+	wait_until 10 is_traced
+	osh sandbox stop box
+	kill "$tracer"
+	wait "$tracer" || true
+	# Line numbers: the last sync of each file, the record's renaming, the kill.
+	line_of() { grep -nE -- "$1" "$calls" | tail -n 1 | cut -d: -f1; }
+	at_record=$(line_of '^rename\("[^"]*/record.json.new", "[^"]*/box/record.json"\) += 0')
+	at_kill=$(line_of '^pidfd_send_signal\(.*SIGKILL.* = 0')
+	((at_record && at_kill && at_record < at_kill)) || fail "$(<"$calls")"
+	for file in recipe.json ca.json origin.json 'policy/1[^>]*' box/policy record.json.new; do
+		at_file=$(line_of "^fsync\([0-9]+<[^>]*/$file>\) += 0")
+		((at_file && at_file < at_record)) || fail "$file:" "$(<"$calls")"
+	done
+}
+
 # What starting the host anew does: no cgroup, no process, other numbers.
 @test "a stopped sandbox starts after its cgroup is gone, as the same user" {
 	local cgroup uid
@@ -491,6 +514,17 @@ END
 	run -1 osh sandbox get gone
 }
 
+@test "create --detach says the name alone, and excludes what it cannot do" {
+	expect_equal "$(osh sandbox create --name away --detach -- sleep 1000 </dev/null)" away
+	inside away pgrep sleep
+	run -2 osh sandbox create --detach </dev/null
+	run -2 osh sandbox create --detach --no-tty -- true </dev/null
+	run -2 osh sandbox create --detach --no-keep -- true </dev/null
+	run -2 osh sandbox create --keep --no-keep -- true </dev/null
+	run -1 osh sandbox create --name none --detach -- no-such-program </dev/null
+	run -1 osh sandbox get none
+}
+
 @test "cp of another user's sandbox is refused" {
 	make_sandbox mine default
 	mkdir -m 0777 "$SCRATCH/strange"
@@ -500,4 +534,44 @@ END
 	expect_equal "$(ls -A "$SCRATCH/strange")" ""
 	expect_equal "$status" 1
 	expect_contains "$output" "belongs to another user"
+}
+
+# ---- What the CLI would never send -------------------------------------------------------
+
+# ask METHOD PARAMETERS: the name of the error, or "answered".
+ask() {
+	BODY=$(/usr/bin/python3 "$E2E/control.py" "$AGENT_SOCKET" "$1" <<<"$2")
+	json 'b.get("error", "answered").rsplit(".", 1)[-1]'
+}
+
+@test "odd calls are refused, and change nothing" {
+	make_sandbox box default
+	local method parameters want
+	while IFS='|' read -r method parameters want; do
+		expect_equal "$(ask "$method" "$parameters")" "$want" "$method $parameters"
+	done <<'END'
+SandboxStop|{"name": "none"}|NotFound
+SandboxStop|{}|Invalid
+SandboxStart|{"name": "box", "more": 1}|Invalid
+SandboxStart|{"name": "box"}|Failed
+SandboxAttach|{"name": "box"}|Invalid
+SandboxDetach|{"name": "box", "pid": 1}|NotFound
+SandboxDetach|{"name": "box", "pid": "1"}|Invalid
+SandboxExec|{"name": "box", "tty": true, "first": true}|Invalid
+SandboxExec|{"name": "box", "tty": true, "argv": ["true"], "timeout_ms": -1}|Invalid
+ForwardStart|{"name": "box", "port": 1, "local_port": 1}|Invalid
+ForwardStart|{"name": "box", "port": 65536, "local_port": 1}|Invalid
+ForwardStop|{"name": "box", "port": 3000}|NotFound
+SandboxDial|{"name": "box", "port": 0, "ipv6": false}|Invalid
+SandboxDial|{"name": "box", "port": 70000, "ipv6": false}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "workdir": "relative"}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "labels": {"a": 1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "labels": ["a"]}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": {"pids": -1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": {"disk": 1}}|Invalid
+SandboxCreate|{"name": "new", "keep": true, "limits": 1}|Invalid
+SandboxList|{}|answered
+END
+	expect_equal "$(names)" "box "
+	expect_equal "$(field box 'b["state"]')" running
 }

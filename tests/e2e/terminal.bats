@@ -239,11 +239,13 @@ END
 }
 
 @test "what takes long counts its seconds in one line, which goes away" {
-	kill -STOP "$AGENT_PID"
+	local agent
+	agent=$(<"$AGENT_DIR/agent.pid") # a test before may have started another one
+	kill -STOP "$agent"
 	open_terminal sandbox list
-	wait_until 10 shows 'waiting for the agent \.\.\. [2-9] s' || { kill -CONT "$AGENT_PID"; fail "$(screen)"; }
+	wait_until 10 shows 'waiting for the agent \.\.\. [2-9] s' || { kill -CONT "$agent"; fail "$(screen)"; }
 	expect_equal "$(screen | grep -c waiting)" 1
-	kill -CONT "$AGENT_PID"
+	kill -CONT "$agent"
 	expect_screen 'ended 0'
 	refute shows waiting
 	shows '^NAME'

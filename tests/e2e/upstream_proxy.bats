@@ -34,7 +34,7 @@ setup_file() {
 }
 
 teardown_file() {
-	kill "$PROXY_PID"
+	[[ ! ${PROXY_PID:-} ]] || kill "$PROXY_PID"
 	stop_all
 }
 

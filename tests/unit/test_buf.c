@@ -61,6 +61,21 @@ Test(buf, a_backlog_is_not_moved_for_each_piece)
 	osh_buf_done(&buf);
 }
 
+Test(buf, handed_over)
+{
+	struct osh_buf from, to;
+
+	osh_buf_init(&from, 1000);
+	osh_buf_init(&to, 1000);
+	cr_assert(osh_buf_append_c(&from, "xabc") == 0);
+	osh_buf_consume(&from, 1);
+	osh_buf_hand_over(&from, &to);
+	cr_expect(osh_str_eq_c(osh_buf_str(&to), "abc") && from.len == 0);
+	cr_expect(osh_buf_append_c(&from, "next") == 0 && osh_str_eq_c(osh_buf_str(&from), "next"));
+	osh_buf_done(&from);
+	osh_buf_done(&to);
+}
+
 Test(buf, printf_and_strings)
 {
 	struct osh_buf buf;

@@ -293,6 +293,9 @@ static const struct {
 	{ "folded", "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "bare LF", "HTTP/1.1 200 OK\nA: b\n\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "two digits", "HTTP/1.1 20 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "ESC in the phrase", "HTTP/1.1 200 \x1b[2J\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
+	{ "tab and Latin-1 in the phrase", "HTTP/1.1 200 a\tb\xe9\r\n\r\n", false, OSH_HTTP_DONE,
+	  OSH_HTTP_BODY_UNTIL_CLOSE, 0 },
 	{ "status 999", "HTTP/1.1 999 What\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "HTTP/2", "HTTP/2.0 200 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
 	{ "ICY", "ICY 200 OK\r\n\r\n", false, OSH_HTTP_BAD, 0, 0 },
@@ -317,73 +320,6 @@ Test(http_head, responses)
 	}
 }
 
-/* ---- What passes ------------------------------------------------------------------------------ */
-
-Test(http_head, what_passes)
-{
-	static const struct {
-		const char *field;
-		bool passes;
-	} table[] = {
-		{ "X-Request-Id: 1", true },	     { "Accept: */*", true },
-		{ "Authorization: x", true },	     { "Cookie: a=b", true },
-		{ "Sec-WebSocket-Key: x", true },    { "X-HTTP-Method-Override: DELETE", false },
-		{ "X-HTTP-Method: DELETE", false },  { "X-Method-Override: DELETE", false },
-		{ "X_HTTP_Method_Override: DELETE", false },
-		{ "X-Original-URL: /admin", false }, { "X-Rewrite-URL: /admin", false },
-		{ "X-Forwarded-For: 10.0.0.1", false }, { "x-forwarded-host: no.test", false },
-		{ "X_Forwarded_Host: no.test", false }, { "X-Forwarder: a", true },
-		{ "Forwarded: for=10.0.0.1", false }, { "Proxy-Authorization: x", false },
-		{ "Keep-Alive: 5", false },	     { "TE: trailers", false },
-		{ "Content_Length: 5", false },	     { "Transfer_Encoding: chunked", false },
-		{ "X-Named: 1", false },	     { "Trailer: x", false },
-		{ "HTTP2-Settings: AAMA", false },   { "Proxy-Connection: keep-alive", false },
-	};
-
-	for (size_t i = 0; i < COUNT(table); i++) {
-		char text[256];
-		struct osh_http_head head;
-		struct osh_http_error error;
-
-		snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n" H "Connection: x-named\r\n%s\r\n\r\n",
-			 table[i].field);
-		cr_assert(parse(osh_str(text), &head, &error) == OSH_HTTP_DONE, "%s", table[i].field);
-		cr_expect(osh_http_passes(&head, &head.fields[2]) == table[i].passes, "%s", table[i].field);
-	}
-}
-
-Test(http_head, trailers)
-{
-	static const struct {
-		const char *field;
-		bool passes;
-	} table[] = {
-		{ "Grpc-Status: 0\r\n", true },	       { "grpc-message: ok\r\n", true },
-		{ "x-amz-checksum-crc32: a\r\n", true }, { "Host: no.test\r\n", false },
-		{ "Content-Length: 5\r\n", false },      { "Transfer-Encoding: chunked\r\n", false },
-		{ "Authorization: x\r\n", false },       { "X-Other: a\r\n", true },
-		{ "Content-Digest: x\r\n", true },       { "Server-Timing: a\r\n", true },
-		{ "Trace-Proto-Bin: AA==\r\n", true },   { "TE: trailers\r\n", false },
-		{ "Set-Cookie: a=b\r\n", false },        { "Cookie: a=b\r\n", false },
-		{ "Content_Length: 5\r\n", false },      { "Content-Type: text/html\r\n", false },
-		{ "Content-Encoding: br\r\n", false },   { "If-Match: *\r\n", false },
-		{ "X-HTTP-Method-Override: DELETE\r\n", false }, { "X-Forwarded-Host: a\r\n", false },
-		{ "Trailer: x\r\n", false },             { "Proxy-Authorization: x\r\n", false },
-		{ "Sec-WebSocket-Protocol: x\r\n", false }, { "Location: /\r\n", false },
-		{ "Access-Control-Allow-Origin: *\r\n", false },
-	};
-	struct osh_http_field field;
-	size_t count;
-
-	for (size_t i = 0; i < COUNT(table); i++) {
-		cr_assert(osh_http_parse_trailers(osh_str(table[i].field), &field, 1, &count) == 0);
-		cr_expect(osh_http_trailer_passes(&field) == table[i].passes, "%s", table[i].field);
-	}
-	cr_expect(osh_http_parse_trailers(osh_str("A : b\r\n"), &field, 1, &count) < 0);
-	cr_expect(osh_http_parse_trailers(osh_str("A: b\n"), &field, 1, &count) < 0);
-	cr_expect(osh_http_parse_trailers(osh_str("A: b\r\nC: d\r\n"), &field, 1, &count) < 0);
-}
-
 /* What credentials made longer is not refused when it is read again for HTTP/2. */
 Test(http_head, own_requests_may_be_longer)
 {
@@ -402,4 +338,17 @@ Test(http_head, own_requests_may_be_longer)
 	memcpy(text, "GET / HTTP/1.1\r\n", 16);
 	cr_expect(osh_http_parse_request(osh_str_n(text, sizeof(text)), &(struct osh_http_scan){ .is_own = true },
 					 &head, &error) == OSH_HTTP_BAD);
+}
+
+/* ---- Trailers --------------------------------------------------------------------------------- */
+
+Test(http_head, trailers)
+{
+	struct osh_http_field field;
+	size_t count;
+
+	cr_expect(osh_http_parse_trailers(osh_str("A: b\r\n"), &field, 1, &count) == 0 && count == 1);
+	cr_expect(osh_http_parse_trailers(osh_str("A : b\r\n"), &field, 1, &count) < 0);
+	cr_expect(osh_http_parse_trailers(osh_str("A: b\n"), &field, 1, &count) < 0);
+	cr_expect(osh_http_parse_trailers(osh_str("A: b\r\nC: d\r\n"), &field, 1, &count) < 0);
 }

@@ -357,7 +357,7 @@ Test(resolver, half_an_answer)
 	start_ms = osh_loop_now_ms(loop);
 	ask("half.test");
 	cr_expect(is_at("203.0.113.10"), "%s", problem);
-	cr_expect(osh_loop_now_ms(loop) - start_ms < 2000);
+	cr_expect(osh_loop_now_ms(loop) - start_ms < 10000);
 	ask("half.test");
 	cr_expect(is_at("203.0.113.10"));
 	cr_expect(times_asked("half.test") == 2);

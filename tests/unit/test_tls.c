@@ -451,7 +451,7 @@ static struct osh_view view_of(struct osh_worker *of, uint64_t tenant)
 /* A program's handshake with the proxy; the session it has afterwards, or NULL: `old` was resumed. */
 static SSL_SESSION *visit(struct osh_view *view, const char *host, SSL_SESSION *old)
 {
-	struct pair pair = { .server = osh_tls_accept_new(view, host, true) };
+	struct pair pair = { .server = osh_tls_accept_new(view, host, false) };
 	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
 	BIO *client_end, *server_end;
 	SSL_SESSION *session = NULL;
@@ -492,9 +492,9 @@ Test(tls, a_sandbox_resumes_what_is_its_own)
 	cr_expect(visit(&two, "ok.test", session), "a ticket of another sandbox");
 }
 
-static X509 *leaf_of(struct osh_view *view, const char *host, bool keep)
+static X509 *leaf_of(struct osh_view *view, const char *host, bool refused)
 {
-	SSL *ssl = osh_tls_accept_new(view, host, keep);
+	SSL *ssl = osh_tls_accept_new(view, host, refused);
 	X509 *leaf = SSL_get_certificate(ssl);
 
 	X509_up_ref(leaf);
@@ -503,31 +503,36 @@ static X509 *leaf_of(struct osh_view *view, const char *host, bool keep)
 }
 
 /* Is the host answered with this very certificate again? */
-static bool is_leaf_of(struct osh_view *view, const char *host, const X509 *leaf)
+static bool is_leaf_of(struct osh_view *view, const char *host, bool refused, const X509 *leaf)
 {
-	X509 *now = leaf_of(view, host, true);
+	X509 *now = leaf_of(view, host, refused);
 
 	X509_free(now);
 	return now == leaf;
 }
 
-/* Ten thousand names push out the leaves of one another, and those of refused hosts nothing. */
+static void visit_many(struct osh_view *view, bool refused, unsigned count)
+{
+	char host[64];
+
+	for (unsigned i = 0; i < count; i++) {
+		snprintf(host, sizeof(host), "host%u.test", i);
+		X509_free(leaf_of(view, host, refused));
+	}
+}
+
+/* Thousands of names push out the leaves of one another, and those of refused hosts none else. */
 Test(tls, leaves_are_bounded)
 {
 	struct osh_view view = view_of(&worker, 1);
-	X509 *first = keep(leaf_of(&view, "ok.test", true));
-	char host[64];
+	X509 *used = keep(leaf_of(&view, "ok.test", false)), *refused = keep(leaf_of(&view, "no.test", true));
 
-	for (unsigned i = 0; i < 3 * OSH_LEAVES_MAX; i++) {
-		snprintf(host, sizeof(host), "refused%u.test", i);
-		X509_free(leaf_of(&view, host, false));
-	}
-	cr_expect(is_leaf_of(&view, "ok.test", first), "from the cache");
-	for (unsigned i = 0; i < OSH_LEAVES_MAX; i++) {
-		snprintf(host, sizeof(host), "allowed%u.test", i);
-		X509_free(leaf_of(&view, host, true));
-	}
-	cr_expect(!is_leaf_of(&view, "ok.test", first), "minted anew");
+	cr_expect(is_leaf_of(&view, "no.test", true, refused), "from the cache");
+	visit_many(&view, true, 2 * OSH_LEAVES_MAX);
+	cr_expect(!is_leaf_of(&view, "no.test", true, refused), "minted anew");
+	cr_expect(is_leaf_of(&view, "ok.test", false, used), "from the cache");
+	visit_many(&view, false, OSH_LEAVES_MAX);
+	cr_expect(!is_leaf_of(&view, "ok.test", false, used), "minted anew");
 }
 
 /* A leaf is for the name dialled alone, also where a wildcard of the policy allows it: a browser
@@ -535,7 +540,7 @@ Test(tls, leaves_are_bounded)
 Test(tls, a_leaf_names_its_host_alone)
 {
 	struct osh_view view = view_of(&worker, 1);
-	X509 *leaf = keep(leaf_of(&view, "a.ok.test", true));
+	X509 *leaf = keep(leaf_of(&view, "a.ok.test", false));
 	GENERAL_NAMES *names = X509_get_ext_d2i(leaf, NID_subject_alt_name, NULL, NULL);
 
 	cr_expect(sk_GENERAL_NAME_num(names) == 1);
