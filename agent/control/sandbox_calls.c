@@ -82,6 +82,12 @@ static void add_warning_lines(json_t *warnings, char *lines)
 	}
 }
 
+/* What is to be said of a policy is for who wrote it: of the default one, nobody here. */
+static bool is_default(struct osh_str policy_text)
+{
+	return policy_text.data == osh_embed_default_policy().data;
+}
+
 static void begin_creation(struct osh_call *call, const struct osh_creation *creation,
 			   json_t *warnings)
 {
@@ -97,8 +103,7 @@ static void begin_creation(struct osh_call *call, const struct osh_creation *cre
 		return;
 	}
 	add_warning_lines(warnings, lines);
-	/* Not of the default policy: nobody here wrote it. */
-	if (creation->policy_text.data != osh_embed_default_policy().data)
+	if (!is_default(creation->policy_text))
 		osh_policy_warn_of_writable(sandbox, creation->policy, warnings);
 	call->context = warnings;
 	call->on_cancel = on_create_cancel;
@@ -152,6 +157,8 @@ static void create_with(struct osh_call *call, const struct create_parameters *p
 	}
 	if (!osh_call_policy(call, text.data, text.len, parameters->sha256, &policy, &warnings))
 		return;
+	if (is_default(text))
+		json_array_clear(warnings);
 	creation.policy = policy;
 	creation.policy_text = text;
 	begin_creation(call, &creation, warnings);

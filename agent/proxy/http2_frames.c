@@ -3,11 +3,11 @@
 
 #include "proxy/http2.h"
 
-/* Frames that cost more than they say: resets, pings, settings, empty data, faults. */
+/* Frames that cost more than they say: resets, settings, empty data, faults. */
 #define NUISANCES_MAX 200      /* at once */
 #define NUISANCES_PER_S 50
-/* Windows and priorities are about the frames of messages, each of which pays for some;
- * without them they are nuisances, too. */
+/* Windows, priorities and pings (gRPC and hyper measure by one whenever data comes) go along
+ * with the frames of messages, each of which pays for some; without them they are nuisances. */
 #define CREDIT_PER_FRAME 16
 #define CREDIT_MAX 4096
 
@@ -78,7 +78,10 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 			count_nuisance(mux);
 		break;
 	case NGHTTP2_RST_STREAM:
-	case NGHTTP2_PING:
+		/* A server ends what we began, once; a client begins as much as it ends. */
+		if (mux->role->is_server || !nghttp2_session_find_stream(session, hd->stream_id))
+			count_nuisance(mux);
+		break;
 	case NGHTTP2_SETTINGS:
 		count_nuisance(mux);
 		break;
@@ -186,7 +189,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 		return 0;
 	}
 	if (osh_http2_take_payload(st, osh_str_n((const char *)data, len)) < 0) {
-		osh_http2_reset(st, NGHTTP2_FLOW_CONTROL_ERROR);
+		osh_http2_reset(st, NGHTTP2_INTERNAL_ERROR);
 		osh_http2_fail(st, ENOMEM);
 	}
 	return 0;

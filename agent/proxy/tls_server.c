@@ -72,6 +72,14 @@ static void drop_leaf(const struct cache *cache, struct osh_leaf *leaf)
 	free(leaf);
 }
 
+/* Not once half of its life is over, nor when the clock was set back behind its beginning. */
+static bool is_fresh(const struct osh_leaf *leaf)
+{
+	time_t age = time(NULL) - leaf->minted;
+
+	return age >= 0 && age < OSH_LEAF_DAYS * 86400 / 2;
+}
+
 /* Borrowed from the cache. */
 static X509 *leaf_for(struct osh_view *view, const char *host, bool refused)
 {
@@ -82,12 +90,15 @@ static X509 *leaf_for(struct osh_view *view, const char *host, bool refused)
 	/* The whole key is hashed: no stray bytes behind the name. */
 	strncpy(key.host, host, sizeof(key.host) - 1);
 	HASH_FIND(hh, *cache.leaves, &key, sizeof(key), leaf);
-	if (leaf)
+	if (leaf && is_fresh(leaf))
 		return leaf->cert;
+	if (leaf)
+		drop_leaf(&cache, leaf);
 	leaf = calloc(1, sizeof(*leaf));
 	if (!leaf)
 		return NULL;
 	leaf->key = key;
+	leaf->minted = time(NULL);
 	leaf->cert = osh_ca_mint(&view->tenant->ca, view->worker->leaf_key, host);
 	if (!leaf->cert) {
 		free(leaf);

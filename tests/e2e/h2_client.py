@@ -120,6 +120,18 @@ def trailers():
         print(wire.outcome(stream), wire.payload(stream).decode())
 
 
+def early():
+    """Hundreds of requests that the server answers before their body is there."""
+    wire = connect("ok.test", 9447)
+    good = 0
+    for first in range(1, 801, 100):
+        streams = range(first, first + 100, 2)
+        wire.send(b"".join(request(stream, post("/api/early", "ok.test:9447"), end=False) for stream in streams))
+        good += [wire.outcome(stream) for stream in streams].count("200")
+        wire.send(b"".join(frame(DATA, END_STREAM, stream) for stream in streams))
+    print(good)
+
+
 def many():
     """Twelve requests at once, for a server that takes two."""
     wire = connect("ok.test", 9448)
@@ -167,6 +179,18 @@ def floods():
     for name, piece in FLOODS.items():
         print(name, end=" ", flush=True)
         flood(piece, 100000)
+
+
+def company():
+    """The twin: pings and windows that come with data, one ping at a time, as gRPC's do."""
+    wire = connect("ok.test")
+    wire.send(request(1, post("/api/x"), end=False))
+    piece = frame(DATA, 0, 1, b"word") + frame(PING, 0, 0, b"8 bytes.") + FLOODS["window"](0)
+    for count in range(1, 501):
+        wire.send(piece)
+        wire.until(lambda: wire.pongs == count)
+    wire.send(frame(DATA, END_STREAM, 1))
+    print(wire.outcome(1))
 
 
 def continuation():
@@ -379,7 +403,7 @@ def chaos(first=0, count=40):
     print("done")
 
 
-CASES = dict(preface=preface, trailers=trailers, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
-             floods=floods, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
+CASES = dict(preface=preface, trailers=trailers, early=early, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
+             floods=floods, company=company, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
              zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
 CASES[sys.argv[1]](*map(int, sys.argv[3:]))

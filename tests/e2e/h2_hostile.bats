@@ -141,6 +141,8 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	for line in "${lines[@]}"; do
 		[[ $line == *" sent away" ]] || fail "$output"
 	done
+	client company
+	expect_equal "$output" 200
 	(($(proxy_ticks) - before < 100)) || fail "$(($(proxy_ticks) - before)) ticks"
 	(($(proxy_memory_kb) - memory < 4096)) || fail "$(($(proxy_memory_kb) - memory)) kB"
 	fetch wire https://ok.test/pub/x --http2
@@ -269,6 +271,11 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	fetch wire https://ok.test:9447/api/reset --http2 -X POST
 	expect_status 502
 	expect_equal "$(grep -c /api/reset "$SCRATCH/server.log")" 1
+}
+
+@test "a server may answer early, however often" {
+	client early
+	expect_equal "$output" 400
 }
 
 @test "a server gets no more streams at once than it takes" {

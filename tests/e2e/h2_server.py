@@ -8,6 +8,7 @@ STREAMS: so many at once are taken, more are refused.
   /pub/once/goaway   the first time GOAWAY, which says that it was not looked at; then answered
   /pub/once/refused  the first time REFUSED_STREAM; then answered
   /api/reset         reset, without a reason to send it again
+  /api/early         answered, and reset without an error
   /api/trailers      answered with the names of the request's trailers
   /pub/held          answered when another one is there, or STREAMS are
   /pub/large         answered with 16 MB, as windows allow
@@ -148,6 +149,8 @@ class Server(threading.Thread):
             wire.send(frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)))
         elif name == "refused" and self.is_first(path):
             wire.send(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
+        elif name == "early":
+            wire.send(answer(stream, OK), frame(RST_STREAM, 0, stream, struct.pack(">I", 0)))
         elif name == "reset":
             wire.send(frame(RST_STREAM, 0, stream, struct.pack(">I", 2)))
         elif name == "trailers":

@@ -64,6 +64,7 @@ class Wire:
         self.ended = {}     # stream: "end", or "reset CODE"
         self.heads = {}     # stream: fields of the first head
         self.trailers = {}  # ... and of the last, when that is another
+        self.pongs = 0      # answers to pings
         self.goaway = None  # its code; "closed": the connection ended without one
 
     def send(self, *parts):
@@ -113,7 +114,9 @@ class Wire:
             self.settings.update(struct.iter_unpack(">HI", payload))
             if self.polite:
                 self.send(frame(SETTINGS, ACK))
-        elif kind == PING and not flags & ACK and self.polite:
+        elif kind == PING and flags & ACK:
+            self.pongs += 1
+        elif kind == PING and self.polite:
             self.send(frame(PING, ACK, 0, payload))
         if kind in (HEADERS, DATA) and flags & END_STREAM:
             self.ended.setdefault(stream, "end")
