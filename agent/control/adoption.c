@@ -106,7 +106,8 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	sandbox->keep = osh_sandbox_keep(instance);
 	load_state(sandbox);
 	if (!osh_sandbox_init_pid(instance)) {
-		sandbox->state = OSH_AGENT_SANDBOX_STOPPED;
+		sandbox->state = osh_sandbox_is_damaged(instance) ? OSH_AGENT_SANDBOX_DAMAGED
+								  : OSH_AGENT_SANDBOX_STOPPED;
 		/* Of an agent that was killed while it stopped it. */
 		if (is_known(known, sandbox->id))
 			osh_kernel_sandbox_remove(known->agent->kernel, sandbox->id);

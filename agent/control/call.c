@@ -164,6 +164,9 @@ static void refuse_resting(struct osh_call *call, const struct osh_agent_sandbox
 		osh_call_error(call, "Failed",
 			       "sandbox %s is %s: 'openshell sandbox start %s', or delete it", name,
 			       state, name);
+	else if (sandbox->state == OSH_AGENT_SANDBOX_DAMAGED)
+		osh_call_error(call, "Failed", "sandbox %s is damaged: 'openshell sandbox delete %s'", name,
+			       name);
 	else
 		osh_call_error(call, "Failed", "sandbox %s is still %s", name, state);
 }

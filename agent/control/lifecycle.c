@@ -67,6 +67,7 @@ const char *osh_lifecycle_state_name(enum osh_agent_sandbox_state state)
 		[OSH_AGENT_SANDBOX_DEAD] = "dead",
 		[OSH_AGENT_SANDBOX_STOPPED] = "stopped",
 		[OSH_AGENT_SANDBOX_STARTING] = "starting",
+		[OSH_AGENT_SANDBOX_DAMAGED] = "damaged",
 	};
 
 	return names[state];

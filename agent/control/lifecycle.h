@@ -2,7 +2,8 @@
  * every step undone when a later one fails; adopted at start; ended.
  *
  * CREATING -> RUNNING (every worker enforces its policy) -> DEAD (its init ended), or
- * -> STOPPED (ended on request, kept on disk) -> STARTING -> RUNNING.
+ * -> STOPPED (ended on request, kept on disk) -> STARTING -> RUNNING. DAMAGED: adopted without a
+ * usable record, to be deleted.
  * A sandbox that is not RUNNING runs nothing of a user's. */
 #ifndef OSH_CONTROL_LIFECYCLE_H
 #define OSH_CONTROL_LIFECYCLE_H
@@ -37,6 +38,7 @@ enum osh_agent_sandbox_state {
 	OSH_AGENT_SANDBOX_DEAD,
 	OSH_AGENT_SANDBOX_STOPPED,
 	OSH_AGENT_SANDBOX_STARTING,
+	OSH_AGENT_SANDBOX_DAMAGED,
 	OSH_AGENT_SANDBOX_STATE_COUNT,
 };
 

@@ -15,6 +15,9 @@ int osh_lifecycle_stop(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	struct osh_err stopped = { 0 };
 	int r;
 
+	if (sandbox->state == OSH_AGENT_SANDBOX_DAMAGED)
+		return osh_err_set(err, EINVAL,
+				   "sandbox %s is damaged, nothing of it runs: delete it", sandbox->name);
 	if (!sandbox->keep)
 		return osh_err_set(err, EINVAL,
 				   "sandbox %s is not kept: it ends with the command that made it",
@@ -76,6 +79,10 @@ int osh_lifecycle_start(struct osh_agent_sandbox *sandbox, osh_created_fn *creat
 
 	if (r < 0)
 		return r;
+	if (sandbox->state == OSH_AGENT_SANDBOX_DAMAGED)
+		return osh_err_set(err, EINVAL, "sandbox %s is damaged and cannot be started: take its files "
+						"from %s/sandbox, then delete it",
+				   sandbox->name, osh_sandbox_dir(sandbox->instance));
 	if (sandbox->state != OSH_AGENT_SANDBOX_STOPPED)
 		return osh_err_set(err, EBUSY, "sandbox %s is %s: only a stopped one can be started",
 				   sandbox->name, osh_lifecycle_state_name(sandbox->state));

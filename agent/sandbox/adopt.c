@@ -1,4 +1,5 @@
-/* Taking over what an earlier agent left: running sandboxes as they are, remains away. */
+/* Taking over what an earlier agent left: running sandboxes as they are, remains away, what
+ * cannot be understood fenced. */
 #include "sandbox/internal.h"
 
 #include <dirent.h>
@@ -7,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -68,15 +70,14 @@ static bool is_empty(int cgroup_fd)
 	return fd >= 0 && read(fd, &byte, 1) == 0;
 }
 
-/* Its cgroup is as it was, or, since the host was started anew, has to be made. What still
- * runs in it was about to be ended when the agent was. */
-static int take_over_stopped(struct osh_sandbox_instance *instance)
+/* An empty cgroup of its own, whatever was in it before. */
+static int renew_cgroup(struct osh_sandbox_instance *instance)
 {
 	uint64_t id;
-	int r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+	int r;
 
-	if (r == 0 && id == instance->record.id && is_empty(instance->cgroup_fd))
-		return 0;
+	instance->cgroup_fd = osh_close(instance->cgroup_fd);
+	r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
 	if (r == 0) {
 		r = cgroup_kill(instance->cgroup_fd);
 		if (r == 0)
@@ -87,10 +88,32 @@ static int take_over_stopped(struct osh_sandbox_instance *instance)
 	}
 	if (r == 0 || r == -ENOENT)
 		r = cgroup_make(instance->cgroup, &instance->cgroup_fd, &instance->record.id);
+	return r;
+}
+
+/* Its cgroup is as it was, or, since the host was started anew, has to be made. What still
+ * runs in it was about to be ended when the agent was. */
+static int take_over_stopped(struct osh_sandbox_instance *instance)
+{
+	uint64_t id;
+	int r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+
+	if (r == 0 && id == instance->record.id && is_empty(instance->cgroup_fd))
+		return 0;
+	r = renew_cgroup(instance);
 	return r < 0 ? r : record_save(instance->dir, &instance->record);
 }
 
-static int take_over(struct osh_sandbox_instance *instance)
+static int take_over_running(struct osh_sandbox_instance *instance)
+{
+	int r = verify(instance);
+
+	if (r == 0)
+		r = connection_open(instance->socket_path, instance->pid_io.fd, &instance->init_io.fd);
+	return r < 0 ? r : sandbox_watch(instance);
+}
+
+static int read_record(struct osh_sandbox_instance *instance)
 {
 	struct sandbox_record record;
 	int r = record_load(instance->dir, &record);
@@ -103,12 +126,41 @@ static int take_over(struct osh_sandbox_instance *instance)
 	}
 	instance->record = record;
 	instance->was_launched = true;
-	if (!record.init_pid)
-		return take_over_stopped(instance);
-	r = verify(instance);
-	if (r == 0)
-		r = connection_open(instance->socket_path, instance->pid_io.fd, &instance->init_io.fd);
-	return r < 0 ? r : sandbox_watch(instance);
+	return 0;
+}
+
+/* Nobody else gets the user whom its files belong to. */
+static uid_t find_user(const struct osh_sandbox_instance *instance)
+{
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/sandbox", instance->dir);
+	return lstat(path, &st) == 0 ? st.st_uid : 0;
+}
+
+/* Whether it was to run cannot be told, so nothing of it does; its files are somebody's work,
+ * and stay until they are asked to go. Returns as adopt_one. */
+static int fence(const struct adoption *adoption, struct osh_sandbox_instance *instance, int code)
+{
+	const char *name = instance->record.name;
+	int r;
+
+	osh_error("sandbox %s cannot be taken over from %s/record.json (%s): nothing of it runs, its files "
+		  "stay until 'openshell sandbox delete %s'", name, instance->dir, strerror(code), name);
+	instance->is_damaged = true;
+	instance->record.keep = true;
+	instance->record.init_pid = 0;
+	instance->record.uid = find_user(instance);
+	r = renew_cgroup(instance);
+	if (r < 0) {
+		osh_error("sandbox %s: not taken over, what runs in %s goes on without network: %s", name,
+			  instance->cgroup, strerror(-r));
+		osh_sandbox_release(instance);
+		return 0;
+	}
+	adoption->each(adoption->context, instance);
+	return 1;
 }
 
 /* What cannot be taken over is ended: nobody could watch over it. The cgroup is found by
@@ -135,7 +187,16 @@ static int adopt_one(const struct adoption *adoption, const char *name)
 
 	if (r < 0)
 		return r;
-	r = take_over(instance);
+	r = read_record(instance);
+	if (r < 0 && r != -ENOENT) /* without one it never ran */
+		return fence(adoption, instance, -r);
+	if (r == 0 && !instance->record.init_pid) {
+		r = take_over_stopped(instance);
+		if (r < 0)
+			return fence(adoption, instance, -r);
+	} else if (r == 0) {
+		r = take_over_running(instance);
+	}
 	if (r < 0) {
 		clear_away(instance, -r);
 		return 0;

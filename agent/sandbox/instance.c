@@ -381,6 +381,11 @@ bool osh_sandbox_keep(const struct osh_sandbox_instance *instance)
 	return instance->record.keep;
 }
 
+bool osh_sandbox_is_damaged(const struct osh_sandbox_instance *instance)
+{
+	return instance->is_damaged;
+}
+
 const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *instance)
 {
 	static const char *const none[] = { NULL };

@@ -62,6 +62,7 @@ struct osh_sandbox_instance {
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	char socket_path[OSH_SANDBOX_PATH_MAX];
 	bool was_launched;      /* once: uid and gid are settled */
+	bool is_damaged;        /* only to be destroyed: what its record said is not known */
 	int cgroup_fd;
 	struct osh_io init_io;  /* the connection to init */
 	struct osh_io pid_io;   /* init's pidfd */

@@ -90,6 +90,12 @@ static int load_providers(const json_t *providers, struct sandbox_record *record
 	return record_set_providers(record, names);
 }
 
+/* Never root, nor what is cut down to it. */
+static bool is_user(json_int_t id)
+{
+	return id > 0 && id < UINT32_MAX;
+}
+
 static int parse_record(const json_t *json, struct sandbox_record *record)
 {
 	json_int_t id, uid, gid, init_pid, init_start, created;
@@ -102,7 +108,7 @@ static int parse_record(const json_t *json, struct sandbox_record *record)
 			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
 			"keep", &keep, "providers", &providers) < 0)
 		return -EBADMSG;
-	if (version != RECORD_VERSION || init_pid < 0 || uid <= 0 || gid <= 0 ||
+	if (version != RECORD_VERSION || init_pid < 0 || !is_user(uid) || !is_user(gid) ||
 	    osh_str_copy(osh_str(name), record->name, sizeof(record->name)) < 0)
 		return -EBADMSG;
 	record->id = (uint64_t)id;

@@ -185,6 +185,8 @@ uid_t osh_sandbox_uid(const struct osh_sandbox_instance *instance);
 pid_t osh_sandbox_init_pid(const struct osh_sandbox_instance *instance); /* 0: stopped */
 int64_t osh_sandbox_created(const struct osh_sandbox_instance *instance); /* Unix seconds */
 bool osh_sandbox_keep(const struct osh_sandbox_instance *instance);
+/* Adopted without a usable record: nothing of it runs, all that can be done is to destroy it. */
+bool osh_sandbox_is_damaged(const struct osh_sandbox_instance *instance);
 const char *const *osh_sandbox_providers(const struct osh_sandbox_instance *instance);
 
 /* Where a path leads inside the sandbox's root when it or a directory in it is a

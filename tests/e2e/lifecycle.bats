@@ -296,6 +296,30 @@ END
 	done
 }
 
+# Unlike the files above the record is read before anything is known of the sandbox.
+@test "a sandbox whose record is damaged loses nothing but its use, says so, and can be deleted" {
+	local state=$AGENT_DIR/state/sandboxes/box verb
+	make_sandbox box default
+	inside box sh -c 'echo kept >/sandbox/file'
+	osh sandbox stop box
+	agent_stop
+	truncate -s 20 "$state/record.json"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(field box 'b["state"], b["pid"]')" "('damaged', 0)"
+	expect_equal "$(<"$state/sandbox/file")" kept
+	for verb in "start box" "stop box" "exec box -- true"; do
+		# shellcheck disable=SC2086  # words
+		run -1 osh sandbox $verb
+		expect_contains "$output" damaged
+		expect_contains "$output" delete
+	done
+	expect_equal "$(<"$state/sandbox/file")" kept
+	osh sandbox delete box
+	[[ ! -e $state ]]
+	make_sandbox box default
+	inside box true
+}
+
 # ---- Limits ------------------------------------------------------------------------------
 
 has_controller() { grep -qw "$1" "$(cgroup_mount)/cgroup.controllers"; }

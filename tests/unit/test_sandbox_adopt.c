@@ -247,9 +247,8 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 {
 	struct osh_err err = { 0 };
 	struct adopted adopted;
-	char path[256];
 
-	/* One that died, one that was never launched, one whose record is torn, one running. */
+	/* One that died, one that was never launched, one running. */
 	launch_default();
 	kill_and_reap(osh_sandbox_init_pid(world.box));
 	osh_sandbox_release(world.box);
@@ -257,13 +256,8 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	osh_sandbox_release(world.box);
 	{
 		struct osh_policy_static policy = default_static();
-		struct osh_sandbox_spec spec = { .name = "torn", .policy = &policy };
+		struct osh_sandbox_spec spec = { .name = "alive", .policy = &policy };
 
-		cr_assert(eq(int, launch_with("torn", &spec, &err), 0));
-		snprintf(path, sizeof(path), "%s/record.json", osh_sandbox_dir(world.box));
-		cr_assert(eq(int, truncate(path, 20), 0));
-		osh_sandbox_release(world.box);
-		spec.name = "alive";
 		cr_assert(eq(int, launch_with("alive", &spec, &err), 0));
 		osh_sandbox_release(world.box);
 	}
@@ -275,6 +269,79 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	cr_expect(eq(str, (char *)osh_sandbox_name(world.box), "alive"));
 	expect_sh("echo alive", "alive");
 	end_world(); /* fails when anything of the others is left */
+}
+
+/* Whether it ran or was stopped: its files are somebody's work. */
+static void expect_fenced(const char *damage)
+{
+	char line[600];
+
+	osh_sandbox_release(world.box);
+	snprintf(line, sizeof(line), "cd %s/sandboxes/demo && %s", world.state, damage);
+	cr_assert(eq(int, outside(line), 0));
+	world.box = NULL;
+	restart_host();
+	{
+		struct adopted adopted = adopt_all();
+
+		cr_assert(eq(int, adopted.count, 1), "%s", damage);
+		world.box = adopted.boxes[0];
+	}
+	cr_expect(all(osh_sandbox_is_damaged(world.box), osh_sandbox_keep(world.box)), "%s", damage);
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), 0));
+	snprintf(line, sizeof(line), "grep -qx kept %s/sandboxes/demo/sandbox/f && test ! -s %s/demo/cgroup.procs",
+		 world.state, osh_sandbox_host_cgroup(world.host));
+	cr_expect(eq(int, outside(line), 0), "%s", damage);
+	end_world(); /* it can be destroyed, whole */
+}
+
+static void launch_with_file(void)
+{
+	launch_default();
+	expect_sh("echo kept > /sandbox/f; exit 0", "");
+}
+
+Test(adopt, a_torn_record_of_a_running_sandbox_fences_it)
+{
+	pid_t init;
+
+	launch_with_file();
+	init = osh_sandbox_init_pid(world.box);
+	expect_fenced("truncate -s 20 record.json");
+	cr_expect(eq(int, waitpid(init, NULL, 0), init)); /* our child, as we are both agents */
+}
+
+Test(adopt, a_torn_record_of_a_stopped_sandbox_fences_it)
+{
+	uid_t uid;
+
+	launch_with_file();
+	uid = osh_sandbox_uid(world.box);
+	cr_assert(eq(int, osh_sandbox_stop(world.box, NULL), 0));
+	expect_fenced("truncate -s 20 record.json");
+	cr_expect(gt(u32, uid, 0));
+}
+
+Test(adopt, a_record_of_another_sandbox_fences_it)
+{
+	launch_with_file();
+	cr_assert(eq(int, osh_sandbox_stop(world.box, NULL), 0));
+	expect_fenced("sed -i s/demo/other/ record.json");
+}
+
+Test(adopt, a_record_that_says_root_fences_it)
+{
+	launch_with_file();
+	cr_assert(eq(int, osh_sandbox_stop(world.box, NULL), 0));
+	expect_fenced("sed -i -E 's/\"uid\": [0-9]+/\"uid\": 4294967296/' record.json");
+}
+
+/* The record is whole, and the cgroup cannot be had: no reason to remove anything. */
+Test(adopt, a_stopped_sandbox_that_cannot_be_taken_over_is_fenced)
+{
+	launch_with_file();
+	cr_assert(eq(int, osh_sandbox_stop(world.box, NULL), 0));
+	expect_fenced("rm -f record.json.new; mkdir -p record.json.new/x; sed -i -E 's/\"id\": [0-9]+/\"id\": 1/' record.json");
 }
 
 Test(adopt, a_sandbox_whose_state_was_removed_is_ended)
