@@ -24,10 +24,12 @@ static char unpack_inside[] =
 	"trap 'rm -rf -- \"$dir\"' EXIT; trap 'exit 1' HUP INT TERM\n"
 	"tar --extract --file=- --directory=\"$dir\" && mv -T -- \"$dir/$2\" \"$to\"\n";
 
-/* Inside: what a link at the end leads to is what is meant. */
+/* Inside: what a link at the end leads to is what is meant. Who refuses sends an archive of
+ * nothing, so that the tar here has nothing to add. */
 static char pack_inside[] =
-	"path=$(readlink -e -- \"$1\") || { echo \"no such file: $1\" >&2; exit 1; }\n"
-	"[ \"$path\" != / ] || { echo \"not all of /\" >&2; exit 1; }\n"
+	"refuse() { echo \"$1\" >&2; tar --create --file=- --files-from=/dev/null; exit 1; }\n"
+	"path=$(readlink -e -- \"$1\") || refuse \"no such file: $1\"\n"
+	"[ \"$path\" != / ] || refuse 'not all of /'\n"
 	"exec tar --create --file=- --directory=\"$(dirname -- \"$path\")\" -- \"${path##*/}\"\n";
 
 /* ---- tar, here ---------------------------------------- */

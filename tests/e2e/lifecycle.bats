@@ -427,6 +427,7 @@ copy_place() {
 	make_sandbox box default
 	run -1 osh sandbox cp box:/sandbox/none "$PLACE/out"
 	expect_contains "$output" "no such file: /sandbox/none"
+	expect_lacks "$output" "tar:"
 	run -1 osh sandbox cp "$PLACE/none" box:/sandbox
 	run -1 osh sandbox cp nobody:/x "$PLACE/out"
 	run -1 osh sandbox cp "$PLACE/mine" box:/usr/bin/mine
