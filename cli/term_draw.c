@@ -140,23 +140,27 @@ static void draw_title(const struct osh_term_screen *screen, const struct layout
 	put_line(0, layout->columns, A_REVERSE | (screen->connected ? 0 : A_BOLD), text);
 }
 
+static attr_t state_attributes(const char *state)
+{
+	if (strcmp(state, "running") == 0)
+		return 0;
+	return strcmp(state, "stopped") == 0 ? A_DIM : COLOR_PAIR(RED);
+}
+
 static void draw_sandbox(int y, const struct layout *layout, const json_t *sandbox, bool is_chosen)
 {
 	char text[LINE_BYTES], name[4 * OSH_NAME_MAX], state[64], age[OSH_AGE_BYTES];
-	bool is_running;
 
 	osh_str_escape(osh_str(osh_json_text(sandbox, "name")), name, sizeof(name));
 	osh_str_escape(osh_str(osh_json_text(sandbox, "state")), state, sizeof(state));
-	is_running = strcmp(state, "running") == 0;
 	snprintf(text, sizeof(text),
 		 "%c %-20s %-8s %" PRId64 " allowed, %" PRId64 " audited, %" PRId64
-		 " denied  rev %" PRId64 "  up %s",
+		 " denied  rev %" PRId64 "  age %s",
 		 is_chosen ? '>' : ' ', name, state, osh_json_int(sandbox, "allowed"),
 		 osh_json_int(sandbox, "audited"), osh_json_int(sandbox, "denied"),
 		 osh_json_int(sandbox, "revision"),
 		 osh_out_age(osh_json_int(sandbox, "created"), age));
-	put_line(y, layout->columns, (is_chosen ? A_BOLD : 0) | (is_running ? 0 : COLOR_PAIR(RED)),
-		 text);
+	put_line(y, layout->columns, (is_chosen ? A_BOLD : 0) | state_attributes(state), text);
 }
 
 static size_t chosen_sandbox(const struct osh_term_screen *screen)
