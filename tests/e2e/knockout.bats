@@ -94,7 +94,8 @@ peel() {
 	peel seccomp osh_connect4 osh_skb_egress netns
 }
 
-# A23
+# A23. What changed hands nevertheless is ended once it is used, too late to be told apart from a lock
+# that gave way: without the one the other goes, too (handover.bats shows it alone).
 @test "seccomp keeps a connection from being taken over" {
 	# Attached to and let go, it is stopped: only SIGKILL is not put off.
 	# shellcheck disable=SC2016  # for the inner shell
@@ -103,7 +104,7 @@ peel() {
 			until test -s held; do :; done; "$1/net-no" steal held "$2"
 			kill -KILL $!' _ "$PROBES" "$1"
 	}
-	peel seccomp
+	peel seccomp,osh_sent
 }
 
 # A25
