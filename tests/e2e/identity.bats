@@ -15,6 +15,7 @@ status_of() {
 	inside who "$@" -sS -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/x
 }
 
+# B01
 @test "the same bytes at another path are another program" {
 	local canary
 	canary=$(new_canary)
@@ -29,6 +30,7 @@ status_of() {
 	expect_equal "$(status_of /sandbox/named)" 200
 }
 
+# B03
 @test "a symbolic link is what it leads to" {
 	inside who ln -s /usr/bin/curl /tmp/link
 	expect_equal "$(status_of /tmp/link)" 200
@@ -37,6 +39,7 @@ status_of() {
 	expect_equal "$(status_of /tmp/link)" 403
 }
 
+# B20
 @test "a name in argv or in comm changes nothing" {
 	inside who cp /usr/bin/curl /tmp/liar
 	run inside who bash -c 'exec -a /usr/bin/curl /tmp/liar "$@"' _ -sS -o /dev/null -w '%{http_code}' https://ok.test/pub/x
@@ -83,6 +86,7 @@ status_of() {
 	expect_verdicts 1 who dst_host=tunnel.test l7_decision=deny
 }
 
+# B13
 @test "a double fork with its own session keeps binary and lineage" {
 	local url=https://tunnel.test/pub/forked
 	put who "$E2E/probe.py" /sandbox/probe.py
@@ -93,6 +97,7 @@ status_of() {
 	expect_verdicts 1 who l7_target=/pub/forked l7_decision=allow binary=/usr/bin/curl 'lineage~/usr/bin/timeout'
 }
 
+# B07
 @test "a program without a file has no identity" {
 	local run_memfd='import os, sys
 data = open("/usr/bin/curl", "rb").read()
@@ -113,6 +118,7 @@ os.execve(fd, ["/usr/bin/curl"] + sys.argv[1:], os.environ)'
 	expect_equal "$output" 200
 }
 
+# B25
 @test "binaries and hosts are not mixed between policies" {
 	# timeout may reach tunnel.test, curl ok.test: curl alone not tunnel.test, timeout's child of
 	# another name not ok.test.
@@ -151,6 +157,7 @@ expect_changed() {
 	expect_verdicts "$1" who binary=/sandbox/named l7_decision=deny "l7_deny_reason~changed since its first use"
 }
 
+# B05
 @test "a replaced program is refused until the policy is set again" {
 	fresh_named
 	other_curl /sandbox/next
@@ -160,6 +167,7 @@ expect_changed() {
 	expect_equal "$(named_status)" 200
 }
 
+# B05
 @test "bytes written in place, truncated or with the old time put back are refused" {
 	fresh_named
 	inside who sh -c 'echo >>/sandbox/named'
@@ -173,6 +181,7 @@ expect_changed() {
 	expect_equal "$(named_status)" 200
 }
 
+# B05, B02
 @test "the same bytes under a new inode, mode or time are the same program" {
 	fresh_named
 	inside who sh -c 'chmod 711 /sandbox/named && touch /sandbox/named && ln /sandbox/named /sandbox/linked'
@@ -182,6 +191,7 @@ expect_changed() {
 	expect_equal "$(named_status)" 200
 }
 
+# B06
 @test "a program that was replaced runs on as what it was" {
 	fresh_named
 	inside who sh -c 'mkfifo /sandbox/go && cp /usr/bin/node /sandbox/named'
@@ -202,6 +212,7 @@ expect_changed() {
 	inside who rm /sandbox/go
 }
 
+# B06
 @test "a name that ends in (deleted) is only a name" {
 	fresh_named
 	other_curl '/sandbox/named (deleted)'
@@ -303,6 +314,7 @@ print(open("curl.code").read(), open("named.code").read(), set(statuses), len(st
 
 # ---- Paths --------------------------------------------------------------------------------
 
+# B04
 @test "a path that the sandbox may rewrite draws a warning, and its link counts as it was" {
 	local warning="the sandbox itself may put any program there"
 	inside who sh -c 'mkdir -p /sandbox/bin && cp /usr/bin/curl /sandbox/good && ln -s ../good /sandbox/bin/tool'
@@ -323,6 +335,7 @@ print(open("curl.code").read(), open("named.code").read(), set(statuses), len(st
 	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
 }
 
+# B21
 @test "an odd path is one line in the log, and no other program" {
 	# Not as an argument: those of the agent are text.
 	local run_odd='odd=$(printf "/tmp/a\nb\042\377") && cp /usr/bin/curl "$odd" && exec "$odd" "$@"'
@@ -331,6 +344,7 @@ print(open("curl.code").read(), open("named.code").read(), set(statuses), len(st
 	expect_equal "$(osh logs who | grep -c '/tmp/a')" 1
 }
 
+# B07
 @test "a file that was never in a directory has no identity" {
 	local run_tmpfile='import os, sys
 fd = os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o700)
@@ -342,6 +356,7 @@ os.execve(ro, ["/usr/bin/curl"] + sys.argv[1:], os.environ)'
 	[[ $output == 403 || $output == *000 ]] || fail "$output"
 }
 
+# B17
 @test "a process cannot give itself another executable" {
 	run inside who python3 -c 'import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)
@@ -350,6 +365,7 @@ print(libc.prctl(35, 13, fd, 0, 0), ctypes.get_errno())'
 	expect_equal "$output" "-1 1"
 }
 
+# B24
 @test "a copy with the setuid bit gains nothing" {
 	fresh_named
 	inside who chmod 4755 /sandbox/named

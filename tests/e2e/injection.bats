@@ -29,6 +29,7 @@ try: print(urllib.request.urlopen(sys.argv[1], timeout=20).status)
 except urllib.error.HTTPError as e: print(e.code)" "$url"
 }
 
+# B09
 @test "a program whose environment loads code is refused where clean is asked for" {
 	local canary
 	canary=$(new_canary)
@@ -40,6 +41,7 @@ except urllib.error.HTTPError as e: print(e.code)" "$url"
 	expect_equal "$(status_of curl)" 200
 }
 
+# B10
 @test "every variable of the loader and the runtimes counts, a harmless value does not" {
 	local variable
 	for variable in LD_AUDIT=/sandbox/x.so LD_LIBRARY_PATH=/sandbox LD_LIBRARY_PATH=/usr/lib:/tmp \
@@ -68,6 +70,7 @@ except urllib.error.HTTPError as e: print(e.code)" "$url"
 	expect_equal "$(status_of sh -c "$many" _ 3000 curl)" 403
 }
 
+# B11
 @test "code mapped later from a file that the sandbox may write is seen" {
 	local load='import ctypes; ctypes.CDLL("/sandbox/x.so")'
 	expect_equal "$(python_status $clean_url 'import ctypes; ctypes.CDLL("libz.so.1")')" 200
@@ -90,6 +93,7 @@ shutil.copy("/sandbox/x.so", "/tmp/y.so"); ctypes.CDLL("/tmp/y.so"); os.unlink("
 	expect_equal "$output" 200
 }
 
+# B08
 @test "a program run through the loader is the loader" {
 	local loader
 	loader=$(inside c readlink -f /lib64/ld-linux-x86-64.so.2)
@@ -116,6 +120,7 @@ shutil.copy("/sandbox/x.so", "/tmp/y.so"); ctypes.CDLL("/tmp/y.so"); os.unlink("
 	expect_verdicts 2 f l7_protocol=exec
 }
 
+# B11
 @test "what a configuration file makes a program start is another program below it" {
 	inside c cp /usr/bin/curl /tmp/helper
 	expect_equal "$(status_of /tmp/helper)" 403

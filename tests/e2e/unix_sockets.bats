@@ -62,6 +62,7 @@ teardown() { twin; }
 	expect_equal "$(heard "$canary")" 1
 }
 
+# A33
 @test "a socket in a directory that is shown is refused on its inode, by every spelling of its path" {
 	local canary
 	canary=$(new_canary)
@@ -77,6 +78,7 @@ teardown() { twin; }
 	expect_equal "$(heard "$canary")" 6
 }
 
+# A33
 @test "sockets of the sandbox's own are reached, by every spelling" {
 	put box "$E2E/unix_server.py" /sandbox/server.py
 	inside box sh -c 'mkfifo end && exec 9<>end && { python3 server.py /sandbox/own @own <&9 >said 2>&1 & } &&
@@ -87,6 +89,7 @@ teardown() { twin; }
 	expect_equal "$(grep -c '^ok heard$' <<<"$output")" 6 "$output"
 }
 
+# A34
 @test "an abstract name of the host is another network's" {
 	local canary
 	canary=$(new_canary)

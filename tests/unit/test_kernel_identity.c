@@ -3,6 +3,7 @@
 
 TestSuite(kernel_identity, .init = world_up, .fini = world_down, .timeout = 240);
 
+/* B13, B14 */
 Test(kernel_identity, lineage_follows_fork_and_exec)
 {
 	expect_lineage(start(w.ok, "fork", w.no, "probe", "tcp", "198.18.0.50", "443"), "net-no net-ok");
@@ -27,7 +28,7 @@ Test(kernel_identity, io_uring_is_judged_as_its_process)
 	cr_expect_str_eq(identity_of(wait_event(OSH_KERNEL_NOT_REACHABLE)->identity).path, w.no);
 }
 
-/* The path is what the program itself sees: through mounts, up to its own root. */
+/* B19: the path is what the program itself sees: through mounts, up to its own root. */
 Test(kernel_identity, path_ends_at_the_tasks_root)
 {
 	char root[128], through[300];
@@ -93,6 +94,7 @@ Test(kernel_identity, what_has_no_name_has_no_identity)
 	cr_expect_str_eq(identity_of(identity.parent).path, w.ok);
 }
 
+/* B15 */
 Test(kernel_identity, lineage_has_a_bound)
 {
 	struct osh_identity identity;
@@ -113,6 +115,7 @@ Test(kernel_identity, lineage_has_a_bound)
 }
 
 /* A path of 255 bytes is an identity, one of 256 is not. */
+/* B21 */
 Test(kernel_identity, path_has_a_bound)
 {
 	size_t base = strlen(w.dir) + 1, limit = OSH_PATH_MAX - 1;
