@@ -189,6 +189,7 @@ static bool move_held(struct osh_session *s, size_t room)
 		return false;
 	}
 	ex->held_sent += len;
+	ex->progress += len;
 	return true;
 }
 
@@ -230,6 +231,7 @@ static bool move_request(struct osh_session *s)
 	/* Before anything can refuse it: what was taken is never read as the next request. The
 	 * bytes stay where they are until more are read. */
 	osh_buf_consume(&s->conn.in, used);
+	ex->progress += used;
 	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
 	if (osh_http_write_data(out, ex->request.framing, data) < 0) {
@@ -444,6 +446,7 @@ static bool step_response_body(struct osh_session *s)
 	case OSH_HTTP_DONE:
 		break;
 	}
+	ex->progress += used;
 	if (pass_data(s, data, used) < 0) {
 		osh_session_end(s, true);
 		return false;

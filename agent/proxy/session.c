@@ -17,6 +17,7 @@
 #define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define SWALLOW_STEP 1024         /* bytes that put its deadline off: who drips is not waited for */
 #define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
@@ -200,7 +201,7 @@ static bool step_closing(struct osh_session *s)
 		osh_session_end(s, false);
 		return false;
 	}
-	if (len)
+	if (len && s->swallowed / SWALLOW_STEP != (s->swallowed - len) / SWALLOW_STEP)
 		osh_session_touch(s); /* an upload that has not seen the answer yet */
 	return len > 0;
 }
