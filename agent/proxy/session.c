@@ -263,6 +263,18 @@ static bool settle(struct osh_session *s)
 	return news || (before >= CROWDED && s->conn.out.len < before);
 }
 
+/* Once for a flow, and of all that wait for the same limit one a second: who asks why it is slow
+ * finds the answer in the log. */
+static void record_wait(struct osh_session *s)
+{
+	const char *why = s->told_to_wait ? NULL : osh_meter_tell(s->conn.meter);
+
+	if (!why)
+		return;
+	s->told_to_wait = true;
+	osh_session_record(s, OSH_ENGINE_LIMIT, OSH_VERDICT_AUDIT, why);
+}
+
 static void wait_for(const struct osh_session *s, struct osh_conn *conn)
 {
 	osh_conn_update(conn);
@@ -291,6 +303,8 @@ void osh_session_step(struct osh_session *s)
 	wait_for(s, &s->conn);
 	if (upstream_of(s))
 		wait_for(s, upstream_of(s));
+	if (s->conn.wait_ms)
+		record_wait(s);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }
