@@ -2,9 +2,11 @@
 
 #ifdef OSH_KNOCKOUT
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define VARIABLE "OSH_LAYERS_OFF"
 
@@ -29,6 +31,15 @@ char *osh_layers_off(void)
 		return NULL;
 	snprintf(setting, sizeof(setting), VARIABLE "=%s", value);
 	return setting;
+}
+
+void osh_crash_point(void)
+{
+	static unsigned long passed;
+	const char *at = getenv("OSH_CRASH_AT");
+
+	if (at && ++passed == strtoul(at, NULL, 10))
+		(void)kill(getpid(), SIGKILL);
 }
 
 #endif

@@ -45,4 +45,9 @@ struct osh_agent {
  * -errno with a message when it could not start or the loop failed. */
 int osh_agent_run(const struct osh_config *config, struct osh_err *err);
 
+/* Instead of running: end what an agent that is no more left running, and remove what it left in
+ * the kernel, in cgroups and in the run directory. Kept sandboxes are stopped then, on disk. What is
+ * done is told in the log. Returns 0 or -errno: -EBUSY while an agent runs. */
+int osh_agent_sweep(const struct osh_config *config, struct osh_err *err);
+
 #endif

@@ -79,6 +79,20 @@ static int say_busy(int fd, const char *dir, struct osh_err *err)
 		pid, dir);
 }
 
+pid_t osh_host_dir_owner(const char *dir)
+{
+	char path[PATH_MAX], text[16] = "";
+	_cleanup_fd_ int fd = -1;
+	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	return (pid_t)strtol(text, NULL, 10);
+}
+
 /* An owner that stops removes the file: what we locked may not be what is there now. */
 static bool is_the_file(int fd, const char *path)
 {

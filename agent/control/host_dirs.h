@@ -13,6 +13,8 @@ int osh_host_dir_make(const char *path, mode_t mode, struct osh_err *err);
 /* Take DIR/openshelld.lock, which holds the pid of its owner. Returns the descriptor that
  * keeps it (close to let go), or -EBUSY with who holds it, or -errno. */
 int osh_host_dir_lock(const char *dir, struct osh_err *err);
+/* The pid of the process that holds it; 0: none does. */
+pid_t osh_host_dir_owner(const char *dir);
 /* Remove the lock's file, while it is held. */
 void osh_host_dir_unlock(const char *dir);
 

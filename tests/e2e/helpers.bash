@@ -49,6 +49,9 @@ stop_all() {
 	rm -rf ${SCRATCH:+"$SCRATCH"} ${PROBES:+"$PROBES"}
 }
 
+# The programs of the test build (agent/base/knockout.h), which more than one file uses.
+build_knockout() { flock "$REPO/build" make -s -j2 -C "$REPO" KNOCKOUT=1; }
+
 cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
 
 cgroup_of() {
