@@ -47,7 +47,10 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	if (r < 0)
 		fence(sandbox, &err);
 	else
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted");
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted%s",
+				   sandbox->agent->follows_crash
+					   ? ": the agent before did not stop in order, its last verdicts may be missing"
+					   : "");
 }
 
 /* What is damaged on disk costs the sandbox its network, never the agent its start. */

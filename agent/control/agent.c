@@ -51,14 +51,12 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 
 static int take_locks(struct osh_agent *agent, struct osh_err *err)
 {
-	agent->state_lock_fd = osh_host_dir_lock(agent->config->state_dir, err);
-	if (agent->state_lock_fd == -EBUSY && agent->config->take_over) {
-		int r = osh_take_over(agent->config->state_dir, err);
+	int r = agent->config->take_over ? osh_take_over(agent->config->state_dir, err) : 0;
 
-		if (r < 0)
-			return r;
-		agent->state_lock_fd = osh_host_dir_lock(agent->config->state_dir, err);
-	}
+	if (r < 0)
+		return r;
+	agent->follows_crash = osh_host_dir_was_left(agent->config->state_dir);
+	agent->state_lock_fd = osh_host_dir_lock(agent->config->state_dir, err);
 	if (agent->state_lock_fd < 0)
 		return agent->state_lock_fd;
 	agent->run_lock_fd = osh_host_dir_lock(agent->config->run_dir, err);

@@ -25,6 +25,7 @@ struct osh_agent {
 	char provider_dir[PATH_MAX]; /* STATE_DIR/providers */
 	int64_t started;             /* Unix seconds */
 	int state_lock_fd, run_lock_fd;
+	bool follows_crash;          /* the agent before did not stop in order */
 	bool is_adopted;             /* the list of sandboxes is complete */
 	bool is_stopping;            /* connections end because the agent does, not their callers */
 	struct osh_loop *loop;

@@ -93,6 +93,16 @@ pid_t osh_host_dir_owner(const char *dir)
 	return (pid_t)strtol(text, NULL, 10);
 }
 
+bool osh_host_dir_was_left(const char *dir)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
+
+	return n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 && st.st_size > 0 &&
+	       !osh_host_dir_owner(dir);
+}
+
 /* An owner that stops removes the file: what we locked may not be what is there now. */
 static bool is_the_file(int fd, const char *path)
 {

@@ -2,6 +2,8 @@
 # Every part may die at any moment: nothing is let through, no sandbox is lost, and the next agent has
 # everything again. A comment names the case.
 
+bats_require_minimum_version 1.5.0
+
 OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
 load helpers
 
@@ -87,4 +89,87 @@ after_life() {
 	AGENT_DIR=
 	echo "# $at crash points" >&3
 	((at > 60))
+}
+
+# ---- Taking over, sweeping ------------------------------------------------------------------
+
+# One with work in it that runs, one that is stopped, one that is not to be kept.
+three_sandboxes() {
+	agent_here
+	osh sandbox create --name runs --policy "$(policy probe)" --detach -- sh -c 'echo work >/sandbox/file; exec tail -f /dev/null'
+	wait_until 5 inside runs test -s /sandbox/file
+	make_sandbox rests probe
+	osh sandbox stop rests
+	osh sandbox create --name brief --policy "$(policy probe)" --no-keep -- tail -f /dev/null 3>&- &
+	wait_until 5 is_state brief running
+}
+
+is_state() { [[ $(state_of "$1") == "$2" ]]; }
+
+take_over() {
+	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover \
+		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	AGENT_PID=$!
+	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
+}
+
+# F23
+@test "an agent takes the place of the one that runs, also of one that does not hear" {
+	local how old init
+	three_sandboxes
+	init=$(pid_of runs)
+	for how in CONT STOP; do
+		old=$(<"$AGENT_DIR/agent.pid")
+		kill "-$how" "$old"
+		take_over
+		wait_until 10 is_gone "$old"
+		wait_until 10 osh status
+		expect_equal "$(pid_of runs)" "$init"
+		expect_equal "$(state_of rests)" stopped
+		fetch runs https://ok.test/pub/x
+		expect_status 200
+	done
+	# Where there is none it is a start like any other.
+	agent_stop
+	take_over
+	wait_until 10 osh status
+	expect_equal "$(pid_of runs)" "$init"
+}
+
+# F18
+@test "a sweep ends and removes what no agent takes over, and keeps files" {
+	local init
+	three_sandboxes
+	init=$(pid_of runs)
+	run -1 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_contains "$output" "another openshelld"
+	refute is_gone "$init"
+	agent_crash
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_contains "$output" "sandbox runs: ended; its files stay"
+	expect_contains "$output" "sandbox brief: ended and removed"
+	is_gone "$init"
+	expect_equal "$(find "$AGENT_DIR/run" -mindepth 1)" ""
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_equal "$output" "" # nothing is left
+	agent_here
+	expect_equal "$(osh sandbox list -o name | sort | paste -sd,)" rests,runs
+	osh sandbox start runs rests
+	expect_equal "$(inside runs cat /sandbox/file)" work
+}
+
+# F04: agent and init are dead, or the host was started anew.
+@test "a sandbox whose programs have ended under no agent is stopped, with its files" {
+	local init
+	three_sandboxes
+	init=$(pid_of runs)
+	agent_crash
+	kill -9 "$init"
+	wait_until 5 is_gone "$init"
+	agent_here
+	expect_equal "$(state_of runs),$(state_of rests),$(state_of brief)" stopped,stopped,none
+	osh sandbox start runs
+	expect_equal "$(inside runs cat /sandbox/file)" work
+	fetch runs https://ok.test/pub/x
+	expect_status 200
 }
