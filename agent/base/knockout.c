@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
+
 #define VARIABLE "OSH_LAYERS_OFF"
 
 bool osh_layer_off(const char *layer)
@@ -35,10 +37,11 @@ char *osh_layers_off(void)
 
 void osh_crash_point(void)
 {
-	static unsigned long passed;
-	const char *at = getenv("OSH_CRASH_AT");
+	static uint64_t passed;
+	const char *text = getenv("OSH_CRASH_AT");
+	uint64_t at;
 
-	if (at && ++passed == strtoul(at, NULL, 10))
+	if (text && osh_str_parse_u64(osh_str(text), UINT64_MAX, &at) == 0 && ++passed == at)
 		(void)kill(getpid(), SIGKILL);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define LOCK_NAME "openshelld.lock"
 
@@ -83,6 +84,7 @@ pid_t osh_host_dir_owner(const char *dir)
 {
 	char path[PATH_MAX], text[16] = "";
 	_cleanup_fd_ int fd = -1;
+	uint64_t pid;
 	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
 
 	if (n < 0 || (size_t)n >= sizeof(path))
@@ -90,7 +92,8 @@ pid_t osh_host_dir_owner(const char *dir)
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
 		return 0;
-	return (pid_t)strtol(text, NULL, 10);
+	text[strcspn(text, "\n")] = '\0';
+	return osh_str_parse_u64(osh_str(text), INT32_MAX, &pid) < 0 ? 0 : (pid_t)pid;
 }
 
 bool osh_host_dir_was_left(const char *dir)
