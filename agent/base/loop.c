@@ -19,6 +19,7 @@ struct osh_loop {
 	struct osh_deferred *deferred;
 	struct epoll_event batch[BATCH];
 	int batch_len, batch_at;
+	bool batch_was_full;
 	void (*batch_end)(void *context);
 	void *batch_end_context;
 };
@@ -79,6 +80,15 @@ void osh_loop_remove(struct osh_loop *loop, struct osh_io *io)
 		if (loop->batch[i].data.ptr == io)
 			loop->batch[i].data.ptr = NULL;
 	}
+}
+
+bool osh_loop_has_news(const struct osh_loop *loop, const struct osh_io *io)
+{
+	for (int i = loop->batch_at + 1; i < loop->batch_len; i++) {
+		if (loop->batch[i].data.ptr == io)
+			return true;
+	}
+	return loop->batch_was_full; /* what found no room in it comes with the next */
 }
 
 static void heap_put(struct osh_loop *loop, size_t at, struct osh_timer *timer)
@@ -226,6 +236,7 @@ int osh_loop_run_once(struct osh_loop *loop, int timeout_ms)
 		return -errno;
 	loop->now_ms = clock_ms();
 	loop->batch_len = n > 0 ? n : 0;
+	loop->batch_was_full = n == BATCH;
 	for (loop->batch_at = 0; loop->batch_at < loop->batch_len; loop->batch_at++) {
 		struct epoll_event *event = &loop->batch[loop->batch_at];
 		struct osh_io *io = event->data.ptr;

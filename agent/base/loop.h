@@ -42,6 +42,9 @@ int osh_loop_set(struct osh_loop *loop, struct osh_io *io, uint32_t events);
 /* Unregister; must be called before the descriptor is closed. Events already
  * fetched for this io in the running batch are dropped. */
 void osh_loop_remove(struct osh_loop *loop, struct osh_io *io);
+/* May epoll know of something that this io has not been told? Not beyond what had come when the
+ * running batch was fetched; no system call. */
+bool osh_loop_has_news(const struct osh_loop *loop, const struct osh_io *io);
 
 /* Arm or move a timer to `in_ms` from now. Putting it off costs next to nothing: the loop
  * finds out when it looks. Returns 0 or -ENOMEM. */

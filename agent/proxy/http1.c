@@ -9,6 +9,7 @@
 #include "proxy/websocket_relay.h"
 
 #define ANSWER_ROOM (24u << 10)     /* the longest answer of our own */
+#define PROGRESS_MIN 1024           /* bytes that a body has to move by before its deadline */
 
 struct osh_http1_deadlines osh_http1_deadlines = {
 	.head = 30000,
@@ -66,21 +67,60 @@ static bool is_stream(const struct osh_exchange *ex)
 	return ex->state == OSH_EXCHANGE_FORWARD && (ex->answered || ex->grpc);
 }
 
+static enum osh_exchange_wait waits_for(const struct osh_session *s)
+{
+	const struct osh_exchange *ex = s->exchange;
+
+	if (ex->state == OSH_EXCHANGE_DIAL)
+		return OSH_WAIT_DIAL;
+	if (ex->state == OSH_EXCHANGE_FORWARD && s->conn.out.len > 0)
+		return OSH_WAIT_READER;
+	if (is_stream(ex))
+		return OSH_WAIT_STREAM;
+	if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
+		return OSH_WAIT_BODY;
+	return OSH_WAIT_RESPONSE;
+}
+
+static uint64_t patience_ms(enum osh_exchange_wait wait)
+{
+	switch (wait) {
+	case OSH_WAIT_DIAL:
+		return osh_http1_deadlines.dial;
+	case OSH_WAIT_READER:
+		return osh_http1_deadlines.reader;
+	case OSH_WAIT_STREAM:
+		return osh_http1_deadlines.stream;
+	case OSH_WAIT_BODY:
+		return osh_http1_deadlines.body;
+	case OSH_WAIT_RESPONSE:
+	case OSH_WAIT_NOTHING:
+		break;
+	}
+	return osh_http1_deadlines.response;
+}
+
+/* A body that drips, or drips out, does not put its deadline off: before it has to move by
+ * PROGRESS_MIN (as Apache's RequestReadTimeout and IIS's minBytesPerSecond want it). One that has
+ * passed was forgiven. */
+static bool is_dripping(const struct osh_exchange *ex, enum osh_exchange_wait wait, uint64_t now_ms)
+{
+	return wait == ex->wait && (wait == OSH_WAIT_READER || wait == OSH_WAIT_BODY) &&
+	       ex->progress < PROGRESS_MIN && ex->due_ms > now_ms;
+}
+
 void osh_exchange_await(struct osh_session *s)
 {
 	struct osh_exchange *ex = s->exchange;
+	enum osh_exchange_wait wait = waits_for(s);
+	uint64_t now_ms = osh_loop_now_ms(s->view->worker->loop);
 
-	ex->awaits_reader = ex->state == OSH_EXCHANGE_FORWARD && s->conn.out.len > 0;
-	if (ex->state == OSH_EXCHANGE_DIAL)
-		osh_session_set_deadline(s, osh_http1_deadlines.dial);
-	else if (ex->awaits_reader)
-		osh_session_set_deadline(s, osh_http1_deadlines.reader);
-	else if (is_stream(ex))
-		osh_session_set_deadline(s, osh_http1_deadlines.stream);
-	else if (ex->state == OSH_EXCHANGE_DRAIN || !osh_http_body_is_over(&ex->request))
-		osh_session_set_deadline(s, osh_http1_deadlines.body);
-	else
-		osh_session_set_deadline(s, osh_http1_deadlines.response);
+	if (!is_dripping(ex, wait, now_ms)) {
+		ex->wait = wait;
+		ex->progress = 0;
+		ex->due_ms = now_ms + patience_ms(wait);
+	}
+	osh_session_set_deadline(s, ex->due_ms - now_ms);
 }
 
 /* ---- Steps ---------------------------------------------------------------------------- */
@@ -149,7 +189,7 @@ static bool forward_timed_out(struct osh_session *s)
 
 	/* What it did not take at the last step has gone out since: now it is the server
 	 * that is waited for. */
-	if (ex->awaits_reader && !s->conn.out.len) {
+	if (ex->wait == OSH_WAIT_READER && !s->conn.out.len) {
 		osh_exchange_await(s);
 		return true;
 	}

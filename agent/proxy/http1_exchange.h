@@ -25,6 +25,16 @@ enum osh_exchange_state {
 	OSH_EXCHANGE_DRAIN,
 };
 
+/* What the deadline is about. */
+enum osh_exchange_wait {
+	OSH_WAIT_NOTHING,
+	OSH_WAIT_DIAL,
+	OSH_WAIT_READER,   /* the sandbox takes no more of the answer */
+	OSH_WAIT_BODY,     /* the rest of the request does not come */
+	OSH_WAIT_RESPONSE,
+	OSH_WAIT_STREAM,
+};
+
 struct osh_exchange {
 	enum osh_exchange_state state;
 	struct osh_http_scan request_scan, response_scan;
@@ -65,14 +75,17 @@ struct osh_exchange {
 	struct osh_vault_scan scan;
 	struct osh_override form;   /* methods that the body may ask to be taken for */
 	bool close;                 /* the connection ends after this answer */
-	bool awaits_reader;         /* the deadline is about bytes the sandbox does not take */
+	enum osh_exchange_wait wait;
+	size_t progress;            /* bytes of bodies moved since `due_ms` was put off */
+	uint64_t due_ms;            /* the deadline, on the loop's clock */
 };
 
 /* ---- http1.c ---------------------------------------------------------------------- */
 
 /* The answer is complete: on to the next request, or close. */
 void osh_exchange_over(struct osh_session *session);
-/* Arm the deadline that fits what is waited for. */
+/* Arm the deadline that fits what is waited for; one that is about bytes stands until enough of
+ * them have moved. */
 void osh_exchange_await(struct osh_session *session);
 
 /* ---- http1_request.c ---------------------------------------------------------------- */

@@ -18,17 +18,29 @@ bool osh_exchange_is_safe(const struct osh_exchange *ex)
 	       ex->request.framing == OSH_HTTP_BODY_NONE;
 }
 
+/* An HTTP/2 server has said that it did not look at the request (RFC 9113 8.7). */
+static bool is_unseen(const struct osh_upstream *up)
+{
+	return up->conn.error == EAGAIN;
+}
+
+/* Is all of the body still here, sent or not? */
+static bool has_body(const struct osh_exchange *ex)
+{
+	return ex->request.framing == OSH_HTTP_BODY_NONE || (ex->inspection && !ex->inspection->too_large);
+}
+
 /* A kept connection may have been closed by the server just now. A safe request is then
  * sent once more on a fresh one (RFC 9110 9.2.2), unless the server had begun to answer; so is
- * any that the server has not looked at (RFC 9113 8.7), as long as nothing of its body is gone. */
+ * any that the server has not looked at, as long as nothing of its body is gone. */
 static bool may_retry(const struct osh_session *s)
 {
 	const struct osh_exchange *ex = s->exchange;
 	const struct osh_upstream *up = s->upstream;
-	bool unseen = up->conn.error == EAGAIN && ex->request.framing == OSH_HTTP_BODY_NONE;
 	bool begun = ex->interim || up->conn.in.len;
 
-	return !ex->retried && !begun && (unseen || (up->reused && osh_exchange_is_safe(ex)));
+	return !ex->retried && !begun &&
+	       ((is_unseen(up) && has_body(ex)) || (up->reused && osh_exchange_is_safe(ex)));
 }
 
 static bool retry(struct osh_session *s)
@@ -39,6 +51,7 @@ static bool retry(struct osh_session *s)
 		return false;
 	ex->retried = true;
 	ex->request_ended = false;
+	ex->held_sent = 0;
 	memset(&ex->response_scan, 0, sizeof(ex->response_scan));
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
@@ -77,6 +90,16 @@ static const char *breach_of(const struct osh_conn *up)
 	}
 }
 
+/* Why there is no answer. */
+static const char *loss_of(const struct osh_session *s)
+{
+	if (!is_unseen(s->upstream))
+		return "the server closed the connection before it answered";
+	return s->exchange->retried ? "the server refused the request twice without looking at it" :
+				      "the server refused the request without looking at it, and its body "
+				      "is not kept: send it again";
+}
+
 /* The server is gone before its answer was complete. */
 static bool lose_upstream(struct osh_session *s)
 {
@@ -96,8 +119,7 @@ static bool lose_upstream(struct osh_session *s)
 	}
 	if (retry(s))
 		return !s->reap.queued;
-	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM,
-			  "the server closed the connection before it answered", false);
+	osh_exchange_fail(s, 502, "upstream_failed", OSH_ENGINE_UPSTREAM, loss_of(s), false);
 	return true;
 }
 
@@ -189,6 +211,7 @@ static bool move_held(struct osh_session *s, size_t room)
 		return false;
 	}
 	ex->held_sent += len;
+	ex->progress += len;
 	return true;
 }
 
@@ -230,6 +253,7 @@ static bool move_request(struct osh_session *s)
 	/* Before anything can refuse it: what was taken is never read as the next request. The
 	 * bytes stay where they are until more are read. */
 	osh_buf_consume(&s->conn.in, used);
+	ex->progress += used;
 	if (!osh_exchange_check_piece(s, data, osh_http_body_is_over(&ex->request)))
 		return !s->reap.queued;
 	if (osh_http_write_data(out, ex->request.framing, data) < 0) {
@@ -444,6 +468,7 @@ static bool step_response_body(struct osh_session *s)
 	case OSH_HTTP_DONE:
 		break;
 	}
+	ex->progress += used;
 	if (pass_data(s, data, used) < 0) {
 		osh_session_end(s, true);
 		return false;

@@ -20,6 +20,7 @@ struct osh_meter {
 	atomic_uint flows;
 	atomic_uint flows_max, flows_per_second, bytes_per_second; /* 0: no limit */
 	_Atomic uint64_t flows_due_ns, bytes_due_ns;
+	_Atomic uint64_t tell_next_ns; /* not before it is told again that bytes wait */
 	size_t name_len;
 	char name[]; /* the entry's key */
 };
@@ -258,6 +259,26 @@ size_t osh_meter_piece(const struct osh_meter *meter)
 			least = piece;
 	}
 	return least;
+}
+
+static struct osh_meter *slower(struct osh_meter *own)
+{
+	struct osh_meter *parent = own->parent;
+	bool parent_waits = parent && parent->bytes_per_second &&
+			    (!own->bytes_per_second || parent->bytes_due_ns > own->bytes_due_ns);
+
+	return parent_waits ? parent : own;
+}
+
+const char *osh_meter_tell(struct osh_meter *meter)
+{
+	struct osh_meter *waited_for = slower(meter);
+	uint64_t next = waited_for->tell_next_ns, now = now_ns();
+
+	if (now < next || !atomic_compare_exchange_strong(&waited_for->tell_next_ns, &next, now + SECOND_NS))
+		return NULL;
+	return waited_for->parent ? "the limit of this policy entry on bytes a second is reached: they wait" :
+				    "the limit of this sandbox on bytes a second is reached: they wait";
 }
 
 static void pay(struct osh_meter *meter, size_t bytes)

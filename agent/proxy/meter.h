@@ -41,6 +41,9 @@ void osh_meter_leave(struct osh_meter *meter);
 uint64_t osh_meter_wait_ms(const struct osh_meter *meter);
 /* The most to move at once, so that flows take turns. */
 size_t osh_meter_piece(const struct osh_meter *meter);
+/* Which limit it is that makes bytes wait now (static text), for a record. NULL: that of this
+ * limit was asked for within the last second. */
+const char *osh_meter_tell(struct osh_meter *meter);
 void osh_meter_moved(struct osh_meter *meter, size_t bytes);
 
 #endif

@@ -17,6 +17,7 @@
 #define QUIET_MS 1000
 #define STEPS_MAX 256             /* before other flows have their turn */
 #define SWALLOW_BYTES_MAX (256u << 20)
+#define SWALLOW_STEP 1024         /* bytes that put its deadline off: who drips is not waited for */
 #define IDLE_ROOM_MAX (4u << 10) /* memory for answers that a flow keeps between requests */
 #define CROWDED (OSH_CONN_BUF_MAX - OSH_HTTP_RESPONSE_HEAD_MAX - 256u) /* the longest head finds no room */
 
@@ -200,7 +201,7 @@ static bool step_closing(struct osh_session *s)
 		osh_session_end(s, false);
 		return false;
 	}
-	if (len)
+	if (len && s->swallowed / SWALLOW_STEP != (s->swallowed - len) / SWALLOW_STEP)
 		osh_session_touch(s); /* an upload that has not seen the answer yet */
 	return len > 0;
 }
@@ -262,6 +263,18 @@ static bool settle(struct osh_session *s)
 	return news || (before >= CROWDED && s->conn.out.len < before);
 }
 
+/* Once for a flow, and of all that wait for the same limit one a second: who asks why it is slow
+ * finds the answer in the log. */
+static void record_wait(struct osh_session *s)
+{
+	const char *why = s->told_to_wait ? NULL : osh_meter_tell(s->conn.meter);
+
+	if (!why)
+		return;
+	s->told_to_wait = true;
+	osh_session_record(s, OSH_ENGINE_LIMIT, OSH_VERDICT_AUDIT, why);
+}
+
 static void wait_for(const struct osh_session *s, struct osh_conn *conn)
 {
 	osh_conn_update(conn);
@@ -290,6 +303,8 @@ void osh_session_step(struct osh_session *s)
 	wait_for(s, &s->conn);
 	if (upstream_of(s))
 		wait_for(s, upstream_of(s));
+	if (s->conn.wait_ms)
+		record_wait(s);
 	if (again || s->conn.wait_ms)
 		(void)osh_loop_timer_set(s->view->worker->loop, &s->pace, again ? 1 : s->conn.wait_ms);
 }

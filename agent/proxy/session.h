@@ -52,6 +52,7 @@ struct osh_session {
 	const struct osh_credential_fault *fault; /* ... for this, when the policy allowed it */
 	bool over_limit;           /* ... because the policy's limits are reached */
 	struct osh_meter *meter;   /* that it is counted on; NULL: on none (denied, or a stream) */
+	bool told_to_wait;         /* it is on record that its bytes wait for the meter */
 	bool admitted;             /* the connect-time question was answered */
 	bool asking;               /* for an answer, or for room to ask (awaits is 0) */
 	uint32_t awaits;           /* the identity asked about */

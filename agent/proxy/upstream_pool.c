@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <utlist.h>
 
 #include "proxy/http2_client.h"
@@ -96,13 +95,18 @@ static void discard_idle(struct osh_upstream *up)
 /* An idle server has nothing to say: whatever comes ends the connection (an unasked
  * response would otherwise answer somebody's next request). TLS session tickets may
  * still arrive: they are no application bytes. */
-static void on_idle_event(struct osh_upstream *up)
+static bool is_silent(struct osh_upstream *up)
 {
 	osh_conn_pump(&up->conn);
-	if (!osh_conn_is_open(&up->conn) || up->conn.eof || up->conn.in.len)
-		discard_idle(up);
-	else
+	return osh_conn_is_open(&up->conn) && !up->conn.eof && !up->conn.in.len;
+}
+
+static void on_idle_event(struct osh_upstream *up)
+{
+	if (is_silent(up))
 		osh_conn_update(&up->conn);
+	else
+		discard_idle(up);
 }
 
 static void on_idle_timeout(struct osh_timer *timer)
@@ -137,18 +141,16 @@ void osh_upstream_keep(struct osh_upstream *up)
 	osh_conn_update(&up->conn);
 }
 
-/* Has the server ended it, or said something unasked, without our having been told yet? */
-static bool is_stale(const struct osh_upstream *up, enum osh_upstream_use use)
+/* Has the server ended it, or said something unasked? To look costs a system call. A request that
+ * can be sent again finds out an end by itself, and epoll has told of all bytes that were there
+ * when this batch of events was fetched, if only to those whose turn is still to come. */
+static bool is_stale(struct osh_upstream *up, enum osh_upstream_use use)
 {
-	char byte;
-	ssize_t n;
-
-	/* Under TLS a byte may belong to a session ticket, so it is only about the end; and that
-	 * a request which can be sent again may find out by itself. */
-	if (up->key.tls && use == OSH_UPSTREAM_SHARED)
+	if (use == OSH_UPSTREAM_SHARED && !up->conn.readable &&
+	    !osh_loop_has_news(up->worker->loop, &up->conn.io))
 		return false;
-	n = recv(up->conn.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-	return n == 0 || (n > 0 && !up->key.tls) || (n < 0 && errno != EAGAIN);
+	up->conn.readable = true;
+	return !is_silent(up);
 }
 
 struct osh_upstream *osh_upstream_pool_take(struct osh_upstream_pool *pool,

@@ -10,6 +10,7 @@ setup_file() {
 	put wire "$E2E/h2_client.py" /sandbox/h2_client.py
 	start_server "$SCRATCH/server.log" 9447
 	start_server "$SCRATCH/narrow.log" 9448 2
+	start_server "$SCRATCH/held.log" 9449
 }
 
 teardown_file() {
@@ -271,6 +272,24 @@ from_server() { fetch wire "https://ok.test:9447/pub/$1" --http2; }
 	fetch wire https://ok.test:9447/api/reset --http2 -X POST
 	expect_status 502
 	expect_equal "$(grep -c /api/reset "$SCRATCH/server.log")" 1
+}
+
+@test "a request with a body is sent again as long as the body is held" {
+	local name call='{"jsonrpc":"2.0","id":1,"method":"count"}'
+	for name in refused goaway; do
+		fetch wire https://ok.test:9449/api/once/$name --http2 -H 'Content-Type: application/json' -d "$call"
+		expect_status 200
+		expect_equal "$BODY" "$call"
+		expect_equal "$(grep -c once/$name "$SCRATCH/held.log")" 2
+	done
+	# The twin's has gone on as it came.
+	fetch wire https://ok.test:9447/api/once/refused --http2 -d "$call"
+	expect_status 502
+	expect_contains "$(json 'b["detail"]')" "without looking at it, and its body is not kept"
+	expect_equal "$(grep -c api/once/refused "$SCRATCH/server.log")" 1
+	fetch wire https://ok.test:9447/api/once/refused --http2 -d "$call"
+	expect_status 200
+	expect_equal "$BODY" "$call"
 }
 
 @test "a server may answer early, however often" {

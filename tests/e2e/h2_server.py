@@ -7,6 +7,7 @@ STREAMS: so many at once are taken, more are refused.
   /pub/size          answered with the size of the request's head
   /pub/once/goaway   the first time GOAWAY, which says that it was not looked at; then answered
   /pub/once/refused  the first time REFUSED_STREAM; then answered
+  /api/once/refused  as above once its body has come; then answered with that
   /api/reset         reset, without a reason to send it again
   /api/early         answered, and reset without an error
   /api/trailers      answered with the names of the request's trailers
@@ -26,6 +27,7 @@ from h2wire import *  # noqa: F403
 STREAMS = int(sys.argv[3]) if len(sys.argv) > 3 else 100
 LARGE = 16 << 20
 OK = [(":status", "200")]
+TAKEN_WHOLE = ["/api/trailers", "/api/once/refused", "/api/once/goaway"]
 
 
 def answer(stream, fields, body=b"ok"):
@@ -124,7 +126,7 @@ class Server(threading.Thread):
         self.wire.send(settings((MAX_CONCURRENT_STREAMS, STREAMS)))
         while self.wire.goaway is None and self.wire.take():
             for stream in self.wire.heads.keys() - self.answered:
-                if self.wire.heads[stream][":path"] == "/api/trailers" and stream not in self.wire.ended:
+                if self.wire.heads[stream][":path"] in TAKEN_WHOLE and stream not in self.wire.ended:
                     continue
                 self.answered.add(stream)
                 self.note(self.wire.heads[stream][":path"])
@@ -149,6 +151,8 @@ class Server(threading.Thread):
             wire.send(frame(GOAWAY, 0, 0, struct.pack(">II", 0, 0)))
         elif name == "refused" and self.is_first(path):
             wire.send(frame(RST_STREAM, 0, stream, struct.pack(">I", 7)))
+        elif path in TAKEN_WHOLE and name != "trailers":
+            wire.send(answer(stream, OK, wire.payload(stream)))
         elif name == "early":
             wire.send(answer(stream, OK), frame(RST_STREAM, 0, stream, struct.pack(">I", 0)))
         elif name == "reset":

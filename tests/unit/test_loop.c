@@ -144,6 +144,71 @@ Test(loop, removed_in_the_same_batch)
 	close(b.io.fd);
 }
 
+/* Asks about another's event. */
+struct curious {
+	struct osh_io io;
+	struct curious *other;
+	bool first, had_news;
+};
+
+static bool anyone_ran;
+
+static void on_curious(struct osh_io *io, uint32_t events)
+{
+	struct curious *c = osh_container_of(io, struct curious, io);
+
+	(void)events;
+	c->first = !anyone_ran;
+	anyone_ran = true;
+	c->had_news = osh_loop_has_news(loop, &c->other->io);
+}
+
+static void watch_curiously(struct curious *c, struct curious *other, unsigned count)
+{
+	*c = (struct curious){ .io = { .fd = eventfd(count, EFD_CLOEXEC | EFD_NONBLOCK), .on_ready = on_curious },
+			       .other = other };
+	cr_assert(osh_loop_set(loop, &c->io, EPOLLIN) == 0);
+}
+
+Test(loop, news_are_events_of_this_batch_that_are_still_to_come)
+{
+	struct curious a, b, quiet;
+
+	watch_curiously(&a, &b, 1);
+	watch_curiously(&b, &a, 1);
+	watch_curiously(&quiet, &a, 0);
+	cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(a.first != b.first);
+	cr_expect(a.had_news == a.first && b.had_news == b.first, "the second has none of the first");
+	cr_expect(!osh_loop_has_news(loop, &a.io), "and none are left");
+	a.other = &quiet;
+	cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(!a.had_news, "nothing came");
+	close(a.io.fd);
+	close(b.io.fd);
+	close(quiet.io.fd);
+}
+
+#define MORE_THAN_A_BATCH 300
+
+Test(loop, a_full_batch_may_have_left_some_out)
+{
+	static struct curious many[MORE_THAN_A_BATCH], quiet;
+
+	watch_curiously(&quiet, &quiet, 0);
+	for (size_t i = 0; i < MORE_THAN_A_BATCH; i++)
+		watch_curiously(&many[i], &quiet, 1);
+	cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(osh_loop_has_news(loop, &quiet.io));
+	for (size_t i = 0; i < MORE_THAN_A_BATCH; i++) {
+		osh_loop_remove(loop, &many[i].io);
+		close(many[i].io.fd);
+	}
+	cr_assert(osh_loop_run_once(loop, 0) == 0);
+	cr_expect(!osh_loop_has_news(loop, &quiet.io));
+	close(quiet.io.fd);
+}
+
 Test(loop, disarmed_and_armed_again)
 {
 	struct counter a = { 0 };

@@ -210,6 +210,59 @@ Test(proxy_answers, what_an_idle_server_says_ends_its_connection)
 	hang_up(p);
 }
 
+/* The worker stands still in a signal's handler, so that what comes meanwhile comes at once. */
+static sem_t stands, may_go_on;
+
+static void on_stop(int signal)
+{
+	(void)signal;
+	sem_post(&stands);
+	while (sem_wait(&may_go_on) < 0)
+		;
+}
+
+static void stop_worker(void)
+{
+	struct sigaction action = { .sa_handler = on_stop };
+
+	sem_init(&stands, 0, 0);
+	sem_init(&may_go_on, 0, 0);
+	sigaction(SIGUSR1, &action, NULL);
+	pthread_kill(world.worker->thread, SIGUSR1);
+	sem_wait(&stands);
+}
+
+/* Ask something, then once more while a second answer to the first is on its way. */
+static void ask_while_poisoned(const char *request)
+{
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+
+	ask(p, "GET /pub/late-poison HTTP/1.1\r\n" HOST "\r\n");
+	EXPECT_HAS(answer, "\r\n\r\nok");
+	set_policy(policy); /* the worker has nothing left to do */
+	stop_worker();
+	peer_say(p, request);
+	sem_post(&may_poison);
+	sem_wait(&poisoned);
+	sem_post(&may_go_on);
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_HAS(answer, "\r\n\r\nhello");
+	cr_expect(world.accepted == 2);
+	hang_up(p);
+}
+
+/* Nor does one that comes together with the next request, whichever is looked at first. */
+Test(proxy_answers, what_comes_with_a_request_is_no_answer_to_it)
+{
+	ask_while_poisoned("GET /pub/after HTTP/1.1\r\n" HOST "\r\n");
+}
+
+Test(proxy_answers, what_comes_with_a_request_that_cannot_be_repeated_is_no_answer_to_it)
+{
+	ask_while_poisoned("POST /api/after HTTP/1.1\r\n" HOST "Content-Length: 1\r\n\r\nx");
+}
+
+/* The twin is the plain case above: a kept connection that is silent serves again. */
 Test(proxy_answers, pool_is_not_shared_between_programs)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");

@@ -17,6 +17,7 @@ static const char policy[] =
 static void begin(void)
 {
 	osh_http1_deadlines.body = 300;
+	osh_http1_deadlines.reader = 600;
 	begin_recording();
 	set_policy(policy);
 }
@@ -138,6 +139,80 @@ Test(proxy_http2, a_silent_call_is_no_slow_body)
 	cr_expect_str_eq(c->status, "200");
 	cr_expect(server_saw("word"));
 	end(c);
+}
+
+/* ---- Readers that drip --------------------------------------------------------------------- */
+
+/* More than all buffers on the way hold. */
+static void serve_much(struct peer *p, uint16_t port_host)
+{
+	static char block[1 << 16];
+
+	(void)port_host;
+	if (peer_await(p, "\r\n\r\n") <= 0 || !peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n"))
+		return;
+	while (peer_write(p, block, sizeof(block)))
+		;
+}
+
+static void open_window(struct client *c, uint8_t stream, uint16_t bytes)
+{
+	const char increment[4] = { 0, 0, (char)(bytes >> 8), (char)bytes };
+
+	say_frame(c, NGHTTP2_WINDOW_UPDATE, 0, stream, increment, sizeof(increment));
+}
+
+/* Look at what came. False: this stream was reset. */
+static bool is_alive(struct client *c, uint8_t stream)
+{
+	struct peer *p = c->peer;
+	struct pollfd wait = { .fd = p->fd, .events = POLLIN };
+
+	while (SSL_pending(p->ssl) || poll(&wait, 1, 50) > 0) {
+		cr_assert(peer_read(p) > 0, "the connection ended");
+		for (;;) {
+			const uint8_t *frame = (const uint8_t *)p->bytes;
+			size_t len = p->len < 9 ? 0 : (size_t)frame[1] << 8 | frame[2];
+
+			if (p->len < 9 || p->len < 9 + len)
+				break;
+			if (frame[3] == NGHTTP2_RST_STREAM && frame[8] == stream)
+				return false;
+			peer_consume(p, 9 + len);
+		}
+	}
+	return true;
+}
+
+/* How often the window of a large answer can be opened by `bytes`, at most 40 times, which is
+ * longer than three deadlines. */
+static int read_by(uint16_t bytes)
+{
+	static const char no_window[] = { 0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, 0, 0 };
+	struct client *c = dial();
+	int times = 0;
+
+	say_frame(c, NGHTTP2_SETTINGS, 0, 0, no_window, sizeof(no_window));
+	begin_post(c, 1, "/allowed", "application/json");
+	say_frame(c, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "", 0);
+	await_head(c, 1);
+	while (times < 40 && is_alive(c, 1)) {
+		open_window(c, 1, bytes);
+		times++;
+	}
+	end(c);
+	return times;
+}
+
+Test(proxy_http2, a_reader_that_drips_is_ended)
+{
+	int times;
+
+	world.script = serve_much;
+	times = read_by(1);
+	cr_expect(times > 1 && times < 40, "%d", times);
+	times = read_by(1024);
+	cr_expect(times == 40, "the twin moves: %d", times);
 }
 
 /* ---- Denials --------------------------------------------------------------------------------- */

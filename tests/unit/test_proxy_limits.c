@@ -250,6 +250,36 @@ Test(proxy_limits, bytes_a_second)
 	cr_expect(took < 1.5, "%f s", took);
 }
 
+/* Verdicts since it was last asked, all of them there: that bytes wait for the sandbox's limit. */
+static size_t count_waits(void)
+{
+	static char room[OSH_VERDICT_BYTES_MAX];
+	struct osh_verdict v;
+	size_t count = 0;
+
+	while (osh_ring_read(world.reader, room, &v, NULL) == 1) {
+		if (v.engine != OSH_ENGINE_LIMIT)
+			continue;
+		cr_expect(v.decision == OSH_VERDICT_AUDIT);
+		cr_expect_str_eq(v.reason, "the limit of this sandbox on bytes a second is reached: they wait");
+		count++;
+	}
+	return count;
+}
+
+/* The log says why it is slow, once for a flow and however many wait. */
+Test(proxy_limits, bytes_that_wait_are_on_record)
+{
+	set_policy(POLICY("limits: { bytes_per_second: 131072 }\n"));
+	download();
+	cr_expect(count_waits() == 1);
+	upload();
+	cr_expect(count_waits() == 1, "another flow, a second later");
+	set_policy(POLICY("limits: { bytes_per_second: 1000000000 }\n"));
+	download();
+	cr_expect(count_waits() == 0, "the twin does not wait");
+}
+
 /* Both flows together keep to it; deadlines are for those who are slow themselves. */
 Test(proxy_limits, bytes_of_two_flows)
 {

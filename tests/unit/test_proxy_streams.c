@@ -196,18 +196,36 @@ Test(proxy_deadlines, slow_body)
 	EXPECT_STATUS(answer, "408");
 	cr_expect(peer_end(p) == 0);
 	hang_up(p);
-	/* The twin: slow but moving. */
-	p = dial_plain(WORLD_CURL, "ok.test", 80);
-	peer_say(p, "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: 10\r\n\r\n");
-	for (int i = 0; i < 10; i++) {
-		struct pollfd wait = { .fd = p->fd, .events = POLLIN };
+}
 
-		cr_expect(poll(&wait, 1, 100) == 0, "nothing comes yet");
-		peer_say(p, "x");
-	}
+#define PIECES 10
+
+/* A body of PIECES that come one by one, longer than the deadline in all. */
+static const char *upload_slowly(const char *piece, size_t len)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+	struct pollfd wait = { .fd = p->fd, .events = POLLIN };
+	char request[256];
+
+	snprintf(request, sizeof(request), "POST /api/a HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
+		 PIECES * len);
+	peer_say(p, request);
+	for (int i = 0; i < PIECES && poll(&wait, 1, 100) == 0; i++)
+		peer_write(p, piece, len);
 	peer_response(p, answer, sizeof(answer));
-	EXPECT_STATUS(answer, "200");
 	hang_up(p);
+	return answer;
+}
+
+/* Bytes that come for the deadline's sake do not put it off. */
+Test(proxy_deadlines, dripping_body)
+{
+	static const char kib[1024];
+
+	EXPECT_STATUS(upload_slowly("x", 1), "408");
+	EXPECT_HAS(answer, "request_timeout");
+	/* The twin: slow but moving. */
+	EXPECT_STATUS(upload_slowly(kib, sizeof(kib)), "200");
 }
 
 Test(proxy_deadlines, silent_server)
