@@ -56,7 +56,8 @@ CLI_SRCS := $(wildcard cli/*.c)
 LIB_OBJS := $(LIB_SRCS:%.c=$B/obj/%.o)
 CLI_OBJS := $(CLI_SRCS:%.c=$B/obj/%.o)
 # Pid 1 shares only the descriptor code with the agent: everything else stays out of it.
-INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o
+INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o \
+	$(if $(KNOCKOUT),$B/obj/agent/base/knockout.o $B/obj/agent/base/str.o)
 
 .PHONY: all check fuzz bench lint install clean help
 all: $B/openshell $B/openshelld $B/openshell-init

@@ -22,18 +22,23 @@
 static const char usage[] =
 	"usage: openshelld [--config FILE] [--state-dir DIR] [--run-dir DIR]\n"
 	"                  [--upstream-ca FILE] [--log-level error|warning|info|debug]\n"
+	"                  [--takeover | --sweep]\n"
 	"       openshelld --version | --help\n"
 	"\n"
 	"  --config FILE       configuration (default " OSH_CONFIG_FILE ", if it exists)\n"
 	"  --state-dir DIR     what outlives a restart (default /var/lib/openshell)\n"
 	"  --run-dir DIR       the control socket is in it (default /run/openshell)\n"
 	"  --upstream-ca FILE  certificates trusted upstream beside the system's, PEM\n"
-	"  --log-level LEVEL   what is told on standard error (default info)\n";
+	"  --log-level LEVEL   what is told on standard error (default info)\n"
+	"  --takeover          end the agent that works there, and take its sandboxes over\n"
+	"  --sweep             run no agent: end and remove what an agent that is gone left\n"
+	"                      running; files of kept sandboxes stay, as of stopped ones\n";
 
 /* Options override the file, so they wait until it was read. */
 struct arguments {
 	const char *config;
 	const char *values[4];
+	bool take_over, sweep;
 };
 
 static const char *const keys[] = { "state_dir", "run_dir", "upstream_ca", "log_level" };
@@ -44,6 +49,8 @@ static const struct option options[] = {
 	{ "upstream-ca", required_argument, NULL, 2 },
 	{ "log-level", required_argument, NULL, 3 },
 	{ "config", required_argument, NULL, 'c' },
+	{ "takeover", no_argument, NULL, 't' },
+	{ "sweep", no_argument, NULL, 's' },
 	{ "version", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
 	{ 0 },
@@ -58,6 +65,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 		switch (option) {
 		case 'c':
 			arguments->config = optarg;
+			break;
+		case 't':
+			arguments->take_over = true;
+			break;
+		case 's':
+			arguments->sweep = true;
 			break;
 		case 'v':
 			puts("openshelld " OSH_VERSION);
@@ -75,6 +88,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *arguments)
 	if (optind < argc) {
 		fprintf(stderr, "openshelld: unexpected argument '%s'\nTry 'openshelld --help'.\n",
 			argv[optind]);
+		return EXIT_USAGE;
+	}
+	if (arguments->take_over && arguments->sweep) {
+		fputs("openshelld: --takeover and --sweep exclude each other\nTry 'openshelld --help'.\n", stderr);
 		return EXIT_USAGE;
 	}
 	return -1;
@@ -161,7 +178,8 @@ int main(int argc, char **argv)
 	}
 	harden();
 	osh_log_init("openshelld", config.log_level);
-	if (osh_agent_run(&config, &err) < 0) {
+	config.take_over = arguments.take_over;
+	if ((arguments.sweep ? osh_agent_sweep : osh_agent_run)(&config, &err) < 0) {
 		osh_error("%s", err.message);
 		return EXIT_FAILURE;
 	}

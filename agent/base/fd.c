@@ -1,4 +1,5 @@
 #include "base/fd.h"
+#include "base/knockout.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -144,8 +145,10 @@ static int replace_file(const char *path, const void *data, size_t len, mode_t m
 	}
 	(void)unlink(temporary); /* left by a crash: ours alone, the directory is private */
 	r = write_beside(temporary, data, len, mode, sync);
+	osh_crash_point();
 	if (r == 0 && rename(temporary, path) < 0)
 		r = -errno;
+	osh_crash_point();
 	if (r < 0) {
 		(void)unlink(temporary);
 		return r;

@@ -44,8 +44,8 @@ int osh_read_fd(int fd, size_t max, char **ret_data, size_t *ret_len);
  * never a part, also after a power cut.
  * Returns 0 or -errno. */
 int osh_replace_file(const char *path, const void *data, size_t len, mode_t mode);
-/* As osh_replace_file for what is worthless after the host has crashed: readers see the
- * old or the new one, the disk may keep neither. */
+/* As osh_replace_file for what is worthless after the host has crashed, or synced later with
+ * other files: readers see the old or the new one, the disk may keep neither. */
 int osh_replace_file_unsynced(const char *path, const void *data, size_t len, mode_t mode);
 
 /* A sealed memfd holding these bytes: nobody can change or resize it any more

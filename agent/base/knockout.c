@@ -2,9 +2,13 @@
 
 #ifdef OSH_KNOCKOUT
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/str.h"
 
 #define VARIABLE "OSH_LAYERS_OFF"
 
@@ -29,6 +33,16 @@ char *osh_layers_off(void)
 		return NULL;
 	snprintf(setting, sizeof(setting), VARIABLE "=%s", value);
 	return setting;
+}
+
+void osh_crash_point(void)
+{
+	static uint64_t passed;
+	const char *text = getenv("OSH_CRASH_AT");
+	uint64_t at;
+
+	if (text && osh_str_parse_u64(osh_str(text), UINT64_MAX, &at) == 0 && ++passed == at)
+		(void)kill(getpid(), SIGKILL);
 }
 
 #endif

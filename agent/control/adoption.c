@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/agent.h"
@@ -46,7 +47,10 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	if (r < 0)
 		fence(sandbox, &err);
 	else
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted");
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted%s",
+				   sandbox->agent->follows_crash
+					   ? ": the agent before did not stop in order, its last verdicts may be missing"
+					   : "");
 }
 
 /* What is damaged on disk costs the sandbox its network, never the agent its start. */
@@ -108,7 +112,7 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	if (!osh_sandbox_init_pid(instance)) {
 		sandbox->state = osh_sandbox_is_damaged(instance) ? OSH_AGENT_SANDBOX_DAMAGED
 								  : OSH_AGENT_SANDBOX_STOPPED;
-		/* Of an agent that was killed while it stopped it. */
+		/* Of an agent that was killed while it stopped it, or it ended later. */
 		if (is_known(known, sandbox->id))
 			osh_kernel_sandbox_remove(known->agent->kernel, sandbox->id);
 		return;
@@ -139,10 +143,12 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 	if (!known)
 		return osh_err_sys(err, ENOMEM, "cannot adopt sandboxes");
 	known->agent = agent;
+	osh_crash_point();
 	osh_kernel_sandbox_each(agent->kernel, note_known, known);
 	r = osh_sandbox_adopt_all(agent->host, adopt_one, known, err);
 	if (r < 0)
 		return r;
+	osh_crash_point();
 	forget_strangers(known);
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
 		/* The connection that it was to end with is gone with the agent before us. */

@@ -15,13 +15,16 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "control/host_dirs.h"
 #include "control/lifecycle.h"
+#include "control/notary.h"
 #include "control/recorder.h"
 #include "control/refusals.h"
 #include "control/server.h"
-#include "control/notary.h"
+#include "control/takeover.h"
+#include "control/wire.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
 #include "sandbox/sandbox.h"
@@ -48,6 +51,11 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 
 static int take_locks(struct osh_agent *agent, struct osh_err *err)
 {
+	int r = agent->config->take_over ? osh_take_over(agent->config->state_dir, err) : 0;
+
+	if (r < 0)
+		return r;
+	agent->follows_crash = osh_host_dir_was_left(agent->config->state_dir);
 	agent->state_lock_fd = osh_host_dir_lock(agent->config->state_dir, err);
 	if (agent->state_lock_fd < 0)
 		return agent->state_lock_fd;
@@ -126,15 +134,20 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 	return osh_sandbox_host_open(&options, &agent->host, err);
 }
 
+static const char *pin_dir_of(const struct osh_agent *agent, char buf[static PATH_MAX])
+{
+	snprintf(buf, PATH_MAX, PIN_DIR "%s", osh_sandbox_host_key(agent->host));
+	return buf;
+}
+
 static int open_kernel(struct osh_agent *agent, struct osh_err *err)
 {
 	char pin_dir[PATH_MAX];
 	struct osh_kernel_options options = {
-		.pin_dir = pin_dir,
+		.pin_dir = pin_dir_of(agent, pin_dir),
 		.cgroup_path = osh_sandbox_host_cgroup(agent->host),
 	};
 
-	snprintf(pin_dir, sizeof(pin_dir), PIN_DIR "%s", osh_sandbox_host_key(agent->host));
 	return osh_kernel_open(&options, &agent->kernel, err);
 }
 
@@ -217,7 +230,8 @@ static void notify_ready(void)
 	unsetenv("NOTIFY_SOCKET");
 }
 
-static int start(struct osh_agent *agent, struct osh_err *err)
+/* What belongs to one agent alone, running or sweeping. */
+static int open_ground(struct osh_agent *agent, struct osh_err *err)
 {
 	int r = make_dirs(agent, err);
 
@@ -225,8 +239,13 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 		r = take_locks(agent, err);
 	if (r == 0)
 		r = open_loop(agent, err);
-	if (r == 0)
-		r = open_host(agent, err);
+	return r < 0 ? r : open_host(agent, err);
+}
+
+static int start(struct osh_agent *agent, struct osh_err *err)
+{
+	int r = open_ground(agent, err);
+
 	if (r == 0)
 		r = open_kernel(agent, err);
 	if (r == 0)
@@ -269,15 +288,27 @@ static bool has_none_on_disk(const struct osh_agent *agent)
 	return none;
 }
 
+static bool has_none_running(const struct osh_agent *agent)
+{
+	const struct osh_agent_sandbox *sandbox;
+
+	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
+		if (sandbox->in_kernel)
+			return false;
+	}
+	return agent->is_adopted || has_none_on_disk(agent);
+}
+
 /* Sandboxes run on, and what is pinned keeps refusing what nobody allows; without a
- * sandbox nothing is left to enforce. */
+ * sandbox that runs nothing is left to enforce. */
 static void stop(struct osh_agent *agent)
 {
 	bool is_last;
 
 	agent->is_stopping = true;
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
-	is_last = agent->sandbox_count == 0 && (agent->is_adopted || has_none_on_disk(agent));
+	is_last = has_none_running(agent);
+	osh_crash_point();
 	osh_notary_close(osh_take(agent->notary));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
@@ -301,15 +332,20 @@ static void stop(struct osh_agent *agent)
 	osh_close(agent->state_lock_fd);
 }
 
-int osh_agent_run(const struct osh_config *config, struct osh_err *err)
+static struct osh_agent new_agent(const struct osh_config *config)
 {
-	struct osh_agent agent = {
+	return (struct osh_agent){
 		.config = config,
 		.started = time(NULL),
 		.state_lock_fd = -1,
 		.run_lock_fd = -1,
 		.signal_io = { .fd = -1, .on_ready = on_signal },
 	};
+}
+
+int osh_agent_run(const struct osh_config *config, struct osh_err *err)
+{
+	struct osh_agent agent = new_agent(config);
 	int r = start(&agent, err);
 
 	if (r == 0) {
@@ -318,6 +354,32 @@ int osh_agent_run(const struct osh_config *config, struct osh_err *err)
 		r = osh_loop_run(agent.loop);
 		if (r < 0)
 			osh_err_sys(err, -r, "the event loop failed");
+	}
+	stop(&agent);
+	return r;
+}
+
+static void remove_socket(const struct osh_config *config)
+{
+	char path[PATH_MAX + sizeof(OSH_WIRE_SOCKET)];
+
+	snprintf(path, sizeof(path), "%s/" OSH_WIRE_SOCKET, config->run_dir);
+	(void)unlink(path);
+}
+
+int osh_agent_sweep(const struct osh_config *config, struct osh_err *err)
+{
+	struct osh_agent agent = new_agent(config);
+	char pin_dir[PATH_MAX];
+	int r = open_ground(&agent, err), swept;
+
+	if (r == 0) {
+		r = osh_sandbox_sweep(agent.host, err);
+		/* Whatever did not end has no way out: its network has none. */
+		swept = osh_kernel_sweep(pin_dir_of(&agent, pin_dir), err);
+		r = r < 0 ? r : swept;
+		remove_socket(config);
+		agent.is_adopted = true; /* none: what is left to stop() is the ground */
 	}
 	stop(&agent);
 	return r;

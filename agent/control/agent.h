@@ -25,6 +25,7 @@ struct osh_agent {
 	char provider_dir[PATH_MAX]; /* STATE_DIR/providers */
 	int64_t started;             /* Unix seconds */
 	int state_lock_fd, run_lock_fd;
+	bool follows_crash;          /* the agent before did not stop in order */
 	bool is_adopted;             /* the list of sandboxes is complete */
 	bool is_stopping;            /* connections end because the agent does, not their callers */
 	struct osh_loop *loop;
@@ -44,5 +45,10 @@ struct osh_agent {
  * nothing of the agent is left on the host but its state directory. Returns 0 or
  * -errno with a message when it could not start or the loop failed. */
 int osh_agent_run(const struct osh_config *config, struct osh_err *err);
+
+/* Instead of running: end what an agent that is no more left running, and remove what it left in
+ * the kernel, in cgroups and in the run directory. Kept sandboxes are stopped then, on disk. What is
+ * done is told in the log. Returns 0 or -errno: -EBUSY while an agent runs. */
+int osh_agent_sweep(const struct osh_config *config, struct osh_err *err);
 
 #endif

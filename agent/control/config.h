@@ -30,6 +30,7 @@ struct osh_config {
 	size_t dns_server_count;
 	unsigned workers; /* 0: one per processor */
 	enum osh_log_level log_level;
+	bool take_over; /* of the command line alone: end the agent that is there (control/takeover.h) */
 };
 
 void osh_config_init(struct osh_config *config);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "control/agent.h"
 #include "control/credentials.h"
@@ -41,19 +42,31 @@ void osh_creation_fail(struct osh_agent_sandbox *sandbox, const struct osh_err *
 		osh_error("%s", undo.message);
 }
 
-void osh_creation_in_force(void *context, int result)
+/* Its policy is in force; what is to be kept is on disk before anybody hears of it. */
+static void come_up(struct osh_agent_sandbox *sandbox)
 {
-	struct osh_agent_sandbox *sandbox = context;
 	bool is_new = sandbox->state == OSH_AGENT_SANDBOX_CREATING;
 	struct osh_err err = { 0 };
 
-	if (!is_new && sandbox->state != OSH_AGENT_SANDBOX_STARTING)
+	if (sandbox->keep && osh_state_sync(osh_sandbox_dir(sandbox->instance), &err) < 0) {
+		osh_creation_fail(sandbox, &err);
+		return;
+	}
+	osh_crash_point();
+	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
+	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox %s", is_new ? "created" : "started");
+	osh_creation_finish(sandbox, NULL);
+}
+
+void osh_creation_in_force(void *context, int result)
+{
+	struct osh_agent_sandbox *sandbox = context;
+	struct osh_err err = { 0 };
+
+	if (sandbox->state != OSH_AGENT_SANDBOX_CREATING && sandbox->state != OSH_AGENT_SANDBOX_STARTING)
 		return;
 	if (result == 0) {
-		sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox %s",
-				   is_new ? "created" : "started");
-		osh_creation_finish(sandbox, NULL);
+		come_up(sandbox);
 		return;
 	}
 	if (result == -ECANCELED)

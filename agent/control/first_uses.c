@@ -145,7 +145,7 @@ static int append(const char *dir, const struct line *line)
 	r = osh_write_full(fd, line, sizeof(*line));
 	if (r < 0)
 		(void)!ftruncate(fd, end);
-	return r;
+	return r < 0 || fdatasync(fd) == 0 ? r : -errno;
 }
 
 static int read_lines(struct osh_first_uses *uses, const char *bytes, size_t len)

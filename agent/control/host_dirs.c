@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define LOCK_NAME "openshelld.lock"
 
@@ -77,6 +78,32 @@ static int say_busy(int fd, const char *dir, struct osh_err *err)
 		err, EBUSY,
 		"another openshelld (pid %s) works in %s: stop it, or choose other directories",
 		pid, dir);
+}
+
+pid_t osh_host_dir_owner(const char *dir)
+{
+	char path[PATH_MAX], text[16] = "";
+	_cleanup_fd_ int fd = -1;
+	uint64_t pid;
+	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	return osh_str_parse_u64(osh_str(text), INT32_MAX, &pid) < 0 ? 0 : (pid_t)pid;
+}
+
+bool osh_host_dir_was_left(const char *dir)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
+
+	return n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 && st.st_size > 0 &&
+	       !osh_host_dir_owner(dir);
 }
 
 /* An owner that stops removes the file: what we locked may not be what is there now. */

@@ -2,6 +2,7 @@
 #ifndef OSH_CONTROL_HOST_DIRS_H
 #define OSH_CONTROL_HOST_DIRS_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "base/err.h"
@@ -13,6 +14,10 @@ int osh_host_dir_make(const char *path, mode_t mode, struct osh_err *err);
 /* Take DIR/openshelld.lock, which holds the pid of its owner. Returns the descriptor that
  * keeps it (close to let go), or -EBUSY with who holds it, or -errno. */
 int osh_host_dir_lock(const char *dir, struct osh_err *err);
+/* The pid of the process that holds it; 0: none does. */
+pid_t osh_host_dir_owner(const char *dir);
+/* Is it there and nobody's? Then its last owner was killed, or the host went down under it. */
+bool osh_host_dir_was_left(const char *dir);
 /* Remove the lock's file, while it is held. */
 void osh_host_dir_unlock(const char *dir);
 

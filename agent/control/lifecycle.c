@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/secret.h"
@@ -133,6 +134,7 @@ int osh_lifecycle_enter_kernel(struct osh_agent_sandbox *sandbox, bool writes_sy
 
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the sandbox");
+	osh_crash_point();
 	sandbox->in_kernel = true;
 	return 0;
 }
@@ -163,6 +165,7 @@ int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_
 
 	if (r < 0)
 		return r;
+	osh_crash_point();
 	r = osh_supervisor_sandbox_add(sandbox->agent->supervisor, &supervised, err);
 	if (r < 0) {
 		close_sockets(&supervised.sockets);
@@ -205,6 +208,7 @@ static void leave_proxy(struct osh_agent_sandbox *sandbox)
 	osh_publish_drop(sandbox);
 	if (sandbox->in_proxy)
 		osh_supervisor_sandbox_remove(sandbox->agent->supervisor, sandbox->id);
+	osh_crash_point();
 	sandbox->in_proxy = false;
 }
 
@@ -214,6 +218,7 @@ static void leave_kernel(struct osh_agent_sandbox *sandbox)
 	osh_refusals_flush(sandbox->agent->refusals);
 	if (sandbox->in_kernel)
 		osh_kernel_sandbox_remove(sandbox->agent->kernel, sandbox->id);
+	osh_crash_point();
 	sandbox->in_kernel = false;
 }
 

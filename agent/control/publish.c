@@ -5,6 +5,7 @@
 #include <time.h>
 #include <utlist.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/agent.h"
@@ -102,10 +103,12 @@ static int hand_over(struct osh_publication *publication, const void *image, siz
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the policy of %s",
 				   sandbox->name);
+	osh_crash_point();
 	r = osh_supervisor_policy_set(agent->supervisor, sandbox->id, generation, image, len, on_done,
 				      publication, err);
 	if (r < 0)
 		return r; /* whatever the kernel lets through now, the proxy judges by the old one */
+	osh_crash_point();
 	/* What it asks from here on comes behind the policy. */
 	if (!publication->is_adopted)
 		osh_first_uses_reset(&sandbox->first_uses, osh_sandbox_dir(sandbox->instance));

@@ -166,8 +166,7 @@ int osh_revisions_add(const char *dir, struct osh_revisions *revisions, struct o
 		r = make_path(path, dir, &revision, err);
 	if (r < 0)
 		return r;
-	/* Not synced, as all of a sandbox's state (state.c). */
-	r = osh_replace_file_unsynced(path, text.data, text.len, 0600);
+	r = osh_replace_file(path, text.data, text.len, 0600);
 	if (r < 0) {
 		(void)unlink(path);
 		return osh_err_sys(err, -r, "cannot write %s", path);

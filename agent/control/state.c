@@ -49,9 +49,8 @@ static int save(const char *dir, const char *name, struct osh_str bytes, struct 
 
 	if (r < 0)
 		return r;
-	/* No process of a sandbox outlives the host, and what a dead one left is removed: there
-	 * is nothing to keep through a crash of the host, and syncing costs milliseconds. What
-	 * a stopped one needs is synced when it stops. */
+	/* What is to be kept through a crash of the host is synced together (osh_state_sync), once
+	 * it is whole: syncing costs milliseconds, and many sandboxes end with their command. */
 	r = osh_replace_file_unsynced(path, bytes.data, bytes.len, 0600);
 	return r < 0 ? osh_err_sys(err, -r, "cannot write %s", path) : 0;
 }
@@ -119,6 +118,14 @@ static int sync_files(const char *path)
 	return r;
 }
 
+/* Its own name, in the directory that it is in. */
+static int sync_directory_of(const char *dir)
+{
+	_cleanup_fd_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : sync_at(fd, "..");
+}
+
 int osh_state_sync(const char *dir, struct osh_err *err)
 {
 	char policy[PATH_MAX];
@@ -128,6 +135,8 @@ int osh_state_sync(const char *dir, struct osh_err *err)
 		r = sync_files(policy);
 	if (r == 0)
 		r = sync_files(dir);
+	if (r == 0)
+		r = sync_directory_of(dir);
 	return r < 0 ? osh_err_sys(err, -r, "cannot write %s to disk", dir) : 0;
 }
 

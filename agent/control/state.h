@@ -31,7 +31,8 @@ int osh_state_sha256(struct osh_str bytes, char ret_hex[static OSH_SHA256_HEX]);
 int osh_state_save_json(const char *dir, const char *name, json_t *json, struct osh_err *err);
 /* Returns 0, -ENOENT, -EBADMSG (damaged) or another -errno. */
 int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, struct osh_err *err);
-/* Have all of it on disk: before a sandbox is stopped, which outlives the host. */
+/* Have all of DIR on disk, with its name: what a sandbox that is kept needs when the host is
+ * started again. Returns 0 or -errno. */
 int osh_state_sync(const char *dir, struct osh_err *err);
 
 /* ---- Origin ---------------------------------------- */

@@ -16,6 +16,7 @@
 
 #include "base/fd.h"
 #include "base/knockout.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "kernel/pins.h"
 #include "openshell.skel.h"
@@ -356,6 +357,7 @@ static int attach_all(struct job *job)
 	bpf_object__for_each_program(program, job->skel->obj) {
 		int r = is_hook(program) ? attach(job, program) : 0;
 
+		osh_crash_point();
 		if (r < 0)
 			return r;
 	}
@@ -394,11 +396,14 @@ static int load(struct job *job)
 	r = openshell__load(job->skel);
 	if (r < 0)
 		return libbpf_failed(job, -r, "cannot load the kernel programs");
+	osh_crash_point();
 	r = write_settings(job);
 	if (r == 0)
 		r = make_dirs(job);
+	osh_crash_point();
 	if (r == 0)
 		r = pin_maps(job);
+	osh_crash_point();
 	if (r == 0)
 		r = pin_file_program(job);
 	if (r == 0)
@@ -532,6 +537,23 @@ int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *
 	return r;
 }
 
+int osh_install_sweep(const char *pin_dir, struct osh_err *err)
+{
+	_cleanup_fd_ int fd = -1;
+	int r;
+
+	if (access(pin_dir, F_OK) < 0)
+		return 0;
+	r = pins_lock_dir(pin_dir, &fd, err);
+	if (r < 0)
+		return r;
+	pins_any_layout(pin_dir, remove_layout);
+	if (rmdir(pin_dir) < 0)
+		return osh_err_sys(err, errno, "cannot remove %s", pin_dir);
+	osh_info("kernel programs and maps below %s removed", pin_dir);
+	return 0;
+}
+
 void osh_install_done(struct osh_install *inst)
 {
 	close_handles(inst);
@@ -542,7 +564,9 @@ void osh_install_done(struct osh_install *inst)
 void osh_install_remove(struct osh_install *inst)
 {
 	if (inst->pin_dir_fd >= 0) {
+		osh_crash_point();
 		pins_remove_tree(inst->pin_dir_fd, LAYOUT);
+		osh_crash_point();
 		(void)rmdir(inst->pin_dir); /* stays when something else is in it */
 	}
 	osh_install_done(inst);

@@ -53,6 +53,9 @@ struct osh_install {
 };
 
 void osh_install_init(struct osh_install *install);
+/* Remove what is pinned below pin_dir, of whatever version, if anything: everything is detached.
+ * -EBUSY: an agent uses it. */
+int osh_install_sweep(const char *pin_dir, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
 /* Close the descriptors; what is pinned stays. */

@@ -100,6 +100,11 @@ void osh_kernel_uninstall(struct osh_kernel *kernel)
 	free(kernel);
 }
 
+int osh_kernel_sweep(const char *pin_dir, struct osh_err *err)
+{
+	return osh_install_sweep(pin_dir, err);
+}
+
 /* ---- Sandboxes ---------------------------------------------------------------------- */
 
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system)

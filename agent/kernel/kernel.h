@@ -29,8 +29,11 @@ int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel 
 		    struct osh_err *err);
 /* Free the handles; what is pinned stays in force. */
 void osh_kernel_close(struct osh_kernel *kernel);
-/* Detach and unpin everything: only when no sandbox is left. */
+/* Detach and unpin everything: only when no sandbox runs. */
 void osh_kernel_uninstall(struct osh_kernel *kernel);
+/* The same for what an earlier agent left, of whatever version. Returns 0, -EBUSY (an agent uses
+ * it) or another -errno. */
+int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
 
 /* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
  * its tasks try is refused; adding one that is there changes nothing. writes_system: its

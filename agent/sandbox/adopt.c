@@ -1,5 +1,5 @@
-/* Taking over what an earlier agent left: running sandboxes as they are, remains away, what
- * cannot be understood fenced. */
+/* Taking over what an earlier agent left: running sandboxes as they are, ended ones as stopped
+ * (their files are somebody's work) or, not to be kept, away; what cannot be understood fenced. */
 #include "sandbox/internal.h"
 
 #include <dirent.h>
@@ -89,6 +89,25 @@ static int renew_cgroup(struct osh_sandbox_instance *instance)
 	if (r == 0 || r == -ENOENT)
 		r = cgroup_make(instance->cgroup, &instance->cgroup_fd, &instance->record.id);
 	return r;
+}
+
+/* What ran in it has ended, with its init or with the host, or cannot be watched over any more:
+ * as if it had been stopped. */
+static int take_over_ended(struct osh_sandbox_instance *instance, int code)
+{
+	const char *name = instance->record.name;
+
+	osh_warning("sandbox %s: what ran in it %s (%s): it is stopped, 'openshell sandbox start %s' runs it "
+		    "again", name, code == ESTALE || code == ENOENT || code == ESRCH ? "has ended" : "is out of reach",
+		    strerror(code), name);
+	osh_loop_remove(instance->host->loop, &instance->init_io);
+	osh_loop_remove(instance->host->loop, &instance->pid_io);
+	instance->init_io.fd = osh_close(instance->init_io.fd);
+	instance->pid_io.fd = osh_close(instance->pid_io.fd); /* may be anybody's */
+	instance->record.init_pid = 0;
+	code = renew_cgroup(instance);
+	(void)unlink(instance->socket_path);
+	return code < 0 ? code : record_save(instance->dir, &instance->record);
 }
 
 /* Its cgroup is as it was, or, since the host was started anew, has to be made. What still
@@ -190,13 +209,12 @@ static int adopt_one(const struct adoption *adoption, const char *name)
 	r = read_record(instance);
 	if (r < 0 && r != -ENOENT) /* without one it never ran */
 		return fence(adoption, instance, -r);
-	if (r == 0 && !instance->record.init_pid) {
-		r = take_over_stopped(instance);
-		if (r < 0)
-			return fence(adoption, instance, -r);
-	} else if (r == 0) {
-		r = take_over_running(instance);
-	}
+	if (r == 0)
+		r = instance->record.init_pid ? take_over_running(instance) : take_over_stopped(instance);
+	if (r < 0 && instance->was_launched && instance->record.init_pid && instance->record.keep)
+		r = take_over_ended(instance, -r);
+	if (r < 0 && instance->was_launched && !instance->record.init_pid)
+		return fence(adoption, instance, -r);
 	if (r < 0) {
 		clear_away(instance, -r);
 		return 0;

@@ -16,6 +16,7 @@
 #include <utlist.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -182,7 +183,9 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 		free_instance(instance);
 		return r;
 	}
+	osh_crash_point();
 	r = make_state(instance, err);
+	osh_crash_point();
 	if (r < 0) {
 		(void)osh_sandbox_destroy(instance, NULL);
 		return r;
@@ -259,6 +262,7 @@ int sandbox_halt(struct osh_sandbox_instance *instance)
 	int r;
 
 	sandbox_kill_init(instance);
+	osh_crash_point();
 	sandbox_reap_init(instance);
 	r = cgroup_await_empty(instance->cgroup_fd);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
@@ -315,11 +319,13 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 		return 0;
 	sandbox_enter(instance);
 	keep_first(&first, end_processes(instance), "the processes", err);
+	osh_crash_point();
 	/* Their ends are told while the instance is whole; `gone` first, so that a callback
 	 * that destroys it again changes nothing. */
 	let_go(instance);
 	command_fail_all(instance);
 	keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
+	osh_crash_point();
 	if (unlink(instance->socket_path) < 0 && errno != ENOENT)
 		keep_first(&first, -errno, instance->socket_path, err);
 	keep_first(&first, trash_put(instance->host, instance->dir, instance->record.id), instance->dir, err);

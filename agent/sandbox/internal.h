@@ -126,6 +126,8 @@ int tree_remove(const char *path, unsigned budget);
  * in slices, through the loop. 0 or -errno. */
 int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id);
 void trash_open(struct osh_sandbox_host *host);
+/* All of it, now. What cannot be removed stays, with a warning. */
+void trash_empty(struct osh_sandbox_host *host);
 void trash_close(struct osh_sandbox_host *host);
 
 /* ---- connection.c ---- */

@@ -335,6 +335,7 @@ static int launch_child(struct osh_sandbox_instance *instance, struct launch *la
 		return osh_err_sys(err, -r, "cannot start a process in new namespaces for sandbox %s "
 					    "(openshelld must run as root)", name);
 	report_end = osh_close(report_end);
+	osh_crash_point();
 	r = follow_child(reports, name, warnings, err);
 	if (r < 0)
 		return r;

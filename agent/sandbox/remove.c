@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -136,6 +137,7 @@ int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id)
 		 (unsigned long long)id);
 	if (rename(path, trash) < 0)
 		return errno == ENOENT ? 0 : -errno;
+	osh_crash_point();
 	r = tree_remove(trash, SLICE_ENTRIES);
 	if (r > 0)
 		go_on(host);
@@ -155,9 +157,9 @@ static int remove_slice(const char *sandboxes, const char *name)
 	return r;
 }
 
-static void on_trash_timer(struct osh_timer *timer)
+/* Returns whether something is left. */
+static bool remove_some(const struct osh_sandbox_host *host)
 {
-	struct osh_sandbox_host *host = osh_container_of(timer, struct osh_sandbox_host, trash_timer);
 	char sandboxes[OSH_SANDBOX_PATH_MAX + 16];
 	struct dirent *entry;
 	bool is_more = false;
@@ -171,8 +173,21 @@ static void on_trash_timer(struct osh_timer *timer)
 	}
 	if (dir)
 		closedir(dir);
-	if (is_more)
+	return is_more;
+}
+
+static void on_trash_timer(struct osh_timer *timer)
+{
+	struct osh_sandbox_host *host = osh_container_of(timer, struct osh_sandbox_host, trash_timer);
+
+	if (remove_some(host))
 		go_on(host);
+}
+
+void trash_empty(struct osh_sandbox_host *host)
+{
+	while (remove_some(host))
+		;
 }
 
 void trash_open(struct osh_sandbox_host *host)

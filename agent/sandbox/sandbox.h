@@ -170,11 +170,18 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 void osh_sandbox_release(struct osh_sandbox_instance *instance);
 
 /* Find every sandbox of an earlier agent under state_dir: running ones (pid and start
- * time of init and cgroup id checked) and stopped ones (osh_sandbox_init_pid is 0) are
- * handed to `each`; the remains of dead ones are removed. Returns how many or -errno. */
+ * time of init and cgroup id checked) and stopped ones (osh_sandbox_init_pid is 0), with them
+ * those whose programs have ended since, are handed to `each`; what was not to be kept, or never
+ * ran, is removed. Returns how many or -errno. */
 int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
 			  void (*each)(void *context, struct osh_sandbox_instance *instance),
 			  void *context, struct osh_err *err);
+
+/* End what an earlier agent left running and remove what it left: sandboxes that are not to be
+ * kept, half-made and half-removed ones, cgroups, sockets. Files of kept sandboxes stay, as of
+ * stopped ones, and those of damaged ones. Each thing that is done is told in the log. Returns 0 or -errno,
+ * having gone on with the rest. */
+int osh_sandbox_sweep(struct osh_sandbox_host *host, struct osh_err *err);
 
 /* Facts; strings are borrowed and live as long as the instance. */
 const char *osh_sandbox_name(const struct osh_sandbox_instance *instance);

@@ -189,20 +189,49 @@ print(ids == sorted(set(ids)))' < <(osh logs "$BOX" -o json)
 	expect_equal "$output" True
 }
 
-@test "ten crashes at arbitrary moments under traffic: not a byte too many" {
-	local i
+# What a sandbox has after any number of crashes: its processes, and its place in the list.
+expect_same_sandboxes() { # BEFORE
+	expect_equal "$(osh sandbox list -o json | /usr/bin/python3 -c 'import json, sys
+for s in sorted(json.load(sys.stdin), key=lambda s: s["name"]):
+    print(s["name"], s["state"], s["pid"])')" "$1"
+}
+
+# F01, F02, F03: each round something dies, or is stopped first, at a moment that the seed chooses.
+@test "two hundred deaths under traffic: not a byte too many, no sandbox lost" {
+	local i before slowest=0 began took seed=${OSH_SEED:-$RANDOM}
+	echo "# seed $seed (OSH_SEED)" >&3
+	RANDOM=$seed
+	make_sandbox other probe
+	make_sandbox rests probe
+	osh sandbox stop rests
 	INIT=$(pid_of_init)
+	before=$(printf 'other running %s\nrests stopped 0\n%s running %s' \
+		"$(osh sandbox get other -o json | grep -oP '"pid": \K\d+')" "$BOX" "$INIT")
 	start_prober
-	for i in {1..10}; do
+	for ((i = 0; i < 200; i++)); do
 		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
+		if ((RANDOM % 4 == 0)); then
+			BODY=$(osh status -o json)
+			kill -9 "$(json 'b["proxy_pid"]')"
+			continue
+		fi
+		((RANDOM % 4)) || kill -STOP "$(<"$AGENT_DIR/agent.pid")"
 		agent_crash
+		began=${EPOCHREALTIME/./}
 		restart
+		took=$(((${EPOCHREALTIME/./} - began) / 1000))
+		((took <= slowest)) || slowest=$took
 	done
+	echo "# until the next agent served: at most $slowest ms" >&3
 	wait_until 5 serves_again
-	expect_equal "$(pid_of_init)" "$INIT" "pid of the sandbox"
+	expect_same_sandboxes "$before"
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
+	# What may be missing is told.
+	(($(osh logs "$BOX" | grep -c "did not stop in order") >= 100))
+	osh sandbox start rests
+	osh sandbox delete other rests
 }
 
 @test "a policy file torn on disk grants nothing after a restart, until it is set again" {

@@ -49,6 +49,18 @@ stop_all() {
 	rm -rf ${SCRATCH:+"$SCRATCH"} ${PROBES:+"$PROBES"}
 }
 
+# The programs of the test build (agent/base/knockout.h), which more than one file uses.
+build_knockout() { flock "$REPO/build" make -s -j2 -C "$REPO" KNOCKOUT=1; }
+
+# A tmux server for this file, with one session that stays: a server whose last session ends goes,
+# and the next session meets it on its way out.
+start_tmux() {
+	export TMUX_SOCKET=osh-$$
+	tmux -L "$TMUX_SOCKET" -f /dev/null new-session -d -s stays cat 3>&-
+}
+
+stop_tmux() { tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null || true; }
+
 cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
 
 cgroup_of() {

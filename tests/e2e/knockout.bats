@@ -8,7 +8,7 @@ OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
 load helpers
 
 setup_file() {
-	make -s -j2 -C "$REPO" KNOCKOUT=1
+	build_knockout
 	start_world
 	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
 	chmod 0711 "$SCRATCH"

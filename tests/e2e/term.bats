@@ -7,11 +7,11 @@ setup_file() {
 	start_all
 	make_sandbox demo probe
 	make_sandbox quiet probe
-	export TMUX_SOCKET=osh-$$
+	start_tmux
 }
 
 teardown_file() {
-	tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null
+	stop_tmux
 	stop_all
 }
 
@@ -19,7 +19,7 @@ setup() { open_term 120 40; }
 teardown() { tmux -L "$TMUX_SOCKET" kill-session -t t 2>/dev/null || true; }
 
 open_term() {
-	tmux -L "$TMUX_SOCKET" -f /dev/null new-session -d -s t -x "$1" -y "$2" \
+	tmux -L "$TMUX_SOCKET" new-session -d -s t -x "$1" -y "$2" \
 		"env TERM=screen-256color LANG=C.UTF-8 '$BUILD/openshell' --socket '$AGENT_SOCKET' term; echo ended \$?; exec cat" 3>&-
 	wait_until 10 shows demo
 }

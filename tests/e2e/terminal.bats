@@ -7,19 +7,22 @@ bats_require_minimum_version 1.5.0
 
 setup_file() {
 	start_all
-	export TMUX_SOCKET=osh-$$
+	start_tmux
 }
 
 teardown_file() {
-	tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null
+	stop_tmux
 	stop_all
 }
 
-teardown() { tmux -L "$TMUX_SOCKET" kill-session -t t 2>/dev/null || true; }
+teardown() {
+	tmux -L "$TMUX_SOCKET" kill-session -t t 2>/dev/null || true
+	osh sandbox delete shelly 2>/dev/null || true # of a test that failed
+}
 
 # open_terminal ARGUMENT...: `openshell ARGUMENT...` in a terminal of 100 x 30.
 open_terminal() {
-	tmux -L "$TMUX_SOCKET" -f /dev/null new-session -d -s t -x 100 -y 30 \
+	tmux -L "$TMUX_SOCKET" new-session -d -s t -x 100 -y 30 \
 		"'$BUILD/openshell' --socket '$AGENT_SOCKET' $*; echo ended \$?; stty -a | grep -o ' icanon'; exec cat" 3>&-
 }
 

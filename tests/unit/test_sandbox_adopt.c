@@ -248,10 +248,15 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	struct osh_err err = { 0 };
 	struct adopted adopted;
 
-	/* One that died, one that was never launched, one running. */
-	launch_default();
-	kill_and_reap(osh_sandbox_init_pid(world.box));
-	osh_sandbox_release(world.box);
+	/* One that died and was not to be kept, one that was never launched, one running. */
+	{
+		struct osh_policy_static policy = default_static();
+		struct osh_sandbox_spec spec = { .name = "brief", .policy = &policy };
+
+		cr_assert(eq(int, launch_with("brief", &spec, &err), 0));
+		kill_and_reap(osh_sandbox_init_pid(world.box));
+		osh_sandbox_release(world.box);
+	}
 	cr_assert(eq(int, osh_sandbox_cgroup_make(world.host, "half", &world.box, &err), 0));
 	osh_sandbox_release(world.box);
 	{
@@ -269,6 +274,45 @@ Test(adopt, remains_of_dead_sandboxes_are_removed)
 	cr_expect(eq(str, (char *)osh_sandbox_name(world.box), "alive"));
 	expect_sh("echo alive", "alive");
 	end_world(); /* fails when anything of the others is left */
+}
+
+static void launch_with_file(void)
+{
+	launch_default();
+	expect_sh("echo kept > /sandbox/f; exit 0", "");
+}
+
+/* Its init died under no agent, or the host was started anew. */
+Test(adopt, a_dead_sandbox_that_is_kept_is_stopped)
+{
+	struct sandbox_record record;
+
+	launch_with_file();
+	kill_and_reap(osh_sandbox_init_pid(world.box));
+	pass_on();
+	cr_expect(all(eq(int, osh_sandbox_init_pid(world.box), 0), not(osh_sandbox_is_damaged(world.box))));
+	cr_assert(eq(int, record_load(world.box->dir, &record), 0));
+	cr_expect(eq(int, record.init_pid, 0), "also for the agent after this one");
+	record_done(&record);
+	launch_again();
+	expect_sh("cat /sandbox/f", "kept");
+	end_world();
+}
+
+/* One that nobody can speak to is not left to itself. */
+Test(adopt, a_kept_sandbox_out_of_reach_is_ended_and_stopped)
+{
+	pid_t init;
+
+	launch_with_file();
+	init = osh_sandbox_init_pid(world.box);
+	cr_assert(eq(int, unlink(world.box->socket_path), 0));
+	pass_on();
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), 0));
+	cr_expect(eq(int, waitpid(init, NULL, 0), init)); /* our child, as we are both agents */
+	launch_again();
+	expect_sh("cat /sandbox/f", "kept");
+	end_world();
 }
 
 /* Whether it ran or was stopped: its files are somebody's work. */
@@ -293,12 +337,6 @@ static void expect_fenced(const char *damage)
 		 world.state, osh_sandbox_host_cgroup(world.host));
 	cr_expect(eq(int, outside(line), 0), "%s", damage);
 	end_world(); /* it can be destroyed, whole */
-}
-
-static void launch_with_file(void)
-{
-	launch_default();
-	expect_sh("echo kept > /sandbox/f; exit 0", "");
 }
 
 Test(adopt, a_torn_record_of_a_running_sandbox_fences_it)
@@ -443,7 +481,9 @@ Test(adopt, a_reused_pid_is_not_taken_for_an_init)
 	record_done(&record);
 	restart_host();
 	adopted = adopt_all();
-	cr_expect(eq(int, adopted.count, 0));
+	cr_assert(eq(int, adopted.count, 1));
+	world.box = adopted.boxes[0];
+	cr_expect(eq(int, osh_sandbox_init_pid(world.box), 0)); /* stopped */
 	cr_expect(eq(int, waitpid(stranger, NULL, WNOHANG), 0)); /* and it was left alone */
 	kill_and_reap(stranger);
 	end_world();

@@ -1,0 +1,175 @@
+#!/usr/bin/env bats
+# Every part may die at any moment: nothing is let through, no sandbox is lost, and the next agent has
+# everything again. A comment names the case.
+
+bats_require_minimum_version 1.5.0
+
+OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
+load helpers
+
+setup_file() {
+	build_knockout
+	start_world
+	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
+	chmod 0711 "$SCRATCH"
+	export SCRATCH
+	install_probe
+}
+
+teardown_file() { stop_all; }
+
+teardown() {
+	[[ ${AGENT_DIR:-} ]] || return 0
+	unset OSH_CRASH_AT
+	! is_gone "$(<"$AGENT_DIR/agent.pid")" || agent_start "$AGENT_DIR"
+	osh sandbox delete --all >/dev/null || true
+	agent_stop
+}
+
+agent_here() { agent_start "$SCRATCH/$BATS_TEST_NUMBER"; }
+
+state_of() {
+	BODY=$(osh sandbox get "$1" -o json 2>/dev/null) && json 'b["state"]' || echo none
+}
+
+pid_of() {
+	BODY=$(osh sandbox get "$1" -o json)
+	json 'b["pid"]'
+}
+
+# ---- A crash at every step ------------------------------------------------------------------
+
+# What a user may do with a sandbox, up to where the agent dies. 1 when it died.
+life() {
+	local policy
+	policy=$(policy probe)
+	agent_here 2>/dev/null &&
+		osh sandbox create --name s --policy "$policy" --detach -- sh -c 'echo work >/sandbox/file; exec tail -f /dev/null' &&
+		wait_until 5 inside s test -s /sandbox/file &&
+		osh policy set s --policy "$(policy probe_more)" --wait &&
+		osh policy set s --policy "$policy" --wait &&
+		osh sandbox stop s && touch "$SCRATCH/was-stopped" &&
+		osh sandbox start s &&
+		osh sandbox delete s && touch "$SCRATCH/was-deleted" &&
+		agent_stop && touch "$SCRATCH/ended"
+} >"$SCRATCH/life" 2>&1
+
+# What the next agent has to make of it, and what may have been left.
+after_life() {
+	local at=$1 state
+	agent_here || fail "after a crash at point $at no agent starts" || return
+	state=$(state_of s)
+	[[ $state =~ ^(running|stopped|none)$ ]] || fail "after a crash at point $at it is $state" || return
+	if [[ -e $SCRATCH/was-stopped && ! -e $SCRATCH/was-deleted ]]; then
+		# Whole on disk, so nothing may be lost but at its deletion.
+		[[ $state != none ]] || grep -q "sandbox deleted" <(osh logs s) || fail "point $at lost a sandbox" || return
+	fi
+	if [[ $state == running ]]; then
+		expect_equal "$(probe s tcp l4.test 5999)" EPERM "at point $at, a port that no policy names" || return
+	elif [[ $state == stopped ]]; then
+		osh sandbox start s >/dev/null || fail "point $at: what is stopped does not start" || return
+		expect_equal "$(inside s cat /sandbox/file)" work "point $at" || return
+	fi
+	osh sandbox delete --all >/dev/null && agent_stop || return
+	expect_equal "$(find "$AGENT_DIR/state/sandboxes" "$AGENT_DIR/run" -mindepth 1 | head -n 3)" "" "left by point $at"
+}
+
+# F01
+@test "the agent dies between any two steps: the next one copes, and nothing is left" {
+	local at
+	for ((at = 1; ; at++)); do
+		rm -f "$SCRATCH"/was-* "$SCRATCH/ended"
+		export OSH_CRASH_AT=$at
+		life || true
+		unset OSH_CRASH_AT
+		[[ ! -e $SCRATCH/ended ]] || break
+		wait_until 5 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "at point $at it did not die: $(<"$SCRATCH/life")"
+		after_life "$at"
+	done
+	AGENT_DIR=
+	echo "# $at crash points" >&3
+	((at > 60))
+}
+
+# ---- Taking over, sweeping ------------------------------------------------------------------
+
+# One with work in it that runs, one that is stopped, one that is not to be kept.
+three_sandboxes() {
+	agent_here
+	osh sandbox create --name runs --policy "$(policy probe)" --detach -- sh -c 'echo work >/sandbox/file; exec tail -f /dev/null'
+	wait_until 5 inside runs test -s /sandbox/file
+	make_sandbox rests probe
+	osh sandbox stop rests
+	osh sandbox create --name brief --policy "$(policy probe)" --no-keep -- tail -f /dev/null 3>&- &
+	wait_until 5 is_state brief running
+}
+
+is_state() { [[ $(state_of "$1") == "$2" ]]; }
+
+take_over() {
+	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover \
+		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	AGENT_PID=$!
+	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
+}
+
+# F23
+@test "an agent takes the place of the one that runs, also of one that does not hear" {
+	local how old init
+	three_sandboxes
+	init=$(pid_of runs)
+	for how in CONT STOP; do
+		old=$(<"$AGENT_DIR/agent.pid")
+		kill "-$how" "$old"
+		take_over
+		wait_until 10 is_gone "$old"
+		wait_until 10 osh status
+		expect_equal "$(pid_of runs)" "$init"
+		expect_equal "$(state_of rests)" stopped
+		fetch runs https://ok.test/pub/x
+		expect_status 200
+	done
+	# Where there is none it is a start like any other.
+	agent_stop
+	take_over
+	wait_until 10 osh status
+	expect_equal "$(pid_of runs)" "$init"
+}
+
+# F18
+@test "a sweep ends and removes what no agent takes over, and keeps files" {
+	local init
+	three_sandboxes
+	init=$(pid_of runs)
+	run -1 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_contains "$output" "another openshelld"
+	refute is_gone "$init"
+	agent_crash
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_contains "$output" "sandbox runs: ended; its files stay"
+	expect_contains "$output" "sandbox brief: ended and removed"
+	is_gone "$init"
+	expect_equal "$(find "$AGENT_DIR/run" -mindepth 1)" ""
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_equal "$output" "" # nothing is left
+	agent_here
+	expect_equal "$(osh sandbox list -o name | sort | paste -sd,)" rests,runs
+	osh sandbox start runs rests
+	expect_equal "$(inside runs cat /sandbox/file)" work
+}
+
+# F04: agent and init are dead, or the host was started anew.
+@test "a sandbox whose programs have ended under no agent is stopped, with its files" {
+	local init
+	three_sandboxes
+	init=$(pid_of runs)
+	agent_crash
+	kill -9 "$init"
+	wait_until 5 is_gone "$init"
+	agent_here
+	expect_equal "$(state_of runs),$(state_of rests),$(state_of brief)" stopped,stopped,none
+	osh sandbox start runs
+	expect_equal "$(inside runs cat /sandbox/file)" work
+	fetch runs https://ok.test/pub/x
+	expect_status 200
+}
