@@ -17,6 +17,7 @@
 #include "proxy/facts.h"
 #include "proxy/resolver.h"
 #include "proxy/session.h"
+#include "proxy/spread.h"
 #include "proxy/tls.h"
 #include "proxy/upstream.h"
 
@@ -226,6 +227,7 @@ static void on_batch_end(void *context)
 	struct osh_worker *worker = context;
 
 	bound_whos(worker);
+	osh_spread_measure(worker);
 	if (!worker->published || worker->tell.slot)
 		return;
 	if (osh_loop_now_ms(worker->loop) != worker->told_ms ||
@@ -334,6 +336,7 @@ static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 		if (is_first) {
 			start_listening(&view->tcp4);
 			start_listening(&view->tcp6);
+			atomic_fetch_add(&view->tenant->ready_count, 1);
 		}
 		if (view->dns)
 			osh_dns_policy_changed(view->dns);
@@ -372,6 +375,16 @@ static void on_end_flow(struct osh_worker *worker, struct osh_letter *letter)
 		osh_session_end_flow(view, letter->about.cookie);
 }
 
+static void on_flow(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (view)
+		osh_session_admit(view, letter->fd, &letter->flow);
+	else
+		osh_close(letter->fd); /* its sandbox went meanwhile */
+}
+
 static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 {
 	switch (letter->type) {
@@ -392,6 +405,9 @@ static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 		break;
 	case OSH_LETTER_END_FLOW:
 		on_end_flow(worker, letter);
+		break;
+	case OSH_LETTER_FLOW:
+		on_flow(worker, letter);
 		break;
 	case OSH_LETTER_STOP:
 		osh_loop_stop(worker->loop);
