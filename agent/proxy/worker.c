@@ -22,6 +22,8 @@
 #include "proxy/upstream.h"
 
 #define WHOS_MAX 2048
+#define TELL_MS 4
+#define TELL_COUNT 128 /* an eighth of the ring (supervisor.c): before its oldest are lost */
 
 /* ---- Shared objects ----------------------------------------------------------- */
 
@@ -203,35 +205,44 @@ void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
 		verdict->permissive = osh_policy_is_permissive(&view->snapshot->policy);
 	}
 	osh_ring_publish(view->worker->ring, verdict);
-	view->worker->published = true;
+	view->worker->published++;
 }
 
 static void tell_agent(struct osh_worker *worker)
 {
 	uint64_t one = 1;
 
-	worker->published = false;
+	worker->published = 0;
 	worker->told_ms = osh_loop_now_ms(worker->loop);
 	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
 }
 
 static void on_tell(struct osh_timer *timer)
 {
-	tell_agent(osh_container_of(timer, struct osh_worker, tell));
+	struct osh_worker *worker = osh_container_of(timer, struct osh_worker, tell);
+
+	if (worker->published)
+		tell_agent(worker);
 }
 
-/* Once per batch of events, and at most once a millisecond, however many verdicts came:
- * under load the agent would be woken for each. Records wait in the ring meanwhile. */
+/* The first verdict is told at once; under load the agent would be woken for each, so the rest
+ * wait in the ring for a moment, or until they are many. */
+static bool may_wait(const struct osh_worker *worker)
+{
+	return worker->published < TELL_COUNT && osh_loop_now_ms(worker->loop) < worker->told_ms + TELL_MS;
+}
+
 static void on_batch_end(void *context)
 {
 	struct osh_worker *worker = context;
 
 	bound_whos(worker);
 	osh_spread_measure(worker);
-	if (!worker->published || worker->tell.slot)
+	if (!worker->published)
 		return;
-	if (osh_loop_now_ms(worker->loop) != worker->told_ms ||
-	    osh_loop_timer_set(worker->loop, &worker->tell, 1) < 0)
+	if (!may_wait(worker))
+		tell_agent(worker);
+	else if (!worker->tell.slot && osh_loop_timer_set(worker->loop, &worker->tell, TELL_MS) < 0)
 		tell_agent(worker);
 }
 

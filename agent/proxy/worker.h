@@ -146,7 +146,7 @@ struct osh_worker {
 	struct osh_ring_writer *ring;
 	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
-	bool published;                 /* verdicts that the agent was not told of */
+	unsigned published;             /* verdicts that the agent was not told of */
 	uint64_t told_ms;
 	struct osh_timer tell;
 	struct osh_load load;
