@@ -338,6 +338,27 @@ static __always_inline void read_client(const struct bpf_sock_ops *ctx, struct o
 	key->client_port_host = ctx->local_port;
 }
 
+/* The proxy refuses what it finds nothing about; why is known here. */
+static __noinline int report_lost_flow(const struct osh_socket *socket)
+{
+	struct osh_event event = {
+		.reason = OSH_KERNEL_TABLE_FULL,
+		.ip_protocol = OSH_IP_TCP,
+	};
+
+	if (!socket)
+		return 0;
+	event.sandbox = socket->sandbox;
+	event.dst = socket->flow.dst;
+	event.identity = socket->flow.identity;
+	event.pid = socket->flow.pid;
+	event.dst_port_host = socket->flow.dst_port_host;
+	event.family = osh_addr_is_v4(&socket->flow.dst) ? OSH_AF_INET : OSH_AF_INET6;
+	report(&event);
+	count(OSH_COUNT_FLOW_LOST);
+	return 0;
+}
+
 /* The client's side is established before the final ACK leaves, so before the listener can
  * accept: the proxy always finds the record. */
 SEC("sockops")
@@ -358,6 +379,6 @@ int osh_sockops(struct bpf_sock_ops *ctx)
 	key.sandbox = socket->sandbox;
 	read_client(ctx, &key);
 	if (bpf_map_update_elem(&flows, &key, &socket->flow, BPF_ANY))
-		count(OSH_COUNT_FLOW_LOST);
+		report_lost_flow(socket);
 	return 1;
 }

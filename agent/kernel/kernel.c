@@ -329,7 +329,7 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	case OSH_KERNEL_AGENT_ADDRESS:
 		return "the agent's own address was dialled";
 	case OSH_KERNEL_TABLE_FULL:
-		return "the kernel could not remember the connection (out of memory)";
+		return "the kernel could not remember the connection (its table is full, or memory is short)";
 	case OSH_KERNEL_WRONG_NETNS:
 		return "the socket is outside the sandbox's network namespace";
 	case OSH_KERNEL_RESERVED_PORT:

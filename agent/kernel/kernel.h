@@ -92,6 +92,7 @@ struct osh_maps {
 const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel);
 
 /* All return 0 or -errno (-ENOENT: no entry). */
+/* -ENOSPC: no entry, and no room for one: the kernel half has told so. */
 int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
 		       struct osh_flow *ret_flow);
 int osh_maps_identity(const struct osh_maps *maps, uint32_t id, struct osh_identity *ret_identity);

@@ -5,6 +5,7 @@
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -17,6 +18,17 @@ _Static_assert(sizeof(struct osh_lease) <= VALUE_MAX, "a lease fits");
 
 /* ---- Single entries ------------------------------------------------------------------ */
 
+/* There is no other way to ask than to try. */
+static bool has_room(int map_fd, const struct osh_flow_key *key)
+{
+	static const struct osh_flow none;
+	int r = bpf_map_update_elem(map_fd, key, &none, BPF_NOEXIST);
+
+	if (r == 0)
+		(void)bpf_map_delete_elem(map_fd, key);
+	return r == 0 || r == -EEXIST;
+}
+
 int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
 		       struct osh_flow *ret_flow)
 {
@@ -25,6 +37,8 @@ int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *k
 
 	if (r == 0)
 		*ret_flow = flow;
+	else if (r == -ENOENT && !has_room(maps->flows, key))
+		r = -ENOSPC;
 	return r;
 }
 
