@@ -80,30 +80,57 @@ is_inspected() {
 	done
 }
 
-@test "Go: net/http by HTTP/2" {
-	run inside box go build -o /sandbox/fetch fetch.go
+# compile RESULT COMMAND...: once for all tests that run what comes of it.
+compile() {
+	run inside box sh -c 'test -e "$1" || { shift; "$@"; }' _ "$@"
 	expect_equal "$status" 0 "$output"
+}
+
+compile_go() { compile fetch go build -o /sandbox/fetch fetch.go; }
+compile_java() { compile Connection.class javac Fetch.java Connection.java; }
+
+@test "Go: net/http by HTTP/2" {
+	compile_go
 	is_inspected 2.0 /sandbox/fetch ./fetch
 }
 
 @test "Java: HttpClient by HTTP/2, HttpsURLConnection" {
 	local java
 	java=$(readlink -f /usr/bin/java)
-	run inside box javac Fetch.java Connection.java
-	expect_equal "$status" 0 "$output"
+	compile_java
 	is_inspected 2.0 "$java" java Fetch
 	is_inspected 1.1 "$java" java Connection
 }
 
 # Programs that others start with an environment of their own.
-@test "without one variable of the environment: curl, wget, git" {
-	local url=https://ok.test/pub/x
+@test "without one variable of the environment: curl, wget, git, Python, OpenSSL, Go, Java" {
+	local url=https://ok.test/pub/x program
 	run inside box env -i /usr/bin/curl -s -o /dev/null -w '%{http_code}' $url
 	expect_equal "$output" 200
 	run inside box env -i /usr/bin/wget -q -O - $url
 	expect_contains "$output" '"host": "ok.test"'
 	run inside box env -i /usr/bin/git ls-remote https://github.com/acme/widgets.git HEAD
 	expect_contains "$output" HEAD
+	run inside box env -i /usr/bin/python3 -c "import urllib.request; print(urllib.request.urlopen('$url').status)"
+	expect_equal "$output" 200
+	run inside box env -i /usr/bin/openssl s_client -brief -verify_return_error -connect ok.test:443 -servername ok.test </dev/null
+	expect_contains "$output" "Verification: OK"
+	compile_go
+	compile_java
+	for program in ./fetch "/usr/bin/java Fetch" "/usr/bin/java Connection" "/usr/bin/python3 fetch.py requests"; do
+		# shellcheck disable=SC2086  # a program and its arguments
+		run inside box env -i $program $url
+		expect_equal "$output" 200 "$program"
+	done
+}
+
+# The one that brings roots of its own and reads no file but by its variable.
+@test "Node without one variable of the environment trusts nobody new, and is told so in the log" {
+	run inside box env -i /usr/bin/node https.js https://ok.test/pub/x
+	((status != 0)) || fail "$output"
+	expect_verdicts 1 box l7_decision=deny engine=tls binary=/usr/bin/node
+	run inside box env -i NODE_EXTRA_CA_CERTS=/run/openshell/ca.pem /usr/bin/node https.js https://ok.test/pub/x
+	expect_equal "$output" 200
 }
 
 @test "variables for programs that bring roots of their own: each file holds the sandbox's authority" {

@@ -21,6 +21,7 @@ serve() {
 forward() {
 	local said
 	said=$(osh forward start -d "$@" 2>&1) || { fail "$said"; return; }
+	said=$(without_progress "$said")
 	LOCAL=${said#127.0.0.1:}
 	LOCAL=${LOCAL%% *}
 }
