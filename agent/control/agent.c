@@ -24,6 +24,7 @@
 #include "control/refusals.h"
 #include "control/server.h"
 #include "control/takeover.h"
+#include "control/watch.h"
 #include "control/wire.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
@@ -261,6 +262,7 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	if (r < 0)
 		return r;
 	agent->is_adopted = true;
+	osh_watch_open(agent);
 	osh_loop_set_batch_end(agent->loop, flush, agent);
 	r = osh_server_open(agent, &agent->server, err);
 	if (r == 0)
@@ -309,6 +311,7 @@ static void stop(struct osh_agent *agent)
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
 	is_last = has_none_running(agent);
 	osh_crash_point();
+	osh_watch_close(agent);
 	osh_notary_close(osh_take(agent->notary));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));

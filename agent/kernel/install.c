@@ -478,6 +478,19 @@ static int install(struct job *job, struct osh_install *inst)
 	return r;
 }
 
+bool osh_install_is_attached(const struct osh_install *install)
+{
+	for (size_t i = 0; i < install->link_count; i++) {
+		struct bpf_link_info info = { 0 };
+		uint32_t len = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(install->link_fds[i], &info, &len) == 0 &&
+		    info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == 0)
+			return false;
+	}
+	return true;
+}
+
 void osh_install_init(struct osh_install *install)
 {
 	*install = (struct osh_install){ .pin_dir_fd = -1, .file_program_fd = -1 };

@@ -63,11 +63,14 @@ void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */
 void osh_install_remove(struct osh_install *install);
 
+/* Has nobody detached a program? A tracing program goes only with its last descriptor. */
+bool osh_install_is_attached(const struct osh_install *install);
+
 void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
 
 /* The same for a reader. Returns how many. */
 #define OSH_FEATURES_MAX 8
-size_t osh_features_list(const struct osh_optional_hooks *hooks,
+size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attached,
 			 struct osh_kernel_feature features[OSH_FEATURES_MAX]);
 
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the

@@ -20,7 +20,6 @@ struct osh_kernel {
 	struct osh_install install;
 	struct osh_maps maps;             /* borrowed from install */
 	struct osh_kernel_feature features[OSH_FEATURES_MAX];
-	size_t feature_count;
 
 	struct osh_loop *loop;            /* while watching */
 	struct osh_io io;
@@ -350,12 +349,15 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	return "refused for a reason unknown to this version";
 }
 
+bool osh_kernel_is_attached(const struct osh_kernel *kernel)
+{
+	return osh_install_is_attached(&kernel->install);
+}
+
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
-	if (kernel->feature_count == 0)
-		kernel->feature_count = osh_features_list(&kernel->install.hooks, kernel->features);
 	*ret_features = kernel->features;
-	return kernel->feature_count;
+	return osh_features_list(&kernel->install.hooks, osh_kernel_is_attached(kernel), kernel->features);
 }
 
 const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel)

@@ -73,6 +73,8 @@ struct osh_kernel_feature {
 	const char *fallback; /* used when absent; NULL: required */
 };
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features);
+/* Are all programs still attached, or has somebody detached one? */
+bool osh_kernel_is_attached(const struct osh_kernel *kernel);
 
 /* ---- Map access with held descriptors, also from the proxy --------------- */
 

@@ -252,6 +252,8 @@ for n in range(65536 + 64):
 	fetch "$BOX" "https://ok.test/pub/$canary" -m 3 || true
 	refute [ "$STATUS" = 200 ]
 	expect_absent "$canary"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~somebody detached"
+	expect_contains "$(osh status)" "somebody detached"
 	agent_crash
 	agent_start "$AGENT_DIR"
 	fetch "$BOX" "https://ok.test/pub/$canary"
