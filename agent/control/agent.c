@@ -50,9 +50,26 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 	return r < 0 ? r : osh_host_dir_make(config->run_dir, 0755, err);
 }
 
+static const char *pin_dir_of(const char *key, char buf[static PATH_MAX])
+{
+	snprintf(buf, PATH_MAX, PIN_DIR "%s", key);
+	return buf;
+}
+
+/* Nobody is ended whose sandboxes we could not go on with. */
+static int take_over(const struct osh_config *config, struct osh_err *err)
+{
+	char key[OSH_KEY_MAX], pin_dir[PATH_MAX];
+	int r = osh_sandbox_key_of(config->run_dir, key, err);
+
+	if (r == 0)
+		r = osh_kernel_check(pin_dir_of(key, pin_dir), err);
+	return r < 0 ? r : osh_take_over(config->state_dir, err);
+}
+
 static int take_locks(struct osh_agent *agent, struct osh_err *err)
 {
-	int r = agent->config->take_over ? osh_take_over(agent->config->state_dir, err) : 0;
+	int r = agent->config->take_over ? take_over(agent->config, err) : 0;
 
 	if (r < 0)
 		return r;
@@ -135,17 +152,11 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 	return osh_sandbox_host_open(&options, &agent->host, err);
 }
 
-static const char *pin_dir_of(const struct osh_agent *agent, char buf[static PATH_MAX])
-{
-	snprintf(buf, PATH_MAX, PIN_DIR "%s", osh_sandbox_host_key(agent->host));
-	return buf;
-}
-
 static int open_kernel(struct osh_agent *agent, struct osh_err *err)
 {
 	char pin_dir[PATH_MAX];
 	struct osh_kernel_options options = {
-		.pin_dir = pin_dir_of(agent, pin_dir),
+		.pin_dir = pin_dir_of(osh_sandbox_host_key(agent->host), pin_dir),
 		.cgroup_path = osh_sandbox_host_cgroup(agent->host),
 	};
 
@@ -379,7 +390,7 @@ int osh_agent_sweep(const struct osh_config *config, struct osh_err *err)
 	if (r == 0) {
 		r = osh_sandbox_sweep(agent.host, err);
 		/* Whatever did not end has no way out: its network has none. */
-		swept = osh_kernel_sweep(pin_dir_of(&agent, pin_dir), err);
+		swept = osh_kernel_sweep(pin_dir_of(osh_sandbox_host_key(agent.host), pin_dir), err);
 		r = r < 0 ? r : swept;
 		remove_socket(config);
 		agent.is_adopted = true; /* none: what is left to stop() is the ground */

@@ -426,11 +426,16 @@ static bool remove_layout(const char *pin_dir, const char *layout)
 
 /* ---- Both ----------------------------------------------------------------------------------- */
 
-static int outdated(struct job *job)
+static int outdated(const char *pin_dir, struct osh_err *err)
 {
-	return osh_err_set(job->err, EBUSY,
+	return osh_err_set(err, EBUSY,
 			   "sandboxes run under kernel programs of another version of openshell: "
-			   "delete them with that version first (pins: %s)", job->options->pin_dir);
+			   "stop or delete them with that version first (pins: %s)", pin_dir);
+}
+
+int osh_kernel_check(const char *pin_dir, struct osh_err *err)
+{
+	return pins_any_layout(pin_dir, is_foreign_and_busy) ? outdated(pin_dir, err) : 0;
 }
 
 static int misplaced(struct job *job)
@@ -445,10 +450,10 @@ static int install(struct job *job, struct osh_install *inst)
 {
 	const char *pin_dir = job->options->pin_dir;
 	bool busy = pins_hold_sandboxes(pin_dir, LAYOUT);
-	int r;
+	int r = osh_kernel_check(pin_dir, job->err);
 
-	if (pins_any_layout(pin_dir, is_foreign_and_busy))
-		return outdated(job);
+	if (r < 0)
+		return r;
 	r = adopt(job, inst);
 	if (r == 0 && (busy || is_same_build(job))) {
 		inst->adopted = true;
@@ -458,7 +463,7 @@ static int install(struct job *job, struct osh_install *inst)
 	if (r == -EXDEV && busy)
 		return misplaced(job);
 	if (r == -ESTALE && busy)
-		return outdated(job);
+		return outdated(pin_dir, job->err);
 	if (busy) {
 		r = reuse_maps(job);
 	} else {

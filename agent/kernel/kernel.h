@@ -27,6 +27,9 @@ struct osh_kernel_options {
  * message that says what is missing and what to do. */
 int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel **ret_kernel,
 		    struct osh_err *err);
+/* Would open take over the sandboxes that run there? 0, or -EBUSY with a message: they run under
+ * programs of another version. */
+int osh_kernel_check(const char *pin_dir, struct osh_err *err);
 /* Free the handles; what is pinned stays in force. */
 void osh_kernel_close(struct osh_kernel *kernel);
 /* Detach and unpin everything: only when no sandbox runs. */

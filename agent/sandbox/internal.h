@@ -27,7 +27,7 @@ struct osh_sandbox_host {
 	char state_dir[OSH_SANDBOX_PATH_MAX]; /* these three: resolved, absolute */
 	char run_dir[OSH_SANDBOX_PATH_MAX];
 	char init_path[OSH_SANDBOX_PATH_MAX];
-	char key[16];
+	char key[OSH_KEY_MAX];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	unsigned controllers;     /* bit per enum osh_limit: limits.c */
 	int idmap_fd;             /* the map of idmap.c; -1: this kernel has none */

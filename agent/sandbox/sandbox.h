@@ -39,7 +39,10 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host);
 void osh_sandbox_host_uninstall(struct osh_sandbox_host *host);
 const char *osh_sandbox_host_cgroup(const struct osh_sandbox_host *host); /* absolute path */
 /* Short key derived from run_dir ("" for /run/openshell): names pins likewise. */
+#define OSH_KEY_MAX 16
 const char *osh_sandbox_host_key(const struct osh_sandbox_host *host);
+/* The same before there is a host, of a directory that exists. 0 or -errno with a message. */
+int osh_sandbox_key_of(const char *run_dir, char ret_key[static OSH_KEY_MAX], struct osh_err *err);
 /* 0..n: the Landlock ABI of this kernel; 0 none. */
 int osh_sandbox_landlock_abi(void);
 

@@ -222,6 +222,21 @@ for n in range(65536 + 64):
 	expect_status 200
 }
 
+# F23: an agent of another version, which could not go on with what runs.
+@test "an agent that could not take the sandboxes over ends nobody" {
+	local pins layout
+	pins=$(pins)
+	layout=$(basename "$pins"/layout-*)
+	mv "$pins/$layout" "$pins/layout-0"
+	run nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover
+	mv "$pins/layout-0" "$pins/$layout"
+	expect_equal "$status" 1
+	expect_contains "$output" "another version of openshell"
+	refute is_gone "$(<"$AGENT_DIR/agent.pid")"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
 # F21
 @test "pins that somebody removes: the agent holds on, the next one pins anew" {
 	local pins
