@@ -5,7 +5,10 @@
 load helpers
 
 setup_file() { start_all; }
-teardown_file() { stop_all; }
+teardown_file() {
+	stop_all
+	rmdir {/sys/fs/cgroup/memory,"$(cgroup_mount)"}/"$WORLD_NAME" 2>/dev/null || true
+}
 
 setup() {
 	BOX=box-$BATS_TEST_NUMBER
@@ -109,6 +112,32 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_status 200
 	expect_arrived "$canary"
 	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
+}
+
+# F07: the kernel's own choice of whom to kill, where it can bound memory.
+@test "the agent is killed for want of memory: what runs goes on, the next agent has it" {
+	local group=/sys/fs/cgroup/memory/$WORLD_NAME file=memory.limit_in_bytes canary
+	if [[ ! -d ${group%/*} ]]; then
+		grep -qw memory "$(cgroup_mount)/cgroup.subtree_control" || skip "no memory controller to bound the agent by"
+		group=$(cgroup_mount)/$WORLD_NAME file=memory.max
+	fi
+	mkdir "$group"
+	echo "$(<"$AGENT_DIR/agent.pid")" >"$group/cgroup.procs"
+	echo 1M >"$group/$file"
+	later "$BOX" pace ok.test 20
+	head -c 900000 /dev/zero | tr '\0' '#' | cat "$(policy probe)" - >"$SCRATCH/large.yaml"
+	for _ in {1..50}; do
+		osh policy set "$BOX" --policy "$SCRATCH/large.yaml" >/dev/null 2>&1 || true
+		! is_gone "$(<"$AGENT_DIR/agent.pid")" || break
+	done
+	wait_until 10 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "it does with what it has"
+	rmdir "$group"
+	canary=$(new_canary)
+	agent_start "$AGENT_DIR"
+	go
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	fetch "$BOX" "https://no.test/$canary" || true
+	expect_absent "$canary"
 }
 
 # ---- Full -------------------------------------------------------------------------------------
