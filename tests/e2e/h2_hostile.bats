@@ -208,6 +208,16 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_contains "$(<"$SCRATCH/pressure")" "200 16777216"
 }
 
+@test "a reader that keeps up is given a window for far servers; it bounds what is left when it stops" {
+	fetch wire https://ok.test:9448/pub/large --http2 -o /dev/null
+	expect_status 200
+	fetch wire https://ok.test:9448/pub/room --http2
+	((BODY > 1 << 20 && BODY <= 4 << 20)) || fail "a window of $BODY"
+	# Nobody is given one in advance: see the test before.
+	client late_pressure
+	((output > 0 && output < 5 << 20)) || fail "$output"
+}
+
 # ---- Servers --------------------------------------------------------------------------------
 
 # from_server PATH: sets STATUS and BODY.
