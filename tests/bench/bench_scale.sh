@@ -1,0 +1,141 @@
+#!/bin/bash
+# Two hundred sandboxes at once: what each costs in memory, how soon the next agent has them all
+# again, what a deletion takes, and whether others notice a policy that one of them gets. Needs root.
+set -euo pipefail
+
+cd "$(dirname "$(readlink -f "$0")")/../.."
+export BUILD=$PWD/build
+# shellcheck source=scripts/lib/common.bash
+. scripts/lib/common.bash
+# shellcheck source=scripts/lib/agent.bash
+. scripts/lib/agent.bash
+
+COUNT=${COUNT:-200}
+EACH_KIB=1536 ADOPTED_MS=1000 DELETED_MS=20
+ROUNDS=21
+scratch=$(mktemp -d)
+chmod 0711 "$scratch"
+world=bench-scale-$$
+policy=tests/e2e/policies/probe.yaml
+status=0
+
+osh() { "$BUILD/openshell" "$@"; }
+
+clean_up() {
+	! is_gone "$AGENT_PID" || agent_start "$scratch/agent"
+	osh sandbox delete --all >/dev/null 2>&1 || true
+	agent_stop || true
+	scripts/world down "$world" || true
+	rm -rf "$scratch"
+}
+
+# bound VALUE MOST: remembers a figure that is over its bound.
+bound() { (($1 <= $2)) || status=1; }
+
+# Milliseconds of one command.
+milliseconds_of() {
+	local start=${EPOCHREALTIME/./}
+	"$@" >/dev/null 2>&1
+	echo $(((${EPOCHREALTIME/./} - start) / 1000))
+}
+
+median() { sort -n | sed -n "$(((ROUNDS + 1) / 2))p"; }
+
+pss_of() { awk '/^Pss:/ { kib += $2 } END { print kib + 0 }' "/proc/$1/smaps_rollup" 2>/dev/null || echo 0; }
+
+# Of every process of ours: the agent and its children, proxy and inits.
+processes_kib() {
+	local pid sum=0
+	for pid in "$AGENT_PID" $(pgrep -P "$AGENT_PID"); do
+		sum=$((sum + $(pss_of "$pid")))
+	done
+	echo "$sum"
+}
+
+# What the kernel holds for itself: objects, stacks, page tables, what is per processor. Caches that
+# it would give back are not counted.
+kernel_kib() { awk '/^(SUnreclaim|KernelStack|PageTables|Percpu):/ { kib += $2 } END { print kib }' /proc/meminfo; }
+
+make_sandboxes() {
+	local i
+	for ((i = 1; i <= COUNT; i++)); do
+		osh sandbox create --name "s$i" --policy "$policy" </dev/null >/dev/null 2>&1
+	done
+}
+
+measure_memory() {
+	local processes kernel
+	osh sandbox create --name first --policy "$policy" </dev/null >/dev/null 2>&1 # what is there once
+	processes=$(processes_kib) kernel=$(kernel_kib)
+	make_sandboxes
+	processes=$((($(processes_kib) - processes) / COUNT)) kernel=$((($(kernel_kib) - kernel) / COUNT))
+	printf '%d sandboxes: %d KiB each (at most %d): %d of processes, %d of the kernel\n' "$COUNT" \
+		$((processes + kernel)) "$EACH_KIB" "$processes" "$kernel"
+	bound $((processes + kernel)) "$EACH_KIB"
+}
+
+# From its start until it answers: then all are adopted.
+measure_adoption() {
+	local took start
+	agent_crash
+	start=${EPOCHREALTIME/./}
+	agent_start "$scratch/agent"
+	took=$(((${EPOCHREALTIME/./} - start) / 1000))
+	(($(osh sandbox list -o json | grep -c '"running"') == COUNT + 1)) || die "not all were adopted"
+	printf 'adoption of %d: %d ms (at most %d)\n' "$COUNT" "$took" "$ADOPTED_MS"
+	bound "$took" "$ADOPTED_MS"
+}
+
+# p99 in microseconds of requests on a kept connection in another sandbox, for five seconds.
+p99_us() {
+	osh sandbox exec first -- /usr/bin/python3 - <<-'END'
+		import http.client, time
+		c = http.client.HTTPSConnection("ok.test")
+		times, end = [], time.monotonic() + 5
+		while time.monotonic() < end:
+		    start = time.monotonic_ns()
+		    c.request("GET", "/pub/x")
+		    c.getresponse().read()
+		    times.append(time.monotonic_ns() - start)
+		print(sorted(times)[len(times) * 99 // 100] // 1000)
+	END
+}
+
+# Ten a second.
+set_policies() {
+	while :; do
+		osh policy set s1 --policy tests/e2e/policies/probe_more.yaml --wait >/dev/null 2>&1
+		read -r -t 0.1 <> <(:) || true
+		osh policy set s1 --policy "$policy" --wait >/dev/null 2>&1
+		read -r -t 0.1 <> <(:) || true
+	done
+}
+
+measure_neighbours() {
+	local calm busy setter
+	calm=$(p99_us)
+	set_policies &
+	setter=$!
+	busy=$(p99_us)
+	kill "$setter"
+	wait "$setter" 2>/dev/null || true
+	printf 'p99 of requests in another sandbox: %d us, %d us while policies are set ten times a second\n' "$calm" "$busy"
+	bound "$busy" $((calm * 3 / 2 + 1000))
+}
+
+measure_deletion() {
+	local took i
+	took=$(for ((i = 1; i <= ROUNDS; i++)); do milliseconds_of osh sandbox delete "s$i"; done | median)
+	printf 'deletion of one of them, the whole command: %d ms median of %d (at most %d)\n' "$took" "$ROUNDS" "$DELETED_MS"
+	bound "$took" "$DELETED_MS"
+}
+
+trap clean_up EXIT
+# shellcheck source=/dev/null
+. "$(scripts/world up "$world")"
+agent_start "$scratch/agent"
+measure_memory
+measure_adoption
+measure_neighbours
+measure_deletion
+exit "$status"
