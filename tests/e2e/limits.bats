@@ -111,6 +111,7 @@ small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 	expect_status 200
 }
 
+# C33
 @test "1000 slow clients: heads end at their deadline, others are served meanwhile" {
 	local proxy spent
 	limit ''

@@ -218,6 +218,7 @@ static const char *upload_slowly(const char *piece, size_t len)
 }
 
 /* Bytes that come for the deadline's sake do not put it off. */
+/* C33 */
 Test(proxy_deadlines, dripping_body)
 {
 	static const char kib[1024];
@@ -241,6 +242,7 @@ Test(proxy_deadlines, silent_server)
 }
 
 /* A reader that stops is ended, and its flow with it. */
+/* C33 */
 Test(proxy_deadlines, reader_that_stops)
 {
 	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
@@ -277,6 +279,7 @@ Test(proxy_events, dialogue)
 }
 
 /* Each event is passed on when it comes; silence between two is the server's right. */
+/* C33 */
 Test(proxy_events, event_stream)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
