@@ -71,6 +71,41 @@ refused_upstream() {
 	osh sandbox delete trust2
 }
 
+proxy_memory_kb() {
+	BODY=$(osh status -o json)
+	awk '$1 == "VmRSS:" { print $2 }' "/proc/$(json 'b["proxy_pid"]')/status"
+}
+
+# snis HOST DOMAIN COUNT [own]: see snis.py; sets lines, and GREW to what that cost in KiB.
+snis() {
+	local before
+	before=$(proxy_memory_kb)
+	run inside many /usr/bin/python3 /sandbox/snis.py "$@"
+	GREW=$(($(proxy_memory_kb) - before))
+}
+
+# E07
+@test "10,000 names that are not the host's get no certificate; those that are allowed do, in bounded memory" {
+	sed 's|^      - host: plain.test|      - { host: "*.many.test", port: 443, protocol: rest, enforcement: enforce, access: read-only }\n&|' \
+		"$(policy probe)" >"$SCRATCH/many.yaml"
+	make_sandbox many "$SCRATCH/many.yaml"
+	put many "$E2E/snis.py" /sandbox/snis.py
+	snis ok.test other.test 10000
+	expect_equal "${lines[0]}" "0 10000"
+	((lines[1] <= $(nproc))) || fail "$output" # of each worker one, kept
+	((GREW < 20480)) || fail "$GREW KiB"
+	# The twins. By the second time the first of them have made way for the others.
+	snis ok.test many.test 3000 own
+	expect_equal "${lines[0]}" "3000 0"
+	snis ok.test many.test 3000 own
+	expect_equal "${lines[0]}" "3000 0"
+	((GREW < 4096)) || fail "$GREW KiB"
+	fetch many https://ok.test/pub/x
+	expect_status 200
+	osh sandbox delete many
+}
+
+# G08
 @test "the authority's key is not inside" {
 	run inside trust sh -c 'grep -rlE "BEGIN (EC |RSA )?PRIVATE KEY" /etc/ssl /sandbox /tmp /var/log /run 2>/dev/null | grep -v snakeoil'
 	expect_equal "$output" ""
