@@ -229,6 +229,21 @@ Test(proxy_deadlines, dripping_body)
 	EXPECT_STATUS(upload_slowly(kib, sizeof(kib)), "200");
 }
 
+/* More than all buffers on the way hold, for a server that reads none of it: that is not the
+ * client's slowness. */
+Test(proxy_deadlines, server_that_takes_no_body)
+{
+	static const char much[16u << 20];
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	peer_say(p, "POST /api/stuck HTTP/1.1\r\n" HOST "Content-Length: 16777216\r\n\r\n");
+	(void)peer_write(p, much, sizeof(much));
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "504");
+	EXPECT_HAS(answer, "takes no more of the request");
+	hang_up(p);
+}
+
 Test(proxy_deadlines, silent_server)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
