@@ -165,6 +165,7 @@ static void expect_dns(int fd, const char *how, const char *resolver, const char
 	expect_output(probe, want);
 }
 
+/* D05, D15: also on loopback, where stub resolvers live. */
 Test(kernel, dns_goes_to_the_agent_and_answers_as_dialled)
 {
 	struct probe probe;
