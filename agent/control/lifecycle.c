@@ -90,9 +90,10 @@ static json_t *unenforced_limits(const struct osh_agent_sandbox *sandbox)
 json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 {
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
+	bool is_attached = osh_lifecycle_is_attached(sandbox) && sandbox->state == OSH_AGENT_SANDBOX_RUNNING;
 	json_t *json = json_pack(
 		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:b, s:I, s:I, s:I}", "name",
-		sandbox->name, "state", osh_lifecycle_state_name(sandbox->state), "created",
+		sandbox->name, "state", is_attached ? "attached" : osh_lifecycle_state_name(sandbox->state), "created",
 		(json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
 		"uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
 		(json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,

@@ -90,9 +90,9 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 	json_t *rows = json_array();
 
 	add_capabilities(sandbox, rows);
-	add(rows, "sockets of other families than IP (AF_VSOCK, and with CAP_NET_RAW AF_PACKET) are not refused");
-	add(rows, "a program may take another one's place by ptrace");
-	add(rows, "Unix sockets in its files are not judged");
-	add(rows, "programs that run already have no identity until they execute something");
+	add(rows, "sockets of other families than IP are not refused");
+	add(rows, "a program may take another one's place (ptrace)");
+	add(rows, "Unix sockets are not judged");
+	add(rows, "who runs already has no identity until its next exec");
 	return rows;
 }

@@ -8,8 +8,9 @@
 #include "control/call.h"
 #include "control/client.h"
 #include "control/embed.h"
-#include "control/lifecycle.h"
+#include "control/lifecycle_parts.h"
 #include "control/policy_calls.h"
+#include "sandbox/sandbox.h"
 
 #define ENVIRONMENT_MAX 256
 
@@ -293,14 +294,21 @@ static void list_sandboxes(struct osh_call *call)
 static void get_sandbox(struct osh_call *call)
 {
 	struct osh_agent_sandbox *sandbox;
+	_cleanup_free_ char *cert = NULL;
+	struct osh_err err = { 0 };
+	char *key = NULL;
 	const char *name;
+	int r;
 
 	if (!osh_call_unpack(call, "s:s", "name", &name))
 		return;
 	sandbox = osh_call_sandbox(call, name, false);
-	if (sandbox)
-		osh_call_reply(call, json_pack("{s:o}", "sandbox", osh_lifecycle_json(sandbox)),
-			       NULL, 0);
+	if (!sandbox)
+		return;
+	r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, &err);
+	osh_lifecycle_forget_key(key);
+	osh_call_reply(call, json_pack("{s:o, s:s*}", "sandbox", osh_lifecycle_json(sandbox), "ca",
+				       r == 0 ? cert : NULL), NULL, 0);
 }
 
 /* Who deletes ends what runs, who detaches leaves it: neither is what the other was asked for. */

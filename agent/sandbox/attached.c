@@ -22,6 +22,8 @@
 #include "base/log.h"
 #include "base/str.h"
 
+#define LOOK_AGAIN_MS 500 /* after one that is empty */
+
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71 /* 5.14 */
 #endif
@@ -309,26 +311,39 @@ int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *er
 
 /* ---- Watching ---------------------------------------- */
 
-/* A cgroup that is removed takes its files along: they can be read no more. */
-static void on_cgroup_event(struct osh_io *io, uint32_t events)
+/* An empty cgroup may be filled again or removed, and of the latter nobody tells: its files can be
+ * read no more. */
+static void look_after(struct osh_sandbox_instance *instance)
 {
-	struct osh_sandbox_instance *instance = osh_container_of(io, struct osh_sandbox_instance, pid_io);
-	char byte;
+	int empty = cgroup_is_empty(instance->pid_io.fd);
 
-	(void)events;
-	if (pread(io->fd, &byte, 1, 0) > 0)
+	if (empty > 0)
+		(void)osh_loop_timer_set(instance->host->loop, &instance->look, LOOK_AGAIN_MS);
+	if (empty >= 0)
 		return;
-	osh_loop_remove(instance->host->loop, io);
+	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	sandbox_enter(instance);
 	if (instance->on_death)
 		instance->on_death(instance->on_death_context, instance);
 	sandbox_leave(instance);
 }
 
+static void on_look(struct osh_timer *timer)
+{
+	look_after(osh_container_of(timer, struct osh_sandbox_instance, look));
+}
+
+static void on_cgroup_event(struct osh_io *io, uint32_t events)
+{
+	(void)events;
+	look_after(osh_container_of(io, struct osh_sandbox_instance, pid_io));
+}
+
 int osh_sandbox_watch_cgroup(struct osh_sandbox_instance *instance)
 {
 	instance->pid_io.fd = openat(instance->cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	instance->pid_io.on_ready = on_cgroup_event;
+	instance->look.on_expire = on_look;
 	return instance->pid_io.fd < 0 ? -errno : osh_loop_set(instance->host->loop, &instance->pid_io, EPOLLPRI);
 }
 

@@ -88,6 +88,11 @@ static int has_event(int events_fd, const char *line)
 	return strstr(text, line) != NULL;
 }
 
+int cgroup_is_empty(int events_fd)
+{
+	return has_event(events_fd, "populated 0");
+}
+
 static int is_populated(int events_fd)
 {
 	return has_event(events_fd, "populated 1");

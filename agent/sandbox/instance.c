@@ -79,6 +79,7 @@ void sandbox_leave(struct osh_sandbox_instance *instance)
 /* Everything but the memory, which a caller further up may still look at. */
 static void let_go(struct osh_sandbox_instance *instance)
 {
+	osh_loop_timer_cancel(instance->host->loop, &instance->look);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);

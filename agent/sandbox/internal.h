@@ -71,6 +71,7 @@ struct osh_sandbox_instance {
 	bool shares_net;        /* attached: programs outside are in it, too */
 	struct osh_io init_io;  /* the connection to init */
 	struct osh_io pid_io;   /* init's pidfd; attached: cgroup.events */
+	struct osh_timer look;  /* attached: armed while nothing runs in it */
 	struct pending_command *commands;
 	uint64_t next_command;
 	size_t command_count;
@@ -121,6 +122,8 @@ int netns_add_gateway(uint32_t gateway);
 void netns_remove_gateway(uint32_t gateway);
 
 /* ---- cgroup.c ---- */
+/* From its cgroup.events: 1, 0 or -errno (-ENODEV: the cgroup is gone). */
+int cgroup_is_empty(int events_fd);
 /* Stop everything in it, and have it go on. */
 int cgroup_freeze(int cgroup_fd, bool frozen);
 /* Call `each` for every process in it and below, with a bound; stops when it returns < 0 and

@@ -56,13 +56,16 @@ int record_save(const char *dir, const struct sandbox_record *record)
 
 	for (char **name = record->providers; name && *name; name++)
 		json_array_append_new(providers, json_string(*name));
-	json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:s*, s:I}", "version",
+	json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "version",
 			 RECORD_VERSION, "name", record->name, "id", (json_int_t)record->id, "uid",
 			 (json_int_t)record->uid, "gid", (json_int_t)record->gid, "init_pid",
 			 (json_int_t)record->init_pid, "init_start", (json_int_t)record->init_start,
 			 "created", (json_int_t)record->created, "keep", (int)record->keep,
-			 "providers", providers, "attached", *record->attached ? record->attached : NULL,
-			 "gateway", (json_int_t)record->gateway);
+			 "providers", providers);
+	if (json && *record->attached) {
+		(void)json_object_set_new(json, "attached", json_string(record->attached));
+		(void)json_object_set_new(json, "gateway", json_integer(record->gateway));
+	}
 	text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	json_decref(json);
 	if (!text)
