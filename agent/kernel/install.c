@@ -21,10 +21,6 @@
 #include "kernel/pins.h"
 #include "openshell.skel.h"
 
-/* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
- * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-5"
-
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71 /* 5.14 */
 #endif
@@ -42,6 +38,7 @@ static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_LEASES] = "leases",
 	[OSH_MAP_EVENTS] = "events",
 	[OSH_MAP_COUNTERS] = "counters",
+	[OSH_MAP_ATTACHED_LEVELS] = "attached_levels",
 };
 
 /* What one call of osh_install_open works with. */
@@ -377,7 +374,7 @@ static int pin_file_program(struct job *job)
 
 static int make_dirs(struct job *job)
 {
-	static const char *const kinds[] = { "", "maps", "links", "programs", "build" };
+	static const char *const kinds[] = { "", "maps", "links", "programs", "attached", "build" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < OSH_COUNT_OF(kinds); i++) {

@@ -24,6 +24,7 @@ enum osh_map {
 	OSH_MAP_LEASES,
 	OSH_MAP_EVENTS,
 	OSH_MAP_COUNTERS,
+	OSH_MAP_ATTACHED_LEVELS,
 	OSH_MAP_COUNT,
 };
 
@@ -58,6 +59,12 @@ void osh_install_init(struct osh_install *install);
 int osh_install_sweep(const char *pin_dir, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
+/* Attach every program that is attached to the agent's root cgroup to this one as well, and pin
+ * the links under `name`; what is there already stays. First the guard of packets and last what leads
+ * connections to the agent, so that from the first link on nothing leaves unjudged. */
+int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
+/* Undo it; what is not there is no error. */
+void osh_install_detach(struct osh_install *install, const char *name);
 /* Close the descriptors; what is pinned stays. */
 void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */

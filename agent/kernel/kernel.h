@@ -44,6 +44,26 @@ int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
  * also drops every entry keyed by it. */
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
+/* A cgroup of somebody else's that gets the same rules (OSH_SANDBOX_ATTACHED). */
+struct osh_kernel_attachment {
+	uint64_t sandbox;      /* its id */
+	int cgroup_fd;
+	unsigned depth;        /* below the top of the hierarchy as this process sees it; 0: the top */
+	uint64_t netns;        /* cookie of the only network namespace that its sockets may be of */
+	uint32_t gateway_host; /* where the agent listens there */
+	bool shares_net;       /* with programs outside */
+};
+
+/* Make it known as osh_kernel_sandbox_add does, and its tasks with it: what they execute from now
+ * on has an identity. -E2BIG: deeper than OSH_ATTACH_LEVEL_MAX. */
+int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
+/* Put the hooks on it. From its return on nothing leaves unjudged. Returns 0 or -errno with a
+ * message; then nothing is on it. */
+int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
+		      struct osh_err *err);
+/* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */
+void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox);
+
 /* A new policy: cached denials of the sandbox count no more; with reaches_all (mode:
  * permissive) every TCP destination leads to the proxy. */
 int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool reaches_all,

@@ -10,7 +10,7 @@ static int open_map(const char *name)
 	char path[512];
 	int fd;
 
-	format(path, sizeof(path), "%s/layout-5/maps/%s", w.pins, name);
+	format(path, sizeof(path), "%s/layout-6/maps/%s", w.pins, name);
 	fd = bpf_obj_get(path);
 	cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
 	return fd;
