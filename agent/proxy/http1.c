@@ -195,7 +195,10 @@ static bool forward_timed_out(struct osh_session *s)
 	}
 	if (ex->answered)
 		return false; /* too late for words */
-	if (!osh_http_body_is_over(&ex->request))
+	if (s->upstream->conn.out.len)
+		osh_exchange_fail(s, 504, "upstream_timeout", OSH_ENGINE_UPSTREAM,
+				  "the server takes no more of the request", false);
+	else if (!osh_http_body_is_over(&ex->request))
 		osh_exchange_fail(s, 408, "request_timeout", OSH_ENGINE_HTTP,
 				  "the rest of the request did not come", false);
 	else

@@ -10,7 +10,7 @@
 struct osh_http1_deadlines {
 	uint64_t head;     /* from the first byte of a request head to its last */
 	uint64_t dial;     /* all addresses of the server together */
-	uint64_t body;     /* the sandbox sends no more of its body, or less than a KiB of it */
+	uint64_t body;     /* the sandbox sends (or its server takes) no more of the body, or less than a KiB */
 	uint64_t reader;   /* the sandbox takes no more of the answer, or less than a KiB of it */
 	uint64_t response; /* the server is silent, and has not answered yet */
 	uint64_t stream;   /* both are silent, once the answer has begun or in a call of gRPC */

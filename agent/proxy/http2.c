@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 
-#define CONNECTION_WINDOW (1 << 20)
+#define CONNECTION_WINDOW (16 << 20) /* never what is waited for: the streams' windows bound memory */
 #define FRAME_ROOM (18u << 10) /* the longest piece that nghttp2 sends at once */
 #define OUTBOUND_ACKS_MAX 64
 #define SETTINGS_MAX 16        /* entries of one frame */

@@ -7,7 +7,8 @@
  *   frames <- head, body    <- conn.out <- the exchange
  *
  * Back pressure: a stream's window opens as the exchange takes its bytes, and conn.out
- * empties as the peer's windows let it. Nothing is read from a peer that does not read. */
+ * empties as the peer's windows let it. Nothing is read from a peer that does not read. A window
+ * that the exchange empties grows: it bounds what a far server sends in a round trip. */
 #ifndef OSH_PROXY_HTTP2_H
 #define OSH_PROXY_HTTP2_H
 
@@ -31,6 +32,8 @@ struct osh_http2_stream {
 	/* From the peer. */
 	bool head_in, ended_in, end_given;
 	enum osh_http_framing framing_in;
+	uint32_t window;            /* that the peer may fill */
+	size_t given;               /* to the exchange, since the window grew */
 	struct osh_buf payload;     /* received, not yet given to the exchange; at most a window */
 	struct osh_buf trailers;
 	/* To the peer. */
@@ -44,7 +47,8 @@ struct osh_http2_stream {
 /* What the two ends of a connection do differently. */
 struct osh_http2_role {
 	bool is_server;
-	uint32_t window;
+	uint32_t window;            /* of a stream at first */
+	uint32_t window_max;        /* ... and where the exchange keeps up */
 	size_t head_max;            /* bytes of header fields taken */
 	/* mux->block holds a head: write it to the exchange. 0, or -errno: reset the stream. */
 	int (*take_head)(struct osh_http2_stream *stream, bool ended);
@@ -67,6 +71,7 @@ struct osh_http2 {
 	struct osh_http2_block block;
 	struct osh_http2_stream *streams, *ready;
 	unsigned stream_count;
+	uint32_t grown;             /* what windows of streams have grown by */
 	bool failed;                /* the connection is of no use any more */
 	int error;                  /* what its streams fail with: EPROTO, the peer broke the rules */
 	unsigned long tls_error;    /* the connection's, when it is gone */

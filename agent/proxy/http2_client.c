@@ -7,6 +7,7 @@
 #include "proxy/upstream_pool.h"
 
 #define WINDOW (256u << 10) /* per stream; servers are far away */
+#define WINDOW_MAX (4u << 20)
 #define HEAD_MAX (OSH_HTTP_RESPONSE_HEAD_MAX - 1024)
 #define IDLE_TIMEOUT_MS 30000
 #define STEPS_MAX 64
@@ -153,6 +154,7 @@ static void on_goaway(struct osh_http2 *mux)
 
 static const struct osh_http2_role role = {
 	.window = WINDOW,
+	.window_max = WINDOW_MAX,
 	.head_max = HEAD_MAX,
 	.take_head = take_head,
 	.send_head = send_head,

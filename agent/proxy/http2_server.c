@@ -132,6 +132,7 @@ static void on_work(struct osh_http2 *mux)
 static const struct osh_http2_role server = {
 	.is_server = true,
 	.window = WINDOW,
+	.window_max = WINDOW,
 	.head_max = OSH_HTTP_REQUEST_HEAD_MAX,
 	.take_head = take_head,
 	.send_head = send_head,

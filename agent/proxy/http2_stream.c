@@ -11,6 +11,7 @@
 #define PIECE_MAX (16u << 10)
 /* A frame fills a TLS record, and leaves no few bytes for one more. */
 #define FRAME_PAYLOAD_MAX (SSL3_RT_MAX_PLAIN_LENGTH - OSH_HTTP2_FRAME_HEADER)
+#define GROWTH_MAX (8u << 20) /* of all windows on a connection together */
 #define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
 
 /* ---- Streams ----------------------------------------------------------------------------- */
@@ -23,7 +24,8 @@ struct osh_http2_stream *osh_http2_stream_new(struct osh_http2 *mux, struct osh_
 		return NULL;
 	st->mux = mux;
 	st->conn = conn;
-	osh_buf_init(&st->payload, mux->role->window);
+	st->window = mux->role->window;
+	osh_buf_init(&st->payload, st->window);
 	osh_buf_init(&st->trailers, OSH_HTTP_TRAILERS_MAX);
 	osh_http_body_init(&st->body_out, OSH_HTTP_BODY_NONE, 0);
 	DL_APPEND(mux->streams, st);
@@ -52,6 +54,7 @@ void osh_http2_free_stream(struct osh_http2_stream *st)
 	osh_http2_unset_ready(st);
 	DL_DELETE(st->mux->streams, st);
 	st->mux->stream_count--;
+	st->mux->grown -= st->window - st->mux->role->window;
 	osh_buf_done(&st->payload);
 	osh_buf_done(&st->trailers);
 	osh_http_body_done(&st->body_out);
@@ -121,12 +124,32 @@ static struct osh_str piece_of(const struct osh_http2_stream *st, struct osh_str
 	return osh_str_n(payload.data, payload.len < room ? payload.len : room);
 }
 
+/* Twice the window for who has taken as much as one, and leaves nothing lying. */
+static void grow_window(struct osh_http2_stream *st)
+{
+	struct osh_http2 *mux = st->mux;
+	uint32_t twice = 2 * st->window;
+
+	if (st->given < st->window || st->payload.len || twice > mux->role->window_max ||
+	    mux->grown + st->window > GROWTH_MAX ||
+	    nghttp2_session_set_local_window_size(mux->session, NGHTTP2_FLAG_NONE, st->id, (int32_t)twice) < 0)
+		return;
+	mux->grown += st->window;
+	st->window = twice;
+	st->payload.max = twice;
+	st->given = 0;
+}
+
 static int give_piece(struct osh_http2_stream *st, struct osh_str piece)
 {
 	enum osh_http_framing framing = st->raw ? OSH_HTTP_BODY_UNTIL_CLOSE : st->framing_in;
 	int r = osh_http_write_data(&st->conn->in, framing, piece);
 
-	if (!st->closed && nghttp2_session_consume_stream(st->mux->session, st->id, piece.len) == 0)
+	if (st->closed)
+		return r;
+	st->given += piece.len;
+	grow_window(st);
+	if (nghttp2_session_consume_stream(st->mux->session, st->id, piece.len) == 0)
 		osh_http2_schedule(st->mux); /* the window may open */
 	return r;
 }

@@ -68,16 +68,18 @@ static void record_want_of_room(struct osh_view *view, const struct osh_flow *fl
 	view->reported_full = true;
 }
 
-/* Take what the kernel knows of a connection; false, with a record, when it knows nothing. */
+/* Take what the kernel knows of a connection; false when it knows nothing. There is a record of
+ * it: ours, or the kernel's own when its table is full. */
 static bool take_flow(struct osh_view *view, const struct sockaddr_storage *peer, struct osh_flow *ret_flow)
 {
 	struct osh_flow_key key;
+	int r;
 
 	flow_key_of(view, peer, &key);
-	if (osh_maps_flow_take(&view->worker->proxy->maps, &key, ret_flow) == 0)
-		return true;
-	record_bypass(view, key.client_port_host);
-	return false;
+	r = osh_maps_flow_take(&view->worker->proxy->maps, &key, ret_flow);
+	if (r < 0 && r != -ENOSPC)
+		record_bypass(view, key.client_port_host);
+	return r == 0;
 }
 
 void osh_session_admit(struct osh_view *view, int fd, const struct osh_flow *flow)

@@ -82,6 +82,7 @@ arrives() {
 	expect_equal "$status" 0 "push: $output"
 }
 
+# C40
 @test "to another host it is refused" {
 	local canary
 	canary=$(new_canary)
@@ -105,6 +106,7 @@ ALIAS=sk-OPENSHELL-RESOLVE-ENV-GH_TOKEN
 handle() { printf 'my-github:%s' "$1" | sha256sum | cut -d' ' -f1; }
 revision() { osh provider list -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["created"])'; }
 
+# C40
 @test "every form, in every place of a head; and elsewhere none of them" {
 	local form canary escaped
 	escaped=${PLACEHOLDER:0:4}$(printf '%%%02x' "'${PLACEHOLDER:4:1}")${PLACEHOLDER:5}
@@ -141,6 +143,7 @@ revision() { osh provider list -o json | /usr/bin/python3 -c 'import json, sys; 
 	refused invalid_credential_placeholder "$canary" "$ECHO/$canary?$PLACEHOLDER=1"
 }
 
+# C40
 @test "bodies, where the endpoint says so" {
 	arrives 't\": \"@\"' $ECHO/body/x --json "{\"t\": \"$NAMED\"}"
 	arrives '"a=1&t=@&b=2"' $ECHO/body/x --data-urlencode a=1 --data-urlencode "t=$NAMED" -d b=2

@@ -75,6 +75,7 @@ bytes_to() { probe "$BOX" tcp "$@"; }
 	expect_equal "$output" "Connection reset by peer"$'\n'"Connection reset by peer"
 }
 
+# C37
 @test "what is no HTTP is denied on an inspected endpoint, and never arrives" {
 	local canary
 	canary=$(new_canary)

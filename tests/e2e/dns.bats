@@ -12,6 +12,7 @@ teardown_file() { stop_all; }
 
 queries() { wc -l <"$WORLD_DIR/dns.log"; }
 
+# D01
 @test "a name that is resolved but not reached asks nobody" {
 	local canary names=() i before
 	canary=$(new_canary)
@@ -44,6 +45,7 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	expect_equal "${lines[3]}" "ok ok.test. $address"
 }
 
+# D02
 @test "other record types get an empty answer, at once, and never leave" {
 	local kind before canary
 	canary=$(new_canary)
@@ -68,6 +70,7 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	expect_contains "$output" "ok rcode=0 answers=1"
 }
 
+# D05
 @test "another resolver's address is answered by the agent, under that address" {
 	local before
 	before=$(packets port 53)
@@ -79,6 +82,7 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	expect_equal "$(packets port 53)" "$before" "packets to port 53"
 }
 
+# D03
 @test "DNS over TCP: whole, byte by byte, and two on one connection" {
 	run probe names dns_tcp ok.test 1
 	expect_equal "$output" "ok rcode=0 answers=1"
@@ -88,6 +92,7 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	expect_equal "$output" "ok rcode=0 answers=0"
 }
 
+# D09
 @test "malformed messages are refused or dropped, and the resolver lives" {
 	local head=123401000001000000000000 good=12340100000100000000000002 long
 	long=$(printf '61%.0s' {1..64})
@@ -111,12 +116,14 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	expect_equal "$(json 'b["proxy_restarts"]')" 0 "restarts of the proxy"
 }
 
+# D11
 @test "localhost is the sandbox's own" {
 	run inside names getent ahostsv4 localhost
 	expect_contains "$output" 127.0.0.1
 	refute grep -q localhost "$WORLD_DIR/dns.log"
 }
 
+# D12
 @test "an address of one sandbox means nothing in another" {
 	local address
 	make_sandbox names2 probe
@@ -130,6 +137,7 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	osh sandbox delete names2
 }
 
+# D06
 @test "names that lead inward are refused after the lookup" {
 	local host
 	for host in loop.test metadata.test mapped.test; do

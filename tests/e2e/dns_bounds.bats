@@ -152,6 +152,9 @@ localhost 127.0.0.1"
 	read -r -a answers <<<"$output"
 	((answers[0] <= 8192 && answers[0] > 8000 && answers[1] == 8400 - answers[0])) || fail "$output"
 	expect_equal "${answers[2]}" True "the first is still there"
+	run names box blast more 200000
+	read -r -a answers <<<"$output"
+	((answers[0] > 190000 && answers[1] > 0 && answers[2] == 0)) || fail "$output"
 	expect_equal "$(address_in box one-more.test)" rcode=2
 	expect_equal "$(address_in box ok.test)" "$address"
 	expect_equal "$(by_address box ok.test "$address")" 200

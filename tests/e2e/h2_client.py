@@ -275,6 +275,20 @@ def pressure():
     print(wire.outcome(1), wire.bytes[1])
 
 
+def late_pressure():
+    """Half of a large answer is taken as it comes, then nothing: how much more did the server get rid of?"""
+    wire = connect("ok.test", 9448)
+    wire.send(request(1, get("/pub/sent", "ok.test:9448")))
+    wire.outcome(1)
+    before = int(wire.payload(1))
+    wire.send(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1 << 30)), request(3, get("/pub/large", "ok.test:9448")),
+              frame(WINDOW_UPDATE, 0, 3, struct.pack(">I", (8 << 20) - 65535)))
+    wire.until(lambda: wire.bytes.get(3) == 8 << 20)
+    wire.send(request(5, get("/pub/sent", "ok.test:9448")))
+    wire.outcome(5)
+    print(int(wire.payload(5)) - before - (8 << 20))
+
+
 def overflow():
     """A server that sends more than anybody asked for; what it says later arrives behind it."""
     wire = connect("ok.test", 9447, (INITIAL_WINDOW_SIZE, 0))
@@ -405,5 +419,5 @@ def chaos(first=0, count=40):
 
 CASES = dict(preface=preface, trailers=trailers, early=early, many=many, malformed=malformed, wrong_length=wrong_length, authority=authority, connects=connects, order=order,
              floods=floods, company=company, continuation=continuation, bomb=bomb, cookie=cookie, streams=streams, reuse=reuse,
-             zero_window=zero_window, pressure=pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
+             zero_window=zero_window, pressure=pressure, late_pressure=late_pressure, overflow=overflow, sockets=sockets, unread=unread, chaos=chaos)
 CASES[sys.argv[1]](*map(int, sys.argv[3:]))

@@ -40,6 +40,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 
 # ---- Clients --------------------------------------------------------------------------------
 
+# C34
 @test "a request that no HTTP/2 message may be is refused, and its connection serves on" {
 	local canary line
 	canary=$(new_canary)
@@ -53,11 +54,13 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_verdicts "$(grep -c reset <<<"$output")" wire l7_decision=deny 'l7_deny_reason~HTTP/2: '
 }
 
+# C34
 @test "a body of another length than was announced ends its stream" {
 	client wrong_length
 	expect_equal "$output" $'reset 1 200\nreset 1 200'
 }
 
+# C03
 @test ":authority names the host that was dialled, once and for all" {
 	local canary
 	canary=$(new_canary)
@@ -66,6 +69,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_absent "$canary"
 }
 
+# C20
 @test "no tunnel opens where all methods are allowed: CONNECT, CONNECT-UDP, others" {
 	local canary
 	canary=$(new_canary)
@@ -74,6 +78,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_absent "$canary"
 }
 
+# C18
 @test "allowed, denied, allowed on one connection; a request within a body is none" {
 	local canary
 	canary=$(new_canary)
@@ -84,6 +89,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_equal "$(grep -cF "\"target\": \"/secret/$canary\"" "$WORLD_DIR/requests.log")" 0
 }
 
+# C19
 @test "HTTP/2 is spoken where it was agreed upon, and nowhere else" {
 	local canary
 	canary=$(new_canary)
@@ -100,6 +106,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_status 200
 }
 
+# C16
 @test "a trailer says nothing that a head alone may say" {
 	client trailers
 	expect_equal "${lines[0]}" "200 grpc-status x-checksum"
@@ -107,6 +114,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_equal "${lines[2]}" "reset 1 "
 }
 
+# C20
 @test "a WebSocket over HTTP/2 is judged as its upgrade would be" {
 	local canary
 	canary=$(new_canary)
@@ -132,6 +140,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_verdicts 1 wire l7_decision=deny l7_action=WEBSOCKET dst_host=ok.test
 }
 
+# C35
 @test "floods are sent away at no cost to others" {
 	local before line memory
 	client cookie # what the first connection needs is there
@@ -150,6 +159,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_status 200
 }
 
+# C32
 @test "heads without end, and heads that grow when they are unpacked; a large one passes" {
 	local memory
 	client cookie
@@ -164,6 +174,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	((BODY > 30000)) || fail "$BODY"
 }
 
+# C35
 @test "as many streams as are offered; one more ends the connection" {
 	local canary
 	canary=$(new_canary)
@@ -173,6 +184,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_absent "$canary"
 }
 
+# C35
 @test "a stream's number is used once" {
 	local canary
 	canary=$(new_canary)
@@ -183,6 +195,7 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	expect_absent "$canary"
 }
 
+# C35
 @test "who takes nothing gets nothing, and keeps nobody waiting" {
 	client zero_window
 	expect_equal "${lines[0]}" "200 0 403"
@@ -206,6 +219,16 @@ proxy_ticks() { awk '{ print $14 + $15 }' "/proc/$(proxy_pid)/stat"; }
 	exec 9>&-
 	wait "$client"
 	expect_contains "$(<"$SCRATCH/pressure")" "200 16777216"
+}
+
+@test "a reader that keeps up is given a window for far servers; it bounds what is left when it stops" {
+	fetch wire https://ok.test:9448/pub/large --http2 -o /dev/null
+	expect_status 200
+	fetch wire https://ok.test:9448/pub/room --http2
+	((BODY > 1 << 20 && BODY <= 4 << 20)) || fail "a window of $BODY"
+	# Nobody is given one in advance: see the test before.
+	client late_pressure
+	((output > 0 && output < 5 << 20)) || fail "$output"
 }
 
 # ---- Servers --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ STREAMS: so many at once are taken, more are refused.
   /pub/held          answered when another one is there, or STREAMS are
   /pub/large         answered with 16 MB, as windows allow
   /pub/sent          answered with how much of all large answers was sent
+  /pub/room          answered with the largest window that one of them had
   /pub/NAME          one of ANSWERS or FLOODS
 """
 import socket
@@ -95,6 +96,7 @@ class Server(threading.Thread):
     count = 0
     seen = set()
     sent = 0
+    room = 0
 
     def __init__(self, raw):
         super().__init__(daemon=True)
@@ -168,6 +170,8 @@ class Server(threading.Thread):
             self.large[stream] = 0
         elif name == "sent":
             wire.send(answer(stream, OK, str(Server.sent).encode()))
+        elif name == "room":
+            wire.send(answer(stream, OK, str(Server.room).encode()))
         elif name in ANSWERS:
             wire.send(ANSWERS[name](stream))
         elif name in FLOODS:
@@ -192,6 +196,7 @@ class Server(threading.Thread):
         """As much of the large answers as fits into the windows that were opened."""
         opened, each = self.wire.opened, self.wire.settings.get(INITIAL_WINDOW_SIZE, 65535)
         for stream, sent in self.large.items():
+            Server.room = max(Server.room, each + opened.get(stream, 0) - sent)
             while sent < LARGE:
                 size = min(16384, LARGE - sent, each + opened.get(stream, 0) - sent,
                            65535 + opened.get(0, 0) - sum(self.large.values()))

@@ -53,6 +53,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$output" 200
 }
 
+# C27
 @test "a request that asks to be taken for another method is judged as that one, too" {
 	local url=https://ok.test/api/x
 	fetch web "$url?_method=POST" -d a=b
@@ -75,6 +76,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_verdicts 4 web l7_target=/api/x l7_decision=deny "l7_deny_reason~asked for by _method"
 }
 
+# G14
 @test "an answer that denies says what would be needed" {
 	fetch web https://ok.test/api/x?secret=1 -X PUT -D /sandbox/head
 	expect_status 403
@@ -100,6 +102,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_lacks "$output" $'\e'
 }
 
+# C02, C07
 @test "Host must be the name that was dialled" {
 	local canary since
 	canary=$(new_canary)
@@ -123,6 +126,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	has_request "$since" "$canary"
 }
 
+# C01
 @test "SNI must be the name behind the address" {
 	local canary address
 	canary=$(new_canary)
@@ -137,6 +141,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_contains "$output" '"host": "ok.test"'
 }
 
+# C23
 @test "path tricks: normalised and judged, or refused; what is forwarded is what was judged" {
 	local path since
 	since=$(mark)
@@ -163,6 +168,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$(json 'b["target"]')" '/pub/q?a=1&b=%2f'
 }
 
+# C14
 @test "ambiguous framing is refused, and no byte of it is forwarded" {
 	local canary head="POST /api/x HTTP/1.1\\r\\nHost: ok.test\\r\\n" bad
 	canary=$(new_canary)
@@ -192,6 +198,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$CODES" 200
 }
 
+# C18
 @test "two requests in one segment are judged each, a body is never taken for a request" {
 	local canary since
 	canary=$(new_canary)
@@ -208,6 +215,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$CODES" "200 200"
 }
 
+# C37
 @test "bytes that are no HTTP are not relayed on an inspected port" {
 	local canary
 	canary=$(new_canary)
@@ -223,6 +231,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$(json 'b["proxy_restarts"]')" 0 "restarts of the proxy"
 }
 
+# C32
 @test "an oversized head ends its flow with an answer, not the proxy" {
 	local long
 	long=$(printf 'x%.0s' {1..70000})
@@ -237,6 +246,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_equal "$(json 'b["proxy_restarts"]')" 0 "restarts of the proxy"
 }
 
+# C28
 @test "headers that lead a server elsewhere are not forwarded" {
 	fetch web https://ok.test/pub/x -H 'X-HTTP-Method-Override: DELETE' -H 'X-Original-URL: /secret' \
 		-H 'X-Forwarded-Host: no.test' -H 'Forwarded: host=no.test' -H 'X-Request-Id: 7'
@@ -249,6 +259,7 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	expect_contains "$names" x-request-id
 }
 
+# C31
 @test "an upload of 8 MB, a download of 8 MB, chunks, Expect: 100-continue" {
 	inside web sh -c 'head -c 8000000 /dev/zero >/sandbox/big'
 	fetch web https://ok.test/api/big -T /sandbox/big -X POST -H 'Expect: 100-continue'

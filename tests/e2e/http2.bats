@@ -116,6 +116,7 @@ teardown_file() {
 	done
 }
 
+# C35
 @test "a program that keeps opening and resetting is sent away, another one is served" {
 	cat >"$SCRATCH/reset.py" <<-'END'
 		import socket, ssl, struct
@@ -170,6 +171,7 @@ teardown_file() {
 	expect_contains "$refused" "<= Recv header: HTTP/2 403"
 }
 
+# E12
 @test "a server that knows HTTP/2 alone: by h2 and by HTTP/1.1, judged alike" {
 	local option
 	for option in --http2 --http1.1; do

@@ -70,6 +70,7 @@ heard() { read -r -t 20 -u "${CROWD[0]}" LINE; }
 	run inside box curl -sS --http2 -o /dev/null -w '%{http_version} %{size_download} %{time_total}' \
 		'https://ok.test/pub/large?n=100000'
 	[[ $output =~ ^2\ 100000\ ([1-9])\. ]] || fail "$output"
+	expect_verdicts 2 box engine=limit l7_decision=audit 'l7_deny_reason~on bytes a second is reached'
 	limit ''
 	read -r ms size < <(crowd fetch ok.test '/pub/large?n=200000')
 	expect_equal "$size" 200000
@@ -111,6 +112,7 @@ small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 	expect_status 200
 }
 
+# C33
 @test "1000 slow clients: heads end at their deadline, others are served meanwhile" {
 	local proxy spent
 	limit ''

@@ -42,6 +42,7 @@ served() { with_canary allow expect_arrived "$@"; }
 tls=(ok.test 443 ok.test)
 plain=(plain.test 80 plain)
 
+# C06, C07, C08, C09, C10, C11, C12
 @test "hosts that are none, or another one" {
 	refused "${tls[@]}" <<'EOF'
 421 GET /pub/CANARY HTTP/1.1\r\nHost: no.test\r\nConnection: close\r\n\r\n
@@ -86,6 +87,7 @@ EOF
 EOF
 }
 
+# C04
 @test "without SNI the name behind the address is the host" {
 	refused ok.test 443 none <<'EOF'
 421 GET /pub/CANARY HTTP/1.1\r\nHost: no.test\r\nConnection: close\r\n\r\n
@@ -95,6 +97,7 @@ EOF
 EOF
 }
 
+# C13
 @test "targets and request lines" {
 	refused "${tls[@]}" <<'EOF'
 421 GET https://no.test/pub/CANARY HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n
@@ -136,6 +139,7 @@ EOF
 	refute arrived 'GET https://OK.test' # the server gets the path alone
 }
 
+# C24
 @test "paths: what is judged is what is forwarded" {
 	local since
 	since=$(mark)
@@ -163,6 +167,7 @@ EOF
 	refute has_request "$since" '/%2e'
 }
 
+# C14
 @test "two lengths, codings, and how they are written" {
 	refused "${tls[@]}" <<'EOF'
 400 POST /api/CANARY HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /secret HTTP/1.1\r\nHost: ok.test\r\n\r\n
@@ -193,6 +198,7 @@ EOF
 EOF
 }
 
+# C11, C17
 @test "line ends, blanks and bytes that do not belong into a head" {
 	refused "${tls[@]}" <<'EOF'
 400 GET /pub/CANARY HTTP/1.1\nHost: ok.test\n\n
@@ -221,6 +227,7 @@ EOF
 EOF
 }
 
+# C15
 @test "chunks: what is no chunk ends the request, and nothing behind it goes on" {
 	local canary post='POST /api/x HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n'
 	canary=$(new_canary)
@@ -249,6 +256,7 @@ EOF
 	has_line "$WORLD_DIR/requests.log" "\"body\": \"hello$canary\", \"size\": 31"
 }
 
+# C16
 @test "trailers: what belongs into a head is dropped, the rest passes" {
 	local canary since post='POST /api/trailers HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n'
 	canary=$(new_canary)
@@ -260,6 +268,7 @@ EOF
 	has_request "$since" '"trailers": "Grpc-Status: 7\r\n"'
 }
 
+# C28
 @test "headers of one hop, and those that lead a server elsewhere, stay here: each alone" {
 	local canary name since count=0
 	canary=$(new_canary)
@@ -278,6 +287,7 @@ EOF
 EOF
 }
 
+# C18
 @test "one after another on one connection: each is judged, a body is never a request" {
 	local since
 	since=$(mark)
@@ -306,6 +316,7 @@ EOF
 	expect_equal "$(events_since "$since" | grep -oE '/pub/deep[0-9]+ ' | paste -sd '')" "$(printf '/pub/deep%d ' {1..100})"
 }
 
+# C31
 @test "Expect: nobody is asked for a body that is refused" {
 	exchange "${tls[@]}" <<'EOF'
 403 POST /secret HTTP/1.1\r\nHost: ok.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n
@@ -315,6 +326,7 @@ EOF
 EOF
 }
 
+# C19
 @test "no upgrade but the one to WebSocket; the HTTP/2 preface is no HTTP/1.1" {
 	local canary since
 	canary=$(new_canary)
@@ -347,6 +359,7 @@ asks() {
 	run inside "$box" curl -sS --http1.1 -w '%{http_code} ' "${urls[@]}"
 }
 
+# C39
 @test "an answer that can be read in two ways reaches nobody, and its connection is done with" {
 	local row name
 	while read -r name row; do
@@ -414,6 +427,7 @@ connections_since() { events_since "$1" | grep -c '"event": "connection"'; }
 		"|Content-Length: 2|HTTP/1.1 200 OK|ok|Set-Cookie: a=1|Set-Cookie: b=2|Via: 1.1 x"
 }
 
+# C39
 @test "an answer too many is nobody's: not the next request's, not another sandbox's" {
 	local since
 	server_says poison 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison'
@@ -433,6 +447,7 @@ connections_since() { events_since "$1" | grep -c '"event": "connection"'; }
 	osh sandbox delete other
 }
 
+# C38
 @test "where a server points to is judged anew; no other service is offered" {
 	server_says away 'HTTP/1.1 302 Found\r\nLocation: https://no.test/pub/x\r\nContent-Length: 0\r\n\r\n'
 	server_says near 'HTTP/1.1 302 Found\r\nLocation: https://ok.test/pub/near\r\nContent-Length: 0\r\n\r\n'
@@ -453,6 +468,7 @@ connections_since() { events_since "$1" | grep -c '"event": "connection"'; }
 handshake='Host: ok.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n'
 accepted='HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: '
 
+# C21
 @test "an upgrade that is not accepted stays HTTP; one that is carries frames alone" {
 	local canary
 	canary=$(new_canary)
@@ -494,6 +510,7 @@ large_heads() {
 EOF
 }
 
+# C32
 @test "heads beyond their bounds end their flow with an answer, and leave no memory behind" {
 	local before after cases
 	large_heads >"$SCRATCH/large"
@@ -508,6 +525,7 @@ EOF
 EOF
 }
 
+# C37
 @test "what is neither TLS nor HTTP is not relayed where requests are inspected" {
 	local canary
 	canary=$(new_canary)

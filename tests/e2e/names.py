@@ -69,23 +69,36 @@ def exhaust(prefix, count):
     print(len(addresses), errors, resolve(sock, f"{prefix}-0.test") == first)
 
 
-def flood(name, count):
-    """COUNT questions as fast as they can be sent: sent, and answered."""
-    sock, sent = resolver(), 0
+def ask_at_once(names):
+    """Questions as fast as they can be sent: how many were, and what was answered (bytes by number)."""
+    sock, sent, answers, end = resolver(), 0, [], time.monotonic() + 30
     sock.setblocking(False)
-    message, answered, end = question(name, 7), 0, time.monotonic() + 20
-    while sent < int(count) and time.monotonic() < end:
+    for name in names:
         try:
-            sock.send(message)
+            sock.send(question(name, 7))
             sent += 1
         except BlockingIOError:
             pass
         try:
-            while sock.recv(512):
-                answered += 1
+            while True:
+                answers.append(sock.recv(512))
         except BlockingIOError:
             pass
-    print(sent, answered)
+        if time.monotonic() > end:
+            break
+    return sent, answers
+
+
+def flood(name, count):
+    """One question COUNT times: sent, and answered."""
+    sent, answers = ask_at_once([name] * int(count))
+    print(sent, len(answers))
+
+
+def blast(prefix, count):
+    """COUNT names: sent, answered, and those of them that got an address."""
+    sent, answers = ask_at_once(f"{prefix}-{number}.test" for number in range(int(count)))
+    print(sent, len(answers), sum(not outcome(answer).startswith("rcode=") for answer in answers))
 
 
 def streams(count):
@@ -136,5 +149,5 @@ def sweep(first, count):
     print(*led)
 
 
-commands = {name: globals()[name] for name in ("ask", "exhaust", "flood", "options", "streams", "sweep")}
+commands = {name: globals()[name] for name in ("ask", "blast", "exhaust", "flood", "options", "streams", "sweep")}
 commands[sys.argv[1]](*sys.argv[2:])

@@ -87,6 +87,7 @@ has_lines() { expect_equal "$output" "$(printf '%s\n' "$@")" output; }
 	expect_lacks "$output" "$canary"
 }
 
+# C29
 @test "graphql: a batch passes whole or not at all; GET is read from the query string" {
 	local canary
 	canary=$(new_canary)
@@ -107,6 +108,7 @@ has_lines() { expect_equal "$output" "$(printf '%s\n' "$@")" output; }
 	expect_contains "$(json 'b["reason"]')" "GraphQL request rejected"
 }
 
+# C30
 @test "a compressed body is read; what cannot be read is denied" {
 	local canary kind
 	canary=$(new_canary)
@@ -236,6 +238,7 @@ open("/sandbox/bomb.gzip", "wb").write(gzip.compress(b" " * (64 << 20) + good))'
 	refute grep -aq permessage-deflate "$WORLD_DIR/requests.log"
 }
 
+# C22
 @test "websocket: what breaks the protocol closes with its code" {
 	ws ws.test /v1/chat/2 "unmasked=x"
 	expect_contains "$output" "close 1002"

@@ -27,14 +27,19 @@ refused_upstream() {
 	expect_status 200
 }
 
+# E01
 @test "an expired certificate" { refused_upstream expired.test expired; }
 
+# E01
 @test "a certificate that is not yet valid" { refused_upstream future.test "not yet valid"; }
 
+# E02
 @test "a self-signed certificate" { refused_upstream selfsigned.test self; }
 
+# E03
 @test "a valid certificate of another host" { refused_upstream wronghost.test mismatch; }
 
+# E03
 @test "a certificate that has the host in its common name only" { refused_upstream cnonly.test mismatch; }
 
 @test "the sandbox's authority is in the system's bundle and in the environment" {
@@ -53,6 +58,7 @@ refused_upstream() {
 	((status != 0))
 }
 
+# E07
 @test "the sandbox sees a leaf of its own authority, another sandbox's is not trusted" {
 	run inside trust curl -sSv -o /dev/null https://ok.test/pub/x
 	expect_contains "$output" trust
@@ -65,11 +71,47 @@ refused_upstream() {
 	osh sandbox delete trust2
 }
 
+proxy_memory_kb() {
+	BODY=$(osh status -o json)
+	awk '$1 == "VmRSS:" { print $2 }' "/proc/$(json 'b["proxy_pid"]')/status"
+}
+
+# snis HOST DOMAIN COUNT [own]: see snis.py; sets lines, and GREW to what that cost in KiB.
+snis() {
+	local before
+	before=$(proxy_memory_kb)
+	run inside many /usr/bin/python3 /sandbox/snis.py "$@"
+	GREW=$(($(proxy_memory_kb) - before))
+}
+
+# E07
+@test "10,000 names that are not the host's get no certificate; those that are allowed do, in bounded memory" {
+	sed 's|^      - host: plain.test|      - { host: "*.many.test", port: 443, protocol: rest, enforcement: enforce, access: read-only }\n&|' \
+		"$(policy probe)" >"$SCRATCH/many.yaml"
+	make_sandbox many "$SCRATCH/many.yaml"
+	put many "$E2E/snis.py" /sandbox/snis.py
+	snis ok.test other.test 10000
+	expect_equal "${lines[0]}" "0 10000"
+	((lines[1] <= $(nproc))) || fail "$output" # of each worker one, kept
+	((GREW < 20480)) || fail "$GREW KiB"
+	# The twins. By the second time the first of them have made way for the others.
+	snis ok.test many.test 3000 own
+	expect_equal "${lines[0]}" "3000 0"
+	snis ok.test many.test 3000 own
+	expect_equal "${lines[0]}" "3000 0"
+	((GREW < 4096)) || fail "$GREW KiB"
+	fetch many https://ok.test/pub/x
+	expect_status 200
+	osh sandbox delete many
+}
+
+# G08
 @test "the authority's key is not inside" {
 	run inside trust sh -c 'grep -rlE "BEGIN (EC |RSA )?PRIVATE KEY" /etc/ssl /sandbox /tmp /var/log /run 2>/dev/null | grep -v snakeoil'
 	expect_equal "$output" ""
 }
 
+# E10
 @test "what the sandbox sets in its own environment does not change whom the agent trusts" {
 	run inside trust env SSL_CERT_FILE=/dev/null curl -k -sS -o /dev/null -w '%{http_code}' https://selfsigned.test/
 	expect_equal "$output" 502
@@ -90,6 +132,7 @@ fingerprint() {
 		openssl x509 -noout -fingerprint -sha256
 }
 
+# E11
 @test "tls: skip is end to end: the very certificate of the server, elsewhere a leaf of ours" {
 	local served
 	served=$(openssl x509 -noout -fingerprint -sha256 -in "$WORLD_DIR/certs/good.pem")
@@ -106,6 +149,7 @@ context.wrap_socket(socket.create_connection(("ok.test", 443), 20), server_hostn
 print("trusted")' "$1"
 }
 
+# E11
 @test "a program that trusts a certificate of its own alone: a verdict that says what to do" {
 	put trust "$WORLD_DIR/certs/selfsigned.test.crt" /sandbox/pinned.pem
 	run pinned /sandbox/pinned.pem
@@ -141,6 +185,7 @@ print("trusted")' "$1"
 	osh sandbox delete nowhere
 }
 
+# E10
 @test "whom the host trusts is read when the agent starts" {
 	fetch trust https://selfsigned.test/x
 	expect_status 502

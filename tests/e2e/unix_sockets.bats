@@ -98,6 +98,7 @@ teardown() { twin; }
 	expect_equal "$(heard "$canary")" 0
 }
 
+# D13
 @test "daemons of the host that everything has: none is there" {
 	local path
 	for path in /run/docker.sock /var/run/docker.sock /run/containerd/containerd.sock /run/systemd/private \

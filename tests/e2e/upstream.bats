@@ -22,6 +22,7 @@ questions() { grep -c "^$1 A$" "$WORLD_DIR/dns.log" || true; }
 # Bytes have no pool: each connection is dialled anew.
 say() { probe up tcp l4.test 5432 hello; }
 
+# D10
 @test "an answer is believed for no longer than it says: a TTL of 0 is asked for each time" {
 	local i
 	set_zone l4.test 203.0.113.10
@@ -32,6 +33,7 @@ say() { probe up tcp l4.test 5432 hello; }
 	done
 }
 
+# D06
 @test "a name that leads elsewhere from one connection to the next" {
 	local bad
 	for bad in 127.0.0.1 169.254.169.254 ::1 ::ffff:127.0.0.1 fe80::1 0.0.0.0 \

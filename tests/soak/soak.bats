@@ -19,12 +19,14 @@ setup_file() {
 	export AGENT_DIR AGENT_PID AGENT_SOCKET
 	start_server node "$SOAK/server.js" 9450
 	start_server /usr/bin/python3 "$SOAK/sockets.py" 9451
+	start_server /usr/bin/python3 "$E2E/grpc_server.py" 9452
 	write_policies
 	local name
 	for name in one two; do
 		make_sandbox $name "$SCRATCH/flop.yaml"
 		put $name "$SOAK/client.py" /sandbox/client.py
 		put $name "$SOAK/client.mjs" /sandbox/client.mjs
+		put $name "$SOAK/calls.py" /sandbox/calls.py
 		put $name "$E2E/crowd.py" /sandbox/crowd.py
 	done
 	export SOAK_SEED=${SOAK_SEED:-$RANDOM$RANDOM}
@@ -90,9 +92,9 @@ reports() {
 	descriptors >"$SCRATCH/base"
 	proxy_pid >"$SCRATCH/proxy"
 	for name in one two; do
-		for client in "python3 client.py" "node client.mjs"; do
+		for client in "python3 client.py" "node client.mjs" "python3 calls.py"; do
 			# shellcheck disable=SC2086  # two words
-			inside $name $client "$SOAK_SEED.$name" "$SECONDS_TO_SOAK" >"$SCRATCH/client-$name-${client##*.}" 2>&1 3>&- &
+			inside $name $client "$SOAK_SEED.$name" "$SECONDS_TO_SOAK" >"$SCRATCH/client-$name-${client##* }" 2>&1 3>&- &
 			pids+=($!)
 		done
 	done
@@ -116,7 +118,7 @@ reports() {
 		        before = total.setdefault(deed, [0, 0])
 		        before[0] += whole
 		        before[1] += cut
-		never = {"names": 1, "cut_by_server": 0, "destroyed": 0}  # never cut; never whole
+		never = {"names": 1, "refused_call": 1, "cut_by_server": 0, "destroyed": 0, "torn_channel": 0}  # never cut; never whole
 		missing = [deed for deed, both in total.items() for i in (0, 1) if not both[i] and never.get(deed) != i]
 		sys.exit(f"never happened: {missing}" if missing else 0)
 	EOF

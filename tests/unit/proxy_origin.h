@@ -252,6 +252,12 @@ static void serve(struct peer *p, uint16_t port_host)
 			(void)peer_read(p);
 			return;
 		}
+		if (strcmp(path, "/api/stuck") == 0) {
+			struct pollfd gone = { .fd = p->fd, .events = POLLRDHUP };
+
+			(void)poll(&gone, 1, WORLD_PATIENCE_MS); /* takes nothing of the body */
+			return;
+		}
 		if (strcmp(path, "/api/dialogue") == 0) {
 			peer_say(p, "HTTP/1.1 200 OK\r\n\r\nopen\n");
 			(void)(take_chunks(p) && peer_say(p, "closed\n"));

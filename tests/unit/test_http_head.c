@@ -113,6 +113,7 @@ static const struct request_case requests[] = {
 	{ "VT before colon", "POST / HTTP/1.1\r\n" H "Transfer-Encoding\x0b: chunked\r\n\r\n", 0, 400 },
 };
 
+/* C11 to C17 */
 Test(http_head, requests)
 {
 	for (size_t i = 0; i < COUNT(requests); i++) {

@@ -104,6 +104,7 @@ Test(proxy_answers, large_chunked_upload)
 	hang_up(p);
 }
 
+/* C31 */
 Test(proxy_answers, expectations)
 {
 	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
@@ -140,6 +141,7 @@ Test(proxy_answers, bad_chunk_from_the_sandbox)
 
 /* ---- Servers that misbehave ------------------------------------------------------------------------------- */
 
+/* C39 */
 Test(proxy_answers, ambiguous_responses)
 {
 	static const char *const paths[] = { "desync", "204-body", "101", "ws-wrong", "gone" };
@@ -178,6 +180,7 @@ Test(proxy_answers, truncated_responses)
 }
 
 /* An answer that nobody asked for does not become somebody's answer. */
+/* C39 */
 Test(proxy_answers, poisoned_connection_is_not_reused)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
@@ -281,6 +284,7 @@ Test(proxy_answers, pool_is_not_shared_between_programs)
 	hang_up(p);
 }
 
+/* E02, E03, E06 */
 Test(proxy_answers, upstream_certificate)
 {
 	struct world_identity stranger;
@@ -314,6 +318,7 @@ Test(proxy_answers, upstream_certificate)
 	hang_up(p);
 }
 
+/* D06 */
 Test(proxy_answers, rebinding)
 {
 	struct peer *p = dial_plain(WORLD_CURL, "rebound.test", 80);

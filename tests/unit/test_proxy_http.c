@@ -155,6 +155,7 @@ Test(proxy_http, bypass_attempt)
 
 /* ---- Which host ----------------------------------------------------------------------------------- */
 
+/* C02 */
 Test(proxy_http, authority)
 {
 	static const struct {
@@ -218,6 +219,7 @@ Test(proxy_http, malformed)
 	cr_expect(world.accepted == 0);
 }
 
+/* C01, C04 */
 Test(proxy_http, server_name)
 {
 	struct peer *p = dial_tls_as(WORLD_CURL, "ok.test", "no.test");
@@ -236,6 +238,7 @@ Test(proxy_http, server_name)
 }
 
 /* An address that names nothing, however right the rest is. */
+/* C05 */
 Test(proxy_http, address_without_a_name)
 {
 	struct peer *p = dial_tls_as(WORLD_CURL, WORLD_SERVER, "ok.test");
@@ -255,6 +258,7 @@ Test(proxy_http, address_without_a_name)
 }
 
 /* Where the policy permits every method, too; and what follows is no request. */
+/* C20 */
 Test(proxy_http, connect_is_refused)
 {
 	struct peer *p;
@@ -276,6 +280,7 @@ Test(proxy_http, connect_is_refused)
 	hang_up(p);
 }
 
+/* C26 */
 Test(proxy_http, any_token_is_a_method)
 {
 	struct peer *p;
@@ -295,6 +300,7 @@ Test(proxy_http, any_token_is_a_method)
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
 #define PARTS "Content-Type: multipart/form-data; boundary=x\r\n"
 
+/* C27 */
 Test(proxy_http, method_override)
 {
 	static const struct { const char *request, *status; } table[] = {

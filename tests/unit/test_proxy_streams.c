@@ -218,6 +218,7 @@ static const char *upload_slowly(const char *piece, size_t len)
 }
 
 /* Bytes that come for the deadline's sake do not put it off. */
+/* C33 */
 Test(proxy_deadlines, dripping_body)
 {
 	static const char kib[1024];
@@ -226,6 +227,21 @@ Test(proxy_deadlines, dripping_body)
 	EXPECT_HAS(answer, "request_timeout");
 	/* The twin: slow but moving. */
 	EXPECT_STATUS(upload_slowly(kib, sizeof(kib)), "200");
+}
+
+/* More than all buffers on the way hold, for a server that reads none of it: that is not the
+ * client's slowness. */
+Test(proxy_deadlines, server_that_takes_no_body)
+{
+	static const char much[16u << 20];
+	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
+
+	peer_say(p, "POST /api/stuck HTTP/1.1\r\n" HOST "Content-Length: 16777216\r\n\r\n");
+	(void)peer_write(p, much, sizeof(much));
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_STATUS(answer, "504");
+	EXPECT_HAS(answer, "takes no more of the request");
+	hang_up(p);
 }
 
 Test(proxy_deadlines, silent_server)
@@ -241,6 +257,7 @@ Test(proxy_deadlines, silent_server)
 }
 
 /* A reader that stops is ended, and its flow with it. */
+/* C33 */
 Test(proxy_deadlines, reader_that_stops)
 {
 	struct peer *p = dial_plain(WORLD_CURL, "ok.test", 80);
@@ -277,6 +294,7 @@ Test(proxy_events, dialogue)
 }
 
 /* Each event is passed on when it comes; silence between two is the server's right. */
+/* C33 */
 Test(proxy_events, event_stream)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");

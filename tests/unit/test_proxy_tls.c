@@ -83,6 +83,7 @@ static const char *ask_once(void)
 
 /* ---- Servers ----------------------------------------------------------------------------------- */
 
+/* E05 */
 Test(proxy_tls, client_certificate)
 {
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++) {
@@ -142,6 +143,7 @@ static void serve_until_close(struct peer *p, uint16_t port_host)
 		SSL_set_quiet_shutdown(p->ssl, 1);
 }
 
+/* E09 */
 Test(proxy_tls, an_end_without_close_notify_is_none)
 {
 	struct peer *p;
@@ -177,6 +179,7 @@ static void serve_and_renegotiate(struct peer *p, uint16_t port_host)
 	sem_post(&refused);
 }
 
+/* E09 */
 Test(proxy_tls, a_server_cannot_renegotiate)
 {
 	sem_init(&refused, 0, 0);
@@ -222,6 +225,7 @@ static void serve_and_say_whether_resumed(struct peer *p, uint16_t port_host)
 		 "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nnew");
 }
 
+/* E08 */
 Test(proxy_tls, the_next_connection_resumes)
 {
 	world.script = serve_and_say_whether_resumed;
@@ -255,6 +259,7 @@ static struct peer *make_client(const char *host)
 	return p;
 }
 
+/* E11 */
 Test(proxy_tls, a_program_that_pins)
 {
 	const struct osh_verdict *v;
@@ -333,6 +338,7 @@ Test(proxy_tls, a_program_that_leaves_with_the_certificate)
 	cr_expect(!strstr(next_verdict()->reason, "tls: skip"));
 }
 
+/* C36 */
 Test(proxy_tls, hello_by_single_bytes)
 {
 	struct peer *p = make_client("ok.test");
@@ -343,6 +349,7 @@ Test(proxy_tls, hello_by_single_bytes)
 	finish_handshake(p);
 }
 
+/* C36 */
 Test(proxy_tls, hello_split_into_records)
 {
 	enum { HEADER = 5, PIECE = 7 };
@@ -363,6 +370,7 @@ Test(proxy_tls, hello_split_into_records)
 	finish_handshake(p);
 }
 
+/* C36 */
 Test(proxy_tls, versions_of_programs)
 {
 	static const struct { int version; bool fits; } rows[] = {
@@ -451,6 +459,7 @@ Test(proxy_tls, a_program_resumes_with_the_same_host)
 }
 
 /* Early data could be sent again by anybody (RFC 8446 8): none is taken, whatever a client hopes. */
+/* C36 */
 Test(proxy_tls, early_data_is_not_taken)
 {
 	static const char early[] = "POST /early HTTP/1.1\r\nHost: ok.test\r\nContent-Length: 0\r\n\r\n";

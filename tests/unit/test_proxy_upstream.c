@@ -166,6 +166,7 @@ static int take_http1(SSL *ssl, const unsigned char **out, unsigned char *out_le
 }
 
 /* It is offered both, and never tried without TLS. */
+/* E12 */
 Test(proxy_upstream, a_server_that_takes_no_protocol)
 {
 	struct peer *p = dial(443);

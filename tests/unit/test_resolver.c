@@ -309,6 +309,7 @@ Test(resolver, how_long_an_answer_holds)
 }
 
 /* Where an alias leads is what the guard gets to see. */
+/* D10 */
 Test(resolver, aliases)
 {
 	ask("chain.test");
@@ -329,6 +330,7 @@ Test(resolver, no_address)
 	cr_expect(is_at("203.0.113.10"));
 }
 
+/* D10 */
 Test(resolver, forged_answers)
 {
 	static const char *const hosts[] = { "id.test", "name.test", "source.test" };
@@ -340,6 +342,7 @@ Test(resolver, forged_answers)
 }
 
 /* Cut off in a datagram, whole by TCP; the first of them suffice. */
+/* D10 */
 Test(resolver, a_thousand_addresses)
 {
 	ask("many.test");

@@ -146,6 +146,7 @@ static void expect_accepted(struct wanted_cert wanted, const char *what)
 
 /* ---- Certificates ---------------------------------------------------------------------------- */
 
+/* E01 */
 Test(tls, dates)
 {
 	expect_refused((struct wanted_cert){ .from_s = -2 * DAY, .until_s = -60 }, "expired", "expired");
@@ -153,6 +154,7 @@ Test(tls, dates)
 	expect_accepted((struct wanted_cert){ .from_s = -60, .until_s = 60 }, "of this minute");
 }
 
+/* E02 */
 Test(tls, chains)
 {
 	struct certified self = certify(&(struct wanted_cert){ .alternative = "DNS:ok.test" });
@@ -171,6 +173,7 @@ Test(tls, chains)
 	expect_accepted((struct wanted_cert){ .usage = "clientAuth,serverAuth" }, "for both");
 }
 
+/* E03 */
 Test(tls, names)
 {
 	static const struct { const char *host, *alternative; bool fits; } rows[] = {
@@ -203,6 +206,7 @@ Test(tls, names)
 }
 
 /* A name that ends early for one reader and not for another. */
+/* E03 */
 Test(tls, name_with_a_nul)
 {
 	static const char text[] = "ok.test\0.evil.test";
@@ -220,6 +224,7 @@ Test(tls, name_with_a_nul)
 	GENERAL_NAMES_free(names);
 }
 
+/* E04 */
 Test(tls, weak_keys_and_digests)
 {
 	expect_refused((struct wanted_cert){ .rsa_bits = 1024 }, "RSA 1024", "key too weak");
@@ -228,6 +233,7 @@ Test(tls, weak_keys_and_digests)
 	expect_accepted((struct wanted_cert){ .digest = EVP_sha384() }, "SHA-384");
 }
 
+/* E04 */
 Test(tls, old_versions_and_suites)
 {
 	static const struct { int version; const char *suites; bool fits; } rows[] = {
@@ -376,6 +382,7 @@ static void expect_sessions_of_one_key(int version)
 	cr_expect(resumes(ctx, &others[0]));
 }
 
+/* E08 */
 Test(tls, a_session_is_resumed_for_its_key_alone)
 {
 	expect_sessions_of_one_key(TLS1_3_VERSION);
@@ -522,6 +529,7 @@ static void visit_many(struct osh_view *view, bool refused, unsigned count)
 }
 
 /* Thousands of names push out the leaves of one another, and those of refused hosts none else. */
+/* E07 */
 Test(tls, leaves_are_bounded)
 {
 	struct osh_view view = view_of(&worker, 1);

@@ -196,6 +196,7 @@ Test(websocket, close_frames)
 
 #define BYTES(literal) literal, sizeof(literal) - 1
 
+/* C22 */
 Test(websocket, errors)
 {
 	static const struct { const char *what, *bytes; size_t len; unsigned code; } cases[] = {

@@ -1,0 +1,173 @@
+#!/usr/bin/python3
+"""calls.py SEED SECONDS: as client.py, by gRPC: all four kinds of call to tests/e2e/grpc_server.py, several at a
+time; about a third is cancelled in the middle, ended by the server, or goes with its channel."""
+import json
+import os
+import queue
+import random
+import sys
+import threading
+import time
+import traceback
+
+import grpc
+
+TARGET = "ok.test:9452"
+PATIENCE = 60
+THREADS = 4
+PATTERN = bytes(i % 251 for i in range(100000))
+
+
+class Cut(Exception):
+    """We ended the call, or had it ended."""
+
+
+def expect(actual, expected, what):
+    if actual != expected:
+        raise AssertionError(f"{what}: expected {expected!r:.80}, got {actual!r:.80}")
+
+
+def expect_code(error, code):
+    expect(error.code(), code, f"status ({error.details()})")
+
+
+def message(dice):
+    return PATTERN[:dice.randrange(1, len(PATTERN))]
+
+
+def is_cut(dice):
+    return dice.random() < 0.33
+
+
+# ---- Deeds ------------------------------------------------------------------------------------
+
+
+def unary(channel, dice):
+    sent = message(dice)
+    future = channel.unary_unary("/test.Echo/One").future(sent, PATIENCE)
+    if is_cut(dice):
+        future.cancel()
+        raise Cut
+    expect(future.result(), sent, "message")
+
+
+def server_stream(channel, dice):
+    sent, left = message(dice), dice.randrange(10) if is_cut(dice) else 11
+    call = channel.unary_stream("/test.Echo/Many")(sent, PATIENCE)
+    for received in call:
+        expect(received, sent, "message")
+        left -= 1
+        if left <= 0:
+            call.cancel()
+            raise Cut
+    expect(left, 1, "messages that did not come")
+
+
+def client_stream(channel, dice):
+    count = dice.randrange(1, 50)
+    words = queue.Queue()
+    call = channel.stream_unary("/test.Echo/Sum").future(iter(words.get, None), PATIENCE)
+    for _ in range(count):
+        words.put(message(dice))
+    cut = is_cut(dice)
+    if cut:
+        call.cancel()
+    words.put(None)
+    if cut:
+        raise Cut
+    expect(call.result(), str(count).encode(), "messages counted")
+
+
+def dialogue(channel, dice):
+    words = queue.Queue()
+    call = channel.stream_stream("/test.Echo/Talk")(iter(words.get, None), PATIENCE)
+    end = dice.choice(["whole", "whole", "cancel", "enough"])
+    try:
+        for _ in range(dice.randrange(1, 20)):
+            sent = message(dice)
+            words.put(sent)
+            expect(next(call), sent, "message")
+        if end == "cancel":
+            call.cancel()
+            raise Cut
+        if end == "enough":
+            words.put(b"enough")
+            end_of_talk(call)
+    finally:
+        words.put(None)
+    expect(list(call), [], "messages behind the last")
+
+
+def end_of_talk(call):
+    try:
+        next(call)
+    except grpc.RpcError as error:
+        expect_code(error, grpc.StatusCode.OUT_OF_RANGE)
+        raise Cut from None
+    raise AssertionError("a message came after the end")
+
+
+def refused_call(channel, dice):
+    try:
+        channel.unary_unary("/test.Echo/Secret")(message(dice), PATIENCE)
+    except grpc.RpcError as error:
+        expect_code(error, grpc.StatusCode.PERMISSION_DENIED)
+        return
+    raise AssertionError("what is denied was answered")
+
+
+def torn_channel(_, dice):
+    """A connection of its own goes while its calls are busy."""
+    channel = open_channel(("grpc.use_local_subchannel_pool", 1))
+    words = queue.Queue()
+    words.put(message(dice))
+    call = channel.stream_stream("/test.Echo/Talk")(iter(words.get, None), PATIENCE)
+    if dice.random() < 0.5:
+        next(call)
+    channel.close()
+    words.put(None)
+    raise Cut
+
+
+# ---- All of them ------------------------------------------------------------------------------
+
+DEEDS = [unary, server_stream, client_stream, dialogue, refused_call, torn_channel]
+counts = {deed.__name__: [0, 0] for deed in DEEDS}
+bad = []
+lock = threading.Lock()
+
+
+def open_channel(*options):
+    return grpc.secure_channel(TARGET, grpc.ssl_channel_credentials(), options)
+
+
+def work(seed, end):
+    dice = random.Random(seed)
+    with open_channel() as channel:
+        while time.monotonic() < end and not bad:
+            deed = dice.choice(DEEDS)
+            try:
+                deed(channel, dice)
+                cut = False
+            except Cut:
+                cut = True
+            except Exception:
+                bad.append(f"BAD {deed.__name__}: {traceback.format_exc()}")
+                return
+            with lock:
+                counts[deed.__name__][cut] += 1
+
+
+def main():
+    end = time.monotonic() + float(sys.argv[2])
+    threads = [threading.Thread(target=work, args=(f"{sys.argv[1]}.{i}", end)) for i in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("\n".join(bad))
+    print(json.dumps(counts), flush=True)
+    os._exit(bool(bad))
+
+
+main()
