@@ -23,13 +23,40 @@ static __always_inline const struct osh_settings *get_settings(void)
 	return bpf_map_lookup_elem(&settings, &zero);
 }
 
+/* The attached cgroup that the calling task is in, 0: none. */
+static __always_inline __u64 current_attached(void)
+{
+	__u32 zero = 0;
+	const __u32 *levels = bpf_map_lookup_elem(&attached_levels, &zero);
+
+	if (!levels || !*levels)
+		return 0;
+	for (int level = 0; level <= OSH_ATTACH_LEVEL_MAX; level++) {
+		__u64 id;
+
+		if (!(*levels & 1u << level))
+			continue;
+		id = bpf_get_current_ancestor_cgroup_id(level);
+		if (id && bpf_map_lookup_elem(&sandboxes, &id))
+			return id;
+	}
+	return 0;
+}
+
 /* The sandbox of the calling task, 0 when it is in none of ours: the ancestor of its
  * cgroup just below our root, so that cgroups made inside a sandbox belong to it. */
 static __always_inline __u64 current_sandbox(const struct osh_settings *set)
 {
 	if (bpf_get_current_ancestor_cgroup_id(set->root_level) != set->root_cgroup)
-		return 0;
+		return current_attached();
 	return bpf_get_current_ancestor_cgroup_id(set->root_level + 1);
+}
+
+/* Is a socket with this cookie of its network namespace one that the sandbox may use? */
+static __always_inline int is_own_netns(const struct osh_settings *set, const struct osh_sandbox *sandbox,
+					__u64 netns)
+{
+	return sandbox && sandbox->netns ? netns == sandbox->netns : netns != set->host_netns;
 }
 
 /* Waking the agent interrupts a processor, at several times the cost of all the rest. Once is

@@ -64,24 +64,27 @@ OSH_DECIDE int osh_addr_is_loopback(const struct osh_addr *addr)
 	       (last == OSH_BE32(1) || last == 0);
 }
 
-/* The agent's address in either family. */
+/* An address of the agent's in either family. */
 OSH_DECIDE int osh_addr_is_gateway(const struct osh_addr *addr)
 {
-	if (addr->word_be[3] != OSH_BE32(OSH_GATEWAY))
+	__u32 last = OSH_BE32(addr->word_be[3]);
+
+	if (last < OSH_GATEWAY || last > OSH_GATEWAY_LAST)
 		return 0;
 	return osh_addr_is_v4(addr) || (addr->word_be[0] == OSH_BE32(OSH_SYNTH6_WORD0) &&
 					addr->word_be[1] == 0 && addr->word_be[2] == 0);
 }
 
 /* The agent's address in the form that a socket which dialled `dst` can reach. */
-OSH_DECIDE void osh_addr_gateway_for(const struct osh_addr *dst, struct osh_addr *ret_gateway)
+OSH_DECIDE void osh_addr_gateway_for(const struct osh_addr *dst, __u32 gateway_host,
+				     struct osh_addr *ret_gateway)
 {
 	int v4 = osh_addr_is_v4(dst);
 
 	ret_gateway->word_be[0] = v4 ? 0 : OSH_BE32(OSH_SYNTH6_WORD0);
 	ret_gateway->word_be[1] = 0;
 	ret_gateway->word_be[2] = v4 ? OSH_BE32(0x0000ffff) : 0;
-	ret_gateway->word_be[3] = OSH_BE32(OSH_GATEWAY);
+	ret_gateway->word_be[3] = OSH_BE32(gateway_host);
 }
 
 /* ---- connect, sendmsg --------------------------------------------------------- */
@@ -93,6 +96,8 @@ struct osh_dial {
 	__u8 sandbox_known;
 	__u8 own_netns; /* the socket is not in the agent's network namespace */
 	__u8 sends;     /* a datagram leaves at once; 0: connect */
+	__u8 shares_net;   /* others answer on this loopback, too */
+	__u8 own_listener; /* shares_net, TCP: a socket of the sandbox's own listens there */
 };
 
 /* First look: all that can be told from the destination. DNS comes before loopback, so
@@ -115,6 +120,8 @@ OSH_DECIDE struct osh_decision osh_decide_dial(const struct osh_dial *dial)
 	} else if (tcp && osh_addr_is_loopback(&dial->dst) &&
 		   dial->dst_port_host == OSH_INSPECTOR_PORT) {
 		decision.reason = OSH_KERNEL_INSPECTOR;
+	} else if (osh_addr_is_loopback(&dial->dst) && dial->shares_net && !dial->own_listener) {
+		decision.reason = OSH_KERNEL_OTHERS_LOOPBACK;
 	} else if (osh_addr_is_loopback(&dial->dst)) {
 		decision.action = OSH_ACTION_LEAVE;
 	} else if (tcp) {

@@ -146,9 +146,36 @@ static __always_inline void report_dial(const struct caller *caller, const struc
 	count(OSH_COUNT_CONNECT_DENIED);
 }
 
+/* Does a socket that was made in this sandbox listen at a loopback address? */
+static __always_inline int is_own_listener(struct bpf_sock_addr *ctx, const struct osh_addr *dst,
+					   __u64 sandbox)
+{
+	struct bpf_sock_tuple tuple = {};
+	const struct osh_socket *socket;
+	struct bpf_sock *sk;
+	int own = 0;
+
+	if (osh_addr_is_v4(dst)) {
+		tuple.ipv4.daddr = dst->word_be[3] ? dst->word_be[3] : bpf_htonl(0x7f000001);
+		tuple.ipv4.dport = (__u16)ctx->user_port;
+		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+	} else {
+		tuple.ipv6.daddr[3] = bpf_htonl(1);
+		tuple.ipv6.dport = (__u16)ctx->user_port;
+		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+	}
+	if (!sk)
+		return 0;
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	own = socket && socket->sandbox == sandbox;
+	bpf_sk_release(sk);
+	return own;
+}
+
 /* One destination: what to do with it. Everything but OSH_ACTION_DENY is carried out by
- * the caller, who knows the family. */
-static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_addr *dst, int sends)
+ * the caller, who knows the family; the agent's address is behind *ret_gateway_host. */
+static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_addr *dst, int sends,
+				   __u32 *ret_gateway_host)
 {
 	const struct osh_settings *set = get_settings();
 	struct caller caller = { .tgid = bpf_get_current_pid_tgid() >> 32 };
@@ -156,7 +183,7 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 	const struct osh_sandbox *sandbox;
 	struct osh_decision decision;
 
-	if (!set || !dst)
+	if (!set || !dst || !ret_gateway_host)
 		return OSH_ACTION_DENY;
 	caller.sandbox = current_sandbox(set);
 	sandbox = bpf_map_lookup_elem(&sandboxes, &caller.sandbox);
@@ -170,8 +197,12 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 	dial.dst_port_host = read_port(ctx);
 	dial.ip_protocol = ctx->protocol;
 	dial.sandbox_known = sandbox != NULL;
-	dial.own_netns = bpf_get_netns_cookie(ctx) != set->host_netns;
+	dial.own_netns = is_own_netns(set, sandbox, bpf_get_netns_cookie(ctx));
 	dial.sends = sends != 0;
+	dial.shares_net = (caller.sandbox_flags & OSH_SANDBOX_SHARES_NET) != 0;
+	if (dial.shares_net && dial.ip_protocol == OSH_IP_TCP && osh_addr_is_loopback(dst))
+		dial.own_listener = is_own_listener(ctx, dst, caller.sandbox);
+	*ret_gateway_host = sandbox ? sandbox->gateway_host : OSH_GATEWAY;
 	decision = osh_decide_dial(&dial);
 	if (decision.action == OSH_ACTION_JUDGE)
 		decision = judge_flow(&caller, &dial);
@@ -211,11 +242,12 @@ static __always_inline __u16 agent_port(__u32 action)
 static __always_inline int dial_v4(struct bpf_sock_addr *ctx, int sends)
 {
 	struct osh_addr dst = read_v4(ctx), gateway;
-	__u32 action = judge_dial(ctx, &dst, sends);
+	__u32 gateway_host = OSH_GATEWAY;
+	__u32 action = judge_dial(ctx, &dst, sends, &gateway_host);
 	__u16 port_host = agent_port(action);
 
 	if (port_host) {
-		osh_addr_gateway_for(&dst, &gateway);
+		osh_addr_gateway_for(&dst, gateway_host, &gateway);
 		write_v4(ctx, &gateway, port_host);
 	}
 	return action != OSH_ACTION_DENY;
@@ -224,11 +256,12 @@ static __always_inline int dial_v4(struct bpf_sock_addr *ctx, int sends)
 static __always_inline int dial_v6(struct bpf_sock_addr *ctx, int sends)
 {
 	struct osh_addr dst = read_v6(ctx), gateway;
-	__u32 action = judge_dial(ctx, &dst, sends);
+	__u32 gateway_host = OSH_GATEWAY;
+	__u32 action = judge_dial(ctx, &dst, sends, &gateway_host);
 	__u16 port_host = agent_port(action);
 
 	if (port_host) {
-		osh_addr_gateway_for(&dst, &gateway);
+		osh_addr_gateway_for(&dst, gateway_host, &gateway);
 		write_v6(ctx, &gateway, port_host);
 	}
 	return action != OSH_ACTION_DENY;
@@ -338,6 +371,27 @@ static __always_inline void read_client(const struct bpf_sock_ops *ctx, struct o
 	key->client_port_host = ctx->local_port;
 }
 
+/* The proxy refuses what it finds nothing about; why is known here. */
+static __noinline int report_lost_flow(const struct osh_socket *socket)
+{
+	struct osh_event event = {
+		.reason = OSH_KERNEL_TABLE_FULL,
+		.ip_protocol = OSH_IP_TCP,
+	};
+
+	if (!socket)
+		return 0;
+	event.sandbox = socket->sandbox;
+	event.dst = socket->flow.dst;
+	event.identity = socket->flow.identity;
+	event.pid = socket->flow.pid;
+	event.dst_port_host = socket->flow.dst_port_host;
+	event.family = osh_addr_is_v4(&socket->flow.dst) ? OSH_AF_INET : OSH_AF_INET6;
+	report(&event);
+	count(OSH_COUNT_FLOW_LOST);
+	return 0;
+}
+
 /* The client's side is established before the final ACK leaves, so before the listener can
  * accept: the proxy always finds the record. */
 SEC("sockops")
@@ -358,6 +412,6 @@ int osh_sockops(struct bpf_sock_ops *ctx)
 	key.sandbox = socket->sandbox;
 	read_client(ctx, &key);
 	if (bpf_map_update_elem(&flows, &key, &socket->flow, BPF_ANY))
-		count(OSH_COUNT_FLOW_LOST);
+		report_lost_flow(socket);
 	return 1;
 }

@@ -34,6 +34,16 @@ static __always_inline void report_socket(struct osh_event *event, __u64 sandbox
 	count(OSH_COUNT_SOCKET_REFUSED);
 }
 
+/* So that on a loopback with others on it the sandbox's own listeners are known. */
+static __always_inline int mark_own(struct bpf_sock *ctx, __u64 sandbox)
+{
+	struct osh_socket *socket = bpf_sk_storage_get(&sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (socket)
+		socket->sandbox = sandbox;
+	return socket != NULL;
+}
+
 SEC("cgroup/sock_create")
 int osh_sock_create(struct bpf_sock *ctx)
 {
@@ -43,12 +53,14 @@ int osh_sock_create(struct bpf_sock *ctx)
 		.sock_type = ctx->type,
 		.ip_protocol = ctx->protocol,
 	};
+	const struct osh_sandbox *entry;
 	__u64 sandbox;
 
 	if (!set)
 		return 0;
 	sandbox = current_sandbox(set);
-	if (!bpf_map_lookup_elem(&sandboxes, &sandbox)) {
+	entry = bpf_map_lookup_elem(&sandboxes, &sandbox);
+	if (!entry) {
 		report_socket(&event, sandbox, OSH_KERNEL_NO_SANDBOX);
 		return 0;
 	}
@@ -56,7 +68,7 @@ int osh_sock_create(struct bpf_sock *ctx)
 		report_socket(&event, sandbox, OSH_KERNEL_SOCKET_TYPE);
 		return 0;
 	}
-	return 1;
+	return !(entry->flags & OSH_SANDBOX_SHARES_NET) || mark_own(ctx, sandbox);
 }
 
 static __always_inline int judge_bind(struct bpf_sock_addr *ctx)
@@ -94,13 +106,17 @@ static __always_inline int judge_unix(struct bpf_sock_addr *ctx)
 	const struct osh_settings *set = get_settings();
 	struct osh_event event = { .family = OSH_AF_UNIX, .sock_type = ctx->type };
 	struct osh_unix_dial dial = {};
+	const struct osh_sandbox *entry;
 	__u64 sandbox;
 
 	if (!set)
 		return 0;
 	sandbox = current_sandbox(set);
-	dial.sandbox_known = bpf_map_lookup_elem(&sandboxes, &sandbox) != NULL;
-	dial.own_netns = bpf_get_netns_cookie(ctx) != set->host_netns;
+	entry = bpf_map_lookup_elem(&sandboxes, &sandbox);
+	dial.sandbox_known = entry != NULL;
+	/* An attached cgroup's are those of its mounts, which are not ours. */
+	dial.own_netns = (entry && entry->flags & OSH_SANDBOX_ATTACHED) ||
+			 is_own_netns(set, entry, bpf_get_netns_cookie(ctx));
 	event.reason = osh_decide_unix(&dial);
 	if (!event.reason)
 		return 1;
@@ -172,12 +188,28 @@ static __always_inline void name_sender(struct __sk_buff *ctx, struct osh_event 
 	event->dst_port_host = socket->flow.dst_port_host;
 }
 
+/* No process: this may run in an interrupt. The socket's cgroup still tells. */
+static __always_inline __u64 sandbox_of_packet(struct __sk_buff *ctx, const struct osh_settings *set)
+{
+	__u32 zero = 0;
+	const __u32 *levels = bpf_map_lookup_elem(&attached_levels, &zero);
+
+	if (bpf_skb_ancestor_cgroup_id(ctx, set->root_level) == set->root_cgroup)
+		return bpf_skb_ancestor_cgroup_id(ctx, set->root_level + 1);
+	for (int level = 0; levels && *levels && level <= OSH_ATTACH_LEVEL_MAX; level++) {
+		__u64 id = *levels & 1u << level ? bpf_skb_ancestor_cgroup_id(ctx, level) : 0;
+
+		if (id && bpf_map_lookup_elem(&sandboxes, &id))
+			return id;
+	}
+	return 0;
+}
+
 static __always_inline void report_packet(struct __sk_buff *ctx, const struct osh_packet *packet)
 {
 	const struct osh_settings *set = get_settings();
 	struct osh_event event = {
-		/* No process: this may run in an interrupt. The socket's cgroup still tells. */
-		.sandbox = set ? bpf_skb_ancestor_cgroup_id(ctx, set->root_level + 1) : 0,
+		.sandbox = set ? sandbox_of_packet(ctx, set) : 0,
 		.dst = packet->dst,
 		.reason = OSH_KERNEL_PACKET,
 		.ip_protocol = packet->protocol,

@@ -21,15 +21,13 @@
 #include "caller.h"
 #include "common.h"
 #include "decide.h"
+#include "file.h"
 #include "types.h"
 
 char LICENSE[] SEC("license") = "GPL";
 
 #define REFUSE 0 /* of a cgroup's security hook: EPERM */
 #define LEAVE 1
-
-#define MODE_TYPE 0170000 /* S_IFMT */
-#define MODE_SOCKET 0140000
 
 /* ---- A socket from outside ------------------------------------------------------------ */
 
@@ -41,15 +39,6 @@ static __always_inline int is_from_outside(struct sock *sk)
 
 	return BPF_CORE_READ(sk, __sk_common.skc_family) != OSH_AF_UNIX &&
 	       BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns);
-}
-
-static __always_inline struct sock *socket_of(struct file *file)
-{
-	struct socket *socket = NULL;
-
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & MODE_TYPE) == MODE_SOCKET)
-		socket = BPF_CORE_READ(file, private_data); /* NULL: opened by its path (O_PATH) */
-	return socket ? BPF_CORE_READ(socket, sk) : NULL;
 }
 
 static __always_inline struct caller current_caller(__u64 sandbox)

@@ -12,6 +12,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "common.h"
+#include "file.h"
 #include "inject.h"
 #include "types.h"
 
@@ -517,7 +518,10 @@ int osh_file(struct osh_file_question *ctx)
 	struct file *file = file_of(ctx->fd);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
+	struct sock *sk = socket_of(file);
+
 	read_inode(inode, &ctx->dev, &ctx->ino, &ctx->ctime_ns);
+	ctx->socket_cgroup = sk ? BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id) : 0;
 	return 0;
 }
 

@@ -28,6 +28,15 @@ struct {
 	__type(value, struct osh_sandbox);
 } sandboxes SEC(".maps") __weak;
 
+/* The depths of the cgroups that were attached to, as bits: what spares everybody else the
+ * search. Written by the agent. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} attached_levels SEC(".maps") __weak;
+
 /* What a sandbox has used up. Entry made and removed by the agent, counted up in
  * identity.bpf.c. Full: as sandboxes. */
 struct {

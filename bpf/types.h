@@ -100,8 +100,23 @@ struct sock_common {
 	} skc_net;
 };
 
+struct kernfs_node {
+	__u64 id;
+	void *priv; /* the cgroup, in cgroup2's directories */
+};
+
+struct cgroup {
+	int level;
+	struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup;
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sock_cgroup_data sk_cgrp_data;
 };
 
 struct socket {
@@ -124,15 +139,6 @@ struct signal_struct {
 	struct {
 		int counter;
 	} live; /* atomic_t: threads that have not begun to exit */
-};
-
-struct cgroup {
-	int level;
-};
-
-struct kernfs_node {
-	__u64 id;
-	void *priv; /* the cgroup, in cgroup2's directories */
 };
 
 struct fdtable {

@@ -37,7 +37,8 @@ struct osh_command {
 
 extern const struct osh_command osh_command_sandbox_create, osh_command_sandbox_list,
 	osh_command_sandbox_get, osh_command_sandbox_connect, osh_command_sandbox_exec,
-	osh_command_sandbox_attach_main, osh_command_sandbox_cp, osh_command_sandbox_stop, osh_command_sandbox_start, osh_command_sandbox_delete;
+	osh_command_sandbox_attach_main, osh_command_sandbox_cp, osh_command_sandbox_stop, osh_command_sandbox_start, osh_command_sandbox_delete,
+	osh_command_sandbox_attach, osh_command_sandbox_detach;
 extern const struct osh_command osh_command_policy_get, osh_command_policy_set, osh_command_policy_list,
 	osh_command_policy_validate, osh_command_policy_eval, osh_command_policy_diff,
 	osh_command_policy_update, osh_command_policy_rollback, osh_command_policy_explain;

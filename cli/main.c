@@ -23,6 +23,8 @@ static const struct osh_command *const commands[] = {
 	&osh_command_sandbox_stop,
 	&osh_command_sandbox_start,
 	&osh_command_sandbox_delete,
+	&osh_command_sandbox_attach,
+	&osh_command_sandbox_detach,
 	&osh_command_policy_get,
 	&osh_command_policy_set,
 	&osh_command_policy_list,

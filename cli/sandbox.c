@@ -66,13 +66,36 @@ const struct osh_command osh_command_sandbox_list = {
 
 struct get_values {
 	const char *name, *output;
+	bool ca;
 };
 
 static const struct osh_option get_options[] = {
 	OSH_OPTION_NAME(struct get_values),
 	OSH_OPTION_OUTPUT(struct get_values),
+	{ "ca", 0, NULL, "print the certificate that its inspected connections show, PEM", OSH_OPTION_FLAG,
+	  offsetof(struct get_values, ca) },
 	OSH_OPTIONS_END,
 };
+
+static void print_attachment(const json_t *sandbox, int width)
+{
+	const json_t *row;
+	size_t i;
+
+	osh_out_field("attached", width, osh_json_text(sandbox, "attached"));
+	json_array_foreach(json_object_get(sandbox, "degraded"), i, row)
+		osh_out_field("unenforced", width, json_string_value(row));
+}
+
+static int print_ca(const json_t *ca)
+{
+	if (!ca) {
+		osh_cli_error("its certificate cannot be read");
+		return OSH_EXIT_FAILED;
+	}
+	fputs(json_string_value(ca), stdout);
+	return OSH_EXIT_OK;
+}
 
 static int print_fields(const json_t *sandbox)
 {
@@ -86,6 +109,8 @@ static int print_fields(const json_t *sandbox)
 	osh_out_field("created", WIDTH, osh_out_time(osh_json_int(sandbox, "created"), created));
 	osh_out_field("keep", WIDTH,
 		      json_is_true(keep) ? "yes" : "no, deleted when its creator ends");
+	if (json_object_get(sandbox, "attached"))
+		print_attachment(sandbox, WIDTH);
 	osh_out_field("labels", WIDTH, osh_selector_labels(json_object_get(sandbox, "labels"), text, sizeof(text)));
 	osh_out_field("command", WIDTH, osh_json_text(sandbox, "command"));
 	osh_out_field("workdir", WIDTH, osh_json_text(sandbox, "workdir"));
@@ -128,7 +153,8 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 					 &reply);
 	sandbox = json_object_get(reply.parameters, "sandbox");
 	if (status == OSH_EXIT_OK)
-		status = output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) :
+		status = values.ca ? print_ca(json_object_get(reply.parameters, "ca")) :
+			 output == OSH_OUTPUT_JSON ? osh_out_json(sandbox) :
 			 output == OSH_OUTPUT_YAML ? osh_out_yaml(sandbox) :
 						     print_fields(sandbox);
 	osh_wire_reply_done(&reply);

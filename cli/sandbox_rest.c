@@ -139,6 +139,23 @@ const struct osh_command osh_command_sandbox_delete = {
 	"sandbox delete", "NAME...|--all", "End sandboxes and remove all they left", options, run_delete,
 };
 
+/* ---- detach ---------------------------------------------------------------------------- */
+
+static int detach_one(const struct action *action, struct osh_client *client, const char *name)
+{
+	(void)action;
+	return ask(client, "SandboxDetach", name, "detaching", "detached");
+}
+
+static int run_detach(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
+{
+	return run_each((struct action){ .cli = cli, .one = detach_one }, command, argc, argv);
+}
+
+const struct osh_command osh_command_sandbox_detach = {
+	"sandbox detach", "NAME...", "Take rules away from cgroups, whose programs go on", options, run_detach,
+};
+
 /* ---- stop ------------------------------------------------------------------------------ */
 
 static int stop_one(const struct action *action, struct osh_client *client, const char *name)

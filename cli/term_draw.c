@@ -142,7 +142,7 @@ static void draw_title(const struct osh_term_screen *screen, const struct layout
 
 static attr_t state_attributes(const char *state)
 {
-	if (strcmp(state, "running") == 0)
+	if (strcmp(state, "running") == 0 || strcmp(state, "attached") == 0)
 		return 0;
 	return strcmp(state, "stopped") == 0 ? A_DIM : COLOR_PAIR(RED);
 }

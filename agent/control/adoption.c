@@ -109,6 +109,12 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	}
 	sandbox->keep = osh_sandbox_keep(instance);
 	load_state(sandbox);
+	if (osh_lifecycle_is_attached(sandbox)) {
+		sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
+		if (osh_attachment_adopt(sandbox, &err) < 0)
+			fence(sandbox, &err);
+		return;
+	}
 	if (!osh_sandbox_init_pid(instance)) {
 		sandbox->state = osh_sandbox_is_damaged(instance) ? OSH_AGENT_SANDBOX_DAMAGED
 								  : OSH_AGENT_SANDBOX_STOPPED;

@@ -24,6 +24,7 @@
 #include "control/refusals.h"
 #include "control/server.h"
 #include "control/takeover.h"
+#include "control/watch.h"
 #include "control/wire.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
@@ -49,9 +50,26 @@ static int make_dirs(struct osh_agent *agent, struct osh_err *err)
 	return r < 0 ? r : osh_host_dir_make(config->run_dir, 0755, err);
 }
 
+static const char *pin_dir_of(const char *key, char buf[static PATH_MAX])
+{
+	snprintf(buf, PATH_MAX, PIN_DIR "%s", key);
+	return buf;
+}
+
+/* Nobody is ended whose sandboxes we could not go on with. */
+static int take_over(const struct osh_config *config, struct osh_err *err)
+{
+	char key[OSH_KEY_MAX], pin_dir[PATH_MAX];
+	int r = osh_sandbox_key_of(config->run_dir, key, err);
+
+	if (r == 0)
+		r = osh_kernel_check(pin_dir_of(key, pin_dir), err);
+	return r < 0 ? r : osh_take_over(config->state_dir, err);
+}
+
 static int take_locks(struct osh_agent *agent, struct osh_err *err)
 {
-	int r = agent->config->take_over ? osh_take_over(agent->config->state_dir, err) : 0;
+	int r = agent->config->take_over ? take_over(agent->config, err) : 0;
 
 	if (r < 0)
 		return r;
@@ -134,17 +152,11 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 	return osh_sandbox_host_open(&options, &agent->host, err);
 }
 
-static const char *pin_dir_of(const struct osh_agent *agent, char buf[static PATH_MAX])
-{
-	snprintf(buf, PATH_MAX, PIN_DIR "%s", osh_sandbox_host_key(agent->host));
-	return buf;
-}
-
 static int open_kernel(struct osh_agent *agent, struct osh_err *err)
 {
 	char pin_dir[PATH_MAX];
 	struct osh_kernel_options options = {
-		.pin_dir = pin_dir_of(agent, pin_dir),
+		.pin_dir = pin_dir_of(osh_sandbox_host_key(agent->host), pin_dir),
 		.cgroup_path = osh_sandbox_host_cgroup(agent->host),
 	};
 
@@ -261,6 +273,7 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	if (r < 0)
 		return r;
 	agent->is_adopted = true;
+	osh_watch_open(agent);
 	osh_loop_set_batch_end(agent->loop, flush, agent);
 	r = osh_server_open(agent, &agent->server, err);
 	if (r == 0)
@@ -309,6 +322,7 @@ static void stop(struct osh_agent *agent)
 	osh_server_close(agent->server); /* deletes what was to end with its connection */
 	is_last = has_none_running(agent);
 	osh_crash_point();
+	osh_watch_close(agent);
 	osh_notary_close(osh_take(agent->notary));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
@@ -376,7 +390,7 @@ int osh_agent_sweep(const struct osh_config *config, struct osh_err *err)
 	if (r == 0) {
 		r = osh_sandbox_sweep(agent.host, err);
 		/* Whatever did not end has no way out: its network has none. */
-		swept = osh_kernel_sweep(pin_dir_of(&agent, pin_dir), err);
+		swept = osh_kernel_sweep(pin_dir_of(osh_sandbox_host_key(agent.host), pin_dir), err);
 		r = r < 0 ? r : swept;
 		remove_socket(config);
 		agent.is_adopted = true; /* none: what is left to stop() is the ground */

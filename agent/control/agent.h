@@ -30,6 +30,7 @@ struct osh_agent {
 	bool is_stopping;            /* connections end because the agent does, not their callers */
 	struct osh_loop *loop;
 	struct osh_io signal_io;
+	struct osh_timer watch_timer; /* control/watch.c */
 	struct osh_sandbox_host *host;
 	struct osh_kernel *kernel;
 	struct osh_supervisor *supervisor;

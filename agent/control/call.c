@@ -191,6 +191,17 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 	return sandbox;
 }
 
+struct osh_agent_sandbox *osh_call_inside(struct osh_call *call, const char *name)
+{
+	struct osh_agent_sandbox *sandbox = osh_call_sandbox(call, name, true);
+
+	if (!sandbox || !osh_lifecycle_is_attached(sandbox))
+		return sandbox;
+	osh_call_error(call, "Invalid", "sandbox %.64s is attached to a cgroup: it has rules for its network, and no "
+					"inside of ours", name);
+	return NULL;
+}
+
 /* ---- Policy texts ---------------------------------------- */
 
 static json_t *diagnostic_json(const struct osh_diag *diag)

@@ -61,6 +61,9 @@ const char **osh_call_strings(struct osh_call *call, const char *name, json_t *a
  * unless root asks; with `running` one that does not run is refused too. */
 struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *name, bool running);
 
+/* The same for one that programs can be run in: it runs, and is not attached to what others made. */
+struct osh_agent_sandbox *osh_call_inside(struct osh_call *call, const char *name);
+
 /* The reference to `parameters` is taken over (NULL: none), descriptors are borrowed. */
 void osh_call_reply(struct osh_call *call, json_t *parameters, const int *fds, size_t fd_count);
 /* One reply of several, with `more`: the call goes on. */

@@ -48,13 +48,15 @@ static void come_up(struct osh_agent_sandbox *sandbox)
 	bool is_new = sandbox->state == OSH_AGENT_SANDBOX_CREATING;
 	struct osh_err err = { 0 };
 
-	if (sandbox->keep && osh_state_sync(osh_sandbox_dir(sandbox->instance), &err) < 0) {
+	if ((sandbox->keep && osh_state_sync(osh_sandbox_dir(sandbox->instance), &err) < 0) ||
+	    (osh_lifecycle_is_attached(sandbox) && osh_attachment_enforce(sandbox, &err) < 0)) {
 		osh_creation_fail(sandbox, &err);
 		return;
 	}
 	osh_crash_point();
 	sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
-	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox %s", is_new ? "created" : "started");
+	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox %s",
+			   osh_lifecycle_is_attached(sandbox) ? "attached" : is_new ? "created" : "started");
 	osh_creation_finish(sandbox, NULL);
 }
 
@@ -75,7 +77,7 @@ void osh_creation_in_force(void *context, int result)
 	osh_creation_fail(sandbox, &err);
 }
 
-static int make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
+int osh_creation_make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
 		   struct osh_err *err)
 {
 	int r = osh_ca_new(sandbox->name, ret_cert, ret_key);
@@ -187,7 +189,7 @@ static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *c
 	const char *dir = osh_sandbox_dir(sandbox->instance);
 	_cleanup_free_ char *cert = NULL;
 	char *key = NULL;
-	int r = make_ca(sandbox, &cert, &key, err);
+	int r = osh_creation_make_ca(sandbox, &cert, &key, err);
 
 	if (r == 0)
 		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
@@ -207,8 +209,8 @@ static bool is_taken(void *context, const char *name)
 	return osh_lifecycle_find(context, name) != NULL;
 }
 
-static int choose_name(struct osh_agent *agent, const char *wanted, char name[static OSH_NAME_MAX],
-		       struct osh_err *err)
+int osh_creation_choose_name(struct osh_agent *agent, const char *wanted, char name[static OSH_NAME_MAX],
+			     struct osh_err *err)
 {
 	if (!wanted) {
 		if (osh_name_make(is_taken, agent, name) < 0)
@@ -253,7 +255,7 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 	struct osh_agent_sandbox *sandbox = NULL;
 	struct osh_err undo = { 0 };
 	char name[OSH_NAME_MAX];
-	int r = choose_name(agent, creation->name, name, err);
+	int r = osh_creation_choose_name(agent, creation->name, name, err);
 
 	if (r < 0)
 		return r;

@@ -296,7 +296,7 @@ static void exec_in_sandbox(struct osh_call *call)
 
 	if (!unpack_exec(call, &parameters))
 		return;
-	sandbox = osh_call_sandbox(call, parameters.name, true);
+	sandbox = osh_call_inside(call, parameters.name);
 	if (!sandbox)
 		return;
 	/* The first command, as it was: with the variables that it had. */
@@ -336,7 +336,7 @@ static void attach_to_first(struct osh_call *call)
 
 	if (!osh_call_unpack(call, "s:s", "name", &name))
 		return;
-	sandbox = osh_call_sandbox(call, name, true);
+	sandbox = osh_call_inside(call, name);
 	session = sandbox ? new_session(call, sandbox) : NULL;
 	if (!session)
 		return;
@@ -366,7 +366,7 @@ static void detach_session(struct osh_call *call)
 
 	if (!osh_call_unpack(call, "s:s, s:i", "name", &name, "pid", &pid))
 		return;
-	sandbox = osh_call_sandbox(call, name, true);
+	sandbox = osh_call_inside(call, name);
 	if (!sandbox)
 		return;
 	session = find_session(sandbox, pid);

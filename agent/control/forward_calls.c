@@ -95,7 +95,7 @@ static void start_forward(struct osh_call *call)
 			     &local_port) ||
 	    !is_port(call, "port", port) || !is_port(call, "local_port", local_port))
 		return;
-	sandbox = osh_call_sandbox(call, name, true);
+	sandbox = osh_call_inside(call, name);
 	if (!sandbox)
 		return;
 	if (!call->more)
@@ -177,7 +177,7 @@ static void dial(struct osh_call *call)
 	if (!osh_call_unpack(call, "s:s, s:I, s:b", "name", &name, "port", &port, "ipv6", &ipv6) ||
 	    !is_port(call, "port", port))
 		return;
-	sandbox = osh_call_sandbox(call, name, true);
+	sandbox = osh_call_inside(call, name);
 	if (!sandbox)
 		return;
 	if (osh_sandbox_dial(sandbox->instance, (uint16_t)port, ipv6, &fd, &err) < 0)

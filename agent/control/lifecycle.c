@@ -90,9 +90,10 @@ static json_t *unenforced_limits(const struct osh_agent_sandbox *sandbox)
 json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 {
 	const struct osh_revision *revision = osh_revisions_current(&sandbox->revisions);
+	bool is_attached = osh_lifecycle_is_attached(sandbox) && sandbox->state == OSH_AGENT_SANDBOX_RUNNING;
 	json_t *json = json_pack(
 		"{s:s, s:s, s:I, s:I, s:I, s:I, s:b, s:o, s:I, s:s, s:b, s:I, s:I, s:I}", "name",
-		sandbox->name, "state", osh_lifecycle_state_name(sandbox->state), "created",
+		sandbox->name, "state", is_attached ? "attached" : osh_lifecycle_state_name(sandbox->state), "created",
 		(json_int_t)osh_sandbox_created(sandbox->instance), "id", (json_int_t)sandbox->id,
 		"uid", (json_int_t)osh_sandbox_uid(sandbox->instance), "pid",
 		(json_int_t)osh_sandbox_init_pid(sandbox->instance), "keep", sandbox->keep,
@@ -104,6 +105,10 @@ json_t *osh_lifecycle_json(const struct osh_agent_sandbox *sandbox)
 
 	if (json && recipe && json_object_update(json, recipe) == 0)
 		(void)json_object_set_new(json, "unenforced", unenforced_limits(sandbox));
+	if (json && osh_lifecycle_is_attached(sandbox)) {
+		(void)json_object_set_new(json, "attached", json_string(osh_sandbox_attached(sandbox->instance)));
+		(void)json_object_set(json, "degraded", sandbox->degraded);
+	}
 	json_decref(recipe);
 	return json;
 }
@@ -216,6 +221,8 @@ static void leave_kernel(struct osh_agent_sandbox *sandbox)
 {
 	/* Its refusals name executables by entries that go now. */
 	osh_refusals_flush(sandbox->agent->refusals);
+	if (sandbox->in_kernel && osh_lifecycle_is_attached(sandbox))
+		osh_kernel_detach(sandbox->agent->kernel, sandbox->id); /* before its programs are nobody */
 	if (sandbox->in_kernel)
 		osh_kernel_sandbox_remove(sandbox->agent->kernel, sandbox->id);
 	osh_crash_point();
@@ -238,6 +245,7 @@ static void delist(struct osh_agent_sandbox *sandbox)
 	osh_sandbox_log_close(osh_take(sandbox->log));
 	osh_credentials_done(&sandbox->credentials);
 	osh_recipe_done(&sandbox->recipe);
+	json_decref(osh_take(sandbox->degraded));
 	osh_first_uses_done(&sandbox->first_uses);
 	HASH_DEL(agent->sandboxes, sandbox);
 	agent->sandbox_count--;
@@ -270,7 +278,8 @@ int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	osh_err_set(&gone, ECANCELED, "%s was deleted before it was ready", sandbox->name);
 	osh_creation_finish(sandbox, &gone);
 	memcpy(name, sandbox->name, sizeof(name));
-	osh_recorder_event(agent->recorder, sandbox, "sandbox deleted");
+	osh_recorder_event(agent->recorder, sandbox, "sandbox %s",
+			   osh_lifecycle_is_attached(sandbox) ? "detached" : "deleted");
 	r = osh_lifecycle_unmake(sandbox, err);
 	if (r < 0)
 		osh_err_wrap(err, "%s is not wholly removed", name);
@@ -309,9 +318,10 @@ static void bury(struct osh_agent_sandbox *sandbox)
 		return;
 	}
 	sandbox->state = OSH_AGENT_SANDBOX_DEAD;
-	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox died: its init ended");
+	osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox died: its %s",
+			   osh_lifecycle_is_attached(sandbox) ? "cgroup is gone" : "init ended");
 	osh_lifecycle_take_down(sandbox);
-	if (!sandbox->keep)
+	if (!sandbox->keep || osh_lifecycle_is_attached(sandbox))
 		osh_lifecycle_delete_unasked(sandbox);
 }
 

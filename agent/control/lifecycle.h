@@ -62,6 +62,8 @@ struct osh_agent_sandbox {
 	struct osh_revisions revisions;
 	struct osh_credentials credentials;
 	struct osh_recipe recipe;
+	bool keep_established;                 /* attached: older sockets are recorded, not ended */
+	json_t *degraded;                      /* attached: what is not enforced there; else NULL */
 	uint64_t allowed, audited, denied;
 	bool permissive;                       /* mode of the policy in force */
 	const void *ends_with;                 /* the connection whose end deletes it; NULL none */
@@ -92,6 +94,24 @@ struct osh_creation {
 int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *creation,
 			 struct osh_agent_sandbox **ret_sandbox, char **ret_warnings,
 			 struct osh_err *err);
+struct osh_attachment {
+	const char *name;   /* valid, or NULL: one is made up */
+	const char *cgroup; /* its directory */
+	const struct osh_policy_doc *policy;
+	struct osh_str policy_text;
+	bool allow_degraded, keep_established;
+	uid_t owner;
+	osh_created_fn *created;
+	void *context;
+};
+
+/* Put network rules on a cgroup that exists; otherwise as osh_lifecycle_create. Without
+ * allow_degraded it is refused where the kernel cannot enforce all of them, by name. Ending it
+ * (osh_lifecycle_delete) takes the rules away and leaves the processes. */
+int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *attachment,
+			 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err);
+bool osh_lifecycle_is_attached(const struct osh_agent_sandbox *sandbox);
+
 /* The requester went away: `created` will not run. */
 void osh_lifecycle_abandon(struct osh_agent *agent, void *context);
 /* End all that runs in it, keep the rest, also through a crash of the host. On failure it

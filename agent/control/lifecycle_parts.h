@@ -39,6 +39,19 @@ int osh_lifecycle_unmake(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 /* Delete what nobody asked to be deleted: a failure is logged. */
 void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox);
 
+/* Attached: what enforces its rules, once they are known to kernel and proxy. */
+int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* The same when another agent made it. */
+int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Attached: what this kernel cannot enforce there, a sentence each; the caller frees. */
+json_t *osh_preflight(const struct osh_agent_sandbox *sandbox);
+
+/* The name that was asked for, if it is one and free, or one that is made up. */
+int osh_creation_choose_name(struct osh_agent *agent, const char *wanted, char name[static OSH_NAME_MAX],
+			     struct osh_err *err);
+/* A certificate authority of its own, stored; the caller frees both. */
+int osh_creation_make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
+			 struct osh_err *err);
 #define OSH_CREATION_TIMEOUT_MS 30000
 /* An osh_published_fn: the last step of a creation or a start. */
 void osh_creation_in_force(void *context, int result);

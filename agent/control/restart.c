@@ -18,6 +18,10 @@ int osh_lifecycle_stop(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	if (sandbox->state == OSH_AGENT_SANDBOX_DAMAGED)
 		return osh_err_set(err, EINVAL,
 				   "sandbox %s is damaged, nothing of it runs: delete it", sandbox->name);
+	if (osh_lifecycle_is_attached(sandbox))
+		return osh_err_set(err, EINVAL, "sandbox %s is attached to %s, whose programs are not ours to "
+						"stop: 'openshell sandbox detach %s' takes the rules away",
+				   sandbox->name, osh_sandbox_attached(sandbox->instance), sandbox->name);
 	if (!sandbox->keep)
 		return osh_err_set(err, EINVAL,
 				   "sandbox %s is not kept: it ends with the command that made it",

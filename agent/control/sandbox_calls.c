@@ -8,8 +8,9 @@
 #include "control/call.h"
 #include "control/client.h"
 #include "control/embed.h"
-#include "control/lifecycle.h"
+#include "control/lifecycle_parts.h"
 #include "control/policy_calls.h"
+#include "sandbox/sandbox.h"
 
 #define ENVIRONMENT_MAX 256
 
@@ -188,6 +189,51 @@ static void create_sandbox(struct osh_call *call)
 	osh_recipe_done(&recipe);
 }
 
+/* ---- SandboxAttachCgroup ---------------------------------------- */
+
+static void attach_with(struct osh_call *call, struct osh_attachment *attachment, const char *sha256)
+{
+	struct osh_agent_sandbox *sandbox = NULL;
+	_cleanup_free_ char *text = NULL;
+	struct osh_policy_doc *policy = NULL;
+	json_t *warnings = NULL;
+	struct osh_err err = { 0 };
+
+	if (!osh_call_policy_text(call, &text, &attachment->policy_text.len) ||
+	    !osh_call_policy(call, text, attachment->policy_text.len, sha256, &policy, &warnings))
+		return;
+	attachment->policy = policy;
+	attachment->policy_text.data = text;
+	if (osh_lifecycle_attach(call->agent, attachment, &sandbox, &err) < 0) {
+		json_decref(warnings);
+		osh_call_fail(call, &err);
+	} else {
+		call->context = warnings;
+		call->on_cancel = on_create_cancel;
+	}
+	osh_policy_doc_free(policy);
+}
+
+static void attach_cgroup(struct osh_call *call)
+{
+	struct osh_attachment attachment = { .created = on_created, .context = call, .owner = call->client->peer.uid };
+	int allow_degraded = 0, keep_established = 0;
+	const char *sha256;
+
+	if (!osh_call_unpack(call, "s?s, s:s, s:s, s?b, s?b", "name", &attachment.name, "cgroup", &attachment.cgroup,
+			     "policy_sha256", &sha256, "allow_degraded", &allow_degraded, "keep_established",
+			     &keep_established))
+		return;
+	/* It takes what runs in there off the network: nobody else's to decide. */
+	if (attachment.owner != 0) {
+		osh_call_error(call, "PermissionDenied", "only root may attach to a cgroup");
+		return;
+	}
+	attachment.allow_degraded = allow_degraded;
+	attachment.keep_established = keep_established;
+	attach_with(call, &attachment, sha256);
+}
+
 /* ---- SandboxStop, SandboxStart ---------------------------------------- */
 
 static void stop_sandbox(struct osh_call *call)
@@ -248,17 +294,25 @@ static void list_sandboxes(struct osh_call *call)
 static void get_sandbox(struct osh_call *call)
 {
 	struct osh_agent_sandbox *sandbox;
+	_cleanup_free_ char *cert = NULL;
+	struct osh_err err = { 0 };
+	char *key = NULL;
 	const char *name;
+	int r;
 
 	if (!osh_call_unpack(call, "s:s", "name", &name))
 		return;
 	sandbox = osh_call_sandbox(call, name, false);
-	if (sandbox)
-		osh_call_reply(call, json_pack("{s:o}", "sandbox", osh_lifecycle_json(sandbox)),
-			       NULL, 0);
+	if (!sandbox)
+		return;
+	r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, &err);
+	osh_lifecycle_forget_key(key);
+	osh_call_reply(call, json_pack("{s:o, s:s*}", "sandbox", osh_lifecycle_json(sandbox), "ca",
+				       r == 0 ? cert : NULL), NULL, 0);
 }
 
-static void delete_sandbox(struct osh_call *call)
+/* Who deletes ends what runs, who detaches leaves it: neither is what the other was asked for. */
+static void end_sandbox(struct osh_call *call, bool attached)
 {
 	struct osh_agent_sandbox *sandbox;
 	struct osh_err err = { 0 };
@@ -269,18 +323,35 @@ static void delete_sandbox(struct osh_call *call)
 	sandbox = osh_call_sandbox(call, name, false);
 	if (!sandbox)
 		return;
-	if (osh_lifecycle_delete(sandbox, &err) < 0)
+	if (osh_lifecycle_is_attached(sandbox) != attached)
+		osh_call_error(call, "Invalid", attached ? "sandbox %s is not attached to a cgroup: 'openshell sandbox "
+							   "delete %s' ends it"
+							 : "sandbox %s is attached to a cgroup: 'openshell sandbox detach "
+							   "%s' takes the rules away", name, name);
+	else if (osh_lifecycle_delete(sandbox, &err) < 0)
 		osh_call_error(call, "Failed", "%s", err.message);
 	else
 		osh_call_reply(call, NULL, NULL, 0);
 }
 
+static void delete_sandbox(struct osh_call *call)
+{
+	end_sandbox(call, false);
+}
+
+static void detach_sandbox(struct osh_call *call)
+{
+	end_sandbox(call, true);
+}
+
 const struct osh_method osh_sandbox_methods[] = {
 	{ "SandboxCreate", create_sandbox },
+	{ "SandboxAttachCgroup", attach_cgroup },
 	{ "SandboxList", list_sandboxes },
 	{ "SandboxGet", get_sandbox },
 	{ "SandboxStop", stop_sandbox },
 	{ "SandboxStart", start_sandbox },
 	{ "SandboxDelete", delete_sandbox },
+	{ "SandboxDetach", detach_sandbox },
 	{ 0 },
 };

@@ -99,13 +99,14 @@ void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks)
 	btf__free(types);
 }
 
-size_t osh_features_list(const struct osh_optional_hooks *hooks,
+size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attached,
 			 struct osh_kernel_feature features[OSH_FEATURES_MAX])
 {
 	const struct osh_kernel_feature list[] = {
 		/* These were loaded and attached, or there would be no osh_kernel. */
 		{ "exec and fork tracing", true, NULL },
-		{ "cgroup network hooks", true, NULL },
+		{ "cgroup network hooks", is_attached,
+		  "somebody detached them: sandboxes have no network until openshelld is started anew" },
 		{ "connect_unix hooks", hooks->unix_sockets,
 		  "Unix sockets are bounded by the mounts of a sandbox alone" },
 		{ "sock_destroy", hooks->sock_destroy, "sockets are ended through sock_diag" },

@@ -21,10 +21,6 @@
 #include "kernel/pins.h"
 #include "openshell.skel.h"
 
-/* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
- * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT "layout-5"
-
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71 /* 5.14 */
 #endif
@@ -42,6 +38,7 @@ static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_LEASES] = "leases",
 	[OSH_MAP_EVENTS] = "events",
 	[OSH_MAP_COUNTERS] = "counters",
+	[OSH_MAP_ATTACHED_LEVELS] = "attached_levels",
 };
 
 /* What one call of osh_install_open works with. */
@@ -377,7 +374,7 @@ static int pin_file_program(struct job *job)
 
 static int make_dirs(struct job *job)
 {
-	static const char *const kinds[] = { "", "maps", "links", "programs", "build" };
+	static const char *const kinds[] = { "", "maps", "links", "programs", "attached", "build" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < OSH_COUNT_OF(kinds); i++) {
@@ -426,11 +423,16 @@ static bool remove_layout(const char *pin_dir, const char *layout)
 
 /* ---- Both ----------------------------------------------------------------------------------- */
 
-static int outdated(struct job *job)
+static int outdated(const char *pin_dir, struct osh_err *err)
 {
-	return osh_err_set(job->err, EBUSY,
+	return osh_err_set(err, EBUSY,
 			   "sandboxes run under kernel programs of another version of openshell: "
-			   "delete them with that version first (pins: %s)", job->options->pin_dir);
+			   "stop or delete them with that version first (pins: %s)", pin_dir);
+}
+
+int osh_kernel_check(const char *pin_dir, struct osh_err *err)
+{
+	return pins_any_layout(pin_dir, is_foreign_and_busy) ? outdated(pin_dir, err) : 0;
 }
 
 static int misplaced(struct job *job)
@@ -445,10 +447,10 @@ static int install(struct job *job, struct osh_install *inst)
 {
 	const char *pin_dir = job->options->pin_dir;
 	bool busy = pins_hold_sandboxes(pin_dir, LAYOUT);
-	int r;
+	int r = osh_kernel_check(pin_dir, job->err);
 
-	if (pins_any_layout(pin_dir, is_foreign_and_busy))
-		return outdated(job);
+	if (r < 0)
+		return r;
 	r = adopt(job, inst);
 	if (r == 0 && (busy || is_same_build(job))) {
 		inst->adopted = true;
@@ -458,7 +460,7 @@ static int install(struct job *job, struct osh_install *inst)
 	if (r == -EXDEV && busy)
 		return misplaced(job);
 	if (r == -ESTALE && busy)
-		return outdated(job);
+		return outdated(pin_dir, job->err);
 	if (busy) {
 		r = reuse_maps(job);
 	} else {
@@ -476,6 +478,19 @@ static int install(struct job *job, struct osh_install *inst)
 	if (r < 0 && !busy)
 		pins_any_layout(pin_dir, remove_layout);
 	return r;
+}
+
+bool osh_install_is_attached(const struct osh_install *install)
+{
+	for (size_t i = 0; i < install->link_count; i++) {
+		struct bpf_link_info info = { 0 };
+		uint32_t len = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(install->link_fds[i], &info, &len) == 0 &&
+		    info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == 0)
+			return false;
+	}
+	return true;
 }
 
 void osh_install_init(struct osh_install *install)

@@ -24,6 +24,7 @@ enum osh_map {
 	OSH_MAP_LEASES,
 	OSH_MAP_EVENTS,
 	OSH_MAP_COUNTERS,
+	OSH_MAP_ATTACHED_LEVELS,
 	OSH_MAP_COUNT,
 };
 
@@ -58,16 +59,25 @@ void osh_install_init(struct osh_install *install);
 int osh_install_sweep(const char *pin_dir, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
+/* Attach every program that is attached to the agent's root cgroup to this one as well, and pin
+ * the links under `name`; what is there already stays. First the guard of packets and last what leads
+ * connections to the agent, so that from the first link on nothing leaves unjudged. */
+int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
+/* Undo it; what is not there is no error. */
+void osh_install_detach(struct osh_install *install, const char *name);
 /* Close the descriptors; what is pinned stays. */
 void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */
 void osh_install_remove(struct osh_install *install);
 
+/* Has nobody detached a program? A tracing program goes only with its last descriptor. */
+bool osh_install_is_attached(const struct osh_install *install);
+
 void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
 
 /* The same for a reader. Returns how many. */
 #define OSH_FEATURES_MAX 8
-size_t osh_features_list(const struct osh_optional_hooks *hooks,
+size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attached,
 			 struct osh_kernel_feature features[OSH_FEATURES_MAX]);
 
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the

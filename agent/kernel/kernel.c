@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -20,7 +21,6 @@ struct osh_kernel {
 	struct osh_install install;
 	struct osh_maps maps;             /* borrowed from install */
 	struct osh_kernel_feature features[OSH_FEATURES_MAX];
-	size_t feature_count;
 
 	struct osh_loop *loop;            /* while watching */
 	struct osh_io io;
@@ -113,6 +113,7 @@ int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool wri
 	struct osh_sandbox value = {
 		.generation = 1,
 		.flags = writes_system ? OSH_SANDBOX_WRITES_SYSTEM : 0,
+		.gateway_host = OSH_GATEWAY,
 	};
 	int r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
 
@@ -120,6 +121,68 @@ int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool wri
 		return r;
 	r = bpf_map_update_elem(kernel->maps.sandboxes, &sandbox, &value, BPF_NOEXIST);
 	return r == -EEXIST ? 0 : r;
+}
+
+/* Known once, a depth stays known while this agent's programs are in force: it costs the exec
+ * hook a look. */
+static int note_level(struct osh_kernel *kernel, unsigned depth)
+{
+	struct osh_settings settings;
+	uint32_t zero = 0, levels, level;
+	int r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_SETTINGS), &zero, &settings);
+
+	if (r == 0)
+		r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_ATTACHED_LEVELS), &zero, &levels);
+	if (r < 0)
+		return r;
+	level = settings.root_level - 1 + depth; /* our root lies just below the top */
+	if (level > OSH_ATTACH_LEVEL_MAX)
+		return -E2BIG;
+	levels |= 1u << level;
+	return bpf_map_update_elem(map_of(kernel, OSH_MAP_ATTACHED_LEVELS), &zero, &levels, BPF_ANY);
+}
+
+int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment)
+{
+	const struct osh_usage usage = { 0 };
+	const struct osh_sandbox value = {
+		.generation = 1,
+		/* Who is root in a container may write anywhere in it. */
+		.flags = OSH_SANDBOX_ATTACHED | OSH_SANDBOX_WRITES_SYSTEM |
+			 (attachment->shares_net ? OSH_SANDBOX_SHARES_NET : 0),
+		.netns = attachment->netns,
+		.gateway_host = attachment->gateway_host,
+	};
+	int r = note_level(kernel, attachment->depth);
+
+	if (r == 0)
+		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &attachment->sandbox, &usage, BPF_NOEXIST);
+	if (r < 0 && r != -EEXIST)
+		return r;
+	r = bpf_map_update_elem(kernel->maps.sandboxes, &attachment->sandbox, &value, BPF_NOEXIST);
+	return r == -EEXIST ? 0 : r;
+}
+
+static void attachment_name(uint64_t sandbox, char buf[static 24])
+{
+	snprintf(buf, 24, "%llu", (unsigned long long)sandbox);
+}
+
+int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
+		      struct osh_err *err)
+{
+	char name[24];
+
+	attachment_name(attachment->sandbox, name);
+	return osh_install_attach(&kernel->install, attachment->cgroup_fd, name, err);
+}
+
+void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	char name[24];
+
+	attachment_name(sandbox, name);
+	osh_install_detach(&kernel->install, name);
 }
 
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
@@ -329,7 +392,7 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	case OSH_KERNEL_AGENT_ADDRESS:
 		return "the agent's own address was dialled";
 	case OSH_KERNEL_TABLE_FULL:
-		return "the kernel could not remember the connection (out of memory)";
+		return "the kernel could not remember the connection (its table is full, or memory is short)";
 	case OSH_KERNEL_WRONG_NETNS:
 		return "the socket is outside the sandbox's network namespace";
 	case OSH_KERNEL_RESERVED_PORT:
@@ -344,18 +407,23 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "sent on a socket that was made outside and handed in";
 	case OSH_KERNEL_INSPECTOR:
 		return "the port where Node runs the code that it is sent (choose another one to debug)";
+	case OSH_KERNEL_OTHERS_LOOPBACK:
+		return "a service on the host's loopback (policies name the host as host.openshell.internal)";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}
 	return "refused for a reason unknown to this version";
 }
 
+bool osh_kernel_is_attached(const struct osh_kernel *kernel)
+{
+	return osh_install_is_attached(&kernel->install);
+}
+
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
-	if (kernel->feature_count == 0)
-		kernel->feature_count = osh_features_list(&kernel->install.hooks, kernel->features);
 	*ret_features = kernel->features;
-	return kernel->feature_count;
+	return osh_features_list(&kernel->install.hooks, osh_kernel_is_attached(kernel), kernel->features);
 }
 
 const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel)

@@ -27,6 +27,9 @@ struct osh_kernel_options {
  * message that says what is missing and what to do. */
 int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel **ret_kernel,
 		    struct osh_err *err);
+/* Would open take over the sandboxes that run there? 0, or -EBUSY with a message: they run under
+ * programs of another version. */
+int osh_kernel_check(const char *pin_dir, struct osh_err *err);
 /* Free the handles; what is pinned stays in force. */
 void osh_kernel_close(struct osh_kernel *kernel);
 /* Detach and unpin everything: only when no sandbox runs. */
@@ -41,6 +44,26 @@ int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
  * also drops every entry keyed by it. */
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
+/* A cgroup of somebody else's that gets the same rules (OSH_SANDBOX_ATTACHED). */
+struct osh_kernel_attachment {
+	uint64_t sandbox;      /* its id */
+	int cgroup_fd;
+	unsigned depth;        /* below the top of the hierarchy as this process sees it; 0: the top */
+	uint64_t netns;        /* cookie of the only network namespace that its sockets may be of */
+	uint32_t gateway_host; /* where the agent listens there */
+	bool shares_net;       /* with programs outside */
+};
+
+/* Make it known as osh_kernel_sandbox_add does, and its tasks with it: what they execute from now
+ * on has an identity. -E2BIG: deeper than OSH_ATTACH_LEVEL_MAX. */
+int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
+/* Put the hooks on it. From its return on nothing leaves unjudged. Returns 0 or -errno with a
+ * message; then nothing is on it. */
+int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
+		      struct osh_err *err);
+/* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */
+void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox);
+
 /* A new policy: cached denials of the sandbox count no more; with reaches_all (mode:
  * permissive) every TCP destination leads to the proxy. */
 int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool reaches_all,
@@ -73,6 +96,8 @@ struct osh_kernel_feature {
 	const char *fallback; /* used when absent; NULL: required */
 };
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features);
+/* Are all programs still attached, or has somebody detached one? */
+bool osh_kernel_is_attached(const struct osh_kernel *kernel);
 
 /* ---- Map access with held descriptors, also from the proxy --------------- */
 
@@ -92,6 +117,7 @@ struct osh_maps {
 const struct osh_maps *osh_kernel_maps(const struct osh_kernel *kernel);
 
 /* All return 0 or -errno (-ENOENT: no entry). */
+/* -ENOSPC: no entry, and no room for one: the kernel half has told so. */
 int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
 		       struct osh_flow *ret_flow);
 int osh_maps_identity(const struct osh_maps *maps, uint32_t id, struct osh_identity *ret_identity);

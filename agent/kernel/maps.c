@@ -1,18 +1,33 @@
 /* Work on held map descriptors: no capability, and only the five bpf(2) commands that the
- * proxy's seccomp filter lets through (lookup, update, delete, next key, take). */
+ * proxy's seccomp filter lets through (lookup, update, delete, take, lookup in batches); the
+ * purges are the agent's. */
 #include "kernel/kernel.h"
 
 #include <bpf/bpf.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "kernel/install.h"
 
+/* Of the maps that are walked. */
 #define KEY_MAX sizeof(struct osh_identity)
 #define VALUE_MAX sizeof(struct osh_identity)
+_Static_assert(sizeof(struct osh_lease) <= VALUE_MAX, "a lease fits");
 
 /* ---- Single entries ------------------------------------------------------------------ */
+
+/* There is no other way to ask than to try. */
+static bool has_room(int map_fd, const struct osh_flow_key *key)
+{
+	static const struct osh_flow none;
+	int r = bpf_map_update_elem(map_fd, key, &none, BPF_NOEXIST);
+
+	if (r == 0)
+		(void)bpf_map_delete_elem(map_fd, key);
+	return r == 0 || r == -EEXIST;
+}
 
 int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *key,
 		       struct osh_flow *ret_flow)
@@ -22,6 +37,8 @@ int osh_maps_flow_take(const struct osh_maps *maps, const struct osh_flow_key *k
 
 	if (r == 0)
 		*ret_flow = flow;
+	else if (r == -ENOENT && !has_room(maps->flows, key))
+		r = -ENOSPC;
 	return r;
 }
 
@@ -83,53 +100,54 @@ int osh_maps_denial_add(const struct osh_maps *maps, const struct osh_denial_key
 
 /* ---- Walking ---------------------------------------------------------------------------- */
 
-/* Calls `each` with every key, and stops when it returns not 0. The next key is found
- * before `each` runs, so that it may delete the one it is given. The kernel starts over when
- * the key to go on from has been deleted meanwhile: `steps` ends a walk that others keep
- * sending back; it may then have shown some keys twice. */
-static int walk(int map_fd, size_t steps, int (*each)(void *context, const void *key),
-		void *context)
+#define BATCH 64
+
+typedef void each_fn(void *context, const void *key, const void *value);
+
+/* Calls `each` with every entry; it may delete the one that it is given, or others. The kernel goes
+ * through its buckets, so what is there all the while is shown once. -ENOSPC: more than BATCH in
+ * one bucket, of which a table has as many as entries. */
+static int walk(int map_fd, size_t key_size, size_t value_size, each_fn *each, void *context)
 {
-	_Alignas(8) char now[KEY_MAX], next[KEY_MAX];
-	int r = bpf_map_get_next_key(map_fd, NULL, now);
+	_Alignas(8) char keys[BATCH * KEY_MAX], values[BATCH * VALUE_MAX];
+	uint32_t position, *from = NULL;
+	int r;
 
-	while (r == 0 && steps-- > 0) {
-		int more = bpf_map_get_next_key(map_fd, now, next);
+	do {
+		uint32_t count = BATCH;
 
-		r = each(context, now);
-		if (r == 0)
-			r = more;
-		memcpy(now, next, sizeof(now));
-	}
-	return r == -ENOENT ? 0 : r;
+		r = bpf_map_lookup_batch(map_fd, from, &position, keys, values, &count, NULL);
+		if (r < 0 && r != -ENOENT)
+			return r;
+		for (uint32_t i = 0; i < count; i++)
+			each(context, keys + i * key_size, values + i * value_size);
+		from = &position;
+	} while (r == 0);
+	return 0;
 }
 
 struct lease_walk {
-	const struct osh_maps *maps;
 	uint64_t sandbox;
 	void (*each)(void *context, uint32_t addr_host, const struct osh_lease *lease);
 	void *context;
 };
 
-static int on_lease(void *context, const void *key_bytes)
+static void on_lease(void *context, const void *key_bytes, const void *value)
 {
 	const struct osh_lease_key *key = key_bytes;
 	struct lease_walk *lease_walk = context;
-	struct osh_lease lease;
 
-	if (key->sandbox == lease_walk->sandbox &&
-	    osh_maps_lease_get(lease_walk->maps, key, &lease) == 0)
-		lease_walk->each(lease_walk->context, key->addr_host, &lease);
-	return 0;
+	if (key->sandbox == lease_walk->sandbox)
+		lease_walk->each(lease_walk->context, key->addr_host, value);
 }
 
 int osh_maps_lease_each(const struct osh_maps *maps, uint64_t sandbox,
 			void (*each)(void *context, uint32_t addr_host, const struct osh_lease *lease),
 			void *context)
 {
-	struct lease_walk lease_walk = { maps, sandbox, each, context };
+	struct lease_walk lease_walk = { sandbox, each, context };
 
-	return walk(maps->leases, 2 * OSH_LEASES_MAX, on_lease, &lease_walk);
+	return walk(maps->leases, sizeof(struct osh_lease_key), sizeof(struct osh_lease), on_lease, &lease_walk);
 }
 
 struct reach_walk {
@@ -138,14 +156,14 @@ struct reach_walk {
 	void *context;
 };
 
-static int on_reachable(void *context, const void *key_bytes)
+static void on_reachable(void *context, const void *key_bytes, const void *value)
 {
 	const struct osh_reach_key *key = key_bytes;
 	struct reach_walk *reach_walk = context;
 
+	(void)value; /* being there is all it says */
 	if (key->sandbox == reach_walk->sandbox)
 		reach_walk->each(reach_walk->context, key);
-	return 0;
 }
 
 int osh_maps_reachable_each(const struct osh_maps *maps, uint64_t sandbox,
@@ -153,7 +171,7 @@ int osh_maps_reachable_each(const struct osh_maps *maps, uint64_t sandbox,
 {
 	struct reach_walk reach_walk = { sandbox, each, context };
 
-	return walk(maps->reachable, 2 * OSH_REACHABLE_MAX, on_reachable, &reach_walk);
+	return walk(maps->reachable, sizeof(struct osh_reach_key), sizeof(uint8_t), on_reachable, &reach_walk);
 }
 
 /* ---- Purging ------------------------------------------------------------------------------ */
@@ -164,24 +182,24 @@ struct purge {
 	bool in_value;
 };
 
-static int on_purge(void *context, const void *key)
+static void on_purge(void *context, const void *key, const void *value)
 {
-	_Alignas(8) char value[VALUE_MAX];
 	const struct purge *purge = context;
 	uint64_t owner;
 
-	if (purge->in_value && bpf_map_lookup_elem(purge->map_fd, key, value) < 0)
-		return 0;
 	memcpy(&owner, purge->in_value ? value : key, sizeof(owner));
-	if (purge->sandbox && owner != purge->sandbox)
-		return 0;
-	(void)bpf_map_delete_elem(purge->map_fd, key); /* gone already is as good */
-	return 0;
+	if (!purge->sandbox || owner == purge->sandbox)
+		(void)bpf_map_delete_elem(purge->map_fd, key); /* gone already is as good */
 }
 
 int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value)
 {
 	struct purge purge = { map_fd, sandbox, in_value };
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	int r = bpf_obj_get_info_by_fd(map_fd, &info, &len);
 
-	return walk(map_fd, 2 * OSH_REACHABLE_MAX, on_purge, &purge);
+	if (r == 0 && (info.key_size > KEY_MAX || info.value_size > VALUE_MAX))
+		r = -E2BIG;
+	return r < 0 ? r : walk(map_fd, info.key_size, info.value_size, on_purge, &purge);
 }

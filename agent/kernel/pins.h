@@ -8,12 +8,15 @@
 #include "base/err.h"
 
 #define LAYOUT_PREFIX "layout-"
+/* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
+ * or when programs of one build cannot work beside user space of the other. */
+#define LAYOUT LAYOUT_PREFIX "6"
 
 /* Make it where it is missing, and the file system of /sys/fs/bpf with it. */
 int pins_make_dir(const char *path, struct osh_err *err);
 /* One agent at a time: as long as the descriptor is open. -EBUSY: another has it. */
 int pins_lock_dir(const char *path, int *ret_fd, struct osh_err *err);
-/* Everything below `name`, and itself. Pins are two levels deep. */
+/* Everything below `name`, and itself. Pins are at most three levels deep. */
 void pins_remove_tree(int parent_fd, const char *name);
 /* Calls `each` for every layout found; stops when it returns true, and returns it. */
 bool pins_any_layout(const char *pin_dir, bool (*each)(const char *pin_dir, const char *layout));

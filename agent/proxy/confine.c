@@ -55,7 +55,7 @@ static const int allowed_calls[] = {
 /* Of bpf(2) only what works on maps that it was handed. */
 static const int allowed_bpf[] = {
 	BPF_MAP_LOOKUP_ELEM, BPF_MAP_UPDATE_ELEM, BPF_MAP_DELETE_ELEM,
-	BPF_MAP_GET_NEXT_KEY, BPF_MAP_LOOKUP_AND_DELETE_ELEM,
+	BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH,
 };
 
 /* What the resolver and OpenSSL read. */

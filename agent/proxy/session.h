@@ -76,6 +76,10 @@ struct osh_session {
 /* Accept everything that waits on a tenant's listener. */
 void osh_session_on_listener(struct osh_io *io, uint32_t events);
 
+/* Serve a flow that was accepted, `fd` is taken over; refused, with a record, when the sandbox
+ * has too many. */
+void osh_session_admit(struct osh_view *view, int fd, const struct osh_flow *flow);
+
 /* Begin a flow that the kernel sent here, `fd` is taken over: osh_session_begin decides on it.
  * NULL, with `fd` untouched, when the sandbox has too many or memory is out. */
 struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct osh_flow *flow);

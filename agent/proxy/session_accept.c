@@ -2,12 +2,14 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
 #include "base/log.h"
 #include "proxy/accept.h"
 #include "proxy/session_decide.h"
+#include "proxy/spread.h"
 
 #define ACCEPT_BATCH 64
 #define ACCEPT_PAUSE_MS 200
@@ -66,35 +68,60 @@ static void record_want_of_room(struct osh_view *view, const struct osh_flow *fl
 	view->reported_full = true;
 }
 
-/* Take what the kernel knows of a connection; false, with a record, when it knows nothing. */
+/* Take what the kernel knows of a connection; false when it knows nothing. There is a record of
+ * it: ours, or the kernel's own when its table is full. */
 static bool take_flow(struct osh_view *view, const struct sockaddr_storage *peer, struct osh_flow *ret_flow)
 {
 	struct osh_flow_key key;
+	int r;
 
 	flow_key_of(view, peer, &key);
-	if (osh_maps_flow_take(&view->worker->proxy->maps, &key, ret_flow) == 0)
-		return true;
-	record_bypass(view, key.client_port_host);
-	return false;
+	r = osh_maps_flow_take(&view->worker->proxy->maps, &key, ret_flow);
+	if (r < 0 && r != -ENOSPC)
+		record_bypass(view, key.client_port_host);
+	return r == 0;
 }
 
-static void admit(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
+void osh_session_admit(struct osh_view *view, int fd, const struct osh_flow *flow)
 {
-	struct osh_flow flow;
-	struct osh_session *s;
+	struct osh_session *s = osh_session_new(view, fd, flow);
 
-	if (!take_flow(view, peer, &flow) || flow.is_shared) {
-		osh_close(fd);
-		return;
-	}
-	s = osh_session_new(view, fd, &flow);
 	if (!s) {
-		record_want_of_room(view, &flow, "too many connections at once in this sandbox");
+		record_want_of_room(view, flow, "too many connections at once in this sandbox");
 		osh_close(fd);
 		return;
 	}
 	view->reported_full = false;
 	osh_session_begin(s);
+}
+
+/* False when memory is out. */
+static bool hand_over(struct osh_worker *to, const struct osh_view *view, int fd, const struct osh_flow *flow)
+{
+	struct osh_letter *letter = calloc(1, sizeof(*letter));
+
+	if (!letter)
+		return false;
+	letter->type = OSH_LETTER_FLOW;
+	letter->sandbox = view->tenant->id;
+	letter->fd = fd;
+	letter->flow = *flow;
+	osh_worker_post(to, letter);
+	return true;
+}
+
+static void on_accepted(struct osh_view *view, int fd, const struct sockaddr_storage *peer)
+{
+	struct osh_flow flow;
+	struct osh_worker *chosen;
+
+	if (!take_flow(view, peer, &flow) || flow.is_shared) {
+		osh_close(fd);
+		return;
+	}
+	chosen = osh_spread_choose(view);
+	if (chosen == view->worker || !hand_over(chosen, view, fd, &flow))
+		osh_session_admit(view, fd, &flow);
 }
 
 static void on_refused(struct osh_view *view, const struct sockaddr_storage *peer)
@@ -128,7 +155,7 @@ void osh_session_on_listener(struct osh_io *io, uint32_t events)
 		int fd = osh_accept(view->worker, io->fd, &peer);
 
 		if (fd >= 0) {
-			admit(view, fd, &peer);
+			on_accepted(view, fd, &peer);
 		} else if (fd == -EMFILE) {
 			on_refused(view, &peer);
 		} else {

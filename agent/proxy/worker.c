@@ -17,10 +17,13 @@
 #include "proxy/facts.h"
 #include "proxy/resolver.h"
 #include "proxy/session.h"
+#include "proxy/spread.h"
 #include "proxy/tls.h"
 #include "proxy/upstream.h"
 
 #define WHOS_MAX 2048
+#define TELL_MS 4
+#define TELL_COUNT 128 /* an eighth of the ring (supervisor.c): before its oldest are lost */
 
 /* ---- Shared objects ----------------------------------------------------------- */
 
@@ -202,34 +205,44 @@ void osh_worker_record(struct osh_view *view, struct osh_verdict *verdict)
 		verdict->permissive = osh_policy_is_permissive(&view->snapshot->policy);
 	}
 	osh_ring_publish(view->worker->ring, verdict);
-	view->worker->published = true;
+	view->worker->published++;
 }
 
 static void tell_agent(struct osh_worker *worker)
 {
 	uint64_t one = 1;
 
-	worker->published = false;
+	worker->published = 0;
 	worker->told_ms = osh_loop_now_ms(worker->loop);
 	(void)!write(worker->proxy->agent_eventfd, &one, sizeof(one));
 }
 
 static void on_tell(struct osh_timer *timer)
 {
-	tell_agent(osh_container_of(timer, struct osh_worker, tell));
+	struct osh_worker *worker = osh_container_of(timer, struct osh_worker, tell);
+
+	if (worker->published)
+		tell_agent(worker);
 }
 
-/* Once per batch of events, and at most once a millisecond, however many verdicts came:
- * under load the agent would be woken for each. Records wait in the ring meanwhile. */
+/* The first verdict is told at once; under load the agent would be woken for each, so the rest
+ * wait in the ring for a moment, or until they are many. */
+static bool may_wait(const struct osh_worker *worker)
+{
+	return worker->published < TELL_COUNT && osh_loop_now_ms(worker->loop) < worker->told_ms + TELL_MS;
+}
+
 static void on_batch_end(void *context)
 {
 	struct osh_worker *worker = context;
 
 	bound_whos(worker);
-	if (!worker->published || worker->tell.slot)
+	osh_spread_measure(worker);
+	if (!worker->published)
 		return;
-	if (osh_loop_now_ms(worker->loop) != worker->told_ms ||
-	    osh_loop_timer_set(worker->loop, &worker->tell, 1) < 0)
+	if (!may_wait(worker))
+		tell_agent(worker);
+	else if (!worker->tell.slot && osh_loop_timer_set(worker->loop, &worker->tell, TELL_MS) < 0)
 		tell_agent(worker);
 }
 
@@ -334,6 +347,7 @@ static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 		if (is_first) {
 			start_listening(&view->tcp4);
 			start_listening(&view->tcp6);
+			atomic_fetch_add(&view->tenant->ready_count, 1);
 		}
 		if (view->dns)
 			osh_dns_policy_changed(view->dns);
@@ -372,6 +386,16 @@ static void on_end_flow(struct osh_worker *worker, struct osh_letter *letter)
 		osh_session_end_flow(view, letter->about.cookie);
 }
 
+static void on_flow(struct osh_worker *worker, struct osh_letter *letter)
+{
+	struct osh_view *view = find_view(worker, letter->sandbox);
+
+	if (view)
+		osh_session_admit(view, letter->fd, &letter->flow);
+	else
+		osh_close(letter->fd); /* its sandbox went meanwhile */
+}
+
 static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 {
 	switch (letter->type) {
@@ -392,6 +416,9 @@ static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 		break;
 	case OSH_LETTER_END_FLOW:
 		on_end_flow(worker, letter);
+		break;
+	case OSH_LETTER_FLOW:
+		on_flow(worker, letter);
 		break;
 	case OSH_LETTER_STOP:
 		osh_loop_stop(worker->loop);

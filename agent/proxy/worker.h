@@ -6,7 +6,8 @@
  *   worker  one thread, one loop; owns everything that its sessions touch
  *
  * A view belongs to its worker's thread alone, so nothing on the data path locks.
- * The main thread reaches a worker only through its mailbox. */
+ * The main thread, and a worker that has a connection for another one, reach a worker only
+ * through its mailbox. */
 #ifndef OSH_PROXY_WORKER_H
 #define OSH_PROXY_WORKER_H
 
@@ -70,6 +71,7 @@ struct osh_tenant {
 	uint64_t id;
 	char name[OSH_NAME_MAX];
 	bool is_new; /* the kernel's maps hold nothing of it when it gets here */
+	atomic_uint ready_count; /* workers that have a policy for it */
 	struct osh_sandbox_sockets sockets; /* owned */
 	struct osh_ca ca;
 };
@@ -121,6 +123,13 @@ struct osh_who {
 	UT_hash_handle hh;
 };
 
+/* How busy a worker is, proxy/spread.h. */
+struct osh_load {
+	uint64_t measured_ms, used_ms;       /* when, and the thread's processor time then; its own */
+	atomic_uint_fast64_t busy_until_ms;  /* of the loops' clock; the others look at it */
+	atomic_uint taken;                   /* connections since it was measured */
+};
+
 struct osh_worker {
 	struct osh_proxy *proxy;
 	unsigned index;
@@ -137,10 +146,11 @@ struct osh_worker {
 	struct osh_ring_writer *ring;
 	int spare_fd;                   /* given up to refuse with when descriptors run out, accept.c */
 	unsigned questions;             /* of all views */
-	bool published;                 /* verdicts that the agent was not told of */
+	unsigned published;             /* verdicts that the agent was not told of */
 	uint64_t told_ms;
 	struct osh_timer tell;
-	/* Mailbox: letters from the main thread. */
+	struct osh_load load;
+	/* Mailbox: letters from the main thread and other workers. */
 	pthread_mutex_t mail_lock;
 	struct osh_letter *mail;
 	struct osh_io mail_io;          /* eventfd */
@@ -153,6 +163,7 @@ enum osh_letter_type {
 	OSH_LETTER_VAULT,
 	OSH_LETTER_ANSWER,
 	OSH_LETTER_END_FLOW,
+	OSH_LETTER_FLOW,
 	OSH_LETTER_STOP,
 };
 
@@ -173,13 +184,16 @@ struct osh_letter {
 	struct osh_errand *errand;      /* POLICY */
 	struct osh_question_about about; /* ANSWER, END_FLOW */
 	struct osh_exe_facts facts;     /* ANSWER */
+	int fd;                         /* FLOW: owned by the receiver */
+	struct osh_flow flow;           /* FLOW */
 };
 
 /* Make a worker whose thread is not running yet. The ring is taken over. NULL when
  * memory is out. */
 struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struct osh_ring_writer *ring);
 int osh_worker_start(struct osh_worker *worker);
-/* From the main thread: hand a letter over (owned by the worker from now on). */
+/* From any thread: hand a letter over (owned by the worker from now on). Those of one thread
+ * arrive in order. */
 void osh_worker_post(struct osh_worker *worker, struct osh_letter *letter);
 
 struct osh_tenant *osh_tenant_ref(struct osh_tenant *tenant);

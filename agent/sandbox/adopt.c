@@ -198,6 +198,21 @@ static void clear_away(struct osh_sandbox_instance *instance, int code)
 		osh_warning("%s", err.message);
 }
 
+/* With its cgroup its rules are gone. Returns as adopt_one. */
+static int adopt_attached(const struct adoption *adoption, struct osh_sandbox_instance *instance)
+{
+	struct osh_err err = { 0 };
+	int r = attached_take_over(instance, &err);
+
+	if (r == 0) {
+		adoption->each(adoption->context, instance);
+		return 1;
+	}
+	osh_warning("sandbox %s: not attached any more: %s", instance->record.name, err.message);
+	clear_away(instance, -r);
+	return 0;
+}
+
 /* Returns 1 when it was handed over, 0 when it is gone, -ENOMEM. */
 static int adopt_one(const struct adoption *adoption, const char *name)
 {
@@ -209,6 +224,8 @@ static int adopt_one(const struct adoption *adoption, const char *name)
 	r = read_record(instance);
 	if (r < 0 && r != -ENOENT) /* without one it never ran */
 		return fence(adoption, instance, -r);
+	if (r == 0 && sandbox_is_attached(instance))
+		return adopt_attached(adoption, instance);
 	if (r == 0)
 		r = instance->record.init_pid ? take_over_running(instance) : take_over_stopped(instance);
 	if (r < 0 && instance->was_launched && instance->record.init_pid && instance->record.keep)

@@ -1,7 +1,9 @@
 #include "sandbox/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +12,11 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define EMPTY_PATIENCE_MS 10000
+#define PROCS_BYTES_MAX (64u << 20)
+#define TREE_MAX 4096 /* cgroups in one that is attached to */
 
 /* A mountinfo field escapes blanks and backslashes as \ooo (proc(5)). */
 static int unescape(const char *field, size_t len, char *buf, size_t size)
@@ -72,7 +77,7 @@ int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id)
 	return cgroup_open(path, ret_fd, ret_id);
 }
 
-static int is_populated(int events_fd)
+static int has_event(int events_fd, const char *line)
 {
 	char text[256];
 	ssize_t n = pread(events_fd, text, sizeof(text) - 1, 0);
@@ -80,7 +85,17 @@ static int is_populated(int events_fd)
 	if (n < 0)
 		return -errno;
 	text[n] = '\0';
-	return strstr(text, "populated 1") != NULL;
+	return strstr(text, line) != NULL;
+}
+
+int cgroup_is_empty(int events_fd)
+{
+	return has_event(events_fd, "populated 0");
+}
+
+static int is_populated(int events_fd)
+{
+	return has_event(events_fd, "populated 1");
 }
 
 static int64_t clock_ms(void)
@@ -104,7 +119,7 @@ int cgroup_kill(int cgroup_fd)
 }
 
 /* cgroup.events raises POLLPRI on each change. Reading comes first, so no change is missed. */
-int cgroup_await_empty(int cgroup_fd)
+static int await_event(int cgroup_fd, const char *line)
 {
 	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
 	struct pollfd events = { .fd = fd, .events = POLLPRI };
@@ -114,10 +129,10 @@ int cgroup_await_empty(int cgroup_fd)
 		return -errno;
 	for (;;) {
 		int64_t left_ms = deadline_ms - clock_ms();
-		int populated = is_populated(fd);
+		int seen = has_event(fd, line);
 
-		if (populated <= 0)
-			return populated;
+		if (seen != 0)
+			return seen < 0 ? seen : 0;
 		if (left_ms <= 0)
 			return -EBUSY;
 		if (poll(&events, 1, (int)left_ms) < 0 && errno != EINTR)
@@ -125,7 +140,106 @@ int cgroup_await_empty(int cgroup_fd)
 	}
 }
 
+int cgroup_await_empty(int cgroup_fd)
+{
+	return await_event(cgroup_fd, "populated 0");
+}
+
+int cgroup_freeze(int cgroup_fd, bool frozen)
+{
+	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0 || write(fd, frozen ? "1" : "0", 1) < 0)
+		return -errno;
+	return frozen ? await_event(cgroup_fd, "frozen 1") : 0;
+}
+
 int cgroup_remove(const char *path)
 {
 	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+/* ---- A tree of them ---------------------------------------- */
+
+struct walk {
+	unsigned left; /* directories that may still be looked at */
+	int (*each)(void *context, const char *path, const struct stat *st);
+	void *context;
+};
+
+/* The cgroup and those below it; stops at the first answer that is not 0, and returns it. */
+static int walk_tree(struct walk *walk, const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	struct stat st;
+	int r;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : -errno; /* removed meanwhile */
+	r = walk->left-- == 0 ? -E2BIG : 0;
+	if (r == 0 && fstat(dirfd(dir), &st) == 0)
+		r = walk->each(walk->context, path, &st);
+	while (r == 0 && (entry = readdir(dir))) {
+		char below[PATH_MAX];
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) >= (int)sizeof(below))
+			r = -ENAMETOOLONG;
+		else
+			r = walk_tree(walk, below);
+	}
+	closedir(dir);
+	return r;
+}
+
+struct process_walk {
+	int (*each)(void *context, pid_t pid);
+	void *context;
+};
+
+static int each_process_of(void *context, const char *path, const struct stat *st)
+{
+	const struct process_walk *walk = context;
+	char procs[PATH_MAX];
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r;
+
+	(void)st;
+	if (snprintf(procs, sizeof(procs), "%s/cgroup.procs", path) >= (int)sizeof(procs))
+		return -ENAMETOOLONG;
+	r = osh_read_file(procs, PROCS_BYTES_MAX, &text, &len);
+	if (r < 0)
+		return r == -ENOENT || r == -ENODEV || r == -EOPNOTSUPP ? 0 : r; /* gone, or threaded */
+	for (char *line = text; r == 0 && *line; line += strcspn(line, "\n") + 1) {
+		uint64_t pid;
+
+		r = osh_str_parse_u64(osh_str_n(line, strcspn(line, "\n")), INT32_MAX, &pid);
+		if (r == 0)
+			r = walk->each(walk->context, (pid_t)pid);
+	}
+	return r;
+}
+
+int cgroup_each_process(const char *path, int (*each)(void *context, pid_t pid), void *context)
+{
+	struct process_walk processes = { .each = each, .context = context };
+	struct walk walk = { .left = TREE_MAX, .each = each_process_of, .context = &processes };
+
+	return walk_tree(&walk, path);
+}
+
+static int is_wanted(void *context, const char *path, const struct stat *st)
+{
+	(void)path;
+	return st->st_ino == *(const uint64_t *)context;
+}
+
+bool cgroup_holds(const char *path, uint64_t id)
+{
+	struct walk walk = { .left = TREE_MAX, .each = is_wanted, .context = &id };
+
+	return walk_tree(&walk, path) > 0;
 }

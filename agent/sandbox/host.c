@@ -67,15 +67,26 @@ static int find_init(const char *init_path, struct osh_sandbox_host *host, struc
 }
 
 /* FNV-1a: names need to differ, not to withstand anybody. */
-static void make_key(struct osh_sandbox_host *host)
+static void make_key(const char *run_dir, char key[static OSH_KEY_MAX])
 {
 	uint32_t hash = 2166136261u;
 
-	if (strcmp(host->run_dir, DEFAULT_RUN_DIR) == 0)
+	key[0] = '\0';
+	if (strcmp(run_dir, DEFAULT_RUN_DIR) == 0)
 		return;
-	for (const char *c = host->run_dir; *c; c++)
+	for (const char *c = run_dir; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * 16777619u;
-	snprintf(host->key, sizeof(host->key), "%08x", hash);
+	snprintf(key, OSH_KEY_MAX, "%08x", hash);
+}
+
+int osh_sandbox_key_of(const char *run_dir, char ret_key[static OSH_KEY_MAX], struct osh_err *err)
+{
+	char path[OSH_SANDBOX_PATH_MAX];
+	int r = resolve(run_dir, path, err);
+
+	if (r == 0)
+		make_key(path, ret_key);
+	return r;
 }
 
 /* On a hybrid host cgroup2 is not at /sys/fs/cgroup, and has no controllers: limits alone
@@ -120,7 +131,7 @@ int osh_sandbox_host_open(const struct osh_sandbox_host_options *options,
 	if (r == 0)
 		r = find_init(options->init_path, host, err);
 	if (r == 0) {
-		make_key(host);
+		make_key(host->run_dir, host->key);
 		r = make_root_cgroup(host, err);
 	}
 	if (r == 0) {

@@ -41,6 +41,9 @@ int sandbox_instance_new(struct osh_sandbox_host *host, const char *name,
 		return -ENOMEM;
 	instance->host = host;
 	instance->cgroup_fd = -1;
+	instance->net_fd = -1;
+	instance->root_fd = -1;
+	instance->record.gateway = OSH_GATEWAY;
 	instance->init_io.fd = -1;
 	instance->pid_io.fd = -1;
 	snprintf(instance->record.name, sizeof(instance->record.name), "%s", name);
@@ -76,11 +79,14 @@ void sandbox_leave(struct osh_sandbox_instance *instance)
 /* Everything but the memory, which a caller further up may still look at. */
 static void let_go(struct osh_sandbox_instance *instance)
 {
+	osh_loop_timer_cancel(instance->host->loop, &instance->look);
 	osh_loop_remove(instance->host->loop, &instance->init_io);
 	osh_loop_remove(instance->host->loop, &instance->pid_io);
 	instance->init_io.fd = osh_close(instance->init_io.fd);
 	instance->pid_io.fd = osh_close(instance->pid_io.fd);
 	instance->cgroup_fd = osh_close(instance->cgroup_fd);
+	instance->net_fd = osh_close(instance->net_fd);
+	instance->root_fd = osh_close(instance->root_fd);
 	DL_DELETE(instance->host->instances, instance);
 	instance->host->sandboxes--;
 	instance->gone = true;
@@ -97,7 +103,7 @@ static int make_below(const struct osh_sandbox_instance *instance, const char *n
 }
 
 /* The log exists before it is bound, whoever writes it first. */
-static int make_log(const struct osh_sandbox_instance *instance)
+int sandbox_make_log(const struct osh_sandbox_instance *instance)
 {
 	int fd = open(instance->log_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
@@ -133,6 +139,22 @@ static uid_t choose_user(const struct osh_sandbox_instance *instance)
 	return uid;
 }
 
+int sandbox_make_dir(struct osh_sandbox_instance *instance, struct osh_err *err)
+{
+	if (mkdir(instance->dir, 0700) == 0)
+		return 0;
+	if (errno == EEXIST)
+		return osh_err_set(err, EEXIST, "sandbox %s exists already: choose another name, or delete it "
+						"first", instance->record.name);
+	return osh_err_sys(err, errno, "cannot make %s", instance->dir);
+}
+
+void sandbox_drop(struct osh_sandbox_instance *instance)
+{
+	let_go(instance);
+	free_instance(instance);
+}
+
 static int make_state(struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	int r = make_below(instance, "root", 0700);
@@ -142,7 +164,7 @@ static int make_state(struct osh_sandbox_instance *instance, struct osh_err *err
 	if (r == 0)
 		r = make_below(instance, "tmp", 0700);
 	if (r == 0)
-		r = make_log(instance);
+		r = sandbox_make_log(instance);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot make the files of sandbox %s in %s",
 				   instance->record.name, instance->dir);
@@ -172,15 +194,9 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 	r = sandbox_instance_new(host, name, &instance);
 	if (r < 0)
 		return osh_err_sys(err, -r, "sandbox %s", name);
-	if (mkdir(instance->dir, 0700) < 0) {
-		r = -errno;
-		if (r == -EEXIST)
-			osh_err_set(err, EEXIST, "sandbox %s exists already: choose another name, "
-						 "or delete it first", name);
-		else
-			osh_err_sys(err, -r, "cannot make %s", instance->dir);
-		let_go(instance);
-		free_instance(instance);
+	r = sandbox_make_dir(instance, err);
+	if (r < 0) {
+		sandbox_drop(instance);
 		return r;
 	}
 	osh_crash_point();
@@ -305,8 +321,13 @@ static void keep_first(int *first, int r, const char *what, struct osh_err *err)
 
 static int end_processes(struct osh_sandbox_instance *instance)
 {
-	int r = instance->cgroup_fd < 0 ? 0 : cgroup_kill(instance->cgroup_fd);
+	int r;
 
+	if (sandbox_is_attached(instance)) {
+		attached_leave(instance);
+		return 0;
+	}
+	r = instance->cgroup_fd < 0 ? 0 : cgroup_kill(instance->cgroup_fd);
 	sandbox_reap_init(instance);
 	return instance->cgroup_fd < 0 || r < 0 ? r : cgroup_await_empty(instance->cgroup_fd);
 }
@@ -324,7 +345,8 @@ int osh_sandbox_destroy(struct osh_sandbox_instance *instance, struct osh_err *e
 	 * that destroys it again changes nothing. */
 	let_go(instance);
 	command_fail_all(instance);
-	keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
+	if (!sandbox_is_attached(instance))
+		keep_first(&first, cgroup_remove(instance->cgroup), instance->cgroup, err);
 	osh_crash_point();
 	if (unlink(instance->socket_path) < 0 && errno != ENOENT)
 		keep_first(&first, -errno, instance->socket_path, err);

@@ -27,7 +27,7 @@ struct osh_sandbox_host {
 	char state_dir[OSH_SANDBOX_PATH_MAX]; /* these three: resolved, absolute */
 	char run_dir[OSH_SANDBOX_PATH_MAX];
 	char init_path[OSH_SANDBOX_PATH_MAX];
-	char key[16];
+	char key[OSH_KEY_MAX];
 	char cgroup[OSH_SANDBOX_PATH_MAX];
 	unsigned controllers;     /* bit per enum osh_limit: limits.c */
 	int idmap_fd;             /* the map of idmap.c; -1: this kernel has none */
@@ -49,6 +49,8 @@ struct sandbox_record {
 	int64_t created;
 	bool keep;
 	char **providers;       /* owned, NULL-terminated; may be NULL */
+	char attached[OSH_SANDBOX_PATH_MAX]; /* "" or the cgroup that it was attached to */
+	uint32_t gateway;       /* where the agent listens in its network, host order */
 };
 
 struct pending_command;
@@ -64,8 +66,12 @@ struct osh_sandbox_instance {
 	bool was_launched;      /* once: uid and gid are settled */
 	bool is_damaged;        /* only to be destroyed: what its record said is not known */
 	int cgroup_fd;
+	int net_fd, root_fd;    /* attached: its network namespace and root directory; else -1 */
+	uint64_t netns;         /* attached: the cookie of that namespace */
+	bool shares_net;        /* attached: programs outside are in it, too */
 	struct osh_io init_io;  /* the connection to init */
-	struct osh_io pid_io;   /* init's pidfd */
+	struct osh_io pid_io;   /* init's pidfd; attached: cgroup.events */
+	struct osh_timer look;  /* attached: armed while nothing runs in it */
 	struct pending_command *commands;
 	uint64_t next_command;
 	size_t command_count;
@@ -91,7 +97,40 @@ void sandbox_reap_init(struct osh_sandbox_instance *instance);
 /* Back to what cgroup_make made: nothing runs in it, and it can be launched again. */
 int sandbox_halt(struct osh_sandbox_instance *instance);
 
+/* Its directory, which nobody else may have yet, and its log. -EEXIST: the name is taken. */
+int sandbox_make_dir(struct osh_sandbox_instance *instance, struct osh_err *err);
+int sandbox_make_log(const struct osh_sandbox_instance *instance);
+/* Free a handle that nothing was made for yet. */
+void sandbox_drop(struct osh_sandbox_instance *instance);
+
+/* ---- attached.c ---- */
+bool sandbox_is_attached(const struct osh_sandbox_instance *instance);
+/* Find its cgroup, network and root again, as an earlier agent left them. -ENOENT, -ESTALE: that
+ * cgroup is gone. */
+int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *err);
+/* Take the agent's address out of its network. */
+void attached_leave(struct osh_sandbox_instance *instance);
+
+/* ---- sockets.c ---- */
+/* Go into its network. Returns a descriptor of the agent's own, to come back with, or -errno. */
+int sandbox_enter_network(const struct osh_sandbox_instance *instance, struct osh_err *err);
+void sandbox_leave_network(const struct osh_sandbox_instance *instance, int home);
+
+/* ---- netns.c ---- */
+/* The agent's addresses on lo of this network namespace: 0, also when they are there, or -errno. */
+int netns_add_gateway(uint32_t gateway);
+void netns_remove_gateway(uint32_t gateway);
+
 /* ---- cgroup.c ---- */
+/* From its cgroup.events: 1, 0 or -errno (-ENODEV: the cgroup is gone). */
+int cgroup_is_empty(int events_fd);
+/* Stop everything in it, and have it go on. */
+int cgroup_freeze(int cgroup_fd, bool frozen);
+/* Call `each` for every process in it and below, with a bound; stops when it returns < 0 and
+ * returns that. */
+int cgroup_each_process(const char *path, int (*each)(void *context, pid_t pid), void *context);
+/* Is a cgroup of this id it, or below it? */
+bool cgroup_holds(const char *path, uint64_t id);
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
 int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
 int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);

@@ -43,9 +43,9 @@ static int code_of(int nl_error)
 	}
 }
 
-static struct nl_addr *gateway4(unsigned prefix_len)
+static struct nl_addr *gateway4(uint32_t gateway, unsigned prefix_len)
 {
-	uint32_t address_be = htonl(OSH_GATEWAY);
+	uint32_t address_be = htonl(gateway);
 	struct nl_addr *addr = nl_addr_build(AF_INET, &address_be, sizeof(address_be));
 
 	if (addr)
@@ -53,10 +53,10 @@ static struct nl_addr *gateway4(unsigned prefix_len)
 	return addr;
 }
 
-static struct nl_addr *gateway6(unsigned prefix_len)
+static struct nl_addr *gateway6(uint32_t gateway, unsigned prefix_len)
 {
 	struct in6_addr address = { .s6_addr = { 0xfd, 0x6f, 0x73, 0x68 } };
-	uint32_t low_be = htonl(OSH_GATEWAY);
+	uint32_t low_be = htonl(gateway);
 	struct nl_addr *addr;
 
 	memcpy(&address.s6_addr[12], &low_be, sizeof(low_be));
@@ -142,6 +142,54 @@ static struct nl_addr *everywhere(int family)
 	return addr;
 }
 
+/* ---- A network that others set up ------------------------------------------------ */
+
+static int change_address(int (*change)(struct nl_sock *, struct nl_addr *), struct nl_addr *local)
+{
+	struct nl_sock *sock = nl_socket_alloc();
+	int r = sock ? code_of(nl_connect(sock, NETLINK_ROUTE)) : -ENOMEM;
+
+	if (r == 0)
+		r = change(sock, local);
+	else
+		nl_addr_put(local);
+	nl_socket_free(sock);
+	return r;
+}
+
+/* Takes `local` over. */
+static int delete_address(struct nl_sock *sock, struct nl_addr *local)
+{
+	struct rtnl_addr *addr = rtnl_addr_alloc();
+	int r = -NLE_NOMEM;
+
+	if (addr && local) {
+		rtnl_addr_set_ifindex(addr, LO_IFINDEX);
+		rtnl_addr_set_local(addr, local);
+		r = rtnl_addr_delete(sock, addr, 0);
+	}
+	rtnl_addr_put(addr);
+	nl_addr_put(local);
+	return code_of(r);
+}
+
+int netns_add_gateway(uint32_t gateway)
+{
+	int r = change_address(add_address, gateway4(gateway, 32));
+
+	if (r == 0 || r == -EEXIST)
+		r = change_address(add_address, gateway6(gateway, 128));
+	return r == -EEXIST ? 0 : r;
+}
+
+void netns_remove_gateway(uint32_t gateway)
+{
+	(void)change_address(delete_address, gateway4(gateway, 32));
+	(void)change_address(delete_address, gateway6(gateway, 128));
+}
+
+/* ---- A sandbox's own ---------------------------------------------------------------- */
+
 int netns_set_up(void)
 {
 	struct nl_sock *sock = nl_socket_alloc();
@@ -150,13 +198,13 @@ int netns_set_up(void)
 	if (r == 0)
 		r = raise_lo(sock);
 	if (r == 0)
-		r = add_address(sock, gateway4(15));
+		r = add_address(sock, gateway4(OSH_GATEWAY, 15));
 	if (r == 0)
-		r = add_default_route(sock, everywhere(AF_INET), gateway4(32));
+		r = add_default_route(sock, everywhere(AF_INET), gateway4(OSH_GATEWAY, 32));
 	if (r == 0)
-		r = add_address(sock, gateway6(96));
+		r = add_address(sock, gateway6(OSH_GATEWAY, 96));
 	if (r == 0)
-		r = add_default_route(sock, everywhere(AF_INET6), gateway6(128));
+		r = add_default_route(sock, everywhere(AF_INET6), gateway6(OSH_GATEWAY, 128));
 	nl_socket_free(sock);
 	return r;
 }

@@ -62,6 +62,10 @@ int record_save(const char *dir, const struct sandbox_record *record)
 			 (json_int_t)record->init_pid, "init_start", (json_int_t)record->init_start,
 			 "created", (json_int_t)record->created, "keep", (int)record->keep,
 			 "providers", providers);
+	if (json && *record->attached) {
+		(void)json_object_set_new(json, "attached", json_string(record->attached));
+		(void)json_object_set_new(json, "gateway", json_integer(record->gateway));
+	}
 	text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	json_decref(json);
 	if (!text)
@@ -99,18 +103,24 @@ static bool is_user(json_int_t id)
 static int parse_record(const json_t *json, struct sandbox_record *record)
 {
 	json_int_t id, uid, gid, init_pid, init_start, created;
-	const char *name;
+	json_int_t gateway = OSH_GATEWAY;
+	const char *name, *attached = "";
 	json_t *providers;
 	int version, keep;
 
-	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}",
+	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I}",
 			"version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
 			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
-			"keep", &keep, "providers", &providers) < 0)
+			"keep", &keep, "providers", &providers, "attached", &attached, "gateway",
+			&gateway) < 0)
 		return -EBADMSG;
-	if (version != RECORD_VERSION || init_pid < 0 || !is_user(uid) || !is_user(gid) ||
-	    osh_str_copy(osh_str(name), record->name, sizeof(record->name)) < 0)
+	if (version != RECORD_VERSION || init_pid < 0 ||
+	    (!*attached && (!is_user(uid) || !is_user(gid))) || gateway < OSH_GATEWAY ||
+	    gateway > OSH_GATEWAY_LAST ||
+	    osh_str_copy(osh_str(name), record->name, sizeof(record->name)) < 0 ||
+	    osh_str_copy(osh_str(attached), record->attached, sizeof(record->attached)) < 0)
 		return -EBADMSG;
+	record->gateway = (uint32_t)gateway;
 	record->id = (uint64_t)id;
 	record->uid = (uid_t)uid;
 	record->gid = (gid_t)gid;

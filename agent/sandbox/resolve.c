@@ -31,11 +31,13 @@ static int open_in_root(const struct osh_sandbox_instance *instance, const char 
 	_cleanup_fd_ int root = -1;
 	int fd;
 
-	snprintf(root_path, sizeof(root_path), "/proc/%d/root", (int)instance->record.init_pid);
-	root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0 || !is_alive(instance->pid_io.fd))
-		return -ENOENT;
-	fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	if (!sandbox_is_attached(instance)) {
+		snprintf(root_path, sizeof(root_path), "/proc/%d/root", (int)instance->record.init_pid);
+		root = open(root_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (root < 0 || !is_alive(instance->pid_io.fd))
+			return -ENOENT;
+	}
+	fd = (int)syscall(SYS_openat2, root < 0 ? instance->root_fd : root, path, &how, sizeof(how));
 	return fd < 0 ? -errno : fd;
 }
 
@@ -131,7 +133,7 @@ bool osh_sandbox_may_write(struct osh_sandbox_instance *instance, const char *pa
 {
 	char target[PATH_MAX];
 
-	if (path[0] != '/' || instance->pid_io.fd < 0)
+	if (path[0] != '/' || instance->pid_io.fd < 0 || sandbox_is_attached(instance))
 		return false;
 	return may_write_way(instance, path) ||
 	       (osh_sandbox_resolve(instance, path, target, sizeof(target)) == 0 &&

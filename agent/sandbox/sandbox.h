@@ -39,7 +39,10 @@ void osh_sandbox_host_close(struct osh_sandbox_host *host);
 void osh_sandbox_host_uninstall(struct osh_sandbox_host *host);
 const char *osh_sandbox_host_cgroup(const struct osh_sandbox_host *host); /* absolute path */
 /* Short key derived from run_dir ("" for /run/openshell): names pins likewise. */
+#define OSH_KEY_MAX 16
 const char *osh_sandbox_host_key(const struct osh_sandbox_host *host);
+/* The same before there is a host, of a directory that exists. 0 or -errno with a message. */
+int osh_sandbox_key_of(const char *run_dir, char ret_key[static OSH_KEY_MAX], struct osh_err *err);
 /* 0..n: the Landlock ABI of this kernel; 0 none. */
 int osh_sandbox_landlock_abi(void);
 
@@ -83,6 +86,39 @@ struct osh_sandbox_spec {
 /* Make STATE_DIR/sandboxes/NAME and the cgroup. -EEXIST: name taken. */
 int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 			    struct osh_sandbox_instance **ret_instance, struct osh_err *err);
+
+/* ---- A cgroup of somebody else's ---- */
+
+/* In place of cgroup_make and launch: STATE_DIR/sandboxes/NAME for a cgroup2 directory that exists and
+ * has processes, and the agent's address on lo of their network namespace. Refused are the agent's own
+ * cgroup and its sandboxes' and what has rules already, above or below. */
+int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, const char *cgroup,
+			      struct osh_sandbox_instance **ret_instance, struct osh_err *err);
+/* "" unless it is one: the directory. */
+const char *osh_sandbox_attached(const struct osh_sandbox_instance *instance);
+int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance); /* borrowed */
+unsigned osh_sandbox_cgroup_depth(const struct osh_sandbox_instance *instance); /* below the hierarchy's top */
+uint64_t osh_sandbox_netns(const struct osh_sandbox_instance *instance);  /* SO_NETNS_COOKIE */
+uint32_t osh_sandbox_gateway(const struct osh_sandbox_instance *instance); /* host order */
+/* Were processes outside of it in its network namespace when it was attached or adopted? */
+bool osh_sandbox_shares_net(const struct osh_sandbox_instance *instance);
+/* Have osh_sandbox_on_death called when the cgroup is removed. 0 or -errno. */
+int osh_sandbox_watch_cgroup(struct osh_sandbox_instance *instance);
+
+/* A socket that a process of it holds. */
+struct osh_sandbox_socket {
+	pid_t pid;
+	int fd; /* the very socket, borrowed */
+	int domain, type, protocol;
+};
+/* Stop all its processes for a moment, and show every socket that they hold. Returns 0, or -errno
+ * or what `each` returned other than 0. */
+int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
+			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
+int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
+			     int (*each)(void *context, pid_t pid), void *context);
+/* Is a cgroup of this id it, or below it? */
+bool osh_sandbox_holds_cgroup(const struct osh_sandbox_instance *instance, uint64_t id);
 
 /* Start openshell-init as pid 1 of new pid, mount, ipc, uts, net and cgroup
  * namespaces in the sandbox's cgroup, with everything applied that never loosens
@@ -207,7 +243,8 @@ int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path,
 int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const char *path);
 
 /* Could the sandbox itself put another file at this path, or write the one that is there?
- * `path` may be a glob: then the directories before its first star are asked about. */
+ * `path` may be a glob: then the directories before its first star are asked about. Not asked about attached cgroups, whose root
+ * may write anywhere: that is said once, when they are attached. */
 bool osh_sandbox_may_write(struct osh_sandbox_instance *instance, const char *path);
 
 /* Does a process of the sandbox run code from a file that the sandbox may write (mapped

@@ -41,9 +41,9 @@ union address {
 	struct sockaddr_in6 v6;
 };
 
-static socklen_t gateway_address(const struct wanted_socket *want, union address *addr)
+static socklen_t gateway_address(const struct wanted_socket *want, uint32_t gateway, union address *addr)
 {
-	uint32_t gateway_be = htonl(OSH_GATEWAY);
+	uint32_t gateway_be = htonl(gateway);
 
 	memset(addr, 0, sizeof(*addr));
 	if (want->family == AF_INET) {
@@ -84,11 +84,11 @@ static void suit_loopback(int fd)
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
-static int open_socket(const struct wanted_socket *want)
+static int open_socket(const struct wanted_socket *want, uint32_t gateway)
 {
 	_cleanup_fd_ int fd = socket(want->family, want->type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	union address addr;
-	socklen_t len = gateway_address(want, &addr);
+	socklen_t len = gateway_address(want, gateway, &addr);
 	int one = 1, r;
 
 	if (fd < 0)
@@ -116,12 +116,12 @@ static void close_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
 		fds[i] = osh_close(fds[i]);
 }
 
-static int open_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
+static int open_all(uint32_t gateway, int fds[static OSH_SANDBOX_SOCKETS_COUNT])
 {
 	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++)
 		fds[i] = -1;
 	for (int i = 0; i < OSH_SANDBOX_SOCKETS_COUNT; i++) {
-		fds[i] = open_socket(&wanted[i]);
+		fds[i] = open_socket(&wanted[i], gateway);
 		if (fds[i] < 0) {
 			int r = fds[i];
 
@@ -132,16 +132,16 @@ static int open_all(int fds[static OSH_SANDBOX_SOCKETS_COUNT])
 	return 0;
 }
 
-/* Returns a descriptor of the agent's own network, to come back to, or -errno. */
-static int enter_network(const struct osh_sandbox_instance *instance, struct osh_err *err)
+int sandbox_enter_network(const struct osh_sandbox_instance *instance, struct osh_err *err)
 {
 	_cleanup_fd_ int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int there = sandbox_is_attached(instance) ? instance->net_fd : instance->pid_io.fd;
 
 	if (home < 0)
 		return osh_err_sys(err, errno, "/proc/thread-self/ns/net");
-	if (instance->pid_io.fd < 0)
+	if (there < 0)
 		return osh_err_set(err, ESRCH, "sandbox %s is not running", instance->record.name);
-	if (setns(instance->pid_io.fd, CLONE_NEWNET) < 0)
+	if (setns(there, CLONE_NEWNET) < 0)
 		return osh_err_sys(err, errno, "cannot enter the network of sandbox %s",
 				   instance->record.name);
 	return osh_take_fd(&home);
@@ -149,7 +149,7 @@ static int enter_network(const struct osh_sandbox_instance *instance, struct osh
 
 /* An agent in a sandbox's network would dial and listen in the wrong place from now on: there
  * is nothing to go on with. */
-static void leave_network(const struct osh_sandbox_instance *instance, int home)
+void sandbox_leave_network(const struct osh_sandbox_instance *instance, int home)
 {
 	if (setns(home, CLONE_NEWNET) < 0) {
 		osh_error("cannot return from the network of sandbox %s", instance->record.name);
@@ -161,12 +161,12 @@ static void leave_network(const struct osh_sandbox_instance *instance, int home)
 int osh_sandbox_sockets_open(struct osh_sandbox_instance *instance,
 			     struct osh_sandbox_sockets *ret_sockets, struct osh_err *err)
 {
-	int fds[OSH_SANDBOX_SOCKETS_COUNT], r, home = enter_network(instance, err);
+	int fds[OSH_SANDBOX_SOCKETS_COUNT], r, home = sandbox_enter_network(instance, err);
 
 	if (home < 0)
 		return home;
-	r = open_all(fds);
-	leave_network(instance, home);
+	r = open_all(instance->record.gateway, fds);
+	sandbox_leave_network(instance, home);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot listen in sandbox %s", instance->record.name);
 	*ret_sockets = (struct osh_sandbox_sockets){
@@ -200,12 +200,12 @@ static int dial_loopback(uint16_t port, bool ipv6)
 int osh_sandbox_dial(struct osh_sandbox_instance *instance, uint16_t port, bool ipv6, int *ret_fd,
 		     struct osh_err *err)
 {
-	int fd, home = enter_network(instance, err);
+	int fd, home = sandbox_enter_network(instance, err);
 
 	if (home < 0)
 		return home;
 	fd = dial_loopback(port, ipv6);
-	leave_network(instance, home);
+	sandbox_leave_network(instance, home);
 	if (fd < 0)
 		return osh_err_sys(err, -fd, "port %u of sandbox %s", port, instance->record.name);
 	*ret_fd = fd;

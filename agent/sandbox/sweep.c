@@ -33,6 +33,12 @@ static void sweep_one(void *context, struct osh_sandbox_instance *instance)
 {
 	struct sweep *sweep = context;
 
+	if (sandbox_is_attached(instance)) {
+		osh_info("sandbox %s: detached from %s, whose processes go on without rules", instance->record.name,
+			 instance->record.attached);
+		note(sweep, osh_sandbox_destroy(instance, sweep->err));
+		return;
+	}
 	if (osh_sandbox_keep(instance)) {
 		note(sweep, stop(instance, sweep->err));
 		return;

@@ -63,9 +63,14 @@ _Static_assert(sizeof(struct osh_task) == 32, "map value: no holes");
 
 /* sandboxes map: cgroup id -> this. No entry means deny everything. */
 struct osh_sandbox {
-	__u32 generation;  /* bumped by every policy change; part of the denial key */
-	__u32 flags;       /* OSH_SANDBOX_* */
+	__u32 generation;   /* bumped by every policy change; part of the denial key */
+	__u32 flags;        /* OSH_SANDBOX_* */
+	__u64 netns;        /* cookie of the only network namespace whose sockets count; 0: any but
+			     * the agent's own */
+	__u32 gateway_host; /* where the agent listens in it: OSH_GATEWAY to OSH_GATEWAY_LAST */
+	__u32 pad;
 };
+_Static_assert(sizeof(struct osh_sandbox) == 24, "map value: no holes");
 
 enum {
 	/* mode: permissive. Every TCP destination leads to the agent, which lets through and
@@ -73,6 +78,10 @@ enum {
 	OSH_SANDBOX_REACHES_ALL = 1 << 0,
 	/* Its policy lets it write below /usr, /etc and the like: no path is beyond its reach. */
 	OSH_SANDBOX_WRITES_SYSTEM = 1 << 1,
+	/* A cgroup of somebody else's, with no more than the network rules put on it. */
+	OSH_SANDBOX_ATTACHED = 1 << 2,
+	/* Its network namespace is shared with programs outside: loopback is not its own. */
+	OSH_SANDBOX_SHARES_NET = 1 << 3,
 };
 
 /* usage map: cgroup id -> this. Apart from struct osh_sandbox because the kernel counts
@@ -98,12 +107,13 @@ struct osh_level_question {
 };
 
 /* Argument of the osh_file program: a file as the exec hook sees one, which fstat(2) does
- * not show on overlayfs and btrfs. */
+ * not show on overlayfs and btrfs; of a socket, whose hooks it passes. */
 struct osh_file_question {
 	__u32 fd;       /* in: open in the calling process */
 	__u32 dev;      /* out, like those of struct osh_identity */
 	__u64 ino;
 	__u64 ctime_ns;
+	__u64 socket_cgroup; /* id of the cgroup that a network socket was made in; 0: no socket */
 };
 
 /* Why the kernel refused; the agent turns it into words. */
@@ -123,6 +133,7 @@ enum osh_kernel_reason {
 	OSH_KERNEL_SHARED_FLOW,      /* the same, on a kernel that cannot refuse it: told, and ended */
 	OSH_KERNEL_OUTSIDE_SOCKET,   /* sent on a socket that was made outside: told only */
 	OSH_KERNEL_INSPECTOR,        /* dialled the port where Node takes code to run */
+	OSH_KERNEL_OTHERS_LOOPBACK,  /* a service on a loopback that is not the sandbox's alone */
 	OSH_KERNEL_REASON_COUNT,
 };
 

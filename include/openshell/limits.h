@@ -13,6 +13,7 @@
 #define OSH_IDENTITIES_PER_SANDBOX_MAX 4096
 #define OSH_TASKS_MAX 32768                /* processes in all sandboxes; more have no identity */
 #define OSH_SANDBOXES_MAX 1024
+#define OSH_ATTACH_LEVEL_MAX 24            /* how deep a cgroup that is attached to may lie */
 #define OSH_FLOWS_MAX 65536
 #define OSH_DENIALS_MAX 65536
 #define OSH_REACHABLE_MAX 262144
@@ -29,6 +30,7 @@
 #define OSH_SYNTH_FIRST 0xc6120010u   /* the first address given to a name */
 #define OSH_SYNTH_LAST 0xc613fffeu
 #define OSH_GATEWAY 0xc6120001u       /* 198.18.0.1: on lo; the agent listens here */
+#define OSH_GATEWAY_LAST 0xc612000fu  /* attached cgroups that share a network get one of those between */
 #define OSH_SYNTH6_WORD0 0xfd6f7368u  /* first 32 bits of fd6f:7368::/96, host order; words 1 and 2 are 0 */
 
 /* Both are below ip_unprivileged_port_start, so a sandbox can never squat on them. */

@@ -74,24 +74,29 @@ measure_memory() {
 	bound $((processes + kernel)) "$EACH_KIB"
 }
 
-# From its start until it answers: then all are adopted.
+least() { sort -n "$1" | head -n 1; }
+
+# From its start until it answers: then all are adopted. The best of three, as below.
 measure_adoption() {
 	local took start
-	agent_crash
-	start=${EPOCHREALTIME/./}
-	agent_start "$scratch/agent"
-	took=$(((${EPOCHREALTIME/./} - start) / 1000))
-	(($(osh sandbox list -o json | grep -c '"running"') == COUNT + 1)) || die "not all were adopted"
+	for _ in 1 2 3; do
+		agent_crash
+		start=${EPOCHREALTIME/./}
+		agent_start "$scratch/agent"
+		echo $(((${EPOCHREALTIME/./} - start) / 1000)) >>"$scratch/adopted"
+		(($(osh sandbox list -o json | grep -c '"running"') == COUNT + 1)) || die "not all were adopted"
+	done
+	took=$(least "$scratch/adopted")
 	printf 'adoption of %d: %d ms (at most %d)\n' "$COUNT" "$took" "$ADOPTED_MS"
 	bound "$took" "$ADOPTED_MS"
 }
 
-# p99 in microseconds of requests on a kept connection in another sandbox, for five seconds.
+# p99 in microseconds of requests on a kept connection in another sandbox, for four seconds.
 p99_us() {
 	osh sandbox exec first -- /usr/bin/python3 - <<-'END'
 		import http.client, time
 		c = http.client.HTTPSConnection("ok.test")
-		times, end = [], time.monotonic() + 5
+		times, end = [], time.monotonic() + 4
 		while time.monotonic() < end:
 		    start = time.monotonic_ns()
 		    c.request("GET", "/pub/x")
@@ -101,26 +106,42 @@ p99_us() {
 	END
 }
 
-# Ten a second.
-set_policies() {
+# Ten times a second, with one policy and the other in turn.
+repeat() {
+	local file
 	while :; do
-		osh policy set s1 --policy tests/e2e/policies/probe_more.yaml --wait >/dev/null 2>&1
-		read -r -t 0.1 <> <(:) || true
-		osh policy set s1 --policy "$policy" --wait >/dev/null 2>&1
-		read -r -t 0.1 <> <(:) || true
+		for file in tests/e2e/policies/probe_more.yaml "$policy"; do
+			"$@" "$file" >/dev/null 2>&1
+			read -r -t 0.1 <> <(:) || true
+		done
 	done
 }
 
+set_policy() { osh policy set s1 --policy "$1" --wait; }
+validate() { osh policy validate "$1"; }
+
+# p99_beside COMMAND...: of the requests while that is repeated.
+p99_beside() {
+	local other
+	repeat "$@" &
+	other=$!
+	p99_us
+	kill "$other"
+	wait "$other" 2>/dev/null || true
+}
+
+# The command costs its processor time wherever the policy goes: so it is held against one that reads the
+# same policies and tells nobody. In turn, and of each the best: others may be at work on the machine.
 measure_neighbours() {
-	local calm busy setter
-	calm=$(p99_us)
-	set_policies &
-	setter=$!
-	busy=$(p99_us)
-	kill "$setter"
-	wait "$setter" 2>/dev/null || true
-	printf 'p99 of requests in another sandbox: %d us, %d us while policies are set ten times a second\n' "$calm" "$busy"
-	bound "$busy" $((calm * 3 / 2 + 1000))
+	local reading setting
+	for _ in 1 2 3; do
+		p99_beside validate >>"$scratch/reading"
+		p99_beside set_policy >>"$scratch/setting"
+	done
+	reading=$(least "$scratch/reading") setting=$(least "$scratch/setting")
+	printf 'p99 of requests in another sandbox: %d us while policies are set ten times a second, %d us while they are read\n' \
+		"$setting" "$reading"
+	bound "$setting" $((reading * 3 / 2))
 }
 
 measure_deletion() {

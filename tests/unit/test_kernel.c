@@ -365,3 +365,48 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 	cr_expect(leases == 1 && reachable == 1, "the other sandbox keeps its own");
 	expect_probe("socket=EPERM", w.ok, "tcp", "198.18.0.50", "443");
 }
+
+#define MANY 1000 /* several batches of a walk */
+
+static void mark_seen(void *context, uint32_t addr_host, const struct osh_lease *lease)
+{
+	bool *seen = context;
+	char host[16];
+
+	snprintf(host, sizeof(host), "n%u.test", addr_host - OSH_SYNTH_FIRST);
+	cr_assert_lt(addr_host - OSH_SYNTH_FIRST, MANY);
+	cr_expect_str_eq(lease->host, host);
+	cr_expect_not(seen[addr_host - OSH_SYNTH_FIRST], "%s is shown twice", host);
+	seen[addr_host - OSH_SYNTH_FIRST] = true;
+}
+
+static size_t count_leases(uint64_t sandbox)
+{
+	bool seen[MANY] = { false };
+	size_t count = 0;
+
+	cr_assert_eq(osh_maps_lease_each(osh_kernel_maps(w.kernel), sandbox, mark_seen, seen), 0);
+	for (size_t i = 0; i < MANY; i++)
+		count += seen[i];
+	return count;
+}
+
+Test(kernel, a_walk_shows_every_entry_once_and_a_removal_takes_all_of_one_sandbox)
+{
+	uint64_t other = make_sandbox("t");
+	struct osh_lease lease;
+
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	for (uint32_t i = 0; i < 2 * MANY; i++) {
+		struct osh_lease_key key = { .sandbox = i % 2 ? other : w.sandbox, .addr_host = OSH_SYNTH_FIRST + i / 2 };
+
+		memset(&lease, 0, sizeof(lease));
+		snprintf(lease.host, sizeof(lease.host), "n%u.test", i / 2);
+		cr_assert_eq(osh_maps_lease_set(osh_kernel_maps(w.kernel), &key, &lease), 0);
+	}
+	cr_expect_eq(count_leases(w.sandbox), MANY);
+	cr_expect_eq(count_leases(other), MANY);
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	cr_expect_eq(count_leases(w.sandbox), 0);
+	cr_expect_eq(count_leases(other), MANY);
+}

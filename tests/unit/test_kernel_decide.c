@@ -44,14 +44,17 @@ static const struct dial_case dial_cases[] = {
 	{ "::1", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
 	{ "198.18.0.1", 53, IPPROTO_UDP, OSH_ACTION_DNS, 0 },
 	{ "fd6f:7368::c612:1", 53, IPPROTO_TCP, OSH_ACTION_DNS, 0 },
-	/* The agent's address is not for dialling; its neighbours are like any other. */
+	/* The agent's addresses are not for dialling; their neighbours are like any other. */
 	{ "198.18.0.1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
 	{ "198.18.0.1", 443, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
 	{ "::ffff:198.18.0.1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
 	{ "fd6f:7368::c612:1", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
 	{ "198.18.0.1", 1, IPPROTO_UDP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
-	{ "198.18.0.2", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
-	{ "fd6f:7368::c612:2", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "198.18.0.15", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "fd6f:7368::c612:f", 1, IPPROTO_TCP, OSH_ACTION_DENY, OSH_KERNEL_AGENT_ADDRESS },
+	{ "198.18.0.0", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "198.18.0.16", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
+	{ "fd6f:7368::c612:10", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
 	{ "fd6f:7369::c612:1", 1, IPPROTO_TCP, OSH_ACTION_JUDGE, 0 },
 	/* Loopback in all its spellings, and what only looks like it. */
 	{ "127.0.0.1", 8000, IPPROTO_TCP, OSH_ACTION_LEAVE, 0 },
@@ -143,6 +146,31 @@ Test(kernel_decide, dial_needs_sandbox_and_netns)
 	}
 }
 
+/* On a loopback with others on it, only the sandbox's own listeners are reached; the rest is as ever. */
+Test(kernel_decide, shared_loopback)
+{
+	for (size_t i = 0; i < sizeof(dial_cases) / sizeof(dial_cases[0]); i++) {
+		const struct dial_case *t = &dial_cases[i];
+		struct osh_dial dial = {
+			.dst = addr_of(t->dst),
+			.dst_port_host = (__u16)t->port,
+			.ip_protocol = (__u8)t->protocol,
+			.sandbox_known = 1,
+			.own_netns = 1,
+			.shares_net = 1,
+		};
+		struct osh_decision d = osh_decide_dial(&dial);
+
+		if (t->action != OSH_ACTION_LEAVE) {
+			cr_expect_eq(d.action, t->action, "%s", t->dst);
+			continue;
+		}
+		cr_expect(d.action == OSH_ACTION_DENY && d.reason == OSH_KERNEL_OTHERS_LOOPBACK, "%s", t->dst);
+		dial.own_listener = 1;
+		cr_expect_eq(osh_decide_dial(&dial).action, OSH_ACTION_LEAVE, "%s", t->dst);
+	}
+}
+
 Test(kernel_decide, flow)
 {
 	static const struct {
@@ -187,7 +215,7 @@ Test(kernel_decide, gateway_keeps_the_form_dialled)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct osh_addr dst = addr_of(cases[i].dst), want = addr_of(cases[i].gateway), gateway;
 
-		osh_addr_gateway_for(&dst, &gateway);
+		osh_addr_gateway_for(&dst, OSH_GATEWAY, &gateway);
 		cr_expect_arr_eq(&gateway, &want, sizeof(want), "%s", cases[i].dst);
 		cr_expect(osh_addr_is_gateway(&gateway));
 	}
@@ -244,7 +272,7 @@ Test(kernel_decide, packet)
 		{ "::1", 1, 6, 0, IPPROTO_ICMPV6, 1 },
 		{ "::1", 1, 6, 0, IPPROTO_IPIP, 0 },
 		{ "fd6f:7368::c612:1", 1, 6, 0, IPPROTO_TCP, 1 },
-		{ "fd6f:7368::c612:2", 1, 6, 0, IPPROTO_TCP, 0 },
+		{ "fd6f:7368::c612:10", 1, 6, 0, IPPROTO_TCP, 0 },
 		{ "2001:db8::10", 1, 6, 0, IPPROTO_TCP, 0 },
 		{ "ff02::fb", 1, 6, 0, IPPROTO_UDP, 0 },
 		{ "127.0.0.1", 1, 0, 5, IPPROTO_TCP, 0 },    /* not IP at all */

@@ -10,7 +10,7 @@ static int open_map(const char *name)
 	char path[512];
 	int fd;
 
-	format(path, sizeof(path), "%s/layout-5/maps/%s", w.pins, name);
+	format(path, sizeof(path), "%s/layout-6/maps/%s", w.pins, name);
 	fd = bpf_obj_get(path);
 	cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
 	return fd;
@@ -64,8 +64,9 @@ Test(kernel_full, flows)
 	key = (struct osh_flow_key){ .sandbox = w.sandbox,
 				     .client.word_be = { 0, 0, htonl(0xffff), peer.sin_addr.s_addr },
 				     .client_port_host = ntohs(peer.sin_port) };
-	cr_expect_eq(osh_maps_flow_take(osh_kernel_maps(w.kernel), &key, &flow), -ENOENT,
+	cr_expect_eq(osh_maps_flow_take(osh_kernel_maps(w.kernel), &key, &flow), -ENOSPC,
 		     "nothing says whose it is: the proxy closes it");
+	cr_expect_neq(wait_event(OSH_KERNEL_TABLE_FULL)->identity, 0);
 	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_FLOW_LOST), 1);
 	finish(&probe);
 	osh_close(taken);

@@ -1,0 +1,236 @@
+/* Attaching to a cgroup that exists: its rules are a sandbox's, what runs in it is not ours. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "control/agent.h"
+#include "control/lifecycle_parts.h"
+#include "control/publish.h"
+#include "control/recorder.h"
+#include "kernel/kernel.h"
+#include "sandbox/sandbox.h"
+
+bool osh_lifecycle_is_attached(const struct osh_agent_sandbox *sandbox)
+{
+	return *osh_sandbox_attached(sandbox->instance);
+}
+
+static struct osh_kernel_attachment describe(const struct osh_agent_sandbox *sandbox)
+{
+	return (struct osh_kernel_attachment){
+		.sandbox = sandbox->id,
+		.cgroup_fd = osh_sandbox_cgroup_fd(sandbox->instance),
+		.depth = osh_sandbox_cgroup_depth(sandbox->instance),
+		.netns = osh_sandbox_netns(sandbox->instance),
+		.gateway_host = osh_sandbox_gateway(sandbox->instance),
+		.shares_net = osh_sandbox_shares_net(sandbox->instance),
+	};
+}
+
+static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	const struct osh_kernel_attachment attachment = describe(sandbox);
+	int r = osh_kernel_attachment_add(sandbox->agent->kernel, &attachment);
+
+	if (r == -E2BIG)
+		return osh_err_set(err, E2BIG, "%s lies deeper than %d cgroups", osh_sandbox_attached(sandbox->instance),
+				   OSH_ATTACH_LEVEL_MAX);
+	if (r < 0)
+		return osh_err_sys(err, -r, "the kernel half does not take the cgroup");
+	sandbox->in_kernel = true;
+	return 0;
+}
+
+/* ---- Sockets that are older ---------------------------------------- */
+
+struct older {
+	struct osh_agent_sandbox *sandbox;
+	struct osh_err *err;
+	unsigned ended, kept;
+};
+
+static bool is_ours_to_judge(const struct osh_sandbox_socket *found)
+{
+	return (found->domain == AF_INET || found->domain == AF_INET6) &&
+	       (found->protocol == IPPROTO_TCP || found->protocol == IPPROTO_UDP);
+}
+
+/* Where it was connected to it no longer is; a listener goes on listening. */
+static void disconnect(const struct osh_sandbox_socket *found)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	int is_listening = 0;
+	socklen_t len = sizeof(is_listening);
+
+	(void)getsockopt(found->fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
+	if (!is_listening)
+		(void)connect(found->fd, &nobody, sizeof(nobody));
+}
+
+/* Made in the cgroup, it passes the hooks from now on; made elsewhere, it passes none, and nothing
+ * can be done about it but to have its owner go. */
+static int settle(void *context, const struct osh_sandbox_socket *found)
+{
+	struct older *older = context;
+	struct osh_agent_sandbox *sandbox = older->sandbox;
+	struct osh_file_question file;
+	int r;
+
+	if (!is_ours_to_judge(found))
+		return 0; /* osh_preflight names what is not */
+	r = osh_kernel_file(sandbox->agent->kernel, found->fd, &file);
+	if (r < 0)
+		return osh_err_sys(older->err, -r, "cannot tell where a socket of process %d was made", (int)found->pid);
+	if (!osh_sandbox_holds_cgroup(sandbox->instance, file.socket_cgroup)) {
+		if (!sandbox->keep_established)
+			return osh_err_set(older->err, EBUSY, "process %d holds a socket that was made outside of the "
+							      "cgroup, which no rule can reach: start it anew in "
+							      "there, or attach with --keep-established",
+					   (int)found->pid);
+		older->kept++;
+		osh_recorder_event(sandbox->agent->recorder, sandbox,
+				   "process %d keeps a socket that no rule reaches: it was made outside", (int)found->pid);
+		return 0;
+	}
+	disconnect(found);
+	older->ended++;
+	return 0;
+}
+
+static int settle_older(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	struct older older = { .sandbox = sandbox, .err = err };
+	int r = osh_sandbox_each_socket(sandbox->instance, settle, &older);
+
+	if (r < 0 && !err->code)
+		return osh_err_sys(err, -r, "cannot look through the sockets in %s",
+				   osh_sandbox_attached(sandbox->instance));
+	if (r == 0 && older.ended)
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "%u older connections ended", older.ended);
+	return r;
+}
+
+int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	const struct osh_kernel_attachment attachment = describe(sandbox);
+	int r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+
+	return r < 0 ? r : settle_older(sandbox, err);
+}
+
+/* ---- Making, taking over ---------------------------------------- */
+
+static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	char list[400] = "";
+	size_t i, len = 0;
+	json_t *row;
+
+	json_array_foreach(sandbox->degraded, i, row) {
+		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i ? "; " : "", json_string_value(row));
+		if (len >= sizeof(list))
+			break;
+	}
+	return osh_err_set(err, ENOTSUP, "not all can be enforced there (--allow-degraded does without): %s", list);
+}
+
+static int build(struct osh_agent_sandbox *sandbox, const struct osh_attachment *attachment, struct osh_err *err)
+{
+	const char *dir = osh_sandbox_dir(sandbox->instance);
+	_cleanup_free_ char *cert = NULL;
+	char *key = NULL;
+	int r = osh_creation_make_ca(sandbox, &cert, &key, err);
+
+	if (r == 0)
+		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
+	if (r == 0)
+		r = osh_recipe_save(dir, &sandbox->recipe, err);
+	if (r == 0)
+		r = osh_lifecycle_save_origin(sandbox, attachment->policy, err);
+	if (r == 0)
+		r = osh_lifecycle_open_log(sandbox, err);
+	if (r == 0)
+		r = enter_kernel(sandbox, err);
+	if (r == 0)
+		r = osh_lifecycle_enter_proxy(sandbox, cert, key, err);
+	if (r == 0)
+		r = osh_publish_new(sandbox, attachment->policy, attachment->policy_text, OSH_CREATION_TIMEOUT_MS,
+				    osh_creation_in_force, sandbox, err);
+	osh_lifecycle_forget_key(key);
+	return r;
+}
+
+static int watch(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	int r = osh_sandbox_watch_cgroup(sandbox->instance);
+
+	osh_lifecycle_watch(sandbox);
+	return r < 0 ? osh_err_sys(err, -r, "cannot watch %s", osh_sandbox_attached(sandbox->instance)) : 0;
+}
+
+static int begin(struct osh_agent *agent, const struct osh_attachment *attachment,
+		 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err)
+{
+	struct osh_sandbox_instance *instance = NULL;
+	struct osh_agent_sandbox *sandbox;
+	char name[OSH_NAME_MAX];
+	int r = osh_creation_choose_name(agent, attachment->name, name, err);
+
+	if (r == 0)
+		r = osh_sandbox_attach_cgroup(agent->host, name, attachment->cgroup, &instance, err);
+	if (r < 0)
+		return r;
+	sandbox = osh_lifecycle_enlist(agent, instance);
+	if (!sandbox) {
+		(void)osh_sandbox_destroy(instance, NULL);
+		return osh_err_sys(err, ENOMEM, "cannot attach %s", name);
+	}
+	sandbox->keep = true;
+	sandbox->keep_established = attachment->keep_established;
+	sandbox->origin.owner = attachment->owner;
+	sandbox->created = attachment->created;
+	sandbox->created_context = attachment->context;
+	*ret_sandbox = sandbox;
+	return 0;
+}
+
+int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *attachment,
+			 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err)
+{
+	struct osh_agent_sandbox *sandbox = NULL;
+	struct osh_err undo = { 0 };
+	int r = begin(agent, attachment, &sandbox, err);
+
+	if (r < 0)
+		return r;
+	r = watch(sandbox, err);
+	sandbox->degraded = osh_preflight(sandbox);
+	if (r == 0 && json_array_size(sandbox->degraded) && !attachment->allow_degraded)
+		r = refuse_degraded(sandbox, err);
+	if (r == 0)
+		r = build(sandbox, attachment, err);
+	if (r < 0) {
+		sandbox->created = NULL;
+		if (osh_lifecycle_unmake(sandbox, &undo) < 0)
+			osh_error("%s", undo.message);
+		return r;
+	}
+	*ret_sandbox = sandbox;
+	return 0;
+}
+
+int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err)
+{
+	const struct osh_kernel_attachment attachment = describe(sandbox);
+	int r = watch(sandbox, err);
+
+	sandbox->degraded = osh_preflight(sandbox);
+	if (r == 0)
+		r = enter_kernel(sandbox, err);
+	/* What is pinned is in force; what somebody removed comes back. */
+	return r < 0 ? r : osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+}

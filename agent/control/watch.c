@@ -1,0 +1,46 @@
+#include "control/watch.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "control/agent.h"
+#include "control/lifecycle.h"
+#include "control/recorder.h"
+#include "kernel/kernel.h"
+
+#define PERIOD_MS 1000
+
+static void tell_all(struct osh_agent *agent)
+{
+	static const char text[] = "somebody detached the kernel's programs: no sandbox reaches the network "
+				   "until openshelld is started anew";
+	const struct osh_agent_sandbox *sandbox;
+
+	osh_error("%s", text);
+	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
+		if (sandbox->in_kernel)
+			osh_recorder_event(agent->recorder, sandbox, "%s", text);
+	}
+}
+
+static void on_period(struct osh_timer *timer)
+{
+	struct osh_agent *agent = osh_container_of(timer, struct osh_agent, watch_timer);
+
+	if (osh_kernel_is_attached(agent->kernel))
+		(void)osh_loop_timer_set(agent->loop, timer, PERIOD_MS);
+	else
+		tell_all(agent); /* only a new agent mends it: no need to look again */
+}
+
+void osh_watch_open(struct osh_agent *agent)
+{
+	agent->watch_timer.on_expire = on_period;
+	if (osh_loop_timer_set(agent->loop, &agent->watch_timer, PERIOD_MS) < 0)
+		osh_warning("nobody watches whether the kernel's programs stay attached: out of memory");
+}
+
+void osh_watch_close(struct osh_agent *agent)
+{
+	if (agent->loop)
+		osh_loop_timer_cancel(agent->loop, &agent->watch_timer);
+}

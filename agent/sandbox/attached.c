@@ -1,0 +1,457 @@
+/* A cgroup of somebody else's that gets a sandbox's network rules and nothing more: its processes,
+ * namespaces and files stay as they are. What is ours in there is an address on lo. */
+#include "sandbox/internal.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/str.h"
+
+#define LOOK_AGAIN_MS 500 /* after one that is empty */
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* 5.14 */
+#endif
+
+bool sandbox_is_attached(const struct osh_sandbox_instance *instance)
+{
+	return instance->record.attached[0] != '\0';
+}
+
+/* ---- Where ---------------------------------------- */
+
+static bool is_below(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
+/* The directory that our root cgroup lies in is the top of what we see of the hierarchy. */
+static size_t top_len(const struct osh_sandbox_host *host)
+{
+	return (size_t)(strrchr(host->cgroup, '/') - host->cgroup);
+}
+
+/* "0::/path", from our cgroup namespace's root on. */
+static int find_own_cgroup(const struct osh_sandbox_host *host, char path[static OSH_SANDBOX_PATH_MAX])
+{
+	_cleanup_free_ char *text = NULL;
+	const char *line;
+	size_t len;
+	int n, r = osh_read_file("/proc/self/cgroup", 65536, &text, &len);
+
+	if (r < 0)
+		return r;
+	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
+	if (!line)
+		return -ENOENT;
+	line = strchr(line, '/');
+	n = snprintf(path, OSH_SANDBOX_PATH_MAX, "%.*s%.*s", (int)top_len(host), host->cgroup,
+		     line ? (int)strcspn(line, "\n") : 0, line ? line : "");
+	return n < 0 || n >= OSH_SANDBOX_PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* Not all of the host, not the agent, nothing that has rules already. */
+static int check_place(const struct osh_sandbox_host *host, const char *path, struct osh_err *err)
+{
+	const struct osh_sandbox_instance *other;
+	char own[OSH_SANDBOX_PATH_MAX];
+	int r;
+
+	if (strncmp(path, host->cgroup, top_len(host)) != 0 || path[top_len(host)] != '/')
+		return osh_err_set(err, EINVAL, "%s is not a cgroup below %.*s: name one of the cgroup2 hierarchy",
+				   path, (int)top_len(host), host->cgroup);
+	if (is_below(path, host->cgroup) || is_below(host->cgroup, path))
+		return osh_err_set(err, EINVAL, "%s holds openshell's own sandboxes: attach to another cgroup", path);
+	r = find_own_cgroup(host, own);
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot tell which cgroup the agent is in");
+	if (is_below(own, path))
+		return osh_err_set(err, EINVAL, "the agent itself is in %s, and would cut itself off: attach to "
+						"a cgroup without it", path);
+	DL_FOREACH(host->instances, other) {
+		if (sandbox_is_attached(other) &&
+		    (is_below(path, other->record.attached) || is_below(other->record.attached, path)))
+			return osh_err_set(err, EEXIST, "sandbox %s is attached to %s: detach it first",
+					   other->record.name, other->record.attached);
+	}
+	return 0;
+}
+
+static int find_place(const struct osh_sandbox_host *host, const char *given,
+		      char path[static OSH_SANDBOX_PATH_MAX], struct osh_err *err)
+{
+	char full[PATH_MAX];
+	struct statfs fs;
+
+	if (!realpath(given, full) || statfs(full, &fs) < 0)
+		return osh_err_sys(err, errno, "%s", given);
+	if ((uint32_t)fs.f_type != CGROUP2_SUPER_MAGIC)
+		return osh_err_set(err, EINVAL, "%s is not a cgroup of version 2", given);
+	if (osh_str_copy(osh_str(full), path, OSH_SANDBOX_PATH_MAX) < 0)
+		return osh_err_sys(err, ENAMETOOLONG, "%s", given);
+	return check_place(host, path, err);
+}
+
+unsigned osh_sandbox_cgroup_depth(const struct osh_sandbox_instance *instance)
+{
+	unsigned depth = 0;
+
+	for (const char *c = instance->record.attached + top_len(instance->host); *c; c++)
+		depth += *c == '/';
+	return depth;
+}
+
+/* ---- Whose network and files ---------------------------------------- */
+
+/* The number meant a process of the cgroup while both were opened: it is alive afterwards. */
+static int open_anchor(void *context, pid_t pid)
+{
+	struct osh_sandbox_instance *instance = context;
+	_cleanup_fd_ int process = pidfd_open(pid, 0), net = -1, root = -1;
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	net = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+	root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (process < 0 || net < 0 || root < 0 || pidfd_send_signal(process, 0, NULL, 0) < 0)
+		return 0; /* it has ended: the next one */
+	instance->net_fd = osh_take_fd(&net);
+	instance->root_fd = osh_take_fd(&root);
+	return 1;
+}
+
+static int read_cookie(uint64_t *ret_cookie)
+{
+	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(*ret_cookie);
+
+	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &len) < 0 ? -errno : 0;
+}
+
+static bool is_in_cgroup(const struct osh_sandbox_instance *instance, pid_t pid)
+{
+	char path[32], line[PATH_MAX + 8];
+	const char *below = instance->record.attached + top_len(instance->host);
+	bool is_in = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = '\0';
+		if (strncmp(line, "0::", 3) == 0)
+			is_in = is_below(line + 3, below);
+	}
+	if (file)
+		fclose(file);
+	return is_in;
+}
+
+/* Every process of the host that is in the same network namespace, and not in the cgroup. */
+static bool is_shared(const struct osh_sandbox_instance *instance)
+{
+	struct dirent *entry;
+	struct stat own, net;
+	bool found = false;
+	DIR *proc = opendir("/proc");
+
+	if (!proc || fstat(instance->net_fd, &own) < 0)
+		found = true; /* it cannot be told */
+	while (!found && (entry = readdir(proc))) {
+		char path[300];
+		uint64_t pid;
+
+		if (osh_str_parse_u64(osh_str(entry->d_name), INT32_MAX, &pid) < 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%s/ns/net", entry->d_name);
+		found = stat(path, &net) == 0 && net.st_ino == own.st_ino && net.st_dev == own.st_dev &&
+			!is_in_cgroup(instance, (pid_t)pid);
+	}
+	if (proc)
+		closedir(proc);
+	return found;
+}
+
+static uint32_t choose_gateway(const struct osh_sandbox_instance *instance)
+{
+	uint32_t gateway = OSH_GATEWAY;
+	const struct osh_sandbox_instance *other;
+
+	DL_FOREACH(instance->host->instances, other) {
+		if (other != instance && sandbox_is_attached(other) && other->netns == instance->netns &&
+		    other->record.gateway >= gateway)
+			gateway = other->record.gateway + 1;
+	}
+	return gateway;
+}
+
+static int enter_and_prepare(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
+{
+	int r, home = sandbox_enter_network(instance, err);
+
+	if (home < 0)
+		return home;
+	r = read_cookie(&instance->netns);
+	if (r == 0 && is_new)
+		instance->record.gateway = choose_gateway(instance);
+	if (r == 0 && instance->record.gateway > OSH_GATEWAY_LAST)
+		r = -ENOSPC;
+	if (r == 0)
+		r = netns_add_gateway(instance->record.gateway);
+	sandbox_leave_network(instance, home);
+	return r < 0 ? osh_err_sys(err, -r, "cannot prepare the network of %s (lo needs IPv4 and IPv6, and there "
+					    "is room for 15 attached cgroups in one network)",
+				   instance->record.attached)
+		     : 0;
+}
+
+static int prepare(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
+{
+	int r = cgroup_each_process(instance->record.attached, open_anchor, instance);
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot read the processes of %s", instance->record.attached);
+	if (r == 0)
+		return osh_err_set(err, ESRCH, "no process is in %s: attach when its programs run",
+				   instance->record.attached);
+	instance->shares_net = is_shared(instance);
+	return enter_and_prepare(instance, is_new, err);
+}
+
+/* ---- Making, leaving, finding again ---------------------------------------- */
+
+static int make(struct osh_sandbox_instance *instance, struct osh_err *err)
+{
+	int r = cgroup_open(instance->record.attached, &instance->cgroup_fd, &instance->record.id);
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "%s", instance->record.attached);
+	instance->record.created = time(NULL);
+	instance->record.keep = true;
+	r = prepare(instance, true, err);
+	if (r < 0)
+		return r;
+	r = sandbox_make_log(instance);
+	if (r == 0)
+		r = record_save(instance->dir, &instance->record);
+	return r < 0 ? osh_err_sys(err, -r, "cannot record sandbox %s in %s", instance->record.name, instance->dir)
+		     : 0;
+}
+
+int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, const char *cgroup,
+			      struct osh_sandbox_instance **ret_instance, struct osh_err *err)
+{
+	struct osh_sandbox_instance *instance;
+	char path[OSH_SANDBOX_PATH_MAX];
+	int r = find_place(host, cgroup, path, err);
+
+	if (r < 0)
+		return r;
+	if (host->sandboxes >= OSH_SANDBOXES_MAX)
+		return osh_err_set(err, ENOSPC, "there are %d sandboxes already: delete one first",
+				   OSH_SANDBOXES_MAX);
+	r = sandbox_instance_new(host, name, &instance);
+	if (r < 0)
+		return osh_err_sys(err, -r, "sandbox %s", name);
+	r = sandbox_make_dir(instance, err);
+	if (r < 0) {
+		sandbox_drop(instance);
+		return r;
+	}
+	memcpy(instance->record.attached, path, sizeof(path));
+	r = make(instance, err);
+	if (r < 0) {
+		(void)osh_sandbox_destroy(instance, NULL);
+		return r;
+	}
+	*ret_instance = instance;
+	return 0;
+}
+
+void attached_leave(struct osh_sandbox_instance *instance)
+{
+	struct osh_err err = { 0 };
+	int home = instance->net_fd < 0 ? -1 : sandbox_enter_network(instance, &err);
+
+	if (home < 0)
+		return;
+	netns_remove_gateway(instance->record.gateway);
+	sandbox_leave_network(instance, home);
+}
+
+int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *err)
+{
+	uint64_t id;
+	int r = cgroup_open(instance->record.attached, &instance->cgroup_fd, &id);
+
+	if (r < 0)
+		return osh_err_sys(err, -r, "%s", instance->record.attached);
+	if (id != instance->record.id)
+		return osh_err_set(err, ESTALE, "%s is another cgroup by now", instance->record.attached);
+	return prepare(instance, false, err);
+}
+
+/* ---- Watching ---------------------------------------- */
+
+/* An empty cgroup may be filled again or removed, and of the latter nobody tells: its files can be
+ * read no more. */
+static void look_after(struct osh_sandbox_instance *instance)
+{
+	int empty = cgroup_is_empty(instance->pid_io.fd);
+
+	if (empty > 0)
+		(void)osh_loop_timer_set(instance->host->loop, &instance->look, LOOK_AGAIN_MS);
+	if (empty >= 0)
+		return;
+	osh_loop_remove(instance->host->loop, &instance->pid_io);
+	sandbox_enter(instance);
+	if (instance->on_death)
+		instance->on_death(instance->on_death_context, instance);
+	sandbox_leave(instance);
+}
+
+static void on_look(struct osh_timer *timer)
+{
+	look_after(osh_container_of(timer, struct osh_sandbox_instance, look));
+}
+
+static void on_cgroup_event(struct osh_io *io, uint32_t events)
+{
+	(void)events;
+	look_after(osh_container_of(io, struct osh_sandbox_instance, pid_io));
+}
+
+int osh_sandbox_watch_cgroup(struct osh_sandbox_instance *instance)
+{
+	instance->pid_io.fd = openat(instance->cgroup_fd, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	instance->pid_io.on_ready = on_cgroup_event;
+	instance->look.on_expire = on_look;
+	return instance->pid_io.fd < 0 ? -errno : osh_loop_set(instance->host->loop, &instance->pid_io, EPOLLPRI);
+}
+
+/* ---- Sockets that are older ---------------------------------------- */
+
+struct socket_walk {
+	const struct osh_sandbox_instance *instance;
+	int (*each)(void *context, const struct osh_sandbox_socket *socket);
+	void *context;
+};
+
+static int show_socket(const struct socket_walk *walk, struct osh_sandbox_socket *found, int process, int number)
+{
+	_cleanup_fd_ int fd = pidfd_getfd(process, number, 0);
+	socklen_t len = sizeof(int);
+
+	if (fd < 0)
+		return errno == EBADF ? 0 : -errno;
+	found->fd = fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &found->domain, &len) < 0)
+		return errno == ENOTSOCK ? 0 : -errno;
+	(void)getsockopt(fd, SOL_SOCKET, SO_TYPE, &found->type, &len);
+	(void)getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &found->protocol, &len);
+	return walk->each(walk->context, found);
+}
+
+static bool is_socket(int dir_fd, const char *name)
+{
+	char target[16];
+	ssize_t n = readlinkat(dir_fd, name, target, sizeof(target));
+
+	return n > 8 && memcmp(target, "socket:[", 8) == 0;
+}
+
+static int each_socket_of(void *context, pid_t pid)
+{
+	const struct socket_walk *walk = context;
+	struct osh_sandbox_socket found = { .pid = pid };
+	_cleanup_fd_ int process = pidfd_open(pid, 0);
+	struct dirent *entry;
+	char path[32];
+	uint64_t number;
+	int r = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (process < 0 || !dir) {
+		r = errno == ESRCH || errno == ENOENT ? 0 : -errno;
+		if (dir)
+			closedir(dir);
+		return r;
+	}
+	while (r == 0 && (entry = readdir(dir))) {
+		if (osh_str_parse_u64(osh_str(entry->d_name), INT32_MAX, &number) == 0 &&
+		    is_socket(dirfd(dir), entry->d_name))
+			r = show_socket(walk, &found, process, (int)number);
+	}
+	closedir(dir);
+	return r;
+}
+
+int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
+			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context)
+{
+	struct socket_walk walk = { .instance = instance, .each = each, .context = context };
+	int r = cgroup_freeze(instance->cgroup_fd, true), thawed;
+
+	if (r == 0)
+		r = cgroup_each_process(instance->record.attached, each_socket_of, &walk);
+	thawed = cgroup_freeze(instance->cgroup_fd, false);
+	return r < 0 ? r : thawed;
+}
+
+bool osh_sandbox_holds_cgroup(const struct osh_sandbox_instance *instance, uint64_t id)
+{
+	return cgroup_holds(instance->record.attached, id);
+}
+
+int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
+			     int (*each)(void *context, pid_t pid), void *context)
+{
+	return cgroup_each_process(instance->record.attached, each, context);
+}
+
+/* ---- Facts ---------------------------------------- */
+
+const char *osh_sandbox_attached(const struct osh_sandbox_instance *instance)
+{
+	return instance->record.attached;
+}
+
+int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance)
+{
+	return instance->cgroup_fd;
+}
+
+uint64_t osh_sandbox_netns(const struct osh_sandbox_instance *instance)
+{
+	return instance->netns;
+}
+
+uint32_t osh_sandbox_gateway(const struct osh_sandbox_instance *instance)
+{
+	return instance->record.gateway;
+}
+
+bool osh_sandbox_shares_net(const struct osh_sandbox_instance *instance)
+{
+	return instance->shares_net;
+}

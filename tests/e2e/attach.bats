@@ -1,0 +1,298 @@
+#!/usr/bin/env bats
+# A cgroup that exists gets a policy on its network, and is let go again. Its programs run as root in
+# the host's own mounts, as those of a service do. A comment names the case (column A of the table).
+
+bats_require_minimum_version 1.5.0
+
+load helpers
+
+setup_file() {
+	start_all
+	install_probe
+	export PLACE=$(cgroup_mount)/osh-attach-$$
+}
+
+teardown_file() { stop_all; }
+
+# A cgroup with a process that waits, in a network namespace of its own with a way out; or in the agent's.
+setup() {
+	CG=$PLACE-$BATS_TEST_NUMBER
+	mkdir "$CG"
+	make_network
+	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
+	wait_until 5 populated
+}
+
+teardown() {
+	osh sandbox detach box 2>/dev/null || true
+	echo 1 >"$CG/cgroup.kill"
+	wait_until 5 empty
+	rmdir "$CG"
+	[[ ! ${NET:-} ]] || ip netns del "$NET"
+}
+
+populated() { grep -q "populated 1" "$CG/cgroup.events"; }
+empty() { grep -q "populated 0" "$CG/cgroup.events"; }
+
+make_network() {
+	NET=osh-attach-$$-$BATS_TEST_NUMBER
+	ip netns add "$NET"
+	ip -n "${WORLD_PX##*/}" link add "c$BATS_TEST_NUMBER" type veth peer name eth0 netns "$NET"
+	ip -n "${WORLD_PX##*/}" addr add "172.30.$BATS_TEST_NUMBER.1/24" dev "c$BATS_TEST_NUMBER"
+	ip -n "${WORLD_PX##*/}" link set "c$BATS_TEST_NUMBER" up
+	ip -n "$NET" link set lo up
+	ip -n "$NET" addr add "172.30.$BATS_TEST_NUMBER.2/24" dev eth0
+	ip -n "$NET" link set eth0 up
+	ip -n "$NET" route add default via "172.30.$BATS_TEST_NUMBER.1"
+	in_px sysctl -qw net.ipv4.ip_forward=1
+	ip -n "${WORLD_UP##*/}" route replace "172.30.$BATS_TEST_NUMBER.0/24" via 203.0.113.1
+}
+
+# Not yet a program of it when it joins: what it executes then is.
+in_cgroup() {
+	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' _ "$CG" "$NET" "$@"
+}
+in_cgroup_of_px() {
+	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"
+}
+
+attach() { osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded "$@" 2>/dev/null; }
+
+direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy
+asked() { in_cgroup curl -sk -m 10 -o /dev/null -w '%{http_code}' "$1"; }
+
+@test "before: all passes; attached: by the policy; detached: all passes again" {
+	local before attached after
+	before=$(new_canary) attached=$(new_canary) after=$(new_canary)
+	direct "$before"
+	expect_arrived "$before"
+	run attach
+	expect_equal "$output" box
+	run direct "$attached"
+	expect_equal "$output" "connect EPERM"
+	expect_absent "$attached"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	expect_equal "$(asked https://ok.test/other)" 403
+	expect_equal "$(asked https://no.test/pub/x)" 403
+	expect_verdicts 1 box binary=/usr/bin/curl l7_target=/pub/x l7_decision=allow dst_host=ok.test
+	expect_verdicts 1 box binary="$PROBES/net-no" dst_port=5432 l7_decision=deny
+	osh sandbox detach box
+	direct "$after"
+	expect_arrived "$after"
+	expect_equal "$(ip -n "$NET" -o addr show lo | grep -c 198.18)" 0
+	run osh sandbox get box
+	expect_equal "$status" 1
+}
+
+@test "what is shown of it, and its certificate" {
+	attach
+	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2 }')" attached
+	run osh sandbox get box
+	expect_contains "$output" "attached:    $CG"
+	expect_contains "$output" "unenforced:  Unix sockets are not judged"
+	osh sandbox get box --ca >"$SCRATCH/ca.pem"
+	run in_cgroup curl -sS -m 10 --cacert "$SCRATCH/ca.pem" -o /dev/null -w '%{http_code}' https://ok.test/pub/x
+	expect_equal "$output" 200
+	run in_cgroup curl -sS -m 10 -o /dev/null https://ok.test/pub/x
+	expect_contains "$output" "certificate"
+}
+
+# A42
+@test "what cannot be enforced is named, and refused unless it is allowed" {
+	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)"
+	expect_contains "$output" "CAP_NET_ADMIN"
+	expect_contains "$output" "--allow-degraded"
+	run osh sandbox get box
+	expect_equal "$status" 1
+	# Nothing of it has stayed.
+	expect_equal "$(ip -n "$NET" -o addr show lo | grep -c 198.18)" 0
+	expect_arrived "$(canary=$(new_canary); direct "$canary" >/dev/null; echo "$canary")"
+	run osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
+	expect_equal "$status" 0
+	expect_contains "$output" "warning: its processes have CAP_NET_ADMIN"
+}
+
+# A42: one at a time
+@test "a capability is named, none is not" {
+	local cap
+	echo 1 >"$CG/cgroup.kill"
+	wait_until 5 empty
+	in_cgroup capsh --drop=all --inh= -- -c 'exec tail -f /dev/null --pid='$$ 3>&- &
+	wait_until 5 populated
+	run osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
+	expect_equal "$status" 0
+	expect_lacks "$output" "CAP_"
+}
+
+# A05, A08, A09, A10
+@test "UDP goes to the agent's DNS or nowhere; raw and other IP sockets are not made" {
+	local canary
+	canary=$(new_canary)
+	attach
+	run in_cgroup /usr/bin/python3 -c 'import socket, sys
+def attempt(do):
+    try: do(); print("done")
+    except PermissionError: print("refused")
+def send(family, address): socket.socket(family, socket.SOCK_DGRAM).sendto(sys.argv[1].encode(), address)
+def connect(address): s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(address); s.send(sys.argv[1].encode())
+attempt(lambda: send(socket.AF_INET, ("203.0.113.10", 443)))
+attempt(lambda: connect(("203.0.113.10", 443)))
+attempt(lambda: send(socket.AF_INET6, ("2001:db8::10", 443)))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 136))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1))
+attempt(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262))' "$canary"
+	expect_equal "$(paste -sd, <<<"$output")" refused,refused,refused,refused,refused,refused
+	run in_cgroup "$PROBES/net-no" fastopen 203.0.113.10 5432 "$canary"
+	expect_absent "$canary"
+	# D15: a resolver on loopback is no way around the agent's.
+	run in_cgroup /usr/bin/python3 -c 'import socket; print(socket.gethostbyname("ok.test"))'
+	[[ $output == 198.18.* || $output == 198.19.* ]] || fail "$output"
+}
+
+# A31
+@test "answers to connections from outside are dropped; its own loopback is its own" {
+	local answer
+	answer=$(new_canary)
+	attach
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+s = socket.create_server(("0.0.0.0", 8080)); print("listening", flush=True)
+while True:
+    c, _ = s.accept(); c.sendall(sys.argv[1].encode()); c.close()' "$answer" >"$SCRATCH/served" 3>&- &
+	wait_until 5 has_line "$SCRATCH/served" listening
+	run nsenter --net="$WORLD_UP" timeout 2 bash -c "exec 4<>/dev/tcp/172.30.$BATS_TEST_NUMBER.2/8080 && cat <&4"
+	expect_lacks "$output" "$answer"
+	expect_absent "$answer"
+	run in_cgroup /usr/bin/python3 -c 'import socket; print(socket.create_connection(("127.0.0.1", 8080)).recv(99).decode())'
+	expect_equal "$output" "$answer"
+}
+
+# A30: made in the cgroup before; made before its process joined
+@test "connections that are older end; a socket from outside is refused, or recorded" {
+	local canary
+	canary=$(new_canary)
+	mkfifo "$SCRATCH/go"
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+s = socket.create_connection(("203.0.113.10", 5432)); print("connected", flush=True); open(sys.argv[2]).read()
+try: s.sendall(sys.argv[1].encode()); print("sent")
+except OSError as e: print("ended", flush=True)' "$canary" "$SCRATCH/go" >"$SCRATCH/older" 3>&- &
+	wait_until 5 has_line "$SCRATCH/older" connected
+	attach
+	echo >"$SCRATCH/go"
+	wait_until 5 has_line "$SCRATCH/older" ended
+	expect_absent "$canary"
+	osh sandbox detach box
+
+	/usr/bin/python3 -c 'import os, socket, sys
+s = socket.socket(); open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SCRATCH/joined" 3>&- &
+	wait_until 5 has_line "$SCRATCH/joined" joined
+	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
+	expect_contains "$output" "made outside of the cgroup"
+	run -1 osh sandbox get box
+	run attach --keep-established
+	expect_equal "$output" box
+	expect_contains "$(osh logs box)" "keeps a socket that no rule reaches"
+	echo >"$SCRATCH/go"
+}
+
+# B23
+@test "who runs already has no identity until it executes something" {
+	mkfifo "$SCRATCH/start"
+	in_cgroup bash -c 'echo waiting; read -r go <"$1"; exec 4<>/dev/tcp/198.18.0.99/443 || echo refused; exec curl -sk -m 10 \
+		-o /dev/null -w "%{http_code}" https://ok.test/pub/x' _ "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
+	wait_until 5 has_line "$SCRATCH/late" waiting
+	attach
+	echo go >"$SCRATCH/start"
+	wait_until 10 has_line "$SCRATCH/late" 200
+	has_line "$SCRATCH/late" refused
+	rm "$SCRATCH/start"
+}
+
+# A27, with the agent's own network
+@test "on a shared loopback its own listeners are reached, those of the host are not" {
+	attach_in_px() {
+		echo 1 >"$CG/cgroup.kill"
+		wait_until 5 empty
+		in_cgroup_of_px tail -f /dev/null --pid=$$ 3>&- &
+		wait_until 5 populated
+		attach
+	}
+	in_px /usr/bin/python3 -m http.server --bind 127.0.0.1 2375 >/dev/null 2>&1 3>&- &
+	local server=$!
+	wait_until 5 in_px bash -c 'exec 4<>/dev/tcp/127.0.0.1/2375'
+	attach_in_px
+	run in_cgroup_of_px /usr/bin/python3 -c 'import socket
+own = socket.create_server(("127.0.0.1", 0))
+print(socket.create_connection(own.getsockname()) and "own")
+for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
+    try: print(socket.create_connection((address, 2375), timeout=3) and "reached")
+    except OSError as e: print(e.errno)'
+	expect_equal "$(paste -sd, <<<"$output")" own,1,1,1,1
+	run in_cgroup_of_px curl -sk -m 10 -o /dev/null -w '%{http_code}' https://ok.test/pub/x
+	expect_equal "$output" 200
+	# Others in that network are none of its business.
+	run in_px curl -sk -m 10 -o /dev/null -w '%{http_code}' --resolve ok.test:443:203.0.113.10 https://ok.test/pub/x
+	expect_equal "$output" 200
+	kill "$server"
+}
+
+@test "two that share a network are two" {
+	local other=$CG-other
+	attach
+	mkdir "$other"
+	bash -c 'echo $$ >"$1/cgroup.procs"; exec nsenter --net="/run/netns/$2" tail -f /dev/null --pid="$3"' _ "$other" "$NET" $$ 3>&- &
+	wait_until 5 grep -q "populated 1" "$other/cgroup.events"
+	sed 's|/pub/\*\*|/api/**|; s|POST|GET|' "$(policy probe)" >"$SCRATCH/other.yaml"
+	osh sandbox attach --cgroup "$other" --name other --policy "$SCRATCH/other.yaml" --allow-degraded 2>/dev/null
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	CG=$other run asked https://ok.test/pub/x
+	expect_equal "$output" 403
+	expect_verdicts 1 other l7_target=/pub/x l7_decision=deny
+	osh sandbox detach other
+	echo 1 >"$other/cgroup.kill"
+	wait_until 5 grep -q "populated 0" "$other/cgroup.events"
+	rmdir "$other"
+}
+
+@test "places that are none, the agent's own, or taken are refused" {
+	local mount
+	mount=$(cgroup_mount)
+	attach
+	mkdir "$CG/below"
+	for place in "$SCRATCH" "$SCRATCH/none" "$mount" "$CG" "$CG/below" "$mount"/openshell-*; do
+		run -1 osh sandbox attach --cgroup "$place" --policy "$(policy probe)" --allow-degraded
+	done
+	rmdir "$CG/below"
+	run -1 osh sandbox delete box
+	expect_contains "$output" "sandbox detach box"
+	run -1 osh sandbox stop box
+	run -1 osh sandbox exec box -- true
+	make_sandbox inner probe
+	run -1 osh sandbox detach inner
+	osh sandbox delete inner
+	run -2 osh sandbox attach --policy "$(policy probe)"
+}
+
+# F01, F02: links outlive the agent, and the next one has it again.
+@test "the agent dies: nothing leaves; the next one takes it over; the cgroup goes: so does it" {
+	local canary
+	canary=$(new_canary)
+	attach
+	agent_crash
+	run direct "$canary"
+	run asked https://ok.test/pub/x
+	[[ $output != 200 ]]
+	expect_absent "$canary"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	osh policy set box --policy "$(policy probe_more)" --wait 2>/dev/null
+	expect_equal "$(asked https://ok.test/pub/x)" 403
+	echo 1 >"$CG/cgroup.kill"
+	wait_until 5 empty
+	rmdir "$CG"
+	gone() { ! osh sandbox get box >/dev/null 2>&1; }
+	wait_until 5 gone
+	mkdir "$CG" # for teardown
+}

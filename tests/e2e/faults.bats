@@ -1,0 +1,341 @@
+#!/usr/bin/env bats
+# What a host does to an agent, and an agent to itself: full disks and tables, processes that are
+# stopped, leftovers of others, pins that somebody removes, storms. A comment names the case.
+
+load helpers
+
+setup_file() { start_all; }
+teardown_file() {
+	stop_all
+	rmdir {/sys/fs/cgroup/memory,"$(cgroup_mount)"}/"$WORLD_NAME" 2>/dev/null || true
+}
+
+setup() {
+	BOX=box-$BATS_TEST_NUMBER
+	make_sandbox "$BOX" probe
+	put "$BOX" "$E2E/crowd.py" /sandbox/crowd.py
+}
+
+teardown() {
+	[[ ! -s $SCRATCH/stopped ]] || kill -CONT "$(<"$SCRATCH/stopped")" 2>/dev/null || true
+	rm -f "$SCRATCH/stopped"
+	osh sandbox delete "$BOX" || true
+}
+
+status_of() {
+	BODY=$(osh status -o json)
+	json "b$1"
+}
+
+denied_of() {
+	BODY=$(osh sandbox get "$1" -o json)
+	json 'b["denied"]'
+}
+
+# freeze PID: stopped, until thaw or the test's end.
+freeze() {
+	echo "$1" >"$SCRATCH/stopped"
+	kill -STOP "$1"
+}
+
+thaw() {
+	kill -CONT "$(<"$SCRATCH/stopped")"
+	rm "$SCRATCH/stopped"
+}
+
+# later NAME ARGUMENT...: crowd.py inside, once `go` is said; what it says is in $SCRATCH/said. Then it
+# needs no agent to begin.
+later() {
+	rm -f "$SCRATCH/said"
+	inside "$1" /usr/bin/python3 -c 'import os, sys, time
+open("/sandbox/waits", "w").close()
+while not os.path.exists("/sandbox/go"):
+    time.sleep(0.02)
+sys.argv[:1] = []
+exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"))' /sandbox/crowd.py "${@:2}" >"$SCRATCH/said" 2>&1 3>&- &
+	LATER=$!
+	INIT=$(osh sandbox get "$1" -o json | grep -oP '"pid": \K\d+')
+	wait_until 10 test -e "/proc/$INIT/root/sandbox/waits"
+}
+
+go() { : >"/proc/$INIT/root/sandbox/go"; }
+has_said() { has_line "$SCRATCH/said" "$1"; }
+
+# ---- Processes that do not go on -------------------------------------------------------------
+
+# F02, F08: what the kernel refuses needs nobody; what its ring cannot hold is counted to the last one.
+@test "the agent is stopped: refused all the same, and every refusal is counted, told or lost" {
+	local before lost counted count=90000
+	later "$BOX" bounce ok.test 9999 $count
+	before=$(denied_of "$BOX")
+	lost=$(status_of '["counters"]["events_lost"]')
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	go
+	wait_until 30 has_said . || fail "it waits for the agent"
+	expect_equal "$(<"$SCRATCH/said")" "refused $count"
+	thaw
+	wait "$LATER" || true
+	all_counted() {
+		lost=$(($(status_of '["counters"]["events_lost"]') - $1))
+		counted=$(($(denied_of "$BOX") - before))
+		((counted + lost == count))
+	}
+	wait_until 10 all_counted "$lost" || fail "$counted recorded, $lost lost of $count"
+	((lost > 0))
+	# T: with room nothing is lost.
+	lost=$(status_of '["counters"]["events_lost"]')
+	inside "$BOX" /usr/bin/python3 /sandbox/crowd.py bounce ok.test 9999 500
+	before=$((before + counted))
+	count=500
+	wait_until 10 all_counted "$lost" || fail "$counted recorded, $lost lost of $count"
+	expect_equal "$lost" 0
+}
+
+# F02
+@test "the agent is stopped: flows go on; the proxy is stopped: they wait, and go on" {
+	local proxy canary
+	canary=$(new_canary)
+	proxy=$(status_of '["proxy_pid"]')
+	# What the policy must know of an executable is asked of the agent once.
+	inside "$BOX" /usr/bin/python3 /sandbox/crowd.py pace ok.test 2
+	later "$BOX" pace ok.test 100
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	go
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	thaw
+	freeze "$proxy"
+	fetch "$BOX" "https://ok.test/pub/$canary" -m 1 || true
+	refute [ "$STATUS" = 200 ]
+	expect_absent "$canary"
+	thaw
+	fetch "$BOX" "https://ok.test/pub/$canary"
+	expect_status 200
+	expect_arrived "$canary"
+	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
+}
+
+# F07: the kernel's own choice of whom to kill, where it can bound memory.
+@test "the agent is killed for want of memory: what runs goes on, the next agent has it" {
+	local group=/sys/fs/cgroup/memory/$WORLD_NAME file=memory.limit_in_bytes canary
+	if [[ ! -d ${group%/*} ]]; then
+		grep -qw memory "$(cgroup_mount)/cgroup.subtree_control" || skip "no memory controller to bound the agent by"
+		group=$(cgroup_mount)/$WORLD_NAME file=memory.max
+	fi
+	mkdir "$group"
+	echo "$(<"$AGENT_DIR/agent.pid")" >"$group/cgroup.procs"
+	echo 1M >"$group/$file"
+	later "$BOX" pace ok.test 20
+	head -c 900000 /dev/zero | tr '\0' '#' | cat "$(policy probe)" - >"$SCRATCH/large.yaml"
+	for _ in {1..50}; do
+		osh policy set "$BOX" --policy "$SCRATCH/large.yaml" >/dev/null 2>&1 || true
+		! is_gone "$(<"$AGENT_DIR/agent.pid")" || break
+	done
+	wait_until 10 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "it does with what it has"
+	rmdir "$group"
+	canary=$(new_canary)
+	agent_start "$AGENT_DIR"
+	go
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	fetch "$BOX" "https://no.test/$canary" || true
+	expect_absent "$canary"
+}
+
+# ---- Full -------------------------------------------------------------------------------------
+
+end_small_disk() {
+	osh sandbox delete small >/dev/null 2>&1 || true
+	agent_stop
+	umount "$AGENT_DIR/state"
+}
+
+# F05: an agent whose state directory has no space left.
+@test "a full disk: verdicts hold, what cannot be written down is counted, nothing is half done" {
+	local main=$AGENT_DIR before dropped policies
+	mkdir -p "$SCRATCH/small/state"
+	mount -t tmpfs -o size=4m,mode=0700 tmpfs "$SCRATCH/small/state"
+	agent_start "$SCRATCH/small"
+	make_sandbox small probe
+	fetch small https://ok.test/pub/x
+	expect_status 200
+	policies=$(find "$AGENT_DIR/state/sandboxes/small/policy" -type f)
+	cat /dev/zero >"$AGENT_DIR/state/fill" 2>/dev/null || true
+	before=$(status_of '["journal_dropped"]')
+	for dropped in {1..40}; do
+		fetch small "https://ok.test/pub/$(head -c 1500 /dev/zero | tr '\0' "x")"
+		expect_status 200
+	done
+	fetch small https://no.test/pub/x || true
+	refute [ "$STATUS" = 200 ]
+	(($(status_of '["journal_dropped"]') > before)) || fail "nothing was dropped"
+	run osh policy set small --policy "$(policy probe_more)" --wait
+	expect_equal "$status" 1
+	expect_contains "$output" "No space left on device"
+	expect_equal "$(find "$AGENT_DIR/state/sandboxes/small/policy" -type f)" "$policies"
+	fetch small https://ok.test/pub/x
+	expect_status 200
+	run osh sandbox create --name more --policy "$(policy probe)" </dev/null
+	refute [ "$status" = 0 ]
+	expect_contains "$output" "No space left on device"
+	expect_equal "$(osh sandbox list -o name)" small
+	expect_equal "$(ls "$AGENT_DIR/state/sandboxes")" small
+	# The next agent finds everything as it was.
+	agent_crash
+	agent_start "$SCRATCH/small"
+	fetch small https://ok.test/pub/x
+	expect_status 200
+	# T: space again.
+	rm "$AGENT_DIR/state/fill"
+	osh policy set small --policy "$(policy probe_more)" --wait
+	fetch small https://ok.test/api/after -X PUT -d x
+	expect_status 200
+	expect_verdicts 1 small l7_target=/api/after l7_decision=allow
+	end_small_disk
+	AGENT_DIR=$main AGENT_PID=$(<"$main/agent.pid") AGENT_SOCKET=$main/run/openshell.sock
+	export OPENSHELL_SOCKET=$AGENT_SOCKET
+}
+
+# The agent's pins: its cgroup carries the same key.
+pins() {
+	local cgroup
+	cgroup=$(cgroup_of "$(osh sandbox get "$BOX" -o json | grep -oP '"pid": \K\d+')")
+	cgroup=${cgroup%/*}
+	cgroup=${cgroup##*/}
+	echo "/sys/fs/bpf/openshell${cgroup#openshell-}"
+}
+
+# F09
+@test "a full table of connections refuses in its own name, and nobody evaded anything" {
+	local flows
+	flows=$(echo "$(pins)"/layout-*/maps/flows)
+	/usr/bin/python3 -c 'import sys
+for n in range(65536 + 64):
+    key = (1).to_bytes(8, "little") + n.to_bytes(16, "little") + bytes(8)
+    print("map update pinned", sys.argv[1], "key hex", key.hex(" "), "value hex", bytes(40).hex(" "))' \
+		"$flows" >"$SCRATCH/fill"
+	bpftool -f batch file "$SCRATCH/fill" >/dev/null 2>&1 || true
+	fetch "$BOX" https://ok.test/pub/full || true
+	refute [ "$STATUS" = 200 ]
+	wait_until 5 has_verdicts 1 "$BOX" engine=kernel l7_decision=deny "l7_deny_reason~its table is full" \
+		binary=/usr/bin/curl || fail "$(osh logs "$BOX" | tail -n 3)"
+	expect_equal "$(count_verdicts "$BOX" engine=bypass)" 0
+	sed 's/update/delete/; s/ value hex.*//' "$SCRATCH/fill" | bpftool -f batch file - >/dev/null 2>&1 || true
+	fetch "$BOX" https://ok.test/pub/full
+	expect_status 200
+}
+
+# ---- Others' hands -------------------------------------------------------------------------
+
+# F17: the pid in a lock that nobody holds is anybody's; a socket that nobody serves is in nobody's way.
+@test "what a killed agent left stops no other, and makes it harm nobody" {
+	local bystander
+	tail -f /dev/null 3>&- &
+	bystander=$!
+	agent_crash
+	[[ -S $AGENT_DIR/run/openshell.sock ]]
+	echo "$bystander" | tee "$AGENT_DIR/run/openshelld.lock" >"$AGENT_DIR/state/openshelld.lock"
+	# --takeover asks nobody who does not hold the lock.
+	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover \
+		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	AGENT_PID=$!
+	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
+	wait_until 20 agent_answers
+	refute is_gone "$bystander"
+	kill "$bystander"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	# Two agents: the second one says who the first is, and touches nothing.
+	run nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml"
+	expect_equal "$status" 1
+	expect_contains "$output" "another openshelld (pid $AGENT_PID)"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
+# F23: an agent of another version, which could not go on with what runs.
+@test "an agent that could not take the sandboxes over ends nobody" {
+	local pins layout
+	pins=$(pins)
+	layout=$(basename "$pins"/layout-*)
+	mv "$pins/$layout" "$pins/layout-0"
+	run nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover
+	mv "$pins/layout-0" "$pins/$layout"
+	expect_equal "$status" 1
+	expect_contains "$output" "another version of openshell"
+	refute is_gone "$(<"$AGENT_DIR/agent.pid")"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
+# F21
+@test "pins that somebody removes: the agent holds on, the next one pins anew" {
+	local pins
+	pins=$(pins)
+	find "$pins" -path '*/links/*' -delete
+	run probe "$BOX" tcp l4.test 5999
+	expect_equal "$output" EPERM
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	agent_crash # detaches them: whoever runs inside has no way out at all
+	agent_start "$AGENT_DIR"
+	[[ $(find "$pins" -path '*/links/*') ]]
+	run probe "$BOX" tcp l4.test 5999
+	expect_equal "$output" EPERM
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
+# F21
+@test "programs that somebody detaches: nothing of a sandbox has a way out" {
+	local canary link
+	canary=$(new_canary)
+	for link in "$(pins)"/layout-*/links/osh_{connect,sendmsg}*; do
+		bpftool link detach pinned "$link" 2>/dev/null || true
+	done
+	fetch "$BOX" "http://203.0.113.10/pub/$canary" -m 3 || true
+	refute [ "$STATUS" = 200 ]
+	fetch "$BOX" "https://ok.test/pub/$canary" -m 3 || true
+	refute [ "$STATUS" = 200 ]
+	expect_absent "$canary"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~somebody detached"
+	expect_contains "$(osh status)" "somebody detached"
+	agent_crash
+	agent_start "$AGENT_DIR"
+	fetch "$BOX" "https://ok.test/pub/$canary"
+	expect_status 200
+	expect_arrived "$canary"
+}
+
+# ---- Storms -----------------------------------------------------------------------------------
+
+# F14
+@test "two hundred policies under load: the last one holds, what all of them allow never fails" {
+	local i
+	sed 's|path: "/api/\*\*"|path: "/other/**"|' "$(policy probe)" >"$SCRATCH/other.yaml"
+	later "$BOX" pace ok.test 300
+	go
+	for i in {1..100}; do
+		osh policy set "$BOX" --policy "$SCRATCH/other.yaml" --wait >/dev/null 2>&1
+		osh policy set "$BOX" --policy "$(policy probe)" --wait >/dev/null 2>&1
+	done
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	fetch "$BOX" https://ok.test/api/x -X POST -d x
+	expect_status 200
+	fetch "$BOX" https://ok.test/other/x -X POST -d x
+	expect_status 403
+	expect_equal "$(osh policy get "$BOX")" "$(<"$(policy probe)")"
+}
+
+# F22
+@test "a storm of processes: others are served, and identities come back" {
+	make_sandbox calm probe
+	put calm "$E2E/crowd.py" /sandbox/crowd.py
+	inside "$BOX" sh -c 'while :; do (true) & (exec true) & wait; done' >/dev/null 2>&1 3>&- &
+	inside "$BOX" sh -c 'while :; do for i in 1 2 3 4 5 6 7 8; do sh -c "true; true" & done; wait; done' >/dev/null 2>&1 3>&- &
+	(($(inside calm /usr/bin/python3 /sandbox/crowd.py pace ok.test 100) < 1000 * ${OSH_TIME_SCALE:-1}))
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	run probe "$BOX" tcp l4.test 5999
+	expect_equal "$output" EPERM
+	osh sandbox delete calm
+	expect_equal "$(status_of '["counters"]["tasks_lost"]')" 0
+}
