@@ -9,7 +9,8 @@ load helpers
 setup_file() {
 	start_all
 	install_probe
-	export PLACE=$(cgroup_mount)/osh-attach-$$
+	PLACE=$(cgroup_mount)/osh-attach-$$
+	export PLACE
 }
 
 teardown_file() { stop_all; }
@@ -56,7 +57,10 @@ in_cgroup_of_px() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"
 }
 
-attach() { osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded "$@" 2>/dev/null; }
+attach() {
+	# shellcheck disable=SC2086  # none, or one
+	osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded ${OPTION:-} 2>/dev/null
+}
 
 direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy
 asked() { in_cgroup curl -sk -m 10 -o /dev/null -w '%{http_code}' "$1"; }
@@ -189,7 +193,7 @@ print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SC
 	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
 	expect_contains "$output" "made outside of the cgroup"
 	run -1 osh sandbox get box
-	run attach --keep-established
+	OPTION=--keep-established run attach
 	expect_equal "$output" box
 	expect_contains "$(osh logs box)" "keeps a socket that no rule reaches"
 	echo >"$SCRATCH/go"
@@ -217,7 +221,7 @@ print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SC
 		wait_until 5 populated
 		attach
 	}
-	in_px /usr/bin/python3 -m http.server --bind 127.0.0.1 2375 >/dev/null 2>&1 3>&- &
+	nsenter --net="$WORLD_PX" /usr/bin/python3 -m http.server --bind 127.0.0.1 2375 >/dev/null 2>&1 3>&- &
 	local server=$!
 	wait_until 5 in_px bash -c 'exec 4<>/dev/tcp/127.0.0.1/2375'
 	attach_in_px

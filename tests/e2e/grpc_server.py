@@ -4,7 +4,7 @@
 Prints "ready", then a line for each call: METHOD, and the metadata that a test sends.
   /test.Echo/One     unary: the message back; "abort" ends in RESOURCE_EXHAUSTED
   /test.Echo/Many    server streaming: the message, ten times
-  /test.Echo/Sum     client streaming: the number of messages
+  /test.Echo/Sum     client streaming: the number of messages. Prints "Sum ended" and their sizes
   /test.Echo/Talk    bidirectional: each message back as it comes; "enough" ends it early. Prints
                      "Talk ended" when it did, however
   /test.Echo/Secret  unary: never to be called
@@ -39,7 +39,9 @@ def many(request, context):
 
 def count(requests, context):
     note(context, "Sum")
-    return str(sum(1 for _ in requests)).encode()
+    sizes = [len(request) for request in requests]
+    print("Sum ended", sizes, flush=True)
+    return str(len(sizes)).encode()
 
 
 def talk(requests, context):

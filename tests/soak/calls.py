@@ -67,15 +67,16 @@ def client_stream(channel, dice):
     count = dice.randrange(1, 50)
     words = queue.Queue()
     call = channel.stream_unary("/test.Echo/Sum").future(iter(words.get, None), PATIENCE)
-    for _ in range(count):
-        words.put(message(dice))
+    sent = [message(dice) for _ in range(count)]
+    for word in sent:
+        words.put(word)
     cut = is_cut(dice)
     if cut:
         call.cancel()
     words.put(None)
     if cut:
         raise Cut
-    expect(call.result(), str(count).encode(), "messages counted")
+    expect(call.result(), str(count).encode(), f"messages counted of {[len(word) for word in sent]}")
 
 
 def dialogue(channel, dice):

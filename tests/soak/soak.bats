@@ -86,6 +86,13 @@ reports() {
 	refute grep -aE -A60 "Sanitizer|runtime error|ended: (signal|status)" "$AGENT_DIR/agent.log"
 }
 
+# What both sides say of a deed that went wrong, beyond this run.
+keep_logs() {
+	mkdir -p "$BUILD/soak"
+	cp "$SCRATCH"/client-* "$SCRATCH"/server-*.log "$BUILD/soak"
+	fail "see $BUILD/soak"
+}
+
 @test "mixed traffic: what is not killed comes whole, what is denied is denied" {
 	local name client i=0
 	local -a pids=() revisions=(flip flop)
@@ -106,7 +113,7 @@ reports() {
 	cat "$SCRATCH"/client-* | sed 's/^/# /' >&3
 	reports
 	for pid in "${pids[@]}"; do
-		wait "$pid"
+		wait "$pid" || keep_logs
 	done
 	((i > 4))
 	# Every kind was there, whole and cut.
