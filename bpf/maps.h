@@ -37,6 +37,14 @@ struct {
 	__type(value, __u32);
 } attached_levels SEC(".maps") __weak;
 
+/* Written by the agent before it runs osh_late (identity.bpf.c). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct osh_late);
+} late SEC(".maps") __weak;
+
 /* What a sandbox has used up. Entry made and removed by the agent, counted up in
  * identity.bpf.c. Full: as sandboxes. */
 struct {

@@ -42,6 +42,9 @@ static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the cgroup");
 	sandbox->in_kernel = true;
+	r = osh_kernel_late(sandbox->agent->kernel, &attachment);
+	if (r < 0)
+		osh_warning("%s: who runs already has no identity until its next exec: %s", sandbox->name, strerror(-r));
 	return 0;
 }
 

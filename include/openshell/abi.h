@@ -99,6 +99,13 @@ struct osh_settings {
 	__u32 pad;
 };
 
+/* late map, one entry: whose processes osh_late gives an identity. */
+struct osh_late {
+	__u64 sandbox; /* the attached cgroup */
+	__u32 level;   /* its depth in the whole hierarchy */
+	__u32 pad;
+};
+
 /* Argument of the osh_cgroup_level program. */
 struct osh_level_question {
 	__u32 fd;     /* in: the cgroup's directory, open in the calling process */
