@@ -182,6 +182,13 @@ int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachmen
 	return r < 0 ? r : osh_install_run_late(&kernel->install);
 }
 
+int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd)
+{
+	const struct osh_socket kept = { .sandbox = sandbox, .action = OSH_SOCKET_KEPT };
+
+	return bpf_map_update_elem(map_of(kernel, OSH_MAP_SOCKETS), &fd, &kept, BPF_ANY);
+}
+
 static void attachment_name(uint64_t sandbox, char buf[static 24])
 {
 	snprintf(buf, 24, "%llu", (unsigned long long)sandbox);

@@ -179,6 +179,18 @@ struct osh_reach_key {
 };
 _Static_assert(sizeof(struct osh_reach_key) == 32, "map key: no holes");
 
+/* sockets map (socket storage): what a socket asked for before it was pointed at the agent. */
+struct osh_socket {
+	struct osh_flow flow;
+	__u64 sandbox;
+	__u32 action; /* OSH_ACTION_PEER, _DNS, _REDIRECT (bpf/decide.h) or OSH_SOCKET_KEPT */
+	__u32 told;   /* identity that was told to have sent on another's connection */
+};
+_Static_assert(sizeof(struct osh_socket) == 56, "map value: no holes");
+
+/* Older than the attachment of its cgroup, and let go on: its packets pass. */
+#define OSH_SOCKET_KEPT 64
+
 /* denials map (LRU): connect-time questions answered "deny" by user space.
  * Evicting an entry costs a trip to user space, never an allow. */
 struct osh_denial_key {

@@ -186,6 +186,19 @@ except OSError as e: print("ended", flush=True)' "$canary" "$SCRATCH/go" >"$SCRA
 	expect_absent "$canary"
 	osh sandbox detach box
 
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+s = socket.create_connection(("203.0.113.10", 5432)); print("connected", flush=True); open(sys.argv[2]).read()
+s.sendall(sys.argv[1].encode()); s.shutdown(socket.SHUT_WR); s.recv(1); s.close()
+try: socket.create_connection(("203.0.113.10", 5432)); print("again")
+except PermissionError: print("refused", flush=True)' "$canary" "$SCRATCH/go" >"$SCRATCH/kept" 3>&- &
+	wait_until 5 has_line "$SCRATCH/kept" connected
+	OPTION=--keep-established attach
+	expect_contains "$(osh logs box)" "keeps a connection that is older"
+	echo >"$SCRATCH/go"
+	expect_arrived "$canary"
+	wait_until 5 has_line "$SCRATCH/kept" refused
+	osh sandbox detach box
+
 	/usr/bin/python3 -c 'import os, socket, sys
 s = socket.socket(); open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
 print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SCRATCH/joined" 3>&- &
