@@ -221,12 +221,25 @@ static __always_inline void report_packet(struct __sk_buff *ctx, const struct os
 	count(OSH_COUNT_PACKET_DROPPED);
 }
 
+static __always_inline int is_kept(struct __sk_buff *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+	const struct osh_socket *socket;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+	return socket && socket->action == OSH_SOCKET_KEPT;
+}
+
 SEC("cgroup_skb/egress")
 int osh_skb_egress(struct __sk_buff *ctx)
 {
 	struct osh_packet packet = {};
 
-	if (read_packet(ctx, &packet) && osh_decide_packet(&packet))
+	if (read_packet(ctx, &packet) && (osh_decide_packet(&packet) || is_kept(ctx)))
 		return 1;
 	report_packet(ctx, &packet);
 	return 0;

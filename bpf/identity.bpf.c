@@ -500,6 +500,68 @@ int BPF_PROG(osh_on_exit, struct task_struct *task)
 	return 0;
 }
 
+/* ---- Processes that are older than the attachment ------------------------------------- */
+
+/* The cgroup of this level that a task is in, 0: it lies higher. */
+static __always_inline __u64 cgroup_of(struct task_struct *task, __u32 level)
+{
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp), *ancestor = NULL;
+
+	if (level > OSH_ATTACH_LEVEL_MAX || level > (__u32)BPF_CORE_READ(cgroup, level))
+		return 0;
+	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), &cgroup->ancestors[level]);
+	return BPF_CORE_READ(ancestor, kn, id);
+}
+
+/* Its starter, if that is known by now: parents come before their children, by and large. */
+static __always_inline __u32 starter_of(struct task_struct *task, __u64 sandbox)
+{
+	__u32 tgid = BPF_CORE_READ(task, real_parent, tgid);
+	const struct osh_task *starter = bpf_map_lookup_elem(&tasks, &tgid);
+
+	return starter && starter->sandbox == sandbox ? starter->identity : 0;
+}
+
+/* Run by the agent over all tasks once a cgroup is attached to: those in it that were executed before
+ * get the identity of what runs in them now. How they were started cannot be told any more, so none of
+ * them is clean. */
+SEC("iter/task")
+int osh_late(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct scratch *scratch = get_scratch();
+	struct osh_task now = {};
+	const struct osh_late *whose;
+	struct osh_identity *id;
+	struct file *file;
+	__u32 zero = 0, tgid, parent;
+
+	whose = bpf_map_lookup_elem(&late, &zero);
+	if (!task || !scratch || !whose || task->pid != task->tgid ||
+	    cgroup_of(task, whose->level) != whose->sandbox)
+		return 0;
+	file = BPF_CORE_READ(task, mm, exe_file);
+	tgid = task->tgid;
+	if (!file || bpf_map_lookup_elem(&tasks, &tgid))
+		return 0;
+	id = &scratch->identity;
+	__builtin_memset(id, 0, sizeof(*id));
+	id->sandbox = whose->sandbox;
+	read_executable(scratch, file, task);
+	id->flags |= OSH_EXE_INJECTED;
+	parent = starter_of(task, whose->sandbox);
+	now.sandbox = whose->sandbox;
+	now.start_ns = task->start_boottime;
+	now.exec_id = task->self_exec_id;
+	if (!parent || set_parent(id, parent))
+		now.identity = intern(id);
+	now.flags = now.identity ? id->flags : 0;
+	/* One that executes something meanwhile has said so itself. */
+	if (bpf_map_update_elem(&tasks, &tgid, &now, BPF_NOEXIST) == 0)
+		count(OSH_COUNT_EXEC);
+	return 0;
+}
+
 /* ---- Questions of the agent ---------------------------------------------------------- */
 
 static __always_inline struct file *file_of(__u32 fd)

@@ -37,6 +37,14 @@ struct {
 	__type(value, __u32);
 } attached_levels SEC(".maps") __weak;
 
+/* Written by the agent before it runs osh_late (identity.bpf.c). */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct osh_late);
+} late SEC(".maps") __weak;
+
 /* What a sandbox has used up. Entry made and removed by the agent, counted up in
  * identity.bpf.c. Full: as sandboxes. */
 struct {
@@ -84,15 +92,8 @@ struct {
 	__type(value, __u32);
 } identity_last SEC(".maps") __weak;
 
-/* What a socket asked for before it was pointed at the agent. Written by egress.bpf.c at
- * connect and sendmsg, freed with the socket. Out of memory: the call is refused. */
-struct osh_socket {
-	struct osh_flow flow;
-	__u64 sandbox;
-	__u32 action; /* OSH_ACTION_PEER, _DNS or _REDIRECT */
-	__u32 told;   /* identity that was told to have sent on another's connection */
-};
-
+/* Written by egress.bpf.c at connect and sendmsg, and by the agent for sockets older than an
+ * attachment; freed with the socket. Out of memory: the call is refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -29,7 +29,10 @@ struct cred {
 	struct kuid euid;
 };
 
+struct file;
+
 struct mm_struct {
+	struct file *exe_file;
 	unsigned long env_start;
 	unsigned long env_end;
 };
@@ -108,6 +111,11 @@ struct kernfs_node {
 struct cgroup {
 	int level;
 	struct kernfs_node *kn;
+	struct cgroup *ancestors[]; /* by level; since 6.1 */
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
 };
 
 struct sock_cgroup_data {
@@ -162,6 +170,14 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
+};
+
+struct bpf_iter_meta;
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task; /* NULL: the end */
 };
 
 #pragma clang attribute pop

@@ -42,6 +42,9 @@ static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	if (r < 0)
 		return osh_err_sys(err, -r, "the kernel half does not take the cgroup");
 	sandbox->in_kernel = true;
+	r = osh_kernel_late(sandbox->agent->kernel, &attachment);
+	if (r < 0)
+		osh_warning("%s: who runs already has no identity until its next exec: %s", sandbox->name, strerror(-r));
 	return 0;
 }
 
@@ -50,7 +53,7 @@ static int enter_kernel(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 struct older {
 	struct osh_agent_sandbox *sandbox;
 	struct osh_err *err;
-	unsigned ended, kept;
+	unsigned ended;
 };
 
 static bool is_ours_to_judge(const struct osh_sandbox_socket *found)
@@ -59,16 +62,32 @@ static bool is_ours_to_judge(const struct osh_sandbox_socket *found)
 	       (found->protocol == IPPROTO_TCP || found->protocol == IPPROTO_UDP);
 }
 
-/* Where it was connected to it no longer is; a listener goes on listening. */
-static void disconnect(const struct osh_sandbox_socket *found)
+static bool is_connected(const struct osh_sandbox_socket *found)
+{
+	struct sockaddr_storage peer;
+	socklen_t len = sizeof(peer);
+
+	return getpeername(found->fd, (struct sockaddr *)&peer, &len) == 0;
+}
+
+/* Ended, or, if that was asked for, let go on and recorded. */
+static int settle_connection(struct older *older, const struct osh_sandbox_socket *found)
 {
 	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
-	int is_listening = 0;
-	socklen_t len = sizeof(is_listening);
+	struct osh_agent_sandbox *sandbox = older->sandbox;
+	int r;
 
-	(void)getsockopt(found->fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len);
-	if (!is_listening)
-		(void)connect(found->fd, &nobody, sizeof(nobody));
+	if (!sandbox->keep_established) {
+		older->ended++;
+		return connect(found->fd, &nobody, sizeof(nobody)) < 0 && errno != EINVAL ?
+			       osh_err_sys(older->err, errno, "cannot end a connection of process %d", (int)found->pid) : 0;
+	}
+	r = osh_kernel_keep(sandbox->agent->kernel, sandbox->id, found->fd);
+	if (r < 0)
+		return osh_err_sys(older->err, -r, "cannot keep a connection of process %d", (int)found->pid);
+	osh_recorder_event(sandbox->agent->recorder, sandbox, "process %d keeps a connection that is older than its rules",
+			   (int)found->pid);
+	return 0;
 }
 
 /* Made in the cgroup, it passes the hooks from now on; made elsewhere, it passes none, and nothing
@@ -91,14 +110,11 @@ static int settle(void *context, const struct osh_sandbox_socket *found)
 							      "cgroup, which no rule can reach: start it anew in "
 							      "there, or attach with --keep-established",
 					   (int)found->pid);
-		older->kept++;
 		osh_recorder_event(sandbox->agent->recorder, sandbox,
 				   "process %d keeps a socket that no rule reaches: it was made outside", (int)found->pid);
 		return 0;
 	}
-	disconnect(found);
-	older->ended++;
-	return 0;
+	return is_connected(found) ? settle_connection(older, found) : 0;
 }
 
 static int settle_older(struct osh_agent_sandbox *sandbox, struct osh_err *err)

@@ -93,6 +93,6 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 	add(rows, "sockets of other families than IP are not refused");
 	add(rows, "a program may take another one's place (ptrace)");
 	add(rows, "Unix sockets are not judged");
-	add(rows, "who runs already has no identity until its next exec");
+	add(rows, "how it was started is not known of what runs already");
 	return rows;
 }

@@ -106,3 +106,23 @@ void osh_install_detach(struct osh_install *install, const char *name)
 	if (fd >= 0)
 		pins_remove_tree(fd, name);
 }
+
+int osh_install_run_late(const struct osh_install *install)
+{
+	char path[PATH_MAX], nothing[64];
+	_cleanup_fd_ int link = -1, tasks = -1;
+	ssize_t n;
+
+	if (snprintf(path, sizeof(path), "%s/" LAYOUT "/links/osh_late", install->pin_dir) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	link = bpf_obj_get(path);
+	if (link < 0)
+		return -errno;
+	tasks = bpf_iter_create(link);
+	if (tasks < 0)
+		return -errno;
+	do /* the program says nothing: the end comes when it has seen all */
+		n = read(tasks, nothing, sizeof(nothing));
+	while (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)));
+	return n < 0 ? -errno : 0;
+}

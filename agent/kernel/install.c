@@ -39,6 +39,8 @@ static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_EVENTS] = "events",
 	[OSH_MAP_COUNTERS] = "counters",
 	[OSH_MAP_ATTACHED_LEVELS] = "attached_levels",
+	[OSH_MAP_LATE] = "late",
+	[OSH_MAP_SOCKETS] = "sockets",
 };
 
 /* What one call of osh_install_open works with. */

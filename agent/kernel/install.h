@@ -25,6 +25,8 @@ enum osh_map {
 	OSH_MAP_EVENTS,
 	OSH_MAP_COUNTERS,
 	OSH_MAP_ATTACHED_LEVELS,
+	OSH_MAP_LATE,
+	OSH_MAP_SOCKETS,
 	OSH_MAP_COUNT,
 };
 
@@ -63,6 +65,8 @@ int osh_install_open(struct osh_install *install, const struct osh_kernel_option
  * the links under `name`; what is there already stays. First the guard of packets and last what leads
  * connections to the agent, so that from the first link on nothing leaves unjudged. */
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
+/* Run osh_late over all tasks. 0 or -errno. */
+int osh_install_run_late(const struct osh_install *install);
 /* Undo it; what is not there is no error. */
 void osh_install_detach(struct osh_install *install, const char *name);
 /* Close the descriptors; what is pinned stays. */

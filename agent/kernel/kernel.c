@@ -123,21 +123,29 @@ int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool wri
 	return r == -EEXIST ? 0 : r;
 }
 
+static int find_level(struct osh_kernel *kernel, unsigned depth, uint32_t *ret_level)
+{
+	struct osh_settings settings;
+	uint32_t zero = 0;
+	int r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_SETTINGS), &zero, &settings);
+
+	if (r < 0)
+		return r;
+	*ret_level = settings.root_level - 1 + depth; /* our root lies just below the top */
+	return *ret_level > OSH_ATTACH_LEVEL_MAX ? -E2BIG : 0;
+}
+
 /* Known once, a depth stays known while this agent's programs are in force: it costs the exec
  * hook a look. */
 static int note_level(struct osh_kernel *kernel, unsigned depth)
 {
-	struct osh_settings settings;
 	uint32_t zero = 0, levels, level;
-	int r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_SETTINGS), &zero, &settings);
+	int r = find_level(kernel, depth, &level);
 
 	if (r == 0)
 		r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_ATTACHED_LEVELS), &zero, &levels);
 	if (r < 0)
 		return r;
-	level = settings.root_level - 1 + depth; /* our root lies just below the top */
-	if (level > OSH_ATTACH_LEVEL_MAX)
-		return -E2BIG;
 	levels |= 1u << level;
 	return bpf_map_update_elem(map_of(kernel, OSH_MAP_ATTACHED_LEVELS), &zero, &levels, BPF_ANY);
 }
@@ -161,6 +169,24 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
 		return r;
 	r = bpf_map_update_elem(kernel->maps.sandboxes, &attachment->sandbox, &value, BPF_NOEXIST);
 	return r == -EEXIST ? 0 : r;
+}
+
+int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment)
+{
+	struct osh_late whose = { .sandbox = attachment->sandbox };
+	uint32_t zero = 0;
+	int r = find_level(kernel, attachment->depth, &whose.level);
+
+	if (r == 0)
+		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_LATE), &zero, &whose, BPF_ANY);
+	return r < 0 ? r : osh_install_run_late(&kernel->install);
+}
+
+int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd)
+{
+	const struct osh_socket kept = { .sandbox = sandbox, .action = OSH_SOCKET_KEPT };
+
+	return bpf_map_update_elem(map_of(kernel, OSH_MAP_SOCKETS), &fd, &kept, BPF_ANY);
 }
 
 static void attachment_name(uint64_t sandbox, char buf[static 24])

@@ -57,10 +57,15 @@ struct osh_kernel_attachment {
 /* Make it known as osh_kernel_sandbox_add does, and its tasks with it: what they execute from now
  * on has an identity. -E2BIG: deeper than OSH_ATTACH_LEVEL_MAX. */
 int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
+/* Give the processes that it has already the identity of what runs in them; they are not clean. 0 or
+ * -errno: then they have none until they execute something. */
+int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
 /* Put the hooks on it. From its return on nothing leaves unjudged. Returns 0 or -errno with a
  * message; then nothing is on it. */
 int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
 		      struct osh_err *err);
+/* A socket in it that is older: its packets pass as before. 0 or -errno. */
+int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */
 void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox);
 

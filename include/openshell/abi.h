@@ -99,6 +99,13 @@ struct osh_settings {
 	__u32 pad;
 };
 
+/* late map, one entry: whose processes osh_late gives an identity. */
+struct osh_late {
+	__u64 sandbox; /* the attached cgroup */
+	__u32 level;   /* its depth in the whole hierarchy */
+	__u32 pad;
+};
+
 /* Argument of the osh_cgroup_level program. */
 struct osh_level_question {
 	__u32 fd;     /* in: the cgroup's directory, open in the calling process */
@@ -171,6 +178,18 @@ struct osh_reach_key {
 	__u16 pad[3];
 };
 _Static_assert(sizeof(struct osh_reach_key) == 32, "map key: no holes");
+
+/* sockets map (socket storage): what a socket asked for before it was pointed at the agent. */
+struct osh_socket {
+	struct osh_flow flow;
+	__u64 sandbox;
+	__u32 action; /* OSH_ACTION_PEER, _DNS, _REDIRECT (bpf/decide.h) or OSH_SOCKET_KEPT */
+	__u32 told;   /* identity that was told to have sent on another's connection */
+};
+_Static_assert(sizeof(struct osh_socket) == 56, "map value: no holes");
+
+/* Older than the attachment of its cgroup, and let go on: its packets pass. */
+#define OSH_SOCKET_KEPT 64
 
 /* denials map (LRU): connect-time questions answered "deny" by user space.
  * Evicting an entry costs a trip to user space, never an allow. */

@@ -186,6 +186,19 @@ except OSError as e: print("ended", flush=True)' "$canary" "$SCRATCH/go" >"$SCRA
 	expect_absent "$canary"
 	osh sandbox detach box
 
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+s = socket.create_connection(("203.0.113.10", 5432)); print("connected", flush=True); open(sys.argv[2]).read()
+s.sendall(sys.argv[1].encode()); s.shutdown(socket.SHUT_WR); s.recv(1); s.close()
+try: socket.create_connection(("203.0.113.10", 5432)); print("again")
+except PermissionError: print("refused", flush=True)' "$canary" "$SCRATCH/go" >"$SCRATCH/kept" 3>&- &
+	wait_until 5 has_line "$SCRATCH/kept" connected
+	OPTION=--keep-established attach
+	expect_contains "$(osh logs box)" "keeps a connection that is older"
+	echo >"$SCRATCH/go"
+	expect_arrived "$canary"
+	wait_until 5 has_line "$SCRATCH/kept" refused
+	osh sandbox detach box
+
 	/usr/bin/python3 -c 'import os, socket, sys
 s = socket.socket(); open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
 print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SCRATCH/joined" 3>&- &
@@ -200,15 +213,22 @@ print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SC
 }
 
 # B23
-@test "who runs already has no identity until it executes something" {
+@test "who runs already is what it is, its children below it; but never clean" {
 	mkfifo "$SCRATCH/start"
-	in_cgroup bash -c 'echo waiting; read -r go <"$1"; exec 4<>/dev/tcp/198.18.0.99/443 || echo refused; exec curl -sk -m 10 \
-		-o /dev/null -w "%{http_code}" https://ok.test/pub/x' _ "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
+	in_cgroup /usr/bin/python3 -c 'import http.client, ssl, subprocess, sys
+print("waiting", flush=True); open(sys.argv[1]).read()
+web = http.client.HTTPSConnection("ok.test", context=ssl._create_unverified_context(), timeout=10)
+web.request("GET", "/pub/late"); print(web.getresponse().status, flush=True)
+print(subprocess.run(["curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "https://ok.test/pub/child"],
+    capture_output=True, text=True).stdout, flush=True)' "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
 	wait_until 5 has_line "$SCRATCH/late" waiting
 	attach
 	echo go >"$SCRATCH/start"
-	wait_until 10 has_line "$SCRATCH/late" 200
-	has_line "$SCRATCH/late" refused
+	wait_until 20 eval '[[ $(wc -l <"$SCRATCH/late") == 3 ]]'
+	expect_equal "$(paste -sd, "$SCRATCH/late")" waiting,200,200
+	expect_verdicts 1 box l7_target=/pub/late 'binary~python3' l7_decision=allow
+	expect_verdicts 1 box l7_target=/pub/child binary=/usr/bin/curl 'lineage~python3' l7_decision=allow
+	osh sandbox detach box
 	rm "$SCRATCH/start"
 }
 
