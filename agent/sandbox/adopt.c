@@ -202,9 +202,13 @@ static void clear_away(struct osh_sandbox_instance *instance, int code)
 static int adopt_attached(const struct adoption *adoption, struct osh_sandbox_instance *instance)
 {
 	struct osh_err err = { 0 };
-	int r = attached_take_over(instance, &err);
+	bool reached = false;
+	int r = attached_take_over(instance, &reached, &err);
 
 	if (r == 0) {
+		if (!reached)
+			osh_error("sandbox %s: %s: what starts there reaches nothing; attach anew", instance->record.name,
+				  err.message);
 		adoption->each(adoption->context, instance);
 		return 1;
 	}

@@ -19,6 +19,7 @@
 #include <utlist.h>
 
 #include "base/fd.h"
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/str.h"
 
@@ -196,7 +197,7 @@ static uint32_t choose_gateway(const struct osh_sandbox_instance *instance)
 	const struct osh_sandbox_instance *other;
 
 	DL_FOREACH(instance->host->instances, other) {
-		if (other != instance && sandbox_is_attached(other) && other->netns == instance->netns &&
+		if (other != instance && sandbox_is_attached(other) && other->record.netns == instance->record.netns &&
 		    other->record.gateway >= gateway)
 			gateway = other->record.gateway + 1;
 	}
@@ -209,7 +210,7 @@ static int enter_and_prepare(struct osh_sandbox_instance *instance, bool is_new,
 
 	if (home < 0)
 		return home;
-	r = read_cookie(&instance->netns);
+	r = read_cookie(&instance->record.netns);
 	if (r == 0 && is_new)
 		instance->record.gateway = choose_gateway(instance);
 	if (r == 0 && instance->record.gateway > OSH_GATEWAY_LAST)
@@ -234,6 +235,43 @@ static int prepare(struct osh_sandbox_instance *instance, bool is_new, struct os
 				   instance->record.attached);
 	instance->shares_net = is_shared(instance);
 	return enter_and_prepare(instance, is_new, err);
+}
+
+/* ---- Stopped for a moment ---------------------------------------- */
+
+/* A note of ours that it was we who froze it: whoever dies in between does not leave it so. */
+static void name_note(const struct osh_sandbox_instance *instance, char path[static OSH_SANDBOX_PATH_MAX + 16])
+{
+	snprintf(path, OSH_SANDBOX_PATH_MAX + 16, "%s/frozen", instance->dir);
+}
+
+static int freeze(const struct osh_sandbox_instance *instance)
+{
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	int r;
+
+	name_note(instance, path);
+	r = osh_replace_file_unsynced(path, "", 0, 0600);
+	return r < 0 ? r : cgroup_freeze(instance->cgroup_fd, true);
+}
+
+static int thaw(const struct osh_sandbox_instance *instance)
+{
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+	int r = cgroup_freeze(instance->cgroup_fd, false);
+
+	name_note(instance, path);
+	(void)unlink(path);
+	return r;
+}
+
+static void thaw_left(const struct osh_sandbox_instance *instance)
+{
+	char path[OSH_SANDBOX_PATH_MAX + 16];
+
+	name_note(instance, path);
+	if (access(path, F_OK) == 0)
+		(void)thaw(instance);
 }
 
 /* ---- Making, leaving, finding again ---------------------------------------- */
@@ -286,18 +324,26 @@ int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, c
 	return 0;
 }
 
+/* A network that only programs of the cgroup were in is gone with them; ours is not. */
+static bool was_in_our_network(const struct osh_sandbox_instance *instance)
+{
+	uint64_t own;
+
+	return read_cookie(&own) == 0 && own == instance->record.netns;
+}
+
 void attached_leave(struct osh_sandbox_instance *instance)
 {
 	struct osh_err err = { 0 };
 	int home = instance->net_fd < 0 ? -1 : sandbox_enter_network(instance, &err);
 
-	if (home < 0)
-		return;
-	netns_remove_gateway(instance->record.gateway);
-	sandbox_leave_network(instance, home);
+	if (home >= 0 || was_in_our_network(instance))
+		netns_remove_gateway(instance->record.gateway);
+	if (home >= 0)
+		sandbox_leave_network(instance, home);
 }
 
-int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *err)
+int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached, struct osh_err *err)
 {
 	uint64_t id;
 	int r = cgroup_open(instance->record.attached, &instance->cgroup_fd, &id);
@@ -306,7 +352,9 @@ int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *er
 		return osh_err_sys(err, -r, "%s", instance->record.attached);
 	if (id != instance->record.id)
 		return osh_err_set(err, ESTALE, "%s is another cgroup by now", instance->record.attached);
-	return prepare(instance, false, err);
+	thaw_left(instance);
+	*ret_reached = prepare(instance, false, err) == 0;
+	return 0;
 }
 
 /* ---- Watching ---------------------------------------- */
@@ -410,11 +458,12 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context)
 {
 	struct socket_walk walk = { .instance = instance, .each = each, .context = context };
-	int r = cgroup_freeze(instance->cgroup_fd, true), thawed;
+	int r = freeze(instance), thawed;
 
+	osh_crash_point();
 	if (r == 0)
 		r = cgroup_each_process(instance->record.attached, each_socket_of, &walk);
-	thawed = cgroup_freeze(instance->cgroup_fd, false);
+	thawed = thaw(instance);
 	return r < 0 ? r : thawed;
 }
 
@@ -443,7 +492,7 @@ int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance)
 
 uint64_t osh_sandbox_netns(const struct osh_sandbox_instance *instance)
 {
-	return instance->netns;
+	return instance->record.netns;
 }
 
 uint32_t osh_sandbox_gateway(const struct osh_sandbox_instance *instance)

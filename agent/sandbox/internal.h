@@ -51,6 +51,7 @@ struct sandbox_record {
 	char **providers;       /* owned, NULL-terminated; may be NULL */
 	char attached[OSH_SANDBOX_PATH_MAX]; /* "" or the cgroup that it was attached to */
 	uint32_t gateway;       /* where the agent listens in its network, host order */
+	uint64_t netns;         /* attached: the cookie of that network namespace */
 };
 
 struct pending_command;
@@ -67,7 +68,6 @@ struct osh_sandbox_instance {
 	bool is_damaged;        /* only to be destroyed: what its record said is not known */
 	int cgroup_fd;
 	int net_fd, root_fd;    /* attached: its network namespace and root directory; else -1 */
-	uint64_t netns;         /* attached: the cookie of that namespace */
 	bool shares_net;        /* attached: programs outside are in it, too */
 	struct osh_io init_io;  /* the connection to init */
 	struct osh_io pid_io;   /* init's pidfd; attached: cgroup.events */
@@ -105,9 +105,10 @@ void sandbox_drop(struct osh_sandbox_instance *instance);
 
 /* ---- attached.c ---- */
 bool sandbox_is_attached(const struct osh_sandbox_instance *instance);
-/* Find its cgroup, network and root again, as an earlier agent left them. -ENOENT, -ESTALE: that
- * cgroup is gone. */
-int attached_take_over(struct osh_sandbox_instance *instance, struct osh_err *err);
+/* Find its cgroup, network and root again, as an earlier agent left them. -errno: that cgroup is gone.
+ * Not *ret_reached: it is there and its rules are in force, but for want of a process of it its network
+ * is out of reach. */
+int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached, struct osh_err *err);
 /* Take the agent's address out of its network. */
 void attached_leave(struct osh_sandbox_instance *instance);
 

@@ -65,6 +65,7 @@ int record_save(const char *dir, const struct sandbox_record *record)
 	if (json && *record->attached) {
 		(void)json_object_set_new(json, "attached", json_string(record->attached));
 		(void)json_object_set_new(json, "gateway", json_integer(record->gateway));
+		(void)json_object_set_new(json, "netns", json_integer((json_int_t)record->netns));
 	}
 	text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	json_decref(json);
@@ -103,16 +104,16 @@ static bool is_user(json_int_t id)
 static int parse_record(const json_t *json, struct sandbox_record *record)
 {
 	json_int_t id, uid, gid, init_pid, init_start, created;
-	json_int_t gateway = OSH_GATEWAY;
+	json_int_t gateway = OSH_GATEWAY, netns = 0;
 	const char *name, *attached = "";
 	json_t *providers;
 	int version, keep;
 
-	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I}",
+	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I, s?I}",
 			"version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
 			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
 			"keep", &keep, "providers", &providers, "attached", &attached, "gateway",
-			&gateway) < 0)
+			&gateway, "netns", &netns) < 0)
 		return -EBADMSG;
 	if (version != RECORD_VERSION || init_pid < 0 ||
 	    (!*attached && (!is_user(uid) || !is_user(gid))) || gateway < OSH_GATEWAY ||
@@ -121,6 +122,7 @@ static int parse_record(const json_t *json, struct sandbox_record *record)
 	    osh_str_copy(osh_str(attached), record->attached, sizeof(record->attached)) < 0)
 		return -EBADMSG;
 	record->gateway = (uint32_t)gateway;
+	record->netns = (uint64_t)netns;
 	record->id = (uint64_t)id;
 	record->uid = (uid_t)uid;
 	record->gid = (gid_t)gid;

@@ -320,3 +320,39 @@ for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
 	wait_until 5 gone
 	mkdir "$CG" # for teardown
 }
+
+@test "nothing is in it when the next agent comes: what starts there reaches nothing, until it is attached anew" {
+	local canary
+	canary=$(new_canary)
+	attach
+	agent_crash
+	echo 1 >"$CG/cgroup.kill"
+	wait_until 5 empty
+	agent_start "$AGENT_DIR"
+	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2 }')" attached
+	run direct "$canary"
+	run asked https://ok.test/pub/x
+	[[ $output != 200 ]] || fail "reached"
+	expect_absent "$canary"
+	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
+	wait_until 5 populated
+	osh sandbox detach box
+	attach
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
+# As when the agent dies while it looks through the sockets; who froze it otherwise meant it.
+@test "a cgroup that was left frozen goes on under the next agent" {
+	attach
+	agent_crash
+	: >"$AGENT_DIR/state/sandboxes/box/frozen"
+	echo 1 >"$CG/cgroup.freeze"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(<"$CG/cgroup.freeze")" 0
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	agent_crash
+	echo 1 >"$CG/cgroup.freeze"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(<"$CG/cgroup.freeze")" 1
+	echo 0 >"$CG/cgroup.freeze"
+}
