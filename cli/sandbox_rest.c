@@ -144,7 +144,7 @@ const struct osh_command osh_command_sandbox_delete = {
 static int detach_one(const struct action *action, struct osh_client *client, const char *name)
 {
 	(void)action;
-	return ask(client, "SandboxDetach", name, "detaching", "detached");
+	return ask(client, "SandboxDetachCgroup", name, "detaching", "detached");
 }
 
 static int run_detach(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)

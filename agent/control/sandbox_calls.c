@@ -352,6 +352,6 @@ const struct osh_method osh_sandbox_methods[] = {
 	{ "SandboxStop", stop_sandbox },
 	{ "SandboxStart", start_sandbox },
 	{ "SandboxDelete", delete_sandbox },
-	{ "SandboxDetach", detach_sandbox },
+	{ "SandboxDetachCgroup", detach_sandbox },
 	{ 0 },
 };
