@@ -356,3 +356,45 @@ for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
 	expect_equal "$(<"$CG/cgroup.freeze")" 1
 	echo 0 >"$CG/cgroup.freeze"
 }
+
+# A41: what is sent once attach has returned is another text than what was sent before.
+@test "attached in the middle of forks and connections: nothing sent afterwards arrives" {
+	local before after
+	before=$(new_canary) after=$(new_canary)
+	echo "$before" >"$SCRATCH/word"
+	in_cgroup /usr/bin/python3 -c 'import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if os.fork() == 0:
+        try:
+            s = socket.create_connection(("203.0.113.10", 5432), timeout=1)
+            s.sendall(open(sys.argv[1]).read().encode()); s.shutdown(socket.SHUT_WR); s.recv(9)
+        except OSError: pass
+        os._exit(0)
+    try: os.waitpid(-1, 0)
+    except ChildProcessError: pass' "$SCRATCH/word" 3>&- &
+	expect_arrived "$before"
+	attach
+	echo "$after" >"$SCRATCH/word.new" && mv "$SCRATCH/word.new" "$SCRATCH/word"
+	has_verdicts_soon() { has_verdicts 1 box dst_host=203.0.113.10 l7_decision=deny; }
+	wait_until 10 has_verdicts_soon
+	expect_absent "$after"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
+# B18
+@test "a program at the same path below another root is not the one that the policy names" {
+	local real fake root=$SCRATCH/root
+	real=$(new_canary) fake=$(new_canary)
+	mkdir -p "$root$PROBES"
+	cp "$PROBES/net-ok" "$root$PROBES/net-ok"
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$real"
+	expect_arrived "$real"
+	run in_cgroup chroot "$root" "$PROBES/net-ok" tcp l4.test 5432 "$fake"
+	expect_absent "$fake"
+	expect_contains "$(osh logs box --denied)" "$PROBES/net-ok"
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$(new_canary)"
+	expect_contains "$output" "l4 ready"
+	rm -r "$root"
+}

@@ -42,6 +42,7 @@ teardown_file() { stop_all; }
 	expect_absent "$canary"
 }
 
+# A28
 @test "the metadata service is no host's alias" {
 	fetch guest http://host.docker.internal/
 	expect_status 403

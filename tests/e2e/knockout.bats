@@ -254,7 +254,7 @@ peel() {
 # D06
 @test "an internal address is not dialled" {
 	local listener seen=$SCRATCH/dialled
-	in_px /usr/bin/python3 -c 'import socket
+	nsenter --net="$WORLD_PX" /usr/bin/python3 -c 'import socket
 server = socket.create_server(("127.0.0.1", 443))
 print("listening", flush=True)
 while True: print("dialled", server.accept()[1], flush=True)' >"$seen" 3>&- &

@@ -33,7 +33,7 @@ say() { probe up tcp l4.test 5432 hello; }
 	done
 }
 
-# D06
+# D06, A28
 @test "a name that leads elsewhere from one connection to the next" {
 	local bad
 	for bad in 127.0.0.1 169.254.169.254 ::1 ::ffff:127.0.0.1 fe80::1 0.0.0.0 \
