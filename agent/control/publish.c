@@ -162,7 +162,9 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 
 	if (r < 0)
 		return r;
-	r = osh_revisions_add(dir, &sandbox->revisions, text, time(NULL), err);
+	/* The first one is synced with all else of a new sandbox, if it is to be kept. */
+	r = osh_revisions_add(dir, &sandbox->revisions, text, time(NULL),
+			      sandbox->keep && sandbox->state == OSH_AGENT_SANDBOX_RUNNING, err);
 	if (r < 0)
 		return r;
 	publication = new_publication(sandbox, revision);

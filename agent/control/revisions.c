@@ -153,7 +153,7 @@ static void remove_file(const char *dir, const struct osh_revision *revision)
 }
 
 int osh_revisions_add(const char *dir, struct osh_revisions *revisions, struct osh_str text,
-		      int64_t now, struct osh_err *err)
+		      int64_t now, bool sync, struct osh_err *err)
 {
 	struct osh_revision revision = { .number = osh_revisions_next(revisions), .time = now };
 	char path[PATH_MAX];
@@ -166,7 +166,8 @@ int osh_revisions_add(const char *dir, struct osh_revisions *revisions, struct o
 		r = make_path(path, dir, &revision, err);
 	if (r < 0)
 		return r;
-	r = osh_replace_file(path, text.data, text.len, 0600);
+	r = sync ? osh_replace_file(path, text.data, text.len, 0600)
+		 : osh_replace_file_unsynced(path, text.data, text.len, 0600);
 	if (r < 0) {
 		(void)unlink(path);
 		return osh_err_sys(err, -r, "cannot write %s", path);

@@ -47,10 +47,10 @@ const struct osh_revision *osh_revisions_current(const struct osh_revisions *rev
 uint32_t osh_revisions_next(const struct osh_revisions *revisions);
 
 /* Store a text as the next revision and make it the one in force, on disk before
- * anything enforces it. `dir` is the sandbox's state directory, here and below. On failure
- * neither disk nor *revisions has changed. */
+ * anything enforces it; with `sync` also through a crash of the host. `dir` is the sandbox's state
+ * directory, here and below. On failure neither disk nor *revisions has changed. */
 int osh_revisions_add(const char *dir, struct osh_revisions *revisions, struct osh_str text,
-		      int64_t now, struct osh_err *err);
+		      int64_t now, bool sync, struct osh_err *err);
 /* Every worker enforces it. Not written to disk: a restart has it confirmed again. */
 void osh_revisions_loaded(struct osh_revisions *revisions, uint32_t number);
 /* The one in force could not be put into force: the one before is again. */

@@ -44,7 +44,7 @@ TestSuite(state, .init = make_dir, .fini = remove_dir);
 static void add(const char *text)
 {
 	cr_assert(
-		eq(int, osh_revisions_add(dir, &revisions, osh_str(text), 1700000000, &err), 0),
+		eq(int, osh_revisions_add(dir, &revisions, osh_str(text), 1700000000, false, &err), 0),
 		"%s", err.message);
 }
 
@@ -230,7 +230,7 @@ Test(state, nothing_changes_when_the_disk_refuses)
 	snprintf(aside, sizeof(aside), "%s/aside", dir);
 	cr_assert(eq(int, rename(path, aside), 0));
 	write_file("policy", "a file in place of the directory");
-	cr_expect(lt(int, osh_revisions_add(dir, &revisions, osh_str("two"), 0, &err), 0));
+	cr_expect(lt(int, osh_revisions_add(dir, &revisions, osh_str("two"), 0, false, &err), 0));
 	cr_expect(eq(int, memcmp(&before, &revisions, sizeof(before)), 0));
 	cr_assert(eq(int, unlink(path), 0));
 	cr_assert(eq(int, rename(aside, path), 0));
@@ -487,7 +487,7 @@ Test(state, a_long_command_is_shown_cut_between_words)
 Test(state, all_of_it_can_be_synced)
 {
 	cr_expect(lt(int, osh_state_sync(dir, &err), 0), "there is no policy yet");
-	cr_assert(eq(int, osh_revisions_add(dir, &revisions, osh_str("version: 1\n"), 1, &err), 0));
+	cr_assert(eq(int, osh_revisions_add(dir, &revisions, osh_str("version: 1\n"), 1, false, &err), 0));
 	cr_expect(eq(int, osh_state_sync(dir, &err), 0), "%s", err.message);
 	cr_expect(lt(int, osh_state_sync("/nowhere", &err), 0));
 }
