@@ -51,7 +51,7 @@ life() {
 		osh sandbox stop s && touch "$SCRATCH/was-stopped" &&
 		osh sandbox start s &&
 		osh sandbox delete s && touch "$SCRATCH/was-deleted" &&
-		agent_stop && touch "$SCRATCH/ended"
+		agent_stop && [[ ! -e $AGENT_DIR/state/openshelld.lock ]] && touch "$SCRATCH/ended" # its last step
 } >"$SCRATCH/life" 2>&1
 
 # What the next agent has to make of it, and what may have been left.
@@ -71,6 +71,7 @@ after_life() {
 		expect_equal "$(inside s cat /sandbox/file)" work "point $at" || return
 	fi
 	osh sandbox delete --all >/dev/null && agent_stop || return
+	expect_equal "$("$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep 2>&1)" "" "what a sweep finds after point $at" || return
 	expect_equal "$(find "$AGENT_DIR/state/sandboxes" "$AGENT_DIR/run" -mindepth 1 | head -n 3)" "" "left by point $at"
 }
 
