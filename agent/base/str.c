@@ -28,6 +28,13 @@ bool osh_str_has_suffix(struct osh_str s, const char *suffix)
 	return s.len >= len && memcmp(s.data + s.len - len, suffix, len) == 0;
 }
 
+bool osh_path_is_below(const char *path, const char *directory)
+{
+	size_t len = strlen(directory);
+
+	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
+}
+
 int osh_str_copy(struct osh_str s, char *buf, size_t size)
 {
 	buf[0] = '\0';

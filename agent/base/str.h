@@ -46,6 +46,9 @@ static inline bool osh_str_caseeq_c(struct osh_str a, const char *b)
 bool osh_str_has_prefix(struct osh_str s, const char *prefix);
 bool osh_str_has_suffix(struct osh_str s, const char *suffix);
 
+/* Is a path this directory, or in it? By its text: both absolute, without "..". */
+bool osh_path_is_below(const char *path, const char *directory);
+
 /* Copy with a terminating NUL into buf. Returns 0, or -ENAMETOOLONG when it
  * does not fit or -EINVAL when it holds a NUL; buf is "" then. */
 int osh_str_copy(struct osh_str s, char *buf, size_t size);

@@ -1,6 +1,5 @@
 /* Attaching to a cgroup that exists: its rules are a sandbox's, what runs in it is not ours. */
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -56,10 +55,11 @@ struct older {
 	unsigned ended;
 };
 
+/* Whatever its protocol: also one that cannot be made any more (raw, UDP-Lite) is held to the
+ * packets' guard, if it was made in there. */
 static bool is_ours_to_judge(const struct osh_sandbox_socket *found)
 {
-	return (found->domain == AF_INET || found->domain == AF_INET6) &&
-	       (found->protocol == IPPROTO_TCP || found->protocol == IPPROTO_UDP);
+	return found->domain == AF_INET || found->domain == AF_INET6;
 }
 
 static bool is_connected(const struct osh_sandbox_socket *found)
@@ -79,7 +79,7 @@ static int settle_connection(struct older *older, const struct osh_sandbox_socke
 
 	if (!sandbox->keep_established) {
 		older->ended++;
-		return connect(found->fd, &nobody, sizeof(nobody)) < 0 && errno != EINVAL ?
+		return connect(found->fd, &nobody, sizeof(nobody)) < 0 ?
 			       osh_err_sys(older->err, errno, "cannot end a connection of process %d", (int)found->pid) : 0;
 	}
 	r = osh_kernel_keep(sandbox->agent->kernel, sandbox->id, found->fd);

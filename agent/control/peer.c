@@ -6,20 +6,20 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/statfs.h>
 
+#include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/knockout.h"
+#include "base/str.h"
 #include "openshell/limits.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
-#define CGROUP_BYTES_MAX (64u << 10)
 #define OSH_UID_RANGE (1u << 24)
 
 /* The path of a cgroup directory below its mount point, as /proc/PID/cgroup shows it: the
@@ -47,47 +47,17 @@ static const char *path_in_mount(const char *cgroup)
 	}
 }
 
-/* The peer's own cgroup2 path ("0::/..." in /proc/PID/cgroup, cgroups(7)), cut out of
- * `text`. */
-static char *cgroup2_line(char *text)
-{
-	for (char *line = text; line && *line;) {
-		char *end = strchr(line, '\n');
-
-		if (end)
-			*end = '\0';
-		if (strncmp(line, "0::", 3) == 0)
-			return line + 3;
-		line = end ? end + 1 : NULL;
-	}
-	return NULL;
-}
-
-static bool is_below(const char *path, const char *top)
-{
-	size_t len = strlen(top);
-
-	return strncmp(path, top, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
 /* Returns 1 inside, 0 outside, negative when it cannot be told. */
-static int is_in_cgroup(pid_t pid, const char *sandbox_cgroup)
+static int is_in_cgroup(pid_t pid, const char *cgroup)
 {
-	const char *top = path_in_mount(sandbox_cgroup);
-	_cleanup_free_ char *text = NULL;
-	char file[64];
-	const char *path;
-	size_t len;
+	const char *top = path_in_mount(cgroup);
+	char path[PATH_MAX];
 	int r;
 
 	if (!top || !*top)
 		return -ENOENT;
-	snprintf(file, sizeof(file), "/proc/%d/cgroup", (int)pid);
-	r = osh_read_file(file, CGROUP_BYTES_MAX, &text, &len);
-	if (r < 0)
-		return r;
-	path = cgroup2_line(text);
-	return path ? is_below(path, top) : -ENOENT;
+	r = osh_cgroup_of(pid, path);
+	return r < 0 ? r : osh_path_is_below(path, top);
 }
 
 /* With the pidfd that the socket keeps (6.5) a number that was given to another process
@@ -105,16 +75,16 @@ static bool is_still_alive(int sock)
 	return alive;
 }
 
-static int check_outside(int sock, const struct ucred *cred, const char *sandbox_cgroup,
-			 struct osh_err *err)
+static int check_outside(int sock, const struct ucred *cred, const char *const *cgroups, struct osh_err *err)
 {
-	int r;
+	int r = 0;
 
 	if (osh_layer_off("peer"))
 		return 0;
 	if (cred->uid >= OSH_SANDBOX_UID_FIRST && cred->uid - OSH_SANDBOX_UID_FIRST < OSH_UID_RANGE)
 		return osh_err_set(err, EPERM, "calls from inside a sandbox are refused");
-	r = is_in_cgroup(cred->pid, sandbox_cgroup);
+	for (; r == 0 && *cgroups; cgroups++)
+		r = is_in_cgroup(cred->pid, *cgroups);
 	if (r < 0 || !is_still_alive(sock))
 		return osh_err_set(err, EPERM, "a caller whose cgroup cannot be told is refused");
 	if (r > 0)
@@ -122,8 +92,7 @@ static int check_outside(int sock, const struct ucred *cred, const char *sandbox
 	return 0;
 }
 
-int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer,
-		   struct osh_err *err)
+int osh_peer_check(int sock, const char *const *cgroups, struct osh_peer *ret_peer, struct osh_err *err)
 {
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
@@ -131,7 +100,7 @@ int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_pe
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
 		return osh_err_set(err, EPERM, "a caller whose process cannot be told is refused");
-	r = check_outside(sock, &cred, sandbox_cgroup, err);
+	r = check_outside(sock, &cred, cgroups, err);
 	if (r == 0)
 		*ret_peer = (struct osh_peer){ .pid = cred.pid, .uid = cred.uid };
 	return r;

@@ -11,10 +11,9 @@ struct osh_peer {
 	uid_t uid;
 };
 
-/* Identify the peer of a connected Unix socket and refuse one that lives in a sandbox:
- * below `sandbox_cgroup` (absolute path on cgroup2), or with a sandbox's uid. What cannot
- * be told is refused. Returns 0 or -EPERM with a reason. */
-int osh_peer_check(int sock, const char *sandbox_cgroup, struct osh_peer *ret_peer,
-		   struct osh_err *err);
+/* Identify the peer of a connected Unix socket and refuse one that lives in a sandbox: in or
+ * below one of `cgroups` (absolute paths on cgroup2, NULL-terminated), or with a sandbox's uid.
+ * What cannot be told is refused. Returns 0 or -EPERM with a reason. */
+int osh_peer_check(int sock, const char *const *cgroups, struct osh_peer *ret_peer, struct osh_err *err);
 
 #endif

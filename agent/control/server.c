@@ -206,6 +206,20 @@ static void say_refused(int fd, const char *reason)
 		(void)send(fd, text, strlen(text) + 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+/* Sandboxes, and what is attached: neither has a say in its own rules. */
+static int check_peer(const struct osh_agent *agent, int fd, struct osh_peer *ret_peer, struct osh_err *err)
+{
+	const char *cgroups[OSH_SANDBOXES_MAX + 2] = { osh_sandbox_host_cgroup(agent->host) };
+	const struct osh_agent_sandbox *sandbox;
+	size_t count = 1;
+
+	for (sandbox = agent->sandboxes; sandbox && count <= OSH_SANDBOXES_MAX; sandbox = sandbox->hh.next) {
+		if (osh_lifecycle_is_attached(sandbox))
+			cgroups[count++] = osh_sandbox_attached(sandbox->instance);
+	}
+	return osh_peer_check(fd, cgroups, ret_peer, err);
+}
+
 static int admit(struct osh_server *server, int fd)
 {
 	struct osh_agent *agent = server->agent;
@@ -213,7 +227,7 @@ static int admit(struct osh_server *server, int fd)
 	struct osh_err err = { 0 };
 	struct osh_peer peer;
 
-	if (osh_peer_check(fd, osh_sandbox_host_cgroup(agent->host), &peer, &err) < 0) {
+	if (check_peer(agent, fd, &peer, &err) < 0) {
 		osh_warning("control connection refused: %s", err.message);
 		say_refused(fd, err.message);
 		return -EPERM;

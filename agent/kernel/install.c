@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -18,12 +17,9 @@
 #include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/netns.h"
 #include "kernel/pins.h"
 #include "openshell.skel.h"
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* 5.14 */
-#endif
 
 static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_SETTINGS] = "settings",
@@ -120,12 +116,9 @@ static int open_cgroup(struct job *job)
 
 static int read_netns(struct job *job)
 {
-	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(job->netns);
+	int r = osh_netns_cookie(&job->netns);
 
-	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &job->netns, &len) < 0)
-		return osh_err_sys(job->err, errno, "cannot name this network namespace");
-	return 0;
+	return r < 0 ? osh_err_sys(job->err, -r, "cannot name this network namespace") : 0;
 }
 
 /* Of the programs that this build would load. */

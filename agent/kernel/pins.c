@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 
 #define BPFFS "/sys/fs/bpf"
 
@@ -26,16 +27,9 @@ static bool is_on_bpffs(const char *path)
 	return statfs(path, &fs) == 0 && (uint32_t)fs.f_type == BPF_FS_MAGIC;
 }
 
-static bool is_below(const char *path, const char *directory)
-{
-	size_t len = strlen(directory);
-
-	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
 int pins_make_dir(const char *path, struct osh_err *err)
 {
-	if (is_below(path, BPFFS) && !is_on_bpffs(BPFFS) &&
+	if (osh_path_is_below(path, BPFFS) && !is_on_bpffs(BPFFS) &&
 	    mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") < 0)
 		return osh_err_sys(err, errno, "cannot mount the BPF file system at " BPFFS
 				   " (is /sys mounted, and this root?)");

@@ -18,16 +18,14 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/cgroup.h"
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "base/log.h"
+#include "base/netns.h"
 #include "base/str.h"
 
 #define LOOK_AGAIN_MS 500 /* after one that is empty */
-
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* 5.14 */
-#endif
 
 bool sandbox_is_attached(const struct osh_sandbox_instance *instance)
 {
@@ -36,35 +34,20 @@ bool sandbox_is_attached(const struct osh_sandbox_instance *instance)
 
 /* ---- Where ---------------------------------------- */
 
-static bool is_below(const char *path, const char *directory)
-{
-	size_t len = strlen(directory);
-
-	return strncmp(path, directory, len) == 0 && (path[len] == '/' || path[len] == '\0');
-}
-
 /* The directory that our root cgroup lies in is the top of what we see of the hierarchy. */
 static size_t top_len(const struct osh_sandbox_host *host)
 {
 	return (size_t)(strrchr(host->cgroup, '/') - host->cgroup);
 }
 
-/* "0::/path", from our cgroup namespace's root on. */
 static int find_own_cgroup(const struct osh_sandbox_host *host, char path[static OSH_SANDBOX_PATH_MAX])
 {
-	_cleanup_free_ char *text = NULL;
-	const char *line;
-	size_t len;
-	int n, r = osh_read_file("/proc/self/cgroup", 65536, &text, &len);
+	char below[PATH_MAX];
+	int n, r = osh_cgroup_of(getpid(), below);
 
 	if (r < 0)
 		return r;
-	line = strncmp(text, "0::", 3) == 0 ? text : strstr(text, "\n0::");
-	if (!line)
-		return -ENOENT;
-	line = strchr(line, '/');
-	n = snprintf(path, OSH_SANDBOX_PATH_MAX, "%.*s%.*s", (int)top_len(host), host->cgroup,
-		     line ? (int)strcspn(line, "\n") : 0, line ? line : "");
+	n = snprintf(path, OSH_SANDBOX_PATH_MAX, "%.*s%s", (int)top_len(host), host->cgroup, below);
 	return n < 0 || n >= OSH_SANDBOX_PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
@@ -78,17 +61,17 @@ static int check_place(const struct osh_sandbox_host *host, const char *path, st
 	if (strncmp(path, host->cgroup, top_len(host)) != 0 || path[top_len(host)] != '/')
 		return osh_err_set(err, EINVAL, "%s is not a cgroup below %.*s: name one of the cgroup2 hierarchy",
 				   path, (int)top_len(host), host->cgroup);
-	if (is_below(path, host->cgroup) || is_below(host->cgroup, path))
+	if (osh_path_is_below(path, host->cgroup) || osh_path_is_below(host->cgroup, path))
 		return osh_err_set(err, EINVAL, "%s holds openshell's own sandboxes: attach to another cgroup", path);
 	r = find_own_cgroup(host, own);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot tell which cgroup the agent is in");
-	if (is_below(own, path))
+	if (osh_path_is_below(own, path))
 		return osh_err_set(err, EINVAL, "the agent itself is in %s, and would cut itself off: attach to "
 						"a cgroup without it", path);
 	DL_FOREACH(host->instances, other) {
 		if (sandbox_is_attached(other) &&
-		    (is_below(path, other->record.attached) || is_below(other->record.attached, path)))
+		    (osh_path_is_below(path, other->record.attached) || osh_path_is_below(other->record.attached, path)))
 			return osh_err_set(err, EEXIST, "sandbox %s is attached to %s: detach it first",
 					   other->record.name, other->record.attached);
 	}
@@ -139,31 +122,12 @@ static int open_anchor(void *context, pid_t pid)
 	return 1;
 }
 
-static int read_cookie(uint64_t *ret_cookie)
-{
-	_cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t len = sizeof(*ret_cookie);
-
-	return fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret_cookie, &len) < 0 ? -errno : 0;
-}
-
 static bool is_in_cgroup(const struct osh_sandbox_instance *instance, pid_t pid)
 {
-	char path[32], line[PATH_MAX + 8];
-	const char *below = instance->record.attached + top_len(instance->host);
-	bool is_in = false;
-	FILE *file;
+	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (strncmp(line, "0::", 3) == 0)
-			is_in = is_below(line + 3, below);
-	}
-	if (file)
-		fclose(file);
-	return is_in;
+	return osh_cgroup_of(pid, path) == 0 &&
+	       osh_path_is_below(path, instance->record.attached + top_len(instance->host));
 }
 
 /* Every process of the host that is in the same network namespace, and not in the cgroup. */
@@ -210,7 +174,7 @@ static int enter_and_prepare(struct osh_sandbox_instance *instance, bool is_new,
 
 	if (home < 0)
 		return home;
-	r = read_cookie(&instance->record.netns);
+	r = osh_netns_cookie(&instance->record.netns);
 	if (r == 0 && is_new)
 		instance->record.gateway = choose_gateway(instance);
 	if (r == 0 && instance->record.gateway > OSH_GATEWAY_LAST)
@@ -329,7 +293,7 @@ static bool was_in_our_network(const struct osh_sandbox_instance *instance)
 {
 	uint64_t own;
 
-	return read_cookie(&own) == 0 && own == instance->record.netns;
+	return osh_netns_cookie(&own) == 0 && own == instance->record.netns;
 }
 
 void attached_leave(struct osh_sandbox_instance *instance)

@@ -199,13 +199,18 @@ except PermissionError: print("refused", flush=True)' "$canary" "$SCRATCH/go" >"
 	wait_until 5 has_line "$SCRATCH/kept" refused
 	osh sandbox detach box
 
-	/usr/bin/python3 -c 'import os, socket, sys
-s = socket.socket(); open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
-print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" >"$SCRATCH/joined" 3>&- &
-	wait_until 5 has_line "$SCRATCH/joined" joined
-	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
-	expect_contains "$output" "made outside of the cgroup"
-	run -1 osh sandbox get box
+	for protocol in 0 136 1; do # TCP, UDP-Lite, a raw socket
+		/usr/bin/python3 -c 'import os, socket, sys
+kind = {"0": socket.SOCK_STREAM, "136": socket.SOCK_DGRAM, "1": socket.SOCK_RAW}[sys.argv[3]]
+s = socket.socket(socket.AF_INET, kind, int(sys.argv[3])); open(sys.argv[1] + "/cgroup.procs", "w").write(str(os.getpid()))
+print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" "$protocol" >"$SCRATCH/joined" 3>&- &
+		wait_until 5 has_line "$SCRATCH/joined" joined
+		run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded
+		expect_contains "$output" "made outside of the cgroup"
+		run -1 osh sandbox get box
+		[[ $protocol == 1 ]] || echo >"$SCRATCH/go"
+		[[ $protocol == 1 ]] || wait $!
+	done
 	OPTION=--keep-established run attach
 	expect_equal "$output" box
 	expect_contains "$(osh logs box)" "keeps a socket that no rule reaches"
@@ -397,4 +402,16 @@ while True:
 	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$(new_canary)"
 	expect_contains "$output" "l4 ready"
 	rm -r "$root"
+}
+
+# G02: on the host's own file system, and as root.
+@test "what is attached has no say in its own rules" {
+	run in_cgroup "$BUILD/openshell" sandbox list # not yet
+	expect_equal "$status" 0
+	attach
+	run in_cgroup "$BUILD/openshell" sandbox detach box
+	expect_contains "$output" "calls from inside a sandbox are refused"
+	run in_cgroup "$BUILD/openshell" policy set box --policy "$(policy probe_more)" # hears it, or writes first
+	[[ $status != 0 ]]
+	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2, $4 }')" "attached 1"
 }
