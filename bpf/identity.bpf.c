@@ -502,10 +502,10 @@ int BPF_PROG(osh_on_exit, struct task_struct *task)
 
 /* ---- Processes that are older than the attachment ------------------------------------- */
 
-/* The cgroup of this level that a task is in, 0: it lies higher. */
-static __always_inline __u64 cgroup_of(struct task_struct *task, __u32 level)
+/* The cgroup of this level that one is in, or is; 0: it lies higher. */
+static __always_inline __u64 ancestor_of(struct cgroup *cgroup, __u32 level)
 {
-	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp), *ancestor = NULL;
+	struct cgroup *ancestor = NULL;
 
 	if (level > OSH_ATTACH_LEVEL_MAX || level > (__u32)BPF_CORE_READ(cgroup, level))
 		return 0;
@@ -538,7 +538,7 @@ int osh_late(struct bpf_iter__task *ctx)
 
 	whose = bpf_map_lookup_elem(&late, &zero);
 	if (!task || !scratch || !whose || task->pid != task->tgid ||
-	    cgroup_of(task, whose->level) != whose->sandbox)
+	    ancestor_of(BPF_CORE_READ(task, cgroups, dfl_cgrp), whose->level) != whose->sandbox)
 		return 0;
 	file = BPF_CORE_READ(task, mm, exe_file);
 	tgid = task->tgid;
@@ -583,7 +583,7 @@ int osh_file(struct osh_file_question *ctx)
 	struct sock *sk = socket_of(file);
 
 	read_inode(inode, &ctx->dev, &ctx->ino, &ctx->ctime_ns);
-	ctx->socket_cgroup = sk ? BPF_CORE_READ(sk, sk_cgrp_data.cgroup, kn, id) : 0;
+	ctx->socket_cgroup = sk ? ancestor_of(BPF_CORE_READ(sk, sk_cgrp_data.cgroup), ctx->level) : 0;
 	return 0;
 }
 

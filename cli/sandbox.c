@@ -149,7 +149,7 @@ static int run_get(struct osh_cli *cli, const struct osh_command *command, int a
 		return status;
 	status = osh_client_open(cli, false, &client);
 	if (status == OSH_EXIT_OK)
-		status = osh_client_call(&client, "SandboxGet", json_pack("{s:s}", "name", name),
+		status = osh_client_call(&client, "SandboxGet", json_pack("{s:s, s:b}", "name", name, "ca", values.ca),
 					 &reply);
 	sandbox = json_object_get(reply.parameters, "sandbox");
 	if (status == OSH_EXIT_OK)

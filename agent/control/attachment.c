@@ -96,15 +96,15 @@ static int settle(void *context, const struct osh_sandbox_socket *found)
 {
 	struct older *older = context;
 	struct osh_agent_sandbox *sandbox = older->sandbox;
-	struct osh_file_question file;
+	const struct osh_kernel_attachment attachment = describe(sandbox);
 	int r;
 
 	if (!is_ours_to_judge(found))
 		return 0; /* osh_preflight names what is not */
-	r = osh_kernel_file(sandbox->agent->kernel, found->fd, &file);
+	r = osh_kernel_made_inside(sandbox->agent->kernel, &attachment, found->fd);
 	if (r < 0)
 		return osh_err_sys(older->err, -r, "cannot tell where a socket of process %d was made", (int)found->pid);
-	if (!osh_sandbox_holds_cgroup(sandbox->instance, file.socket_cgroup)) {
+	if (r == 0) {
 		if (!sandbox->keep_established)
 			return osh_err_set(older->err, EBUSY, "process %d holds a socket that was made outside of the "
 							      "cgroup, which no rule can reach: start it anew in "
@@ -156,15 +156,10 @@ static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_e
 
 static int build(struct osh_agent_sandbox *sandbox, const struct osh_attachment *attachment, struct osh_err *err)
 {
-	const char *dir = osh_sandbox_dir(sandbox->instance);
 	_cleanup_free_ char *cert = NULL;
 	char *key = NULL;
-	int r = osh_creation_make_ca(sandbox, &cert, &key, err);
+	int r = osh_creation_store(sandbox, &cert, &key, err);
 
-	if (r == 0)
-		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
-	if (r == 0)
-		r = osh_recipe_save(dir, &sandbox->recipe, err);
 	if (r == 0)
 		r = osh_lifecycle_save_origin(sandbox, attachment->policy, err);
 	if (r == 0)
@@ -218,7 +213,6 @@ int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *a
 			 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err)
 {
 	struct osh_agent_sandbox *sandbox = NULL;
-	struct osh_err undo = { 0 };
 	int r = begin(agent, attachment, &sandbox, err);
 
 	if (r < 0)
@@ -230,9 +224,7 @@ int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *a
 	if (r == 0)
 		r = build(sandbox, attachment, err);
 	if (r < 0) {
-		sandbox->created = NULL;
-		if (osh_lifecycle_unmake(sandbox, &undo) < 0)
-			osh_error("%s", undo.message);
+		osh_creation_undo(sandbox);
 		return r;
 	}
 	*ret_sandbox = sandbox;

@@ -77,7 +77,7 @@ void osh_creation_in_force(void *context, int result)
 	osh_creation_fail(sandbox, &err);
 }
 
-int osh_creation_make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
+static int make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
 		   struct osh_err *err)
 {
 	int r = osh_ca_new(sandbox->name, ret_cert, ret_key);
@@ -85,6 +85,25 @@ int osh_creation_make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, cha
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot make a certificate authority");
 	return osh_state_ca_save(osh_sandbox_dir(sandbox->instance), *ret_cert, *ret_key, err);
+}
+
+int osh_creation_store(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key, struct osh_err *err)
+{
+	const char *dir = osh_sandbox_dir(sandbox->instance);
+	int r = make_ca(sandbox, ret_cert, ret_key, err);
+
+	if (r == 0)
+		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
+	return r < 0 ? r : osh_recipe_save(dir, &sandbox->recipe, err);
+}
+
+void osh_creation_undo(struct osh_agent_sandbox *sandbox)
+{
+	struct osh_err err = { 0 };
+
+	sandbox->created = NULL;
+	if (osh_lifecycle_unmake(sandbox, &err) < 0)
+		osh_error("%s", err.message);
 }
 
 static void list_providers(const struct osh_credentials *credentials,
@@ -186,15 +205,10 @@ int osh_lifecycle_bring_up(struct osh_agent_sandbox *sandbox, const struct osh_p
 static int build(struct osh_agent_sandbox *sandbox, const struct osh_creation *creation,
 		 char **ret_warnings, struct osh_err *err)
 {
-	const char *dir = osh_sandbox_dir(sandbox->instance);
 	_cleanup_free_ char *cert = NULL;
 	char *key = NULL;
-	int r = osh_creation_make_ca(sandbox, &cert, &key, err);
+	int r = osh_creation_store(sandbox, &cert, &key, err);
 
-	if (r == 0)
-		r = osh_state_credentials_save(dir, &sandbox->credentials, err);
-	if (r == 0)
-		r = osh_recipe_save(dir, &sandbox->recipe, err);
 	if (r == 0)
 		r = osh_lifecycle_bring_up(sandbox, creation->policy, cert, key, ret_warnings, err);
 	if (r == 0)
@@ -253,7 +267,6 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 {
 	struct osh_credentials credentials = { 0 };
 	struct osh_agent_sandbox *sandbox = NULL;
-	struct osh_err undo = { 0 };
 	char name[OSH_NAME_MAX];
 	int r = osh_creation_choose_name(agent, creation->name, name, err);
 
@@ -279,9 +292,7 @@ int osh_lifecycle_create(struct osh_agent *agent, const struct osh_creation *cre
 	sandbox->created_context = creation->context;
 	r = build(sandbox, creation, ret_warnings, err);
 	if (r < 0) {
-		sandbox->created = NULL;
-		if (osh_lifecycle_unmake(sandbox, &undo) < 0)
-			osh_error("%s", undo.message);
+		osh_creation_undo(sandbox);
 		return r;
 	}
 	*ret_sandbox = sandbox;

@@ -68,6 +68,13 @@ int osh_host_dir_make(const char *path, mode_t mode, struct osh_err *err)
 
 /* ---- The lock ---------------------------------------- */
 
+static int lock_path(const char *dir, char path[static PATH_MAX])
+{
+	int n = snprintf(path, PATH_MAX, "%s/" LOCK_NAME, dir);
+
+	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
 static int say_busy(int fd, const char *dir, struct osh_err *err)
 {
 	char pid[16] = "";
@@ -85,9 +92,8 @@ pid_t osh_host_dir_owner(const char *dir)
 	char path[PATH_MAX], text[16] = "";
 	_cleanup_fd_ int fd = -1;
 	uint64_t pid;
-	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
 
-	if (n < 0 || (size_t)n >= sizeof(path))
+	if (lock_path(dir, path) < 0)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
@@ -100,10 +106,8 @@ bool osh_host_dir_was_left(const char *dir)
 {
 	char path[PATH_MAX];
 	struct stat st;
-	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
 
-	return n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 && st.st_size > 0 &&
-	       !osh_host_dir_owner(dir);
+	return lock_path(dir, path) == 0 && lstat(path, &st) == 0 && st.st_size > 0 && !osh_host_dir_owner(dir);
 }
 
 /* An owner that stops removes the file: what we locked may not be what is there now. */
@@ -128,10 +132,10 @@ static int write_pid(int fd)
 int osh_host_dir_lock(const char *dir, struct osh_err *err)
 {
 	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
+	int r = lock_path(dir, path);
 
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return osh_err_sys(err, ENAMETOOLONG, "%.128s...", dir);
+	if (r < 0)
+		return osh_err_sys(err, -r, "%.128s...", dir);
 	for (;;) {
 		_cleanup_fd_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
@@ -143,16 +147,15 @@ int osh_host_dir_lock(const char *dir, struct osh_err *err)
 				       : osh_err_sys(err, errno, "cannot lock %s", path);
 		if (!is_the_file(fd, path))
 			continue;
-		n = write_pid(fd);
-		return n < 0 ? osh_err_sys(err, -n, "cannot write %s", path) : osh_take_fd(&fd);
+		r = write_pid(fd);
+		return r < 0 ? osh_err_sys(err, -r, "cannot write %s", path) : osh_take_fd(&fd);
 	}
 }
 
 void osh_host_dir_unlock(const char *dir)
 {
 	char path[PATH_MAX];
-	int n = snprintf(path, sizeof(path), "%s/" LOCK_NAME, dir);
 
-	if (n > 0 && (size_t)n < sizeof(path))
+	if (lock_path(dir, path) == 0)
 		(void)unlink(path);
 }

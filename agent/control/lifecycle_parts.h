@@ -49,9 +49,11 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox);
 /* The name that was asked for, if it is one and free, or one that is made up. */
 int osh_creation_choose_name(struct osh_agent *agent, const char *wanted, char name[static OSH_NAME_MAX],
 			     struct osh_err *err);
-/* A certificate authority of its own, stored; the caller frees both. */
-int osh_creation_make_ca(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key,
-			 struct osh_err *err);
+/* A certificate authority of its own, which the caller frees, and all else that is known of a new
+ * sandbox: on disk. */
+int osh_creation_store(struct osh_agent_sandbox *sandbox, char **ret_cert, char **ret_key, struct osh_err *err);
+/* It failed while its creator was still here: take it apart without a word to anybody. */
+void osh_creation_undo(struct osh_agent_sandbox *sandbox);
 #define OSH_CREATION_TIMEOUT_MS 30000
 /* An osh_published_fn: the last step of a creation or a start. */
 void osh_creation_in_force(void *context, int result);

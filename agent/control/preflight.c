@@ -8,12 +8,10 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
-#include "base/str.h"
 #include "control/lifecycle_parts.h"
 #include "sandbox/sandbox.h"
 
 #define STATUS_BYTES_MAX 65536
-#define CAPABILITY_ROWS_MAX 8
 
 /* With one of these, in the host's own user namespace, a process can undo what holds it. */
 static const struct {
@@ -72,7 +70,7 @@ static void add_capabilities(const struct osh_agent_sandbox *sandbox, json_t *ro
 
 	if (osh_sandbox_each_process(sandbox->instance, look_at, &all) < 0)
 		all = UINT64_MAX;
-	for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
+	for (size_t i = 0; i < OSH_COUNT_OF(capabilities); i++) {
 		if (all & 1ull << capabilities[i].number)
 			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "",
 						capabilities[i].name);

@@ -291,24 +291,30 @@ static void list_sandboxes(struct osh_call *call)
 	osh_call_reply(call, json_pack("{s:o}", "sandboxes", list), NULL, 0);
 }
 
+/* NULL when it cannot be read. */
+static json_t *certificate_of(const struct osh_agent_sandbox *sandbox)
+{
+	_cleanup_free_ char *cert = NULL;
+	struct osh_err ignored = { 0 };
+	char *key = NULL;
+	int r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, &ignored);
+
+	osh_lifecycle_forget_key(key);
+	return r < 0 ? NULL : json_string(cert);
+}
+
 static void get_sandbox(struct osh_call *call)
 {
 	struct osh_agent_sandbox *sandbox;
-	_cleanup_free_ char *cert = NULL;
-	struct osh_err err = { 0 };
-	char *key = NULL;
 	const char *name;
-	int r;
+	int ca = 0;
 
-	if (!osh_call_unpack(call, "s:s", "name", &name))
+	if (!osh_call_unpack(call, "s:s, s?b", "name", &name, "ca", &ca))
 		return;
 	sandbox = osh_call_sandbox(call, name, false);
-	if (!sandbox)
-		return;
-	r = osh_state_ca_load(osh_sandbox_dir(sandbox->instance), &cert, &key, &err);
-	osh_lifecycle_forget_key(key);
-	osh_call_reply(call, json_pack("{s:o, s:s*}", "sandbox", osh_lifecycle_json(sandbox), "ca",
-				       r == 0 ? cert : NULL), NULL, 0);
+	if (sandbox)
+		osh_call_reply(call, json_pack("{s:o, s:o*}", "sandbox", osh_lifecycle_json(sandbox), "ca",
+					       ca ? certificate_of(sandbox) : NULL), NULL, 0);
 }
 
 /* Who deletes ends what runs, who detaches leaves it: neither is what the other was asked for. */

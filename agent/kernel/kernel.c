@@ -275,15 +275,31 @@ void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 		each(context, ids[i]);
 }
 
+static int ask_about_file(struct osh_kernel *kernel, struct osh_file_question *question)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = question, .ctx_size_in = sizeof(*question));
+
+	return bpf_prog_test_run_opts(kernel->install.file_program_fd, &run);
+}
+
 int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question *ret_file)
 {
 	struct osh_file_question question = { .fd = (uint32_t)fd };
-	LIBBPF_OPTS(bpf_test_run_opts, run, .ctx_in = &question, .ctx_size_in = sizeof(question));
-	int r = bpf_prog_test_run_opts(kernel->install.file_program_fd, &run);
+	int r = ask_about_file(kernel, &question);
 
 	if (r == 0)
 		*ret_file = question;
 	return r;
+}
+
+int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment, int fd)
+{
+	struct osh_file_question question = { .fd = (uint32_t)fd };
+	int r = find_level(kernel, attachment->depth, &question.level);
+
+	if (r == 0)
+		r = ask_about_file(kernel, &question);
+	return r < 0 ? r : question.socket_cgroup == attachment->sandbox;
 }
 
 int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task)

@@ -64,6 +64,8 @@ int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachmen
  * message; then nothing is on it. */
 int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
 		      struct osh_err *err);
+/* Was an open socket made in it, so that it passes the hooks? 1, 0 or -errno. */
+int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment, int fd);
 /* A socket in it that is older: its packets pass as before. 0 or -errno. */
 int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */

@@ -431,11 +431,6 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 	return r < 0 ? r : thawed;
 }
 
-bool osh_sandbox_holds_cgroup(const struct osh_sandbox_instance *instance, uint64_t id)
-{
-	return cgroup_holds(instance->record.attached, id);
-}
-
 int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 			     int (*each)(void *context, pid_t pid), void *context)
 {

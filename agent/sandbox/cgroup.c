@@ -161,53 +161,19 @@ int cgroup_remove(const char *path)
 
 /* ---- A tree of them ---------------------------------------- */
 
-struct walk {
-	unsigned left; /* directories that may still be looked at */
-	int (*each)(void *context, const char *path, const struct stat *st);
-	void *context;
-};
-
-/* The cgroup and those below it; stops at the first answer that is not 0, and returns it. */
-static int walk_tree(struct walk *walk, const char *path)
-{
-	DIR *dir = opendir(path);
-	struct dirent *entry;
-	struct stat st;
-	int r;
-
-	if (!dir)
-		return errno == ENOENT ? 0 : -errno; /* removed meanwhile */
-	r = walk->left-- == 0 ? -E2BIG : 0;
-	if (r == 0 && fstat(dirfd(dir), &st) == 0)
-		r = walk->each(walk->context, path, &st);
-	while (r == 0 && (entry = readdir(dir))) {
-		char below[PATH_MAX];
-
-		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
-			continue;
-		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) >= (int)sizeof(below))
-			r = -ENAMETOOLONG;
-		else
-			r = walk_tree(walk, below);
-	}
-	closedir(dir);
-	return r;
-}
-
 struct process_walk {
+	unsigned left; /* cgroups that may still be looked at */
 	int (*each)(void *context, pid_t pid);
 	void *context;
 };
 
-static int each_process_of(void *context, const char *path, const struct stat *st)
+static int each_process_in(struct process_walk *walk, const char *path)
 {
-	const struct process_walk *walk = context;
 	char procs[PATH_MAX];
 	_cleanup_free_ char *text = NULL;
 	size_t len;
 	int r;
 
-	(void)st;
 	if (snprintf(procs, sizeof(procs), "%s/cgroup.procs", path) >= (int)sizeof(procs))
 		return -ENAMETOOLONG;
 	r = osh_read_file(procs, PROCS_BYTES_MAX, &text, &len);
@@ -223,23 +189,33 @@ static int each_process_of(void *context, const char *path, const struct stat *s
 	return r;
 }
 
+/* Those of the cgroup, then those below it; stops at the first answer that is not 0, and returns it. */
+static int walk_processes(struct process_walk *walk, const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	int r;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : -errno; /* removed meanwhile */
+	r = walk->left-- == 0 ? -E2BIG : each_process_in(walk, path);
+	while (r == 0 && (entry = readdir(dir))) {
+		char below[PATH_MAX];
+
+		if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+			continue;
+		if (snprintf(below, sizeof(below), "%s/%s", path, entry->d_name) >= (int)sizeof(below))
+			r = -ENAMETOOLONG;
+		else
+			r = walk_processes(walk, below);
+	}
+	closedir(dir);
+	return r;
+}
+
 int cgroup_each_process(const char *path, int (*each)(void *context, pid_t pid), void *context)
 {
-	struct process_walk processes = { .each = each, .context = context };
-	struct walk walk = { .left = TREE_MAX, .each = each_process_of, .context = &processes };
+	struct process_walk walk = { .left = TREE_MAX, .each = each, .context = context };
 
-	return walk_tree(&walk, path);
-}
-
-static int is_wanted(void *context, const char *path, const struct stat *st)
-{
-	(void)path;
-	return st->st_ino == *(const uint64_t *)context;
-}
-
-bool cgroup_holds(const char *path, uint64_t id)
-{
-	struct walk walk = { .left = TREE_MAX, .each = is_wanted, .context = &id };
-
-	return walk_tree(&walk, path) > 0;
+	return walk_processes(&walk, path);
 }

@@ -130,8 +130,6 @@ int cgroup_freeze(int cgroup_fd, bool frozen);
 /* Call `each` for every process in it and below, with a bound; stops when it returns < 0 and
  * returns that. */
 int cgroup_each_process(const char *path, int (*each)(void *context, pid_t pid), void *context);
-/* Is a cgroup of this id it, or below it? */
-bool cgroup_holds(const char *path, uint64_t id);
 int cgroup_find_mount(const char *mountinfo, char *buf, size_t size);
 int cgroup_make(const char *path, int *ret_fd, uint64_t *ret_id);
 int cgroup_open(const char *path, int *ret_fd, uint64_t *ret_id);

@@ -66,6 +66,13 @@ static struct nl_addr *gateway6(uint32_t gateway, unsigned prefix_len)
 	return addr;
 }
 
+/* *ret_sock is to be freed in any case; NULL when memory is out. */
+static int open_route(struct nl_sock **ret_sock)
+{
+	*ret_sock = nl_socket_alloc();
+	return *ret_sock ? code_of(nl_connect(*ret_sock, NETLINK_ROUTE)) : -ENOMEM;
+}
+
 static int raise_lo(struct nl_sock *sock)
 {
 	struct rtnl_link *lo = rtnl_link_alloc(), *change = rtnl_link_alloc();
@@ -82,8 +89,10 @@ static int raise_lo(struct nl_sock *sock)
 	return code_of(r);
 }
 
-/* Takes `local` over. */
-static int add_address(struct nl_sock *sock, struct nl_addr *local)
+typedef int change_fn(struct nl_sock *sock, struct rtnl_addr *addr, int flags);
+
+/* Add it to lo, or delete it there. Takes `local` over. */
+static int change_address(struct nl_sock *sock, struct nl_addr *local, change_fn *change)
 {
 	struct rtnl_addr *addr = rtnl_addr_alloc();
 	int r = -NLE_NOMEM;
@@ -95,7 +104,7 @@ static int add_address(struct nl_sock *sock, struct nl_addr *local)
 		 * may use it until a kernel worker has had its turn. */
 		if (nl_addr_get_family(local) == AF_INET6)
 			rtnl_addr_set_flags(addr, IFA_F_NODAD);
-		r = rtnl_addr_add(sock, addr, 0);
+		r = change(sock, addr, 0);
 	}
 	rtnl_addr_put(addr);
 	nl_addr_put(local);
@@ -144,65 +153,45 @@ static struct nl_addr *everywhere(int family)
 
 /* ---- A network that others set up ------------------------------------------------ */
 
-static int change_address(int (*change)(struct nl_sock *, struct nl_addr *), struct nl_addr *local)
-{
-	struct nl_sock *sock = nl_socket_alloc();
-	int r = sock ? code_of(nl_connect(sock, NETLINK_ROUTE)) : -ENOMEM;
-
-	if (r == 0)
-		r = change(sock, local);
-	else
-		nl_addr_put(local);
-	nl_socket_free(sock);
-	return r;
-}
-
-/* Takes `local` over. */
-static int delete_address(struct nl_sock *sock, struct nl_addr *local)
-{
-	struct rtnl_addr *addr = rtnl_addr_alloc();
-	int r = -NLE_NOMEM;
-
-	if (addr && local) {
-		rtnl_addr_set_ifindex(addr, LO_IFINDEX);
-		rtnl_addr_set_local(addr, local);
-		r = rtnl_addr_delete(sock, addr, 0);
-	}
-	rtnl_addr_put(addr);
-	nl_addr_put(local);
-	return code_of(r);
-}
-
 int netns_add_gateway(uint32_t gateway)
 {
-	int r = change_address(add_address, gateway4(gateway, 32));
+	struct nl_sock *sock;
+	int r = open_route(&sock);
 
+	if (r == 0)
+		r = change_address(sock, gateway4(gateway, 32), rtnl_addr_add);
 	if (r == 0 || r == -EEXIST)
-		r = change_address(add_address, gateway6(gateway, 128));
+		r = change_address(sock, gateway6(gateway, 128), rtnl_addr_add);
+	nl_socket_free(sock);
 	return r == -EEXIST ? 0 : r;
 }
 
 void netns_remove_gateway(uint32_t gateway)
 {
-	(void)change_address(delete_address, gateway4(gateway, 32));
-	(void)change_address(delete_address, gateway6(gateway, 128));
+	struct nl_sock *sock;
+
+	if (open_route(&sock) == 0) {
+		(void)change_address(sock, gateway4(gateway, 32), rtnl_addr_delete);
+		(void)change_address(sock, gateway6(gateway, 128), rtnl_addr_delete);
+	}
+	nl_socket_free(sock);
 }
 
 /* ---- A sandbox's own ---------------------------------------------------------------- */
 
 int netns_set_up(void)
 {
-	struct nl_sock *sock = nl_socket_alloc();
-	int r = sock ? code_of(nl_connect(sock, NETLINK_ROUTE)) : -ENOMEM;
+	struct nl_sock *sock;
+	int r = open_route(&sock);
 
 	if (r == 0)
 		r = raise_lo(sock);
 	if (r == 0)
-		r = add_address(sock, gateway4(OSH_GATEWAY, 15));
+		r = change_address(sock, gateway4(OSH_GATEWAY, 15), rtnl_addr_add);
 	if (r == 0)
 		r = add_default_route(sock, everywhere(AF_INET), gateway4(OSH_GATEWAY, 32));
 	if (r == 0)
-		r = add_address(sock, gateway6(OSH_GATEWAY, 96));
+		r = change_address(sock, gateway6(OSH_GATEWAY, 96), rtnl_addr_add);
 	if (r == 0)
 		r = add_default_route(sock, everywhere(AF_INET6), gateway6(OSH_GATEWAY, 128));
 	nl_socket_free(sock);

@@ -117,8 +117,6 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
 int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 			     int (*each)(void *context, pid_t pid), void *context);
-/* Is a cgroup of this id it, or below it? */
-bool osh_sandbox_holds_cgroup(const struct osh_sandbox_instance *instance, uint64_t id);
 
 /* Start openshell-init as pid 1 of new pid, mount, ipc, uts, net and cgroup
  * namespaces in the sandbox's cgroup, with everything applied that never loosens

@@ -117,10 +117,12 @@ struct osh_level_question {
  * not show on overlayfs and btrfs; of a socket, whose hooks it passes. */
 struct osh_file_question {
 	__u32 fd;       /* in: open in the calling process */
-	__u32 dev;      /* out, like those of struct osh_identity */
-	__u64 ino;
+	__u32 level;    /* in: which of the cgroups that a socket was made in is asked for */
+	__u64 ino;      /* out, like those of struct osh_identity, and so on */
 	__u64 ctime_ns;
-	__u64 socket_cgroup; /* id of the cgroup that a network socket was made in; 0: no socket */
+	__u64 socket_cgroup; /* id of the cgroup of that level; 0: made higher up, or no socket */
+	__u32 dev;
+	__u32 pad;
 };
 
 /* Why the kernel refused; the agent turns it into words. */

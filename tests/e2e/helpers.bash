@@ -24,11 +24,15 @@ start_world() {
 	export TOKEN
 }
 
-start_all() {
-	start_world || return
+make_scratch() {
 	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
 	chmod 0711 "$SCRATCH"
 	export SCRATCH
+}
+
+start_all() {
+	start_world || return
+	make_scratch
 	agent_start "$SCRATCH/agent" || return
 	export AGENT_DIR AGENT_PID AGENT_SOCKET
 }
@@ -51,6 +55,14 @@ stop_all() {
 
 # The programs of the test build (agent/base/knockout.h), which more than one file uses.
 build_knockout() { flock "$REPO/build" make -s -j2 -C "$REPO" KNOCKOUT=1; }
+
+# A world for agents of the test build, which each test starts by itself.
+start_knockout() {
+	build_knockout
+	start_world
+	make_scratch
+	install_probe
+}
 
 # A tmux server for this file, with one session that stays: a server whose last session ends goes,
 # and the next session meets it on its way out.

@@ -8,12 +8,7 @@ OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
 load helpers
 
 setup_file() {
-	build_knockout
-	start_world
-	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
-	chmod 0711 "$SCRATCH"
-	export SCRATCH
-	install_probe
+	start_knockout
 	# For a sandbox without a network of its own.
 	ip -n "${WORLD_PX##*/}" addr add 198.18.0.1/32 dev lo
 	ip -n "${WORLD_PX##*/}" addr add fd6f:7368::c612:1/128 dev lo nodad

@@ -7,14 +7,7 @@ bats_require_minimum_version 1.5.0
 OSH_BUILD_DIR=$(readlink -f "${BATS_TEST_DIRNAME:?}/../..")/build/knockout
 load helpers
 
-setup_file() {
-	build_knockout
-	start_world
-	SCRATCH=$(mktemp -d /tmp/openshell-e2e.XXXXXX)
-	chmod 0711 "$SCRATCH"
-	export SCRATCH
-	install_probe
-}
+setup_file() { start_knockout; }
 
 teardown_file() { stop_all; }
 
