@@ -178,6 +178,64 @@ Test(proxy_http2, a_reader_that_drips_is_ended)
 	cr_expect(times == 40, "the twin moves: %d", times);
 }
 
+/* ---- Many at once --------------------------------------------------------------------------- */
+
+#define TRAILER_BYTES 7000
+static sem_t answered;
+
+/* A body that almost fills a frame, and trailers that nothing shortens. */
+static void serve_trailers(struct peer *p, uint16_t port_host)
+{
+	static char body[16000], trailer[TRAILER_BYTES];
+
+	(void)port_host;
+	memset(trailer, '~', sizeof(trailer) - 1);
+	while (peer_await(p, "0\r\n\r\n") > 0) {
+		p->len = 0;
+		peer_say(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e80\r\n");
+		peer_write(p, body, sizeof(body));
+		peer_say(p, "\r\n0\r\nx-last: ");
+		peer_say(p, trailer);
+		peer_say(p, "\r\n\r\n");
+		sem_post(&answered);
+	}
+}
+
+static void set_window(struct client *c, uint16_t bytes)
+{
+	const char window[] = { 0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, (char)(bytes >> 8), (char)bytes };
+
+	cr_assert(say_frame(c->peer, NGHTTP2_SETTINGS, 0, 0, window, sizeof(window)));
+}
+
+/* Frames that are not payload find room behind what has just filled the connection's buffer. */
+Test(proxy_http2, trailers_of_many_answers_at_once)
+{
+	struct client *c = dial();
+	struct frame frame = { 0 };
+	unsigned ended = 0;
+
+	osh_http1_deadlines.reader = 60000;
+	sem_init(&answered, 0, 0);
+	world.script = serve_trailers;
+	set_window(c, 0);
+	for (uint8_t stream = 1; stream <= 5; stream += 2) {
+		cr_assert(begin_post(c->peer, stream, "/allowed", "text/plain", NULL));
+		cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "", 0));
+		await_head(c, stream);
+		sem_wait(&answered);
+	}
+	set_policy(policy); /* the worker has taken in what came before */
+	set_window(c, 20000);
+	while (ended < 3) {
+		cr_assert(next_frame(c->peer, &frame) > 0, "the connection ended");
+		ended += frame.type == NGHTTP2_HEADERS && frame.flags & NGHTTP2_FLAG_END_STREAM &&
+			 frame.len > TRAILER_BYTES;
+		drop_frame(c->peer, &frame);
+	}
+	end(c);
+}
+
 /* ---- Denials --------------------------------------------------------------------------------- */
 
 Test(proxy_http2, a_denied_call_ends_with_a_status_of_grpc)
