@@ -108,6 +108,64 @@ Test(proxy_http2, a_silent_call_is_no_slow_body)
 	end(c);
 }
 
+/* ---- Calls that are taken back ------------------------------------------------------------ */
+
+static void end_post(struct client *c, uint8_t stream)
+{
+	cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "word", 4));
+	await_head(c, stream);
+	cr_expect_str_eq(c->status, "200");
+}
+
+/* The code that the connection ends with. */
+static int await_goaway(struct client *c)
+{
+	struct frame frame = { 0 };
+	int code = -1;
+
+	while (code < 0 && next_frame(c->peer, &frame) > 0) {
+		if (frame.type == NGHTTP2_GOAWAY)
+			code = frame.payload[7];
+		drop_frame(c->peer, &frame);
+	}
+	return code;
+}
+
+/* As gRPC does it: before its head was sent. The others go on, whatever pieces the reset comes in. */
+Test(proxy_http2, a_call_that_never_began_may_be_reset)
+{
+	static const char reset[] = "\0\0\4\3\0\0\0\0\5\0\0\0\10";
+	struct client *c = dial();
+
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	cr_assert(say_code(c->peer, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL));
+	for (size_t i = 0; i < sizeof(reset) - 1; i++)
+		cr_assert(peer_write(c->peer, reset + i, 1));
+	cr_assert(begin_post(c->peer, 7, "/allowed", "application/grpc", NULL));
+	end_post(c, 7);
+	end_post(c, 1);
+	end(c);
+}
+
+/* Its twins: what no client has an excuse for, and too many. */
+Test(proxy_http2, other_resets_of_what_never_began_end_the_connection)
+{
+	static const uint8_t streams[] = { 0, 2 };
+	struct client *c;
+
+	for (size_t i = 0; i < 2; i++) {
+		c = dial();
+		cr_assert(say_code(c->peer, NGHTTP2_RST_STREAM, streams[i], NGHTTP2_CANCEL));
+		cr_expect(await_goaway(c) == NGHTTP2_PROTOCOL_ERROR);
+		end(c);
+	}
+	c = dial();
+	for (int i = 0; i < 1000 && say_code(c->peer, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL); i++)
+		;
+	cr_expect(await_goaway(c) == NGHTTP2_ENHANCE_YOUR_CALM);
+	end(c);
+}
+
 /* ---- Readers that drip --------------------------------------------------------------------- */
 
 /* More than all buffers on the way hold. */
