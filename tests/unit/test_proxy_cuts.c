@@ -16,9 +16,14 @@ enum framing {
 	LENGTH,
 	CHUNKED,
 	CLOSE,  /* where the connection does */
+	SOCKET_UP,   /* WebSocket: by a close frame (RFC 6455 5.5.1), which a client masks */
+	SOCKET_DOWN,
 	FRAMES, /* HTTP/2 */
 	FRAMES_LENGTH,
 };
+
+#define CLOSE_UP "\x88\x80\0\0\0\0"
+#define CLOSE_DOWN "\x88\0"
 
 /* ---- Breaking off, and going on ------------------------------------------------------------------ */
 
@@ -36,6 +41,12 @@ static void go_on(struct peer *p, enum framing framing)
 		if (p->ssl)
 			SSL_shutdown(p->ssl);
 		shutdown(p->fd, SHUT_WR);
+		return;
+	case SOCKET_UP:
+		peer_write(p, CLOSE_UP, sizeof(CLOSE_UP) - 1);
+		return;
+	case SOCKET_DOWN:
+		peer_write(p, CLOSE_DOWN, sizeof(CLOSE_DOWN) - 1);
 		return;
 	case FRAMES:
 	case FRAMES_LENGTH:
@@ -170,11 +181,15 @@ static bool read_frames_whole(struct peer *p, sem_t *half)
 
 static bool is_whole(const struct peer *p, enum framing framing)
 {
-	static const char last[] = "\r\n0\r\n\r\n";
+	static const struct osh_str last[] = {
+		[CHUNKED] = { "\r\n0\r\n\r\n", 7 },
+		[SOCKET_UP] = { CLOSE_UP, sizeof(CLOSE_UP) - 1 },
+		[SOCKET_DOWN] = { CLOSE_DOWN, sizeof(CLOSE_DOWN) - 1 },
+	};
 
 	if (framing == LENGTH)
 		return p->len == 8;
-	return framing == CHUNKED && memmem(p->bytes, p->len, last, sizeof(last) - 1);
+	return framing != CLOSE && memmem(p->bytes, p->len, last[framing].data, last[framing].len);
 }
 
 /* Does the body behind this head come to its end? `half` is posted when its first part is there. */
@@ -226,6 +241,13 @@ static bool speaks_http2(const struct peer *p)
 	return len == 2;
 }
 
+#define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+/* RFC 6455 1.3 has this pair. */
+#define KEY "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define SWITCH "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+#define GET "GET /x HTTP/1."
+#define ASK_SOCKET GET "1\r\nHost: ok.test\r\n" UPGRADE KEY "\r\n"
+
 /* Then the connection takes no other request, as those of HTTP/1.1 that are closed. */
 static bool await_headers(struct peer *p)
 {
@@ -253,14 +275,18 @@ static bool await_request(struct peer *p, uint16_t port_host, enum framing *ret_
 	end = peer_await(p, http2 ? NGHTTP2_CLIENT_MAGIC : "\r\n\r\n");
 	if (end < 0)
 		return false;
-	*ret_framing = http2 ? FRAMES : strstr(p->bytes, "chunked") ? CHUNKED : LENGTH;
+	*ret_framing = http2 ? FRAMES : strstr(p->bytes, "chunked") ? CHUNKED :
+		       strstr(p->bytes, "websocket") ? SOCKET_UP : LENGTH;
 	peer_consume(p, (size_t)end);
+	if (*ret_framing == SOCKET_UP)
+		return peer_say(p, SWITCH);
 	return !http2 || await_headers(p);
 }
 
 static void begin_answer(struct peer *p)
 {
-	static const char *const heads[] = {
+	static const char *const heads[] = { /* a WebSocket's was there before */
+		[SOCKET_DOWN] = "\x81\4half",
 		[LENGTH] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8\r\n\r\nhalf",
 		[CHUNKED] = "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
 		[CLOSE] = "HTTP/1.1 200 OK\r\n\r\nhalf",
@@ -324,6 +350,8 @@ static const struct client {
 	{ "HTTP/2", 443, FRAMES },
 	{ "HTTP/2, length", 443, FRAMES_LENGTH },
 	{ "relay", 5432, CLOSE },
+	{ "WebSocket", 80, SOCKET_UP },
+	{ "WebSocket, TLS", 443, SOCKET_UP },
 };
 
 static struct peer *dial(const struct client *c)
@@ -347,6 +375,11 @@ static void begin_request(struct peer *p, enum framing framing)
 		return;
 	case CLOSE:
 		cr_assert(peer_say(p, "half"));
+		return;
+	case SOCKET_UP:
+	case SOCKET_DOWN:
+		cr_assert(peer_say(p, ASK_SOCKET) && peer_await(p, "\r\n\r\n") > 0);
+		cr_assert(peer_write(p, "\x81\x84\0\0\0\0half", 10));
 		return;
 	case FRAMES:
 	case FRAMES_LENGTH:
@@ -403,7 +436,6 @@ struct reader {
 	const char *request; /* NULL: of HTTP/2 */
 };
 
-#define GET "GET /x HTTP/1."
 static const struct reader readers[] = {
 	{ "plain", 80, GET "1\r\nHost: ok.test\r\n\r\n" },
 	{ "plain, old", 80, GET "0\r\nHost: ok.test\r\n\r\n" },
@@ -411,6 +443,8 @@ static const struct reader readers[] = {
 	{ "TLS, old", 443, GET "0\r\nHost: ok.test\r\n\r\n" },
 	{ "HTTP/2", 443, NULL },
 	{ "relay", 5432, "" },
+	{ "WebSocket", 80, ASK_SOCKET },
+	{ "WebSocket, TLS", 443, ASK_SOCKET },
 };
 
 static struct peer *ask(const struct reader *r)
@@ -438,7 +472,9 @@ static enum framing framing_of_answer(struct peer *p, const struct reader *r)
 		return CLOSE;
 	end = peer_await(p, "\r\n\r\n");
 	cr_assert(end > 0);
-	if (strcasestr(p->bytes, "\r\nContent-Length:"))
+	if (strcasestr(p->bytes, "\r\nUpgrade:"))
+		framing = SOCKET_DOWN;
+	else if (strcasestr(p->bytes, "\r\nContent-Length:"))
 		framing = LENGTH;
 	else if (strcasestr(p->bytes, "\r\nTransfer-Encoding: chunked"))
 		framing = CHUNKED;
@@ -461,14 +497,22 @@ static void expect_answer(const struct reader *r, enum framing framing, const st
 		;
 }
 
+/* May a server answer this one so? */
+static bool suits(const struct reader *r, enum framing framing)
+{
+	if (!r->request || framing >= FRAMES)
+		return !r->request && framing >= FRAMES;
+	if (strstr(r->request, UPGRADE) || framing == SOCKET_DOWN)
+		return strstr(r->request, UPGRADE) && framing == SOCKET_DOWN;
+	return framing == CLOSE || r->port_host != 5432;
+}
+
 /* All of a server's ways to break such an answer off, and the one to end it, for all readers. */
 static void expect_answers(enum framing framing)
 {
 	speak_http2(framing >= FRAMES);
 	for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
-		if ((framing >= FRAMES) != !readers[i].request || (framing != CLOSE && readers[i].port_host == 5432))
-			continue;
-		for (size_t j = 0; j < sizeof(ways) / sizeof(ways[0]); j++) {
+		for (size_t j = 0; suits(&readers[i], framing) && j < sizeof(ways) / sizeof(ways[0]); j++) {
 			if (ways[j].framings & ONE(framing))
 				expect_answer(&readers[i], framing, &ways[j]);
 		}
@@ -484,6 +528,11 @@ Test(proxy_cuts, of_answers)
 Test(proxy_cuts, of_answers_that_end_with_their_connection)
 {
 	expect_answers(CLOSE);
+}
+
+Test(proxy_cuts, of_sockets)
+{
+	expect_answers(SOCKET_DOWN);
 }
 
 Test(proxy_cuts, of_answers_of_http2)
