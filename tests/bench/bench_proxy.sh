@@ -10,11 +10,8 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 keep=
 [[ ${1:-} != --keep ]] || { keep=yes; shift; }
@@ -26,22 +23,15 @@ IDLE=500
 ENDPOINTS=${OSH_BENCH_ENDPOINTS:-10000}
 SANDBOXES=${OSH_BENCH_SANDBOXES:-200}
 peers=(direct openshell haproxy squid mitmproxy)
-world=bench-$$
-scratch=$(mktemp -d /tmp/openshell-bench.XXXXXX)
-chmod 0711 "$scratch"
+AGENT_UNDER=(setsid) # see below
 declare -A samples started
 
-clean_up() {
+end_more() {
 	local pid
-	"$BUILD/openshell" sandbox list -o name 2>/dev/null |
-		xargs -r "$BUILD/openshell" sandbox delete >/dev/null 2>&1 || true
-	[[ ! ${AGENT_PID:-} ]] || agent_stop || true
 	for pid in "${started[@]}"; do
 		kill "$pid" 2>/dev/null || true
 		wait_until 10 is_gone "$pid" || true
 	done
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
 }
 
 # ---- The real server -------------------------------------------------------------------------
@@ -133,10 +123,8 @@ write_policy() { # ENDPOINTS: bench.test, relay.test and others that nobody asks
 }
 
 start_openshell() {
-	AGENT_UNDER=(setsid)
-	agent_start "$scratch/agent"
 	write_policy 2 >"$scratch/policy.yaml"
-	"$BUILD/openshell" sandbox create --name bench --policy "$scratch/policy.yaml" >/dev/null 2>&1
+	osh sandbox create --name bench --policy "$scratch/policy.yaml" >/dev/null 2>&1
 	started[openshell]=$(<"/proc/$AGENT_PID/task/$AGENT_PID/children")
 	started[openshell]=${started[openshell]%% *}
 }
@@ -165,7 +153,7 @@ client() { # PEER COMMAND...
 	local peer=$1
 	shift
 	if [[ $peer == openshell ]]; then
-		"$BUILD/openshell" sandbox exec bench -- "$@"
+		osh sandbox exec bench -- "$@"
 	else
 		# shellcheck disable=SC2016  # for the inner shell
 		in_px setsid --wait unshare -m sh -c 'mount --bind "$1" /etc/hosts; shift 1
@@ -291,11 +279,11 @@ measure_stage() { # NAME
 grow() {
 	local i
 	write_policy "$ENDPOINTS" >"$scratch/large.yaml"
-	"$BUILD/openshell" policy set bench --policy "$scratch/large.yaml" --wait >/dev/null
+	osh policy set bench --policy "$scratch/large.yaml" --wait >/dev/null
 	measure_stage large
-	"$BUILD/openshell" policy set bench --policy "$scratch/policy.yaml" --wait >/dev/null
+	osh policy set bench --policy "$scratch/policy.yaml" --wait >/dev/null
 	for ((i = 2; i <= SANDBOXES; i++)); do
-		"$BUILD/openshell" sandbox create --name "other$i" --policy "$scratch/policy.yaml" >/dev/null 2>&1 </dev/null
+		osh sandbox create --name "other$i" --policy "$scratch/policy.yaml" >/dev/null 2>&1 </dev/null
 	done
 	measure_stage crowd
 }
@@ -392,10 +380,7 @@ keep_tables() {
 	cp "$scratch/page" "$page"
 }
 
-trap clean_up EXIT
-export OSH_WORLD_CAPTURE=no
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
+bench_begin
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 make_certificates
 start_server
