@@ -78,6 +78,7 @@ struct osh_http2 {
 	bool greeted;               /* the peer's settings are there */
 	size_t passing;             /* bytes of the preface, or of a frame, that are still to come */
 	uint32_t last_opened;       /* the client's highest stream */
+	bool warned;                /* the client was asked to make no new streams */
 	bool terminated;            /* our GOAWAY is the last word */
 	uint64_t nuisances, nuisances_since_ms;
 	unsigned credit;            /* for frames about frames */

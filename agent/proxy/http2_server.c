@@ -181,6 +181,15 @@ bool osh_http2_step(struct osh_session *s)
 	return true;
 }
 
+/* Twice (RFC 9113 6.8): a request that was on its way when the first was said is still served. */
+static void say_farewell(struct osh_http2 *mux)
+{
+	if (mux->warned || nghttp2_submit_shutdown_notice(mux->session) < 0)
+		osh_http2_terminate(mux, NGHTTP2_NO_ERROR);
+	mux->warned = true;
+	osh_http2_schedule(mux);
+}
+
 void osh_http2_on_deadline(struct osh_session *s)
 {
 	if (s->http2->terminated) {
@@ -189,6 +198,6 @@ void osh_http2_on_deadline(struct osh_session *s)
 	}
 	osh_session_touch(s);
 	if (!s->http2->stream_count) /* the streams have deadlines of their own */
-		osh_http2_terminate(s->http2, NGHTTP2_NO_ERROR);
+		say_farewell(s->http2);
 	osh_session_step(s);
 }

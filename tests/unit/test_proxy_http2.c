@@ -3,6 +3,7 @@
 #include "proxy_recorder.h"
 
 #include "proxy/http1.h"
+#include "proxy/session.h"
 
 static const char policy[] =
 	"version: 1\n"
@@ -117,15 +118,17 @@ static void end_post(struct client *c, uint8_t stream)
 	cr_expect_str_eq(c->status, "200");
 }
 
-/* The code that the connection ends with. */
-static int await_goaway(struct client *c)
+/* Its code; the last stream that is served, if it is one of ours. -1: the connection ended without. */
+static int await_goaway(struct client *c, uint8_t *ret_last)
 {
 	struct frame frame = { 0 };
 	int code = -1;
 
 	while (code < 0 && next_frame(c->peer, &frame) > 0) {
-		if (frame.type == NGHTTP2_GOAWAY)
+		if (frame.type == NGHTTP2_GOAWAY) {
 			code = frame.payload[7];
+			*ret_last = frame.payload[3];
+		}
 		drop_frame(c->peer, &frame);
 	}
 	return code;
@@ -152,17 +155,41 @@ Test(proxy_http2, other_resets_of_what_never_began_end_the_connection)
 {
 	static const uint8_t streams[] = { 0, 2 };
 	struct client *c;
+	uint8_t last;
 
 	for (size_t i = 0; i < 2; i++) {
 		c = dial();
 		cr_assert(say_code(c->peer, NGHTTP2_RST_STREAM, streams[i], NGHTTP2_CANCEL));
-		cr_expect(await_goaway(c) == NGHTTP2_PROTOCOL_ERROR);
+		cr_expect(await_goaway(c, &last) == NGHTTP2_PROTOCOL_ERROR);
 		end(c);
 	}
 	c = dial();
 	for (int i = 0; i < 1000 && say_code(c->peer, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL); i++)
 		;
-	cr_expect(await_goaway(c) == NGHTTP2_ENHANCE_YOUR_CALM);
+	cr_expect(await_goaway(c, &last) == NGHTTP2_ENHANCE_YOUR_CALM);
+	end(c);
+}
+
+/* ---- Connections without a call ------------------------------------------------------------- */
+
+/* What was sent before the first farewell was read is served, and by the second that is known. */
+Test(proxy_http2, a_call_that_meets_the_farewell_is_served)
+{
+	uint64_t *patience_ms = &osh_session_deadlines_ms[OSH_SESSION_HTTP2];
+	struct frame settings = { 0 };
+	struct client *c;
+	uint8_t last = 0;
+
+	*patience_ms = 1500;
+	c = dial();
+	cr_assert(next_frame(c->peer, &settings) > 0); /* the first deadline is set */
+	*patience_ms = 30000;
+	cr_expect(await_goaway(c, &last) == NGHTTP2_NO_ERROR && last == 0xff);
+	*patience_ms = 300;
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	end_post(c, 1);
+	cr_expect(await_goaway(c, &last) == NGHTTP2_NO_ERROR && last == 1);
+	cr_expect(peer_end(c->peer) == 0, "in good order");
 	end(c);
 }
 
