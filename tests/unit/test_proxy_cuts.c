@@ -20,6 +20,7 @@ enum framing {
 	SOCKET_DOWN,
 	FRAMES, /* HTTP/2 */
 	FRAMES_LENGTH,
+	FRAMES_SOCKET, /* RFC 8441: SOCKET_UP, as payload */
 };
 
 #define CLOSE_UP "\x88\x80\0\0\0\0"
@@ -51,6 +52,9 @@ static void go_on(struct peer *p, enum framing framing)
 	case FRAMES:
 	case FRAMES_LENGTH:
 		say_frame(p, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "half", 4);
+		return;
+	case FRAMES_SOCKET:
+		say_frame(p, NGHTTP2_DATA, 0, 1, CLOSE_UP, sizeof(CLOSE_UP) - 1);
 		return;
 	}
 }
@@ -136,12 +140,12 @@ static const struct way {
 	unsigned framings; /* that can be broken off like this */
 } ways[] = {
 #define ONE(framing) (1u << (framing))
-#define MANY (ONE(FRAMES) | ONE(FRAMES_LENGTH))
+#define MANY (ONE(FRAMES) | ONE(FRAMES_LENGTH) | ONE(FRAMES_SOCKET))
 	{ "go on", go_on, ~0u },
 	{ "finish", finish, ~0u },
 	{ "hang up", hang_up_rudely, ~0u },
 	{ "reset", reset, ~0u },
-	{ "too early", end_too_early, ONE(FRAMES_LENGTH) | ONE(CHUNKED) },
+	{ "too early", end_too_early, ONE(FRAMES_LENGTH) | ONE(FRAMES_SOCKET) | ONE(CHUNKED) },
 	{ "too early, by trailers", end_too_early_by_trailers, ONE(FRAMES_LENGTH) },
 	{ "too late", end_too_late, ONE(FRAMES_LENGTH) },
 	{ "cancel", cancel, MANY },
@@ -242,9 +246,7 @@ static bool speaks_http2(const struct peer *p)
 }
 
 #define UPGRADE "Connection: Upgrade\r\nUpgrade: websocket\r\n"
-/* RFC 6455 1.3 has this pair. */
 #define KEY "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-#define SWITCH "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 #define GET "GET /x HTTP/1."
 #define ASK_SOCKET GET "1\r\nHost: ok.test\r\n" UPGRADE KEY "\r\n"
 
@@ -263,6 +265,21 @@ static bool await_headers(struct peer *p)
 	return found && say_code(p, NGHTTP2_GOAWAY, 0, NGHTTP2_NO_ERROR);
 }
 
+/* RFC 6455 4.2.2, for a key as it stands in the head of the request. */
+static bool switch_protocols(struct peer *p, const char *head)
+{
+	const char *key = strcasestr(head, "Sec-WebSocket-Key: ");
+	unsigned char digest[20], accept[4 * 7 + 1] = "";
+	char text[256];
+
+	snprintf(text, sizeof(text), "%.24s258EAFA5-E914-47DA-95CA-C5AB0DC85B11", key ? key + 19 : "");
+	EVP_Digest(text, strlen(text), digest, NULL, EVP_sha1(), NULL);
+	EVP_EncodeBlock(accept, digest, sizeof(digest));
+	snprintf(text, sizeof(text), "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "Sec-WebSocket-Accept: %s\r\n\r\n",
+		 accept);
+	return peer_say(p, text);
+}
+
 /* The head of a request is there. */
 static bool await_request(struct peer *p, uint16_t port_host, enum framing *ret_framing)
 {
@@ -277,9 +294,9 @@ static bool await_request(struct peer *p, uint16_t port_host, enum framing *ret_
 		return false;
 	*ret_framing = http2 ? FRAMES : strstr(p->bytes, "chunked") ? CHUNKED :
 		       strstr(p->bytes, "websocket") ? SOCKET_UP : LENGTH;
+	if (*ret_framing == SOCKET_UP && !switch_protocols(p, p->bytes))
+		return false;
 	peer_consume(p, (size_t)end);
-	if (*ret_framing == SOCKET_UP)
-		return peer_say(p, SWITCH);
 	return !http2 || await_headers(p);
 }
 
@@ -352,6 +369,7 @@ static const struct client {
 	{ "relay", 5432, CLOSE },
 	{ "WebSocket", 80, SOCKET_UP },
 	{ "WebSocket, TLS", 443, SOCKET_UP },
+	{ "WebSocket, HTTP/2", 443, FRAMES_SOCKET },
 };
 
 static struct peer *dial(const struct client *c)
@@ -361,6 +379,28 @@ static struct peer *dial(const struct client *c)
 	if (c->port_host == 443)
 		return dial_tls(WORLD_CURL, "ok.test");
 	return dial_plain(WORLD_CURL, c->port_host == 5432 ? "l4.test" : "ok.test", c->port_host);
+}
+
+#define MASKED_HALF "\x81\x84\0\0\0\0half"
+
+/* A WebSocket on stream 1, accepted by its first head. */
+static void open_stream(struct peer *p)
+{
+	static const char *const fields[][2] = {
+		{ ":method", "CONNECT" }, { ":protocol", "websocket" }, { ":scheme", "https" },
+		{ ":authority", "ok.test" }, { ":path", "/x" }, { "sec-websocket-version", "13" },
+	};
+	struct frame frame = { 0 };
+	char block[512];
+	size_t len = 0;
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		len += put_field(block + len, fields[i][0], fields[i][1]);
+	cr_assert(say_frame(p, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, 1, block, len));
+	while (frame.type != NGHTTP2_HEADERS) {
+		cr_assert(next_frame(p, &frame) > 0);
+		drop_frame(p, &frame);
+	}
 }
 
 static void begin_request(struct peer *p, enum framing framing)
@@ -379,7 +419,11 @@ static void begin_request(struct peer *p, enum framing framing)
 	case SOCKET_UP:
 	case SOCKET_DOWN:
 		cr_assert(peer_say(p, ASK_SOCKET) && peer_await(p, "\r\n\r\n") > 0);
-		cr_assert(peer_write(p, "\x81\x84\0\0\0\0half", 10));
+		cr_assert(peer_write(p, MASKED_HALF, sizeof(MASKED_HALF) - 1));
+		return;
+	case FRAMES_SOCKET:
+		open_stream(p);
+		cr_assert(say_frame(p, NGHTTP2_DATA, 0, 1, MASKED_HALF, sizeof(MASKED_HALF) - 1));
 		return;
 	case FRAMES:
 	case FRAMES_LENGTH:
