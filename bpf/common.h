@@ -8,6 +8,10 @@
 
 #include "maps.h"
 
+/* What a program at a security hook of a cgroup answers. */
+#define REFUSE 0 /* EPERM */
+#define LEAVE 1
+
 static __always_inline void count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);

@@ -1,8 +1,9 @@
 /* What changes hands: descriptors of sockets that one program gives another.
  *
  *   file_receive      a descriptor that arrives over a Unix socket: no network socket of another
- *                     namespace. The hooks of egress.bpf.c and guard.bpf.c are those of the cgroup
- *                     that a socket was made in, so one from outside would pass none of them
+ *                     namespace, or of another cgroup than the attached one. The hooks of
+ *                     egress.bpf.c and guard.bpf.c are those of the cgroup that a socket was made
+ *                     in, so one from outside would pass none of them
  *   socket_sendmsg    a connection belongs to the program that opened it, and to what that one
  *                     started: a grant to an executable covers its descendants, so for them the
  *                     answer would be the same. Any other program is refused
@@ -19,6 +20,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "caller.h"
+#include "cgroup.h"
 #include "common.h"
 #include "decide.h"
 #include "file.h"
@@ -26,27 +28,21 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define REFUSE 0 /* of a cgroup's security hook: EPERM */
-#define LEAVE 1
-
 /* ---- A socket from outside ------------------------------------------------------------ */
 
-/* A network socket of another namespace than its user's. Unix sockets are the mounts' and
- * Landlock's matter. */
+/* A network socket of another namespace than its user's or, of an attached cgroup, which may share
+ * its network with others, of another cgroup. Unix sockets are the mounts' and Landlock's matter. */
 static __always_inline int is_from_outside(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 attached;
 
-	return BPF_CORE_READ(sk, __sk_common.skc_family) != OSH_AF_UNIX &&
-	       BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns);
-}
-
-static __always_inline struct caller current_caller(__u64 sandbox)
-{
-	struct caller caller = { .sandbox = sandbox, .tgid = bpf_get_current_pid_tgid() >> 32 };
-
-	find_identity(&caller);
-	return caller;
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_UNIX)
+		return 0;
+	if (BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns))
+		return 1;
+	attached = current_attached();
+	return attached && !is_made_in(sk, attached);
 }
 
 SEC("lsm_cgroup/file_receive")

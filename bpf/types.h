@@ -43,6 +43,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	__u32 i_generation;
 	void *i_private;
 	__s64 i_ctime_sec; /* since 6.11 */
 	__u32 i_ctime_nsec;
@@ -65,6 +66,7 @@ struct dentry {
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 };
 
 struct vfsmount {
@@ -125,6 +127,11 @@ struct sock_cgroup_data {
 struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct path path; /* where it is bound; empty: it has an abstract name, or none */
 };
 
 struct socket {

@@ -189,6 +189,17 @@ int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd)
 	return bpf_map_update_elem(map_of(kernel, OSH_MAP_SOCKETS), &fd, &kept, BPF_ANY);
 }
 
+int osh_kernel_unix_sockets_set(struct osh_kernel *kernel, uint64_t sandbox, const struct osh_unix_key *keys,
+				size_t count)
+{
+	return osh_maps_unix_set(map_of(kernel, OSH_MAP_UNIX_SOCKETS), sandbox, keys, count);
+}
+
+bool osh_kernel_guards_attached(const struct osh_kernel *kernel)
+{
+	return kernel->install.hooks.lsm;
+}
+
 static void attachment_name(uint64_t sandbox, char buf[static 24])
 {
 	snprintf(buf, 24, "%llu", (unsigned long long)sandbox);
@@ -220,7 +231,7 @@ int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
 		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
 		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
 		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
-		{ OSH_MAP_LEASES, false },
+		{ OSH_MAP_LEASES, false },	 { OSH_MAP_UNIX_SOCKETS, false },
 	};
 	int first_error;
 
@@ -451,6 +462,12 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "the port where Node runs the code that it is sent (choose another one to debug)";
 	case OSH_KERNEL_OTHERS_LOOPBACK:
 		return "a service on the host's loopback (policies name the host as host.openshell.internal)";
+	case OSH_KERNEL_UNIX_SOCKET:
+		return "a Unix socket of the outside that no unix_sockets of the policy names";
+	case OSH_KERNEL_OTHERS_PLACE:
+		return "a program may not act as another one (ptrace and the like)";
+	case OSH_KERNEL_BPF:
+		return "bpf(2) could take the rules away";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}

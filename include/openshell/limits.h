@@ -17,6 +17,7 @@
 #define OSH_FLOWS_MAX 65536
 #define OSH_DENIALS_MAX 65536
 #define OSH_REACHABLE_MAX 262144
+#define OSH_UNIX_SOCKETS_MAX 4096          /* named by the policies of attached cgroups */
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
 #define OSH_EVENT_RING_BYTES (4u << 20)
