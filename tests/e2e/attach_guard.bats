@@ -108,6 +108,12 @@ expect_named() {
 		"$(cgroup_mount)"
 	run attach_whole
 	expect_lacks "$output" "leave the cgroup"
+	osh sandbox detach box 2>/dev/null || true
+	# shellcheck disable=SC2016
+	hold_by unshare --mount --cgroup sh -c 'umount -l "$0" && mount -t cgroup2 none "$0" &&
+		exec capsh --drop=all --inh= -- -c "exec \"\$@\"" _ "$@"' "$(cgroup_mount)"
+	run attach_whole
+	expect_lacks "$output" "leave the cgroup"
 }
 
 # A42: one at a time, and of a user namespace of its own.
