@@ -57,5 +57,11 @@ attach() {
 	osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded ${OPTION:-} 2>/dev/null
 }
 
+# Is BPF one of this kernel's security modules, so that it guards what is attached?
+guarded() {
+	osh status -o json | /usr/bin/python3 -c 'import json, sys
+sys.exit(not any(f["name"] == "BPF LSM" and f["present"] for f in json.load(sys.stdin)["features"]))'
+}
+
 direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy
 asked() { in_cgroup curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }

@@ -56,19 +56,14 @@ place_rewrite() {
 
 # ---- What the kernel holds ----------------------------------------------------------------------
 
-# Is BPF one of this kernel's security modules?
-guarded() {
-	osh status -o json | /usr/bin/python3 -c 'import json, sys
-sys.exit(not any(f["name"] == "BPF LSM" and f["present"] for f in json.load(sys.stdin)["features"]))'
-}
-
 # hold_by COMMAND...: of $CG, instead of the process that waits there.
 hold_by() {
 	echo 1 >"$CG/cgroup.kill"
 	wait_until 5 empty
 	in_cgroup "$@" tail -f /dev/null --pid=$$ 3>&- &
-	wait_until 5 populated
+	wait_until 10 holds_tail
 }
+holds_tail() { [[ $(ps -o comm= -p "$(paste -sd, "$CG/cgroup.procs")") == tail ]]; }
 
 attach_whole() { osh sandbox attach --cgroup "$CG" --name box --policy "${1:-$SCRATCH/probe.yaml}"; }
 
@@ -291,7 +286,12 @@ name_sockets() {
 	guarded || { expect_named "Unix sockets are not judged" && return; }
 	mkdir "$dir"
 	mkfifo "$dir/go"
-	serve_unix "$dir/outside"
+	/usr/bin/python3 -c 'import socket, sys
+server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen(); print("listening", flush=True)
+peer = server.accept()[0]; peer.sendall(b"heard " + peer.recv(99)); sys.stdin.read()' "$dir/outside" >"$dir/said" 3>&- \
+		< <(tail -f /dev/null --pid=$$) &
+	SERVER=$!
+	wait_until 5 has_line "$dir/said" listening
 	# holds WHERE: connected there, besides what is its own.
 	holds() {
 		in_cgroup /usr/bin/python3 -c 'import socket, sys
