@@ -376,3 +376,50 @@ for port in 9229, 8229: server = socket.create_server(("127.0.0.1", port)); atte
 attempt(lambda: dial("198.18.0.1", 1))'
 	expect_equal "$(paste -sd, <<<"$output")" EPERM,EPERM,done,EPERM,done,EPERM
 }
+
+# ---- Ways around, with all capabilities ---------------------------------------------------------------
+
+# A13, A19
+@test "no option of a socket leads elsewhere" {
+	local canary
+	canary=$(new_canary)
+	attach
+	run in_cgroup "$PROBES/net-no" routed ::1 2001:db8::10 9999 "$canary"
+	expect_absent "$canary"
+	expect_equal "$(packets 'ip6 proto 43 or ip[0] & 0xf > 5')" 0 "routed packets"
+	run said options 203.0.113.10 5437 "$canary"
+	expect_equal "$(grep -c ' EPERM$' <<<"$output")" 5 "$output"
+	expect_absent "$canary"
+	run said options l4.test 5432 "" # T
+	expect_equal "$(grep -c "ok b'l4 ready" <<<"$output")" 5 "$output"
+}
+
+# A15
+@test "io_uring connects in its owner's name" {
+	local canary
+	canary=$(new_canary)
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	run in_cgroup "$PROBES/net-no" uring 203.0.113.10 5432 "$canary"
+	expect_equal "$output" $'plain EPERM\nasync EPERM\nsqpoll EPERM'
+	expect_absent "$canary"
+	run in_cgroup "$PROBES/net-ok" uring l4.test 5432 "$canary"
+	expect_equal "$(grep -c 'l4 ready' <<<"$output")" 3 "$output"
+	expect_verdicts 3 box dst_host=l4.test binary="$PROBES/net-ok" l7_decision=allow
+}
+
+# B19
+@test "what is mounted over an allowed program is not that one" {
+	local canary
+	canary=$(new_canary)
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary"
+	expect_arrived "$canary"
+	canary=$(new_canary)
+	# shellcheck disable=SC2016  # for the inner shell
+	run in_cgroup unshare --mount sh -c 'mount --bind "$1/net-no" "$1/net-ok" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
+	expect_absent "$canary"
+	# The file itself, by another mount.
+	# shellcheck disable=SC2016
+	run in_cgroup unshare --mount sh -c 'mount --bind "$1" "$1" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
+	expect_contains "$output" "l4 ready"
+}
