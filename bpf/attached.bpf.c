@@ -34,15 +34,20 @@ struct user_namespace;
 
 #define PTRACE_MODE_ATTACH 0x02 /* linux/ptrace.h of the kernel */
 
-static __always_inline int refuse(__u64 sandbox, struct osh_event *event)
+static __always_inline void name_caller(__u64 sandbox, struct osh_event *event)
 {
 	const struct caller caller = current_caller(sandbox);
 
 	event->sandbox = sandbox;
 	event->identity = caller.identity;
 	event->pid = caller.tgid;
-	report(event);
 	count(OSH_COUNT_SOCKET_REFUSED);
+}
+
+static __always_inline int refuse(__u64 sandbox, struct osh_event *event)
+{
+	name_caller(sandbox, event);
+	report(event);
 	return REFUSE;
 }
 
@@ -77,6 +82,29 @@ static __always_inline int is_named(struct sock *sk, __u64 sandbox)
 	return bpf_map_lookup_elem(&unix_sockets, &key) != NULL;
 }
 
+static __always_inline void read_name(struct sock *sk, char name[OSH_UNIX_NAME_MAX])
+{
+	struct unix_address *address = BPF_CORE_READ((struct unix_sock *)sk, addr);
+	__u32 len = BPF_CORE_READ(address, len) - sizeof(unsigned short);
+
+	__builtin_memset(name, 0, OSH_UNIX_NAME_MAX);
+	if (address && len < OSH_UNIX_NAME_MAX)
+		bpf_probe_read_kernel(name, len, address->name[0].sun_path);
+}
+
+static __always_inline int refuse_unix(__u64 sandbox, struct osh_event *event, struct sock *peer)
+{
+	struct osh_unix_event *record;
+
+	name_caller(sandbox, event);
+	record = begin_record(event, sizeof(*record));
+	if (!record)
+		return REFUSE;
+	read_name(peer, record->name);
+	submit_record(&record->event);
+	return REFUSE;
+}
+
 static __always_inline int judge_unix(struct sock *peer, __u32 type)
 {
 	struct osh_event event = {
@@ -88,7 +116,7 @@ static __always_inline int judge_unix(struct sock *peer, __u32 type)
 
 	if (!sandbox || !peer || is_made_in(peer, sandbox) || is_named(peer, sandbox))
 		return LEAVE;
-	return refuse(sandbox, &event);
+	return refuse_unix(sandbox, &event, peer);
 }
 
 SEC("lsm_cgroup/unix_stream_connect")

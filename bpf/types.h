@@ -129,8 +129,18 @@ struct sock {
 	struct sock_cgroup_data sk_cgrp_data;
 };
 
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len; /* family included */
+	struct sockaddr_un name[];
+};
+
 struct unix_sock {
 	struct sock sk;
+	struct unix_address *addr; /* NULL: it is bound to nothing */
 	struct path path; /* where it is bound; empty: it has an abstract name, or none */
 };
 

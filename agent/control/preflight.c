@@ -81,7 +81,7 @@ static int look_at(void *context, pid_t pid)
 	if (osh_read_file(path, STATUS_BYTES_MAX, &status, &len) < 0)
 		return 0; /* it has ended */
 	look_at_status(found, pid, status);
-	found->may_leave |= osh_sandbox_may_leave(found->sandbox->instance, pid);
+	found->may_leave = found->may_leave || osh_sandbox_may_leave(found->sandbox->instance, pid);
 	return 0;
 }
 
@@ -110,8 +110,8 @@ static void add_unguarded(const struct osh_agent_sandbox *sandbox, json_t *rows)
 	add(rows, "a program may take another one's place (ptrace)");
 	add(rows, osh_sandbox_shares_net(sandbox->instance) ?
 			  "Unix sockets are not judged" :
-			  "Unix sockets are not judged (but abstract ones are its own network's)");
-	add(rows, "sockets of the outside that are handed in are not refused");
+			  "Unix sockets are not judged (abstract ones are its own)");
+	add(rows, "sockets that are handed in are not refused");
 }
 
 json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
@@ -124,9 +124,9 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 		found = (struct findings){ .capabilities = UINT64_MAX, .may_leave = true };
 	add_capabilities(&found, guarded, rows);
 	if (found.may_leave)
-		add(rows, "its processes may leave the cgroup: they can write to those above it");
+		add(rows, "its processes may leave the cgroup");
 	if (found.is_traced)
-		add(rows, "one of its processes traces another one");
+		add(rows, "one of its processes traces another");
 	if (!guarded)
 		add_unguarded(sandbox, rows);
 	return rows;

@@ -326,12 +326,17 @@ int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_t
 
 /* ---- Events ---------------------------------------------------------------------------- */
 
+static size_t record_size(const struct osh_event *event)
+{
+	return event->reason == OSH_KERNEL_UNIX_SOCKET ? sizeof(struct osh_unix_event) : sizeof(*event);
+}
+
 static int on_record(void *context, void *data, size_t size)
 {
 	struct osh_kernel *kernel = context;
 
 	/* The reader takes what it knows; another size is another layout, never adopted. */
-	if (size == sizeof(struct osh_event))
+	if (size >= sizeof(struct osh_event) && size == record_size(data))
 		kernel->on_event(kernel->context, data);
 	return --kernel->records_left ? 0 : -EAGAIN; /* the record at hand is consumed either way */
 }
@@ -463,7 +468,7 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	case OSH_KERNEL_OTHERS_LOOPBACK:
 		return "a service on the host's loopback (policies name the host as host.openshell.internal)";
 	case OSH_KERNEL_UNIX_SOCKET:
-		return "a Unix socket of the outside that no unix_sockets of the policy names";
+		return "a Unix socket of the outside that the policy's unix_sockets do not name";
 	case OSH_KERNEL_OTHERS_PLACE:
 		return "a program may not act as another one (ptrace and the like)";
 	case OSH_KERNEL_BPF:

@@ -92,7 +92,8 @@ int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question 
 int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task);
 
 /* Refusals recorded by the kernel. The callback runs inside the loop; the event
- * is borrowed. */
+ * is borrowed, and the first part of a struct osh_unix_event if its reason is
+ * OSH_KERNEL_UNIX_SOCKET. */
 int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
 		     void (*on_event)(void *context, const struct osh_event *event), void *context);
 

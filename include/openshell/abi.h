@@ -247,6 +247,13 @@ struct osh_event {
 };
 _Static_assert(sizeof(struct osh_event) == 64, "ring record: no holes");
 
+/* Ring record of OSH_KERNEL_UNIX_SOCKET: with the name that the refused socket is bound to, whatever it
+ * is called where it was dialled. An abstract one begins with a NUL byte. NUL padded. */
+struct osh_unix_event {
+	struct osh_event event;
+	char name[OSH_UNIX_NAME_MAX];
+};
+
 /* counters map (per CPU): indexes. */
 enum osh_counter {
 	OSH_COUNT_EXEC,

@@ -84,7 +84,7 @@ expect_named() {
 	else
 		run -1 attach_whole
 		for row in "sockets of other families than IP are not refused" "another one's place (ptrace)" \
-			"Unix sockets are not judged (but abstract ones" "handed in are not refused"; do
+			"Unix sockets are not judged (abstract ones" "handed in are not refused"; do
 			expect_contains "$output" "$row"
 		done
 		attach
@@ -185,6 +185,35 @@ expect_named() {
 	in_cgroup ip link set lo mtu 65536
 }
 
+# A23, older
+@test "a program that is traced already is named" {
+	in_cgroup strace -f -o /dev/null tail -f /dev/null --pid=$$ 3>&- &
+	is_traced() { cat /proc/[0-9]*/status 2>/dev/null | awk '$1 == "Name:" { n = $2 } $1 == "TracerPid:" && $2 && n == "tail" { f = 1 } END { exit !f }'; }
+	wait_until 10 is_traced
+	expect_named "one of its processes traces another"
+	hold_by
+	run attach_whole
+	expect_lacks "$output" traces
+}
+
+# A02, A30: older
+@test "a socket of another family that is there already is a reason to refuse, or recorded" {
+	guarded || { expect_named "sockets of other families than IP are not refused" && return; }
+	mkfifo "$SCRATCH/packet"
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); n = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+print("made", flush=True); open(sys.argv[1]).read()' "$SCRATCH/packet" >"$SCRATCH/made" 3>&- &
+	wait_until 5 has_line "$SCRATCH/made" made
+	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded
+	expect_contains "$output" "a socket of another family than IP"
+	OPTION=--keep-established attach
+	expect_contains "$(osh logs box)" "keeps a socket of another family than IP"
+	osh sandbox detach box
+	echo >"$SCRATCH/packet"
+	wait $!
+	attach
+}
+
 # ---- Unix sockets ----------------------------------------------------------------------------------
 
 # serve_unix PATH...: tests/e2e/unix_server.py, outside of the cgroup and in its network.
@@ -222,7 +251,9 @@ name_sockets() {
 	run said unix_spellings "$canary" "$dir/other"
 	expect_equal "$(paste -sd, <<<"$output")" EPERM,EPERM,EPERM,EPERM,EPERM,EPERM
 	expect_equal "$(heard "$canary")" 0
-	has_verdicts 1 box l7_decision=deny 'binary~python3' "l7_deny_reason~a Unix socket of the outside"
+	# One for each kind of refusal, one for all that equal it within a second; with what to name.
+	expect_verdicts 3 box l7_decision=deny 'binary~python3' l7_protocol=unix "l7_deny_reason~(it is bound to @osh-$$"
+	expect_verdicts 2 box l7_decision=deny 'binary~python3' l7_protocol=unix "l7_deny_reason~(it is bound to $dir/other.dgram)"
 	run said unix "$canary" "$dir/named"
 	expect_equal "$output" "$dir/named heard sent sent"
 	run said unix_spellings "$canary" "$dir/named"
