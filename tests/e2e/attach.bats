@@ -226,11 +226,15 @@ for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
 }
 
 @test "places that are none, the agent's own, or taken are refused" {
-	local mount
+	local mount inner
 	mount=$(cgroup_mount)
 	attach
 	mkdir "$CG/below"
-	for place in "$SCRATCH" "$SCRATCH/none" "$mount" "$CG" "$CG/below" "$mount"/openshell-*; do
+	make_sandbox inner probe
+	BODY=$(osh sandbox get inner -o json)
+	inner=$(cgroup_of "$(json 'b["pid"]')")
+	expect_contains "$inner" "$mount/openshell-"
+	for place in "$SCRATCH" "$SCRATCH/none" "$mount" "$CG" "$CG/below" "$inner" "${inner%/*}"; do
 		run -1 osh sandbox attach --cgroup "$place" --policy "$(policy probe)" --allow-degraded
 	done
 	rmdir "$CG/below"
@@ -238,7 +242,6 @@ for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
 	expect_contains "$output" "sandbox detach box"
 	run -1 osh sandbox stop box
 	run -1 osh sandbox exec box -- true
-	make_sandbox inner probe
 	run -1 osh sandbox detach inner
 	osh sandbox delete inner
 	run -2 osh sandbox attach --policy "$(policy probe)"
