@@ -454,3 +454,17 @@ attempt(lambda: dial("198.18.0.1", 1))'
 	run in_cgroup unshare --mount sh -c 'mount --bind "$1" "$1" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
 	expect_contains "$output" "l4 ready"
 }
+
+# B17
+@test "a process that gives itself another executable keeps its name" {
+	local address
+	gcc -O -static -o "$PROBES/masked" "$E2E/programs/masked.c"
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	address=$(said resolve l4.test | awk '{ print $3 }')
+	run in_cgroup "$PROBES/net-ok" tcp "$address" 5432 "" # T
+	expect_contains "$output" "l4 ready"
+	run in_cgroup "$PROBES/masked" "$PROBES/net-ok" "$address" 5432
+	expect_contains "$output" "$PROBES/net-ok "
+	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/masked" l7_decision=deny
+	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/net-ok"
+}
