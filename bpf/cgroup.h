@@ -19,8 +19,8 @@ static __always_inline __u64 ancestor_of(struct cgroup *cgroup, __u32 level)
 	return BPF_CORE_READ(ancestor, kn, id);
 }
 
-/* Was this socket made in that attached cgroup, or below? What a listener accepts counts as made where
- * the listener was, but a Unix socket: that one, where its peer was. */
+/* Was this socket made in that attached cgroup, or below? An accepted one counts as made where its
+ * listener was, an accepted Unix socket where its peer was. */
 static __always_inline int is_made_in(struct sock *sk, __u64 attached)
 {
 	struct cgroup *cgroup = BPF_CORE_READ(sk, sk_cgrp_data.cgroup);
