@@ -95,6 +95,7 @@ struct net;
 
 struct sock_common {
 	unsigned short skc_family;
+	unsigned char skc_state;
 	__u32 skc_daddr, skc_rcv_saddr;
 	__u16 skc_dport, skc_num;
 	struct {
@@ -127,6 +128,7 @@ struct sock_cgroup_data {
 struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	__u16 sk_type;
 };
 
 struct sockaddr_un {

@@ -219,7 +219,8 @@ static bool is_only_told(const struct osh_event *event)
 /* A socket that was made or received has none, a Unix socket a path. */
 static bool is_about_address(const struct osh_event *event)
 {
-	return event->reason != OSH_KERNEL_SOCKET_TYPE && event->family != AF_UNIX &&
+	return event->reason != OSH_KERNEL_SOCKET_TYPE && event->reason != OSH_KERNEL_WRONG_CGROUP &&
+	       event->reason != OSH_KERNEL_OTHERS_PLACE && event->reason != OSH_KERNEL_BPF && event->family != AF_UNIX &&
 	       (event->reason != OSH_KERNEL_WRONG_NETNS || event->ip_protocol != 0);
 }
 

@@ -473,6 +473,8 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "a program may not act as another one (ptrace and the like)";
 	case OSH_KERNEL_BPF:
 		return "bpf(2) could take the rules away";
+	case OSH_KERNEL_WRONG_CGROUP:
+		return "the socket was made outside of the attached cgroup";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}

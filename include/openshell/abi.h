@@ -156,6 +156,7 @@ enum osh_kernel_reason {
 	OSH_KERNEL_UNIX_SOCKET,      /* a Unix socket of the outside that the policy does not name */
 	OSH_KERNEL_OTHERS_PLACE,     /* ptrace, or what reaches as far: acting as another program */
 	OSH_KERNEL_BPF,              /* bpf(2) */
+	OSH_KERNEL_WRONG_CGROUP,     /* socket made outside of the attached cgroup */
 	OSH_KERNEL_REASON_COUNT,
 };
 

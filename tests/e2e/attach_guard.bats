@@ -356,23 +356,33 @@ if sys.argv[1] != "own": client.sendall(b"on and on"); print(client.recv(99).dec
 	local canary dir=$SCRATCH/handed
 	canary=$(new_canary)
 	mkdir "$dir"
-	# shellcheck disable=SC2016
-	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import os, socket, sys
-server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1]); server.listen()
-print("listening", flush=True)
-while True: socket.send_fds(server.accept()[0], [b"x"], [socket.socket().detach()])' "$dir/helper" >"$dir/said" 3>&- &
+	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import os, socket, sys, threading
+def serve(server, make):
+    while True: socket.send_fds(server.accept()[0], [b"x"], [make().detach()])
+pair = socket.socketpair()
+for name, make in (("tcp", socket.socket), ("stream", lambda: socket.socket(socket.AF_UNIX)), ("pair", pair[0].dup),
+                   ("datagram", lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))):
+    server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1] + "/" + name); server.listen()
+    threading.Thread(target=serve, args=(server, make), daemon=True).start()
+print("listening", flush=True); sys.stdin.read()' "$dir" >"$dir/said" 3>&- < <(tail -f /dev/null --pid=$$) &
 	local helper=$!
 	wait_until 5 has_line "$dir/said" listening
-	name_sockets "$dir/helper" >"$SCRATCH/named.yaml"
+	name_sockets "$dir/tcp, $dir/stream, $dir/pair, $dir/datagram" >"$SCRATCH/named.yaml"
 	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/named.yaml" --allow-degraded 2>/dev/null
-	run in_cgroup "$PROBES/net-ok" adopt "$dir/helper" 203.0.113.10 5432 "$canary"
+	run in_cgroup "$PROBES/net-ok" adopt "$dir/tcp" 203.0.113.10 5432 "$canary"
 	if guarded; then
 		expect_equal "$output" "take EPERM"
 		expect_absent "$canary"
+		expect_verdicts 1 box l7_decision=deny binary="$PROBES/net-ok" "l7_deny_reason~made outside of the attached cgroup"
+		expect_equal "$(in_cgroup "$PROBES/net-ok" adopt "$dir/stream" 203.0.113.10 5432 "")" "take EPERM"
+		expect_equal "$(in_cgroup "$PROBES/net-ok" adopt "$dir/datagram" 203.0.113.10 5432 "")" "take EPERM"
 	else
 		expect_verdicts 1 box l7_decision=audit binary="$PROBES/net-ok" "l7_deny_reason~made outside and handed in"
 	fi
-	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary" # T
+	# A connection to whoever hands it out, and a socket of its own.
+	run in_cgroup "$PROBES/net-ok" adopt "$dir/pair" 203.0.113.10 5432 ""
+	refute grep -q take <<<"$output"
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary"
 	expect_contains "$output" "l4 ready"
 	kill "$helper"
 }
