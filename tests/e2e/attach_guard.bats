@@ -218,6 +218,7 @@ print("made", flush=True); open(sys.argv[1]).read()' "$SCRATCH/packet" >"$SCRATC
 
 # serve_unix PATH...: tests/e2e/unix_server.py, outside of the cgroup and in its network.
 serve_unix() {
+	: >"$SCRATCH/server" # of another test, or server
 	nsenter --net="/run/netns/$NET" /usr/bin/python3 "$E2E/unix_server.py" "$@" >"$SCRATCH/server" 3>&- \
 		< <(tail -f /dev/null --pid=$$) &
 	SERVER=$!
@@ -271,9 +272,9 @@ name_sockets() {
 	local dir=$SCRATCH/own
 	mkdir "$dir" "$CG/below"
 	attach
-	CG=$CG/below in_cgroup /usr/bin/python3 "$E2E/unix_server.py" "$dir/own" "@osh-own-$$" >"$SCRATCH/server" 3>&- \
+	CG=$CG/below in_cgroup /usr/bin/python3 "$E2E/unix_server.py" "$dir/own" "@osh-own-$$" >"$dir/said" 3>&- \
 		< <(tail -f /dev/null --pid=$$) &
-	wait_until 5 has_line "$SCRATCH/server" listening
+	wait_until 5 has_line "$dir/said" listening
 	run said unix hello "$dir/own" "@osh-own-$$"
 	expect_equal "$output" "$dir/own heard sent sent"$'\n'"@osh-own-$$ heard sent sent"
 	run said unix_spellings hello "$dir/own"
