@@ -33,4 +33,12 @@ static __always_inline void find_identity(struct caller *caller)
 	caller->flags = task->flags;
 }
 
+static __always_inline struct caller current_caller(__u64 sandbox)
+{
+	struct caller caller = { .sandbox = sandbox, .tgid = bpf_get_current_pid_tgid() >> 32 };
+
+	find_identity(&caller);
+	return caller;
+}
+
 #endif

@@ -8,6 +8,10 @@
 
 #include "maps.h"
 
+/* What a program at a security hook of a cgroup answers. */
+#define REFUSE 0 /* EPERM */
+#define LEAVE 1
+
 static __always_inline void count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
@@ -73,20 +77,33 @@ static __always_inline __u64 wake_flag(__u64 now_ns)
 	return BPF_RB_FORCE_WAKEUP;
 }
 
-/* `event` without time; the caller fills in the rest. */
-static __always_inline void report(const struct osh_event *event)
+/* Room for a record that begins with this event. NULL: there is none, which is counted. The caller fills
+ * in what follows it, and submits. */
+static __always_inline void *begin_record(const struct osh_event *event, __u64 size)
 {
-	struct osh_event *record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
-	__u64 event_ns;
+	struct osh_event *record = bpf_ringbuf_reserve(&events, size, 0);
 
 	if (!record) {
 		count(OSH_COUNT_EVENT_LOST);
-		return;
+		return NULL;
 	}
-	event_ns = bpf_ktime_get_boot_ns();
 	*record = *event;
-	record->time_ns = event_ns;
-	bpf_ringbuf_submit(record, wake_flag(event_ns));
+	record->time_ns = bpf_ktime_get_boot_ns();
+	return record;
+}
+
+static __always_inline void submit_record(struct osh_event *record)
+{
+	bpf_ringbuf_submit(record, wake_flag(record->time_ns));
+}
+
+/* `event` without time; the caller fills in the rest. */
+static __always_inline void report(const struct osh_event *event)
+{
+	struct osh_event *record = begin_record(event, sizeof(*record));
+
+	if (record)
+		submit_record(record);
 }
 
 #endif

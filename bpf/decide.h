@@ -21,6 +21,8 @@
 #define OSH_AF_UNIX 1
 #define OSH_AF_INET 2
 #define OSH_AF_INET6 10
+#define OSH_AF_NETLINK 16
+#define OSH_NETLINK_ROUTE 0
 #define OSH_SOCK_STREAM 1
 #define OSH_SOCK_DGRAM 2
 #define OSH_IP_HOPOPTS 0 /* IPv6 next header */
@@ -175,6 +177,24 @@ OSH_DECIDE int osh_decide_socket(__u32 family, __u32 type, __u32 protocol)
 		return 0;
 	return (type == OSH_SOCK_STREAM && protocol == OSH_IP_TCP) ||
 	       (type == OSH_SOCK_DGRAM && protocol == OSH_IP_UDP);
+}
+
+/* Asked about every family, before the kernel looks whether it has it: as the seccomp filter of a
+ * sandbox (agent/sandbox/seccomp.c). Protocol 0 is the type's own. */
+OSH_DECIDE int osh_decide_family(__u32 family, __u32 type, __u32 protocol)
+{
+	switch (family) {
+	case OSH_AF_UNIX:
+		return 1;
+	case OSH_AF_INET:
+	case OSH_AF_INET6:
+		return (type == OSH_SOCK_STREAM || type == OSH_SOCK_DGRAM) &&
+		       (protocol == 0 || protocol == OSH_IP_TCP || protocol == OSH_IP_UDP);
+	case OSH_AF_NETLINK:
+		return protocol == OSH_NETLINK_ROUTE;
+	default:
+		return 0;
+	}
 }
 
 OSH_DECIDE int osh_decide_bind(__u16 port_host)

@@ -2,7 +2,7 @@
  *
  *   sock_create     only TCP and UDP (UDP-Lite and raw sockets reach no address hook at
  *                   all). It runs for AF_INET and AF_INET6 alone: AF_PACKET, AF_VSOCK and
- *                   the other families are seccomp's work (agent/sandbox), as is AF_UNIX
+ *                   the other families are seccomp's work (agent/sandbox), or attached.bpf.c's
  *   bind4|6         not the agent's ports, should it be away
  *   connect_unix, sendmsg_unix
  *                   Unix sockets, by stream and by datagram: only for a sandbox that is in
@@ -114,7 +114,7 @@ static __always_inline int judge_unix(struct bpf_sock_addr *ctx)
 	sandbox = current_sandbox(set);
 	entry = bpf_map_lookup_elem(&sandboxes, &sandbox);
 	dial.sandbox_known = entry != NULL;
-	/* An attached cgroup's are those of its mounts, which are not ours. */
+	/* An attached cgroup's are judged where they lead to, if at all (attached.bpf.c). */
 	dial.own_netns = (entry && entry->flags & OSH_SANDBOX_ATTACHED) ||
 			 is_own_netns(set, entry, bpf_get_netns_cookie(ctx));
 	event.reason = osh_decide_unix(&dial);

@@ -1,8 +1,9 @@
 /* What changes hands: descriptors of sockets that one program gives another.
  *
  *   file_receive      a descriptor that arrives over a Unix socket: no network socket of another
- *                     namespace. The hooks of egress.bpf.c and guard.bpf.c are those of the cgroup
- *                     that a socket was made in, so one from outside would pass none of them
+ *                     namespace, or of another cgroup than the attached one. The hooks of
+ *                     egress.bpf.c and guard.bpf.c are those of the cgroup that a socket was made
+ *                     in, so one from outside would pass none of them
  *   socket_sendmsg    a connection belongs to the program that opened it, and to what that one
  *                     started: a grant to an executable covers its descendants, so for them the
  *                     answer would be the same. Any other program is refused
@@ -19,6 +20,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "caller.h"
+#include "cgroup.h"
 #include "common.h"
 #include "decide.h"
 #include "file.h"
@@ -26,27 +28,33 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-#define REFUSE 0 /* of a cgroup's security hook: EPERM */
-#define LEAVE 1
+#define TCP_CLOSE 7 /* net/tcp_states.h: of Unix sockets, neither connected nor listening */
 
 /* ---- A socket from outside ------------------------------------------------------------ */
 
-/* A network socket of another namespace than its user's. Unix sockets are the mounts' and
- * Landlock's matter. */
-static __always_inline int is_from_outside(struct sock *sk)
+/* A network socket of another namespace than its user's or, of an attached cgroup, which may share
+ * its network with others, of another cgroup. */
+static __always_inline __u32 find_outside(struct sock *sk)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 attached;
 
-	return BPF_CORE_READ(sk, __sk_common.skc_family) != OSH_AF_UNIX &&
-	       BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns);
+	if (BPF_CORE_READ(sk, __sk_common.skc_net.net) != BPF_CORE_READ(task, nsproxy, net_ns))
+		return OSH_KERNEL_WRONG_NETNS;
+	attached = current_attached();
+	return attached && !is_made_in(sk, attached) ? OSH_KERNEL_WRONG_CGROUP : 0;
 }
 
-static __always_inline struct caller current_caller(__u64 sandbox)
+/* Of a sandbox they are the mounts' and Landlock's matter. To an attached cgroup none is handed that
+ * could be sent on or connected to others: a connection leads to whom it leads. */
+static __always_inline __u32 find_outside_unix(struct sock *sk)
 {
-	struct caller caller = { .sandbox = sandbox, .tgid = bpf_get_current_pid_tgid() >> 32 };
+	__u64 attached = current_attached();
 
-	find_identity(&caller);
-	return caller;
+	if (!attached || is_made_in(sk, attached) ||
+	    (BPF_CORE_READ(sk, sk_type) != OSH_SOCK_DGRAM && BPF_CORE_READ(sk, __sk_common.skc_state) != TCP_CLOSE))
+		return 0;
+	return OSH_KERNEL_WRONG_CGROUP;
 }
 
 SEC("lsm_cgroup/file_receive")
@@ -54,16 +62,19 @@ int BPF_PROG(osh_file_receive, struct file *file)
 {
 	const struct osh_settings *set = get_settings();
 	struct sock *sk = socket_of(file);
-	struct osh_event event = { .reason = OSH_KERNEL_WRONG_NETNS };
+	struct osh_event event = {};
 	struct caller caller;
 
-	if (!sk || !is_from_outside(sk))
+	if (!sk)
+		return LEAVE;
+	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	event.reason = event.family == OSH_AF_UNIX ? find_outside_unix(sk) : find_outside(sk);
+	if (!event.reason)
 		return LEAVE;
 	caller = current_caller(set ? current_sandbox(set) : 0);
 	event.sandbox = caller.sandbox;
 	event.identity = caller.identity;
 	event.pid = caller.tgid;
-	event.family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	report(&event);
 	count(OSH_COUNT_SOCKET_REFUSED);
 	return REFUSE;
@@ -188,9 +199,9 @@ int BPF_PROG(osh_sent, struct sock *sk, int result)
 	struct osh_socket *socket;
 	struct caller caller;
 
-	if (!sandbox || result <= 0)
+	if (!sandbox || result <= 0 || BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_UNIX)
 		return 0;
-	if (is_from_outside(sk)) {
+	if (find_outside(sk)) {
 		tell_outside(sk, sandbox);
 		return 0;
 	}

@@ -11,6 +11,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "cgroup.h"
 #include "common.h"
 #include "file.h"
 #include "inject.h"
@@ -502,17 +503,6 @@ int BPF_PROG(osh_on_exit, struct task_struct *task)
 
 /* ---- Processes that are older than the attachment ------------------------------------- */
 
-/* The cgroup of this level that one is in, or is; 0: it lies higher. */
-static __always_inline __u64 ancestor_of(struct cgroup *cgroup, __u32 level)
-{
-	struct cgroup *ancestor = NULL;
-
-	if (level > OSH_ATTACH_LEVEL_MAX || level > (__u32)BPF_CORE_READ(cgroup, level))
-		return 0;
-	bpf_probe_read_kernel(&ancestor, sizeof(ancestor), &cgroup->ancestors[level]);
-	return BPF_CORE_READ(ancestor, kn, id);
-}
-
 /* Its starter, if that is known by now: parents come before their children, by and large. */
 static __always_inline __u32 starter_of(struct task_struct *task, __u64 sandbox)
 {
@@ -579,10 +569,10 @@ int osh_file(struct osh_file_question *ctx)
 {
 	struct file *file = file_of(ctx->fd);
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
-
 	struct sock *sk = socket_of(file);
 
 	read_inode(inode, &ctx->dev, &ctx->ino, &ctx->ctime_ns);
+	ctx->generation = BPF_CORE_READ(inode, i_generation);
 	ctx->socket_cgroup = sk ? ancestor_of(BPF_CORE_READ(sk, sk_cgrp_data.cgroup), ctx->level) : 0;
 	return 0;
 }

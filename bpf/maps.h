@@ -121,6 +121,16 @@ struct {
 	__type(value, __u8);
 } reachable SEC(".maps") __weak;
 
+/* A set: the Unix sockets outside that the policy of an attached cgroup names. Written by the agent,
+ * read by attached.bpf.c. Full: the socket stays out of reach. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, OSH_UNIX_SOCKETS_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct osh_unix_key);
+	__type(value, __u8);
+} unix_sockets SEC(".maps") __weak;
+
 /* A set: connects that the proxy denied. Written by the proxy, read at connect. Full: the
  * oldest goes, and that question is asked again. */
 struct {

@@ -43,6 +43,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	__u32 i_generation;
 	void *i_private;
 	__s64 i_ctime_sec; /* since 6.11 */
 	__u32 i_ctime_nsec;
@@ -65,6 +66,7 @@ struct dentry {
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 };
 
 struct vfsmount {
@@ -93,6 +95,7 @@ struct net;
 
 struct sock_common {
 	unsigned short skc_family;
+	unsigned char skc_state;
 	__u32 skc_daddr, skc_rcv_saddr;
 	__u16 skc_dport, skc_num;
 	struct {
@@ -125,6 +128,22 @@ struct sock_cgroup_data {
 struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
+	__u16 sk_type;
+};
+
+struct sockaddr_un {
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len; /* family included */
+	struct sockaddr_un name[];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr; /* NULL: it is bound to nothing */
+	struct path path; /* where it is bound; empty: it has an abstract name, or none */
 };
 
 struct socket {

@@ -55,13 +55,6 @@ struct older {
 	unsigned ended;
 };
 
-/* Whatever its protocol: also one that cannot be made any more (raw, UDP-Lite) is held to the
- * packets' guard, if it was made in there. */
-static bool is_ours_to_judge(const struct osh_sandbox_socket *found)
-{
-	return found->domain == AF_INET || found->domain == AF_INET6;
-}
-
 static bool is_connected(const struct osh_sandbox_socket *found)
 {
 	struct sockaddr_storage peer;
@@ -90,31 +83,52 @@ static int settle_connection(struct older *older, const struct osh_sandbox_socke
 	return 0;
 }
 
-/* Made in the cgroup, it passes the hooks from now on; made elsewhere, it passes none, and nothing
- * can be done about it but to have its owner go. */
+/* Nothing can be done about it but to have its owner go. */
+static int settle_escape(struct older *older, const struct osh_sandbox_socket *found, const char *what)
+{
+	struct osh_agent_sandbox *sandbox = older->sandbox;
+
+	if (!sandbox->keep_established)
+		return osh_err_set(older->err, EBUSY, "process %d holds %s, which no rule can reach: start it anew in "
+						      "there, or attach with --keep-established",
+				   (int)found->pid, what);
+	osh_recorder_event(sandbox->agent->recorder, sandbox, "process %d keeps %s, which no rule can reach",
+			   (int)found->pid, what);
+	return 0;
+}
+
+/* Whatever its protocol: also one that cannot be made any more (raw, UDP-Lite) is held to the packets'
+ * guard, if it was made in there. */
+static int settle_ip(struct older *older, const struct osh_sandbox_socket *found, bool made_inside)
+{
+	if (!made_inside)
+		return settle_escape(older, found, "a socket that was made outside of the cgroup");
+	return is_connected(found) ? settle_connection(older, found) : 0;
+}
+
+static int settle_other(struct older *older, const struct osh_sandbox_socket *found, bool made_inside)
+{
+	if (!osh_kernel_guards_attached(older->sandbox->agent->kernel) || found->domain == AF_NETLINK)
+		return 0; /* osh_preflight names what is not judged; capabilities count at each use */
+	if (found->domain != AF_UNIX)
+		return settle_escape(older, found, "a socket of another family than IP");
+	return osh_attachment_escapes(older->sandbox, found, made_inside) ?
+		       settle_escape(older, found, "a Unix socket that leads outside of the cgroup") : 0;
+}
+
+/* Made in the cgroup, it passes the hooks from now on; made elsewhere, it passes none. */
 static int settle(void *context, const struct osh_sandbox_socket *found)
 {
 	struct older *older = context;
-	struct osh_agent_sandbox *sandbox = older->sandbox;
-	const struct osh_kernel_attachment attachment = describe(sandbox);
-	int r;
+	const struct osh_kernel_attachment attachment = describe(older->sandbox);
+	int made_inside = osh_kernel_made_inside(older->sandbox->agent->kernel, &attachment, found->fd);
 
-	if (!is_ours_to_judge(found))
-		return 0; /* osh_preflight names what is not */
-	r = osh_kernel_made_inside(sandbox->agent->kernel, &attachment, found->fd);
-	if (r < 0)
-		return osh_err_sys(older->err, -r, "cannot tell where a socket of process %d was made", (int)found->pid);
-	if (r == 0) {
-		if (!sandbox->keep_established)
-			return osh_err_set(older->err, EBUSY, "process %d holds a socket that was made outside of the "
-							      "cgroup, which no rule can reach: start it anew in "
-							      "there, or attach with --keep-established",
-					   (int)found->pid);
-		osh_recorder_event(sandbox->agent->recorder, sandbox,
-				   "process %d keeps a socket that no rule reaches: it was made outside", (int)found->pid);
-		return 0;
-	}
-	return is_connected(found) ? settle_connection(older, found) : 0;
+	if (made_inside < 0)
+		return osh_err_sys(older->err, -made_inside, "cannot tell where a socket of process %d was made",
+				   (int)found->pid);
+	if (found->domain == AF_INET || found->domain == AF_INET6)
+		return settle_ip(older, found, made_inside);
+	return settle_other(older, found, made_inside);
 }
 
 static int settle_older(struct osh_agent_sandbox *sandbox, struct osh_err *err)
@@ -142,7 +156,7 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 
 static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
-	char list[400] = "";
+	char list[440] = ""; /* with all that there can be, it fits an error */
 	size_t i, len = 0;
 	json_t *row;
 

@@ -43,6 +43,12 @@ void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox);
 int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 /* The same when another agent made it. */
 int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Attached: let it reach the Unix sockets that the policy names, as they are now. What is not there is
+ * left out, and told. */
+void osh_attachment_name_sockets(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy);
+/* Attached: does this Unix socket, older than the rules, lead to the outside past them? */
+bool osh_attachment_escapes(const struct osh_agent_sandbox *sandbox, const struct osh_sandbox_socket *found,
+			    bool made_inside);
 /* Attached: what this kernel cannot enforce there, a sentence each; the caller frees. */
 json_t *osh_preflight(const struct osh_agent_sandbox *sandbox);
 

@@ -69,7 +69,8 @@ static void warn_of_static(const struct osh_agent_sandbox *sandbox,
 		return;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
 		if (strcmp(digests[i], sandbox->origin.sections[i]) == 0 ||
-		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem))
+		    (i == OSH_SECTION_FILESYSTEM && !statics->has_filesystem) ||
+		    (i == OSH_SECTION_UNIX_SOCKETS && osh_lifecycle_is_attached(sandbox)))
 			continue;
 		/* The user never changes: the files are that user's. */
 		snprintf(text, sizeof(text),

@@ -1,5 +1,5 @@
 /* What the kernel cannot enforce on a cgroup that was not made for it: no namespaces, no seccomp filter
- * and no Landlock of ours stand behind the hooks there. */
+ * and no Landlock of ours stand behind the hooks there, only, on some kernels, bpf/attached.bpf.c. */
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +8,9 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "control/agent.h"
 #include "control/lifecycle_parts.h"
+#include "kernel/kernel.h"
 #include "sandbox/sandbox.h"
 
 #define STATUS_BYTES_MAX 65536
@@ -17,11 +19,20 @@
 static const struct {
 	unsigned number;
 	const char *name;
+	bool is_held; /* where the kernel guards what is attached, it is of no use for that */
 } capabilities[] = {
-	{ CAP_NET_ADMIN, "CAP_NET_ADMIN" },	  { CAP_NET_RAW, "CAP_NET_RAW" },
-	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN" },	  { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" },
-	{ CAP_SYS_MODULE, "CAP_SYS_MODULE" },	  { CAP_BPF, "CAP_BPF" },
-	{ CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH" },
+	{ CAP_NET_ADMIN, "CAP_NET_ADMIN", true },   { CAP_NET_RAW, "CAP_NET_RAW", true },
+	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false },  { CAP_SYS_PTRACE, "CAP_SYS_PTRACE", true },
+	{ CAP_SYS_MODULE, "CAP_SYS_MODULE", true }, { CAP_BPF, "CAP_BPF", true },
+	{ CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false },
+};
+
+/* What was found of all processes together. */
+struct findings {
+	const struct osh_agent_sandbox *sandbox;
+	uint64_t capabilities;
+	bool may_leave;
+	bool is_traced; /* by another one in there */
 };
 
 static void add(json_t *rows, const char *text)
@@ -38,59 +49,85 @@ static bool is_in_our_user_namespace(pid_t pid)
 	return stat("/proc/self/ns/user", &ours) < 0 || stat(path, &theirs) < 0 || theirs.st_ino == ours.st_ino;
 }
 
-/* "CapPrm:\t00000000a80425fb": what it may take on at any time. */
-static uint64_t permitted(pid_t pid)
+/* Of a line "NAME:\tVALUE" of its status. All bits: it cannot be told. */
+static uint64_t status_value(const char *status, const char *name, int base)
 {
-	_cleanup_free_ char *text = NULL;
-	char path[32];
-	const char *line;
-	size_t len;
+	const char *line = strstr(status, name);
 
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	if (osh_read_file(path, STATUS_BYTES_MAX, &text, &len) < 0)
-		return 0; /* it has ended */
-	line = strstr(text, "\nCapPrm:\t");
-	return line ? strtoull(line + strlen("\nCapPrm:\t"), NULL, 16) : UINT64_MAX;
+	return line ? strtoull(line + strlen(name), NULL, base) : UINT64_MAX;
+}
+
+/* Of its capabilities those that it may take on at any time. That of a network is the one of the
+ * namespace which owns it: a rootless container's, too. */
+static void look_at_status(struct findings *found, pid_t pid, const char *status)
+{
+	uint64_t permitted = status_value(status, "\nCapPrm:\t", 16);
+	uint64_t tracer = status_value(status, "\nTracerPid:\t", 10);
+
+	if (!is_in_our_user_namespace(pid))
+		permitted &= 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW;
+	found->capabilities |= permitted;
+	found->is_traced |= tracer && osh_sandbox_holds_process(found->sandbox->instance, (pid_t)tracer);
 }
 
 static int look_at(void *context, pid_t pid)
 {
-	uint64_t *all = context;
+	_cleanup_free_ char *status = NULL;
+	struct findings *found = context;
+	char path[32];
+	size_t len;
 
-	if (is_in_our_user_namespace(pid))
-		*all |= permitted(pid);
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (osh_read_file(path, STATUS_BYTES_MAX, &status, &len) < 0)
+		return 0; /* it has ended */
+	look_at_status(found, pid, status);
+	found->may_leave = found->may_leave || osh_sandbox_may_leave(found->sandbox->instance, pid);
 	return 0;
 }
 
-static void add_capabilities(const struct osh_agent_sandbox *sandbox, json_t *rows)
+static void add_capabilities(const struct findings *found, bool guarded, json_t *rows)
 {
-	uint64_t all = 0;
-	char text[256] = "";
+	char text[256] = "", row[320];
 	size_t len = 0;
 
-	if (osh_sandbox_each_process(sandbox->instance, look_at, &all) < 0)
-		all = UINT64_MAX;
 	for (size_t i = 0; i < OSH_COUNT_OF(capabilities); i++) {
-		if (all & 1ull << capabilities[i].number)
+		if (found->capabilities & 1ull << capabilities[i].number && !(guarded && capabilities[i].is_held))
 			len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "",
 						capabilities[i].name);
 	}
-	if (len) {
-		char row[320];
+	if (!len)
+		return;
+	snprintf(row, sizeof(row), "its processes have %s, and can take the rules away", text);
+	add(rows, row);
+}
 
-		snprintf(row, sizeof(row), "its processes have %s, and can take the rules away", text);
-		add(rows, row);
-	}
+/* What security hooks would be needed for. connect_unix, which newer kernels have without them, sees the
+ * path that a program gives and not the socket that it leads to: a program's own sockets have the same
+ * paths as others', so there is nothing to decide on. In a network of its own, abstract names are its. */
+static void add_unguarded(const struct osh_agent_sandbox *sandbox, json_t *rows)
+{
+	add(rows, "sockets of other families than IP are not refused");
+	add(rows, "a program may take another one's place (ptrace)");
+	add(rows, osh_sandbox_shares_net(sandbox->instance) ?
+			  "Unix sockets are not judged" :
+			  "Unix sockets are not judged (abstract ones are its own)");
+	add(rows, "sockets that are handed in are not refused");
 }
 
 json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 {
+	bool guarded = osh_kernel_guards_attached(sandbox->agent->kernel);
+	struct findings found = { .sandbox = sandbox };
 	json_t *rows = json_array();
 
-	add_capabilities(sandbox, rows);
-	add(rows, "sockets of other families than IP are not refused");
-	add(rows, "a program may take another one's place (ptrace)");
-	add(rows, "Unix sockets are not judged");
-	add(rows, "how it was started is not known of what runs already");
+	if (osh_sandbox_each_process(sandbox->instance, look_at, &found) < 0)
+		found = (struct findings){ .capabilities = UINT64_MAX, .may_leave = true };
+	add_capabilities(&found, guarded, rows);
+	if (found.may_leave)
+		add(rows, "its processes may leave the cgroup");
+	if (found.is_traced)
+		add(rows, "one of its processes traces another");
+	if (!guarded)
+		add_unguarded(sandbox, rows);
 	return rows;
 }

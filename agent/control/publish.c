@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/agent.h"
-#include "control/lifecycle.h"
+#include "control/lifecycle_parts.h"
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 #include "proxy/supervisor.h"
@@ -132,10 +132,11 @@ static struct osh_publication *new_publication(struct osh_agent_sandbox *sandbox
 	return publication;
 }
 
-static int publish(struct osh_publication *publication, const void *image, size_t len,
-		   uint64_t timeout_ms, struct osh_err *err)
+static int publish(struct osh_publication *publication, const struct osh_policy_doc *policy, const void *image,
+		   size_t len, uint64_t timeout_ms, struct osh_err *err)
 {
-	struct osh_loop *loop = publication->sandbox->agent->loop;
+	struct osh_agent_sandbox *sandbox = publication->sandbox;
+	struct osh_loop *loop = sandbox->agent->loop;
 	int r = 0;
 
 	if (timeout_ms && osh_loop_timer_set(loop, &publication->deadline, timeout_ms) < 0)
@@ -145,6 +146,8 @@ static int publish(struct osh_publication *publication, const void *image, size_
 	if (r < 0) {
 		osh_loop_timer_cancel(loop, &publication->deadline);
 		remove_publication(publication);
+	} else if (osh_lifecycle_is_attached(sandbox)) {
+		osh_attachment_name_sockets(sandbox, policy);
 	}
 	return r;
 }
@@ -168,7 +171,7 @@ int osh_publish_new(struct osh_agent_sandbox *sandbox, const struct osh_policy_d
 	if (r < 0)
 		return r;
 	publication = new_publication(sandbox, revision);
-	r = publication ? publish(publication, image, len, timeout_ms, err)
+	r = publication ? publish(publication, policy, image, len, timeout_ms, err)
 			: osh_err_sys(err, ENOMEM, "cannot publish the policy");
 	if (r < 0) {
 		struct osh_err ignored = { 0 };
@@ -204,7 +207,6 @@ int osh_publish_load(struct osh_agent_sandbox *sandbox, struct osh_policy_doc **
 	return 0;
 }
 
-/* Takes `policy` over. */
 static int publish_adopted(struct osh_agent_sandbox *sandbox, struct osh_policy_doc *policy,
 			   uint32_t revision, uint64_t timeout_ms, osh_published_fn *done,
 			   void *context, struct osh_err *err)
@@ -214,14 +216,13 @@ static int publish_adopted(struct osh_agent_sandbox *sandbox, struct osh_policy_
 	size_t len = 0;
 	int r = compile(sandbox, policy, revision, &image, &len, err);
 
-	osh_policy_doc_free(policy);
 	if (r < 0)
 		return r;
 	publication = new_publication(sandbox, revision);
 	if (!publication)
 		return osh_err_sys(err, ENOMEM, "cannot publish the policy");
 	publication->is_adopted = true;
-	r = publish(publication, image, len, timeout_ms, err);
+	r = publish(publication, policy, image, len, timeout_ms, err);
 	if (r < 0)
 		return r;
 	publication->done = done;
@@ -235,18 +236,24 @@ int osh_publish_stored(struct osh_agent_sandbox *sandbox, uint64_t timeout_ms, o
 	struct osh_policy_doc *policy = NULL;
 	int r = osh_publish_load(sandbox, &policy, err);
 
-	return r < 0 ? r : publish_adopted(sandbox, policy, sandbox->revisions.current, timeout_ms, done,
-					   context, err);
+	if (r < 0)
+		return r;
+	r = publish_adopted(sandbox, policy, sandbox->revisions.current, timeout_ms, done, context, err);
+	osh_policy_doc_free(policy);
+	return r;
 }
 
 int osh_publish_nothing(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	_cleanup_free_ struct osh_diags *diags = calloc(1, sizeof(*diags));
 	struct osh_policy_doc *policy = NULL;
+	int r;
 
 	if (!diags || osh_policy_parse(osh_str("version: 1\n"), diags, &policy) < 0)
 		return osh_err_sys(err, ENOMEM, "cannot publish the empty policy");
-	return publish_adopted(sandbox, policy, 0, 0, NULL, NULL, err);
+	r = publish_adopted(sandbox, policy, 0, 0, NULL, NULL, err);
+	osh_policy_doc_free(policy);
+	return r;
 }
 
 void osh_publish_abandon(struct osh_agent_sandbox *sandbox, void *context)

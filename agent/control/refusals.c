@@ -37,6 +37,7 @@ struct kind_key {
 	uint16_t dst_port_host;
 	uint8_t ip_protocol;
 	uint8_t family;
+	char unix_name[OSH_UNIX_NAME_MAX]; /* of struct osh_unix_event */
 };
 
 struct kind {
@@ -168,16 +169,25 @@ static const char *protocol_name(const struct osh_event *event)
 	}
 }
 
+static const char *read_unix_name(const struct osh_event *event)
+{
+	return osh_container_of(event, const struct osh_unix_event, event)->name;
+}
+
 /* The count stands for this window's equal refusals beyond the first. */
-static void tell_reason(const struct osh_event *event, uint64_t more, struct words *words)
+static void tell_reason(const struct osh_event *event, const char *unix_name, uint64_t more, struct words *words)
 {
 	const char *text = osh_kernel_reason_text((enum osh_kernel_reason)event->reason);
+	bool is_abstract = !unix_name[0];
 	size_t used;
 
 	if (event->reason == OSH_KERNEL_SOCKET_TYPE)
 		snprintf(words->reason, sizeof(words->reason),
 			 "%s (family %u, type %u, protocol %u)", text, event->family,
 			 event->sock_type, event->ip_protocol);
+	else if (event->reason == OSH_KERNEL_UNIX_SOCKET)
+		snprintf(words->reason, sizeof(words->reason), "%s (it is bound to %s%.*s)", text,
+			 is_abstract ? "@" : "", OSH_UNIX_NAME_MAX - 1, unix_name + is_abstract);
 	else
 		snprintf(words->reason, sizeof(words->reason), "%s", text);
 	used = strlen(words->reason);
@@ -209,11 +219,13 @@ static bool is_only_told(const struct osh_event *event)
 /* A socket that was made or received has none, a Unix socket a path. */
 static bool is_about_address(const struct osh_event *event)
 {
-	return event->reason != OSH_KERNEL_SOCKET_TYPE && event->family != AF_UNIX &&
+	return event->reason != OSH_KERNEL_SOCKET_TYPE && event->reason != OSH_KERNEL_WRONG_CGROUP &&
+	       event->reason != OSH_KERNEL_OTHERS_PLACE && event->reason != OSH_KERNEL_BPF && event->family != AF_UNIX &&
 	       (event->reason != OSH_KERNEL_WRONG_NETNS || event->ip_protocol != 0);
 }
 
-static void record(struct osh_refusals *refusals, const struct osh_event *event, uint64_t more)
+static void record(struct osh_refusals *refusals, const struct osh_event *event, const char *unix_name,
+		   uint64_t more)
 {
 	const struct osh_maps *maps = osh_kernel_maps(refusals->agent->kernel);
 	const struct osh_agent_sandbox *sandbox =
@@ -236,7 +248,7 @@ static void record(struct osh_refusals *refusals, const struct osh_event *event,
 	};
 
 	tell_identity(maps, event->identity, &words);
-	tell_reason(event, more, &words);
+	tell_reason(event, unix_name, more, &words);
 	if (!is_about_address(event))
 		verdict.host = NULL; /* none was dialled */
 	else
@@ -310,6 +322,8 @@ static void on_event(void *context, const struct osh_event *event)
 	struct tally *tally = get_tally(refusals, event->sandbox);
 	struct kind *kind;
 
+	if (event->reason == OSH_KERNEL_UNIX_SOCKET)
+		memcpy(key.unix_name, read_unix_name(event), sizeof(key.unix_name));
 	if (event->reason == OSH_KERNEL_SHARED_FLOW)
 		osh_supervisor_flow_end(refusals->agent->supervisor, event->sandbox, event->cookie);
 
@@ -325,7 +339,7 @@ static void on_event(void *context, const struct osh_event *event)
 		tally->beyond++;
 		return;
 	}
-	record(refusals, event, 0);
+	record(refusals, event, key.unix_name, 0);
 }
 
 void osh_refusals_flush(struct osh_refusals *refusals)
@@ -335,7 +349,7 @@ void osh_refusals_flush(struct osh_refusals *refusals)
 
 	HASH_ITER(hh, refusals->kinds, kind, next_kind) {
 		if (kind->held_back)
-			record(refusals, &kind->last, kind->held_back);
+			record(refusals, &kind->last, kind->key.unix_name, kind->held_back);
 		HASH_DEL(refusals->kinds, kind);
 		free(kind);
 	}

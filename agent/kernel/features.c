@@ -111,8 +111,9 @@ size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attache
 		  "Unix sockets are bounded by the mounts of a sandbox alone" },
 		{ "sock_destroy", hooks->sock_destroy, "sockets are ended through sock_diag" },
 		{ "BPF LSM", hooks->lsm, hooks->send_trace ?
-		  "sockets that change hands are recorded once used; connections of the sandbox then end" :
-		  "sockets that change hands count as their opener's" },
+		  "sockets that change hands are recorded once used; connections of the sandbox then end; attached "
+		  "cgroups are guarded less" :
+		  "sockets that change hands count as their opener's; attached cgroups are guarded less" },
 	};
 	_Static_assert(OSH_COUNT_OF(list) <= OSH_FEATURES_MAX, "room for all");
 

@@ -37,6 +37,7 @@ static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_ATTACHED_LEVELS] = "attached_levels",
 	[OSH_MAP_LATE] = "late",
 	[OSH_MAP_SOCKETS] = "sockets",
+	[OSH_MAP_UNIX_SOCKETS] = "unix_sockets",
 };
 
 /* What one call of osh_install_open works with. */
@@ -499,13 +500,17 @@ void osh_install_init(struct osh_install *install)
  * hands, refusing goes before telling. */
 static void choose_hooks(struct openshell *skel, const struct osh_optional_hooks *hooks)
 {
+	struct bpf_program *program;
+
 	/* Attach types that libbpf does not know yet. */
 	bpf_program__set_expected_attach_type(skel->progs.osh_connect_unix, (enum bpf_attach_type)OSH_UNIX_CONNECT);
 	bpf_program__set_expected_attach_type(skel->progs.osh_sendmsg_unix, (enum bpf_attach_type)OSH_UNIX_SENDMSG);
 	bpf_program__set_autoload(skel->progs.osh_connect_unix, hooks->unix_sockets);
 	bpf_program__set_autoload(skel->progs.osh_sendmsg_unix, hooks->unix_sockets);
-	bpf_program__set_autoload(skel->progs.osh_file_receive, hooks->lsm);
-	bpf_program__set_autoload(skel->progs.osh_socket_sendmsg, hooks->lsm);
+	bpf_object__for_each_program(program, skel->obj) {
+		if (bpf_program__type(program) == BPF_PROG_TYPE_LSM)
+			bpf_program__set_autoload(program, hooks->lsm);
+	}
 	bpf_program__set_autoload(skel->progs.osh_sent, hooks->send_trace && !hooks->lsm);
 }
 

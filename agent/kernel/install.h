@@ -27,6 +27,7 @@ enum osh_map {
 	OSH_MAP_ATTACHED_LEVELS,
 	OSH_MAP_LATE,
 	OSH_MAP_SOCKETS,
+	OSH_MAP_UNIX_SOCKETS,
 	OSH_MAP_COUNT,
 };
 
@@ -87,5 +88,8 @@ size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attache
 /* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
  * key, or of the value. sandbox 0: every entry. */
 int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value);
+/* Make these the sandbox's entries of the unix_sockets map, and no others. 0 or the first -errno: what
+ * did not find room is left out. */
+int osh_maps_unix_set(int map_fd, uint64_t sandbox, const struct osh_unix_key *keys, size_t count);
 
 #endif

@@ -189,6 +189,17 @@ int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd)
 	return bpf_map_update_elem(map_of(kernel, OSH_MAP_SOCKETS), &fd, &kept, BPF_ANY);
 }
 
+int osh_kernel_unix_sockets_set(struct osh_kernel *kernel, uint64_t sandbox, const struct osh_unix_key *keys,
+				size_t count)
+{
+	return osh_maps_unix_set(map_of(kernel, OSH_MAP_UNIX_SOCKETS), sandbox, keys, count);
+}
+
+bool osh_kernel_guards_attached(const struct osh_kernel *kernel)
+{
+	return kernel->install.hooks.lsm;
+}
+
 static void attachment_name(uint64_t sandbox, char buf[static 24])
 {
 	snprintf(buf, 24, "%llu", (unsigned long long)sandbox);
@@ -220,7 +231,7 @@ int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
 		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
 		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
 		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
-		{ OSH_MAP_LEASES, false },
+		{ OSH_MAP_LEASES, false },	 { OSH_MAP_UNIX_SOCKETS, false },
 	};
 	int first_error;
 
@@ -315,12 +326,17 @@ int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_t
 
 /* ---- Events ---------------------------------------------------------------------------- */
 
+static size_t record_size(const struct osh_event *event)
+{
+	return event->reason == OSH_KERNEL_UNIX_SOCKET ? sizeof(struct osh_unix_event) : sizeof(*event);
+}
+
 static int on_record(void *context, void *data, size_t size)
 {
 	struct osh_kernel *kernel = context;
 
 	/* The reader takes what it knows; another size is another layout, never adopted. */
-	if (size == sizeof(struct osh_event))
+	if (size >= sizeof(struct osh_event) && size == record_size(data))
 		kernel->on_event(kernel->context, data);
 	return --kernel->records_left ? 0 : -EAGAIN; /* the record at hand is consumed either way */
 }
@@ -451,6 +467,14 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "the port where Node runs the code that it is sent (choose another one to debug)";
 	case OSH_KERNEL_OTHERS_LOOPBACK:
 		return "a service on the host's loopback (policies name the host as host.openshell.internal)";
+	case OSH_KERNEL_UNIX_SOCKET:
+		return "a Unix socket of the outside that the policy's unix_sockets do not name";
+	case OSH_KERNEL_OTHERS_PLACE:
+		return "a program may not act as another one (ptrace and the like)";
+	case OSH_KERNEL_BPF:
+		return "bpf(2) could take the rules away";
+	case OSH_KERNEL_WRONG_CGROUP:
+		return "the socket was made outside of the attached cgroup";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}

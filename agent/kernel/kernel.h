@@ -66,6 +66,12 @@ int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachm
 		      struct osh_err *err);
 /* Was an open socket made in it, so that it passes the hooks? 1, 0 or -errno. */
 int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment, int fd);
+/* The Unix sockets outside that its programs may reach are these from now on. 0 or -errno: some did not
+ * find room, and are out of reach. */
+int osh_kernel_unix_sockets_set(struct osh_kernel *kernel, uint64_t sandbox, const struct osh_unix_key *keys,
+				size_t count);
+/* Do the kernel's security hooks stand in for what a sandbox has around it (bpf/attached.bpf.c)? */
+bool osh_kernel_guards_attached(const struct osh_kernel *kernel);
 /* A socket in it that is older: its packets pass as before. 0 or -errno. */
 int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */
@@ -86,7 +92,8 @@ int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question 
 int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task);
 
 /* Refusals recorded by the kernel. The callback runs inside the loop; the event
- * is borrowed. */
+ * is borrowed, and the first part of a struct osh_unix_event if its reason is
+ * OSH_KERNEL_UNIX_SOCKET. */
 int osh_kernel_watch(struct osh_kernel *kernel, struct osh_loop *loop,
 		     void (*on_event)(void *context, const struct osh_event *event), void *context);
 

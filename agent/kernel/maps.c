@@ -174,6 +174,43 @@ int osh_maps_reachable_each(const struct osh_maps *maps, uint64_t sandbox,
 	return walk(maps->reachable, sizeof(struct osh_reach_key), sizeof(uint8_t), on_reachable, &reach_walk);
 }
 
+/* ---- Replacing ---------------------------------------------------------------------------- */
+
+struct unix_walk {
+	int map_fd;
+	uint64_t sandbox;
+	const struct osh_unix_key *keys;
+	size_t count;
+};
+
+static void remove_unless_among(void *context, const void *key_bytes, const void *value)
+{
+	const struct unix_walk *unix_walk = context;
+	const struct osh_unix_key *key = key_bytes;
+	size_t i = 0;
+
+	(void)value; /* being there is all it says */
+	while (i < unix_walk->count && memcmp(&unix_walk->keys[i], key, sizeof(*key)) != 0)
+		i++;
+	if (key->sandbox == unix_walk->sandbox && i == unix_walk->count)
+		(void)bpf_map_delete_elem(unix_walk->map_fd, key);
+}
+
+int osh_maps_unix_set(int map_fd, uint64_t sandbox, const struct osh_unix_key *keys, size_t count)
+{
+	struct unix_walk unix_walk = { map_fd, sandbox, keys, count };
+	uint8_t present = 1;
+	int r = walk(map_fd, sizeof(*keys), sizeof(present), remove_unless_among, &unix_walk);
+
+	for (size_t i = 0; i < count; i++) {
+		int added = bpf_map_update_elem(map_fd, &keys[i], &present, BPF_ANY);
+
+		if (added < 0 && r == 0)
+			r = added;
+	}
+	return r;
+}
+
 /* ---- Purging ------------------------------------------------------------------------------ */
 
 struct purge {

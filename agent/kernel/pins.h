@@ -10,7 +10,7 @@
 #define LAYOUT_PREFIX "layout-"
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT LAYOUT_PREFIX "6"
+#define LAYOUT LAYOUT_PREFIX "7"
 
 /* Make it where it is missing, and the file system of /sys/fs/bpf with it. */
 int pins_make_dir(const char *path, struct osh_err *err);

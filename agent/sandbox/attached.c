@@ -35,7 +35,7 @@ bool sandbox_is_attached(const struct osh_sandbox_instance *instance)
 /* ---- Where ---------------------------------------- */
 
 /* The directory that our root cgroup lies in is the top of what we see of the hierarchy. */
-static size_t top_len(const struct osh_sandbox_host *host)
+size_t attached_top_len(const struct osh_sandbox_host *host)
 {
 	return (size_t)(strrchr(host->cgroup, '/') - host->cgroup);
 }
@@ -47,7 +47,7 @@ static int find_own_cgroup(const struct osh_sandbox_host *host, char path[static
 
 	if (r < 0)
 		return r;
-	n = snprintf(path, OSH_SANDBOX_PATH_MAX, "%.*s%s", (int)top_len(host), host->cgroup, below);
+	n = snprintf(path, OSH_SANDBOX_PATH_MAX, "%.*s%s", (int)attached_top_len(host), host->cgroup, below);
 	return n < 0 || n >= OSH_SANDBOX_PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
@@ -58,9 +58,9 @@ static int check_place(const struct osh_sandbox_host *host, const char *path, st
 	char own[OSH_SANDBOX_PATH_MAX];
 	int r;
 
-	if (strncmp(path, host->cgroup, top_len(host)) != 0 || path[top_len(host)] != '/')
+	if (strncmp(path, host->cgroup, attached_top_len(host)) != 0 || path[attached_top_len(host)] != '/')
 		return osh_err_set(err, EINVAL, "%s is not a cgroup below %.*s: name one of the cgroup2 hierarchy",
-				   path, (int)top_len(host), host->cgroup);
+				   path, (int)attached_top_len(host), host->cgroup);
 	if (osh_path_is_below(path, host->cgroup) || osh_path_is_below(host->cgroup, path))
 		return osh_err_set(err, EINVAL, "%s holds openshell's own sandboxes: attach to another cgroup", path);
 	r = find_own_cgroup(host, own);
@@ -97,7 +97,7 @@ unsigned osh_sandbox_cgroup_depth(const struct osh_sandbox_instance *instance)
 {
 	unsigned depth = 0;
 
-	for (const char *c = instance->record.attached + top_len(instance->host); *c; c++)
+	for (const char *c = instance->record.attached + attached_top_len(instance->host); *c; c++)
 		depth += *c == '/';
 	return depth;
 }
@@ -122,12 +122,12 @@ static int open_anchor(void *context, pid_t pid)
 	return 1;
 }
 
-static bool is_in_cgroup(const struct osh_sandbox_instance *instance, pid_t pid)
+bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_t pid)
 {
 	char path[PATH_MAX];
 
 	return osh_cgroup_of(pid, path) == 0 &&
-	       osh_path_is_below(path, instance->record.attached + top_len(instance->host));
+	       osh_path_is_below(path, instance->record.attached + attached_top_len(instance->host));
 }
 
 /* Every process of the host that is in the same network namespace, and not in the cgroup. */
@@ -148,7 +148,7 @@ static bool is_shared(const struct osh_sandbox_instance *instance)
 			continue;
 		snprintf(path, sizeof(path), "/proc/%s/ns/net", entry->d_name);
 		found = stat(path, &net) == 0 && net.st_ino == own.st_ino && net.st_dev == own.st_dev &&
-			!is_in_cgroup(instance, (pid_t)pid);
+			!osh_sandbox_holds_process(instance, (pid_t)pid);
 	}
 	if (proc)
 		closedir(proc);

@@ -108,6 +108,7 @@ bool sandbox_is_attached(const struct osh_sandbox_instance *instance);
 /* Find its cgroup, network and root again, as an earlier agent left them. -errno: that cgroup is gone.
  * Not *ret_reached: it is there and its rules are in force, but for want of a process of it its network
  * is out of reach. */
+size_t attached_top_len(const struct osh_sandbox_host *host);
 int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached, struct osh_err *err);
 /* Take the agent's address out of its network. */
 void attached_leave(struct osh_sandbox_instance *instance);
@@ -285,6 +286,9 @@ int root_mount_proc(struct launch *launch);
 int root_mount_dev(struct launch *launch);
 int root_make_files(struct launch *launch);
 int root_bind_unix_sockets(struct launch *launch);
+/* Is this one of openshell's own, which no policy grants? By the path that it really has, however a
+ * policy writes it. */
+bool sandbox_owns_socket(const struct osh_sandbox_host *host, int socket_fd);
 int root_mask_secrets(struct launch *launch);
 int root_enter(struct launch *launch);
 

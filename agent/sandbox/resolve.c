@@ -88,6 +88,20 @@ int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const cha
 	return fd < 0 ? -errno : fd;
 }
 
+int osh_sandbox_open_socket(struct osh_sandbox_instance *instance, const char *path)
+{
+	_cleanup_fd_ int fd = open_in_root(instance, path, 0);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	return sandbox_owns_socket(instance->host, fd) ? -EPERM : osh_take_fd(&fd);
+}
+
 /* ---- What the sandbox may write -------------------------------------------------- */
 
 int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd)

@@ -115,6 +115,10 @@ struct osh_sandbox_socket {
  * or what `each` returned other than 0. */
 int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
+/* Is the process in it, or below? */
+bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_t pid);
+/* Could that process of it move to a cgroup outside, where no rule holds? */
+bool osh_sandbox_may_leave(const struct osh_sandbox_instance *instance, pid_t pid);
 int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 			     int (*each)(void *context, pid_t pid), void *context);
 
@@ -239,6 +243,9 @@ int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path,
  * descriptor owned by the caller, or -errno; whether it is the file that was executed is the
  * caller's to find out. */
 int osh_sandbox_open_executable(struct osh_sandbox_instance *instance, const char *path);
+/* The Unix socket at a path inside, links followed; opened by its path alone (O_PATH), which dials
+ * nobody. A descriptor owned by the caller, or -errno (-EPERM: it is openshell's own). */
+int osh_sandbox_open_socket(struct osh_sandbox_instance *instance, const char *path);
 
 /* Could the sandbox itself put another file at this path, or write the one that is there?
  * `path` may be a glob: then the directories before its first star are asked about. Not asked about attached cgroups, whose root

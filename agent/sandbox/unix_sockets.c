@@ -30,8 +30,7 @@ static int open_place(int root_fd, const char *path)
 	return mount_open_place(root_fd, path, false);
 }
 
-/* By the path that it really has, however the policy writes it. */
-static bool is_ours(const struct osh_sandbox_host *host, int socket_fd)
+bool sandbox_owns_socket(const struct osh_sandbox_host *host, int socket_fd)
 {
 	char link[64], path[PATH_MAX];
 	ssize_t len;
@@ -53,7 +52,7 @@ static int open_socket(const struct launch *launch, const char *path)
 		return -errno;
 	if (!S_ISSOCK(st.st_mode))
 		return -ENOTSOCK;
-	return is_ours(launch->instance->host, fd) ? -EPERM : osh_take_fd(&fd);
+	return sandbox_owns_socket(launch->instance->host, fd) ? -EPERM : osh_take_fd(&fd);
 }
 
 static int bind_socket(const struct launch *launch, const char *path)

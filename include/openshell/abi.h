@@ -122,8 +122,18 @@ struct osh_file_question {
 	__u64 ctime_ns;
 	__u64 socket_cgroup; /* id of the cgroup of that level; 0: made higher up, or no socket */
 	__u32 dev;
-	__u32 pad;
+	__u32 generation;    /* of the inode: the next one with its number has another */
 };
+
+/* unix_sockets map (a set): the Unix sockets outside that an attached cgroup's policy names, by
+ * their inodes, so that every spelling of a path is the same one. */
+struct osh_unix_key {
+	__u64 sandbox;
+	__u64 ino; /* all three as in struct osh_file_question */
+	__u32 dev;
+	__u32 generation;
+};
+_Static_assert(sizeof(struct osh_unix_key) == 24, "map key: no holes");
 
 /* Why the kernel refused; the agent turns it into words. */
 enum osh_kernel_reason {
@@ -143,6 +153,10 @@ enum osh_kernel_reason {
 	OSH_KERNEL_OUTSIDE_SOCKET,   /* sent on a socket that was made outside: told only */
 	OSH_KERNEL_INSPECTOR,        /* dialled the port where Node takes code to run */
 	OSH_KERNEL_OTHERS_LOOPBACK,  /* a service on a loopback that is not the sandbox's alone */
+	OSH_KERNEL_UNIX_SOCKET,      /* a Unix socket of the outside that the policy does not name */
+	OSH_KERNEL_OTHERS_PLACE,     /* ptrace, or what reaches as far: acting as another program */
+	OSH_KERNEL_BPF,              /* bpf(2) */
+	OSH_KERNEL_WRONG_CGROUP,     /* socket made outside of the attached cgroup */
 	OSH_KERNEL_REASON_COUNT,
 };
 
@@ -233,6 +247,13 @@ struct osh_event {
 	__u64 cookie;       /* of struct osh_flow; only for OSH_KERNEL_SHARED_FLOW */
 };
 _Static_assert(sizeof(struct osh_event) == 64, "ring record: no holes");
+
+/* Ring record of OSH_KERNEL_UNIX_SOCKET: with the name that the refused socket is bound to, whatever it
+ * is called where it was dialled. An abstract one begins with a NUL byte. NUL padded. */
+struct osh_unix_event {
+	struct osh_event event;
+	char name[OSH_UNIX_NAME_MAX];
+};
 
 /* counters map (per CPU): indexes. */
 enum osh_counter {

@@ -6,6 +6,7 @@
 #define OSH_NAME_MAX 64       /* sandbox and provider names, NUL included: [a-z0-9][a-z0-9-]{0,62} */
 #define OSH_PATH_MAX 256      /* an executable's path as identity, NUL included; longer means no identity */
 #define OSH_HOST_MAX 256      /* a DNS name in text form (RFC 1035: 253), NUL included */
+#define OSH_UNIX_NAME_MAX 112 /* what a Unix socket is bound to (sun_path of unix(7): 108), NUL included */
 #define OSH_LINEAGE_MAX 64    /* ancestors of a task; deeper means no identity */
 #define OSH_PATH_DEPTH_MAX 48 /* directories in an executable's path */
 
@@ -17,6 +18,7 @@
 #define OSH_FLOWS_MAX 65536
 #define OSH_DENIALS_MAX 65536
 #define OSH_REACHABLE_MAX 262144
+#define OSH_UNIX_SOCKETS_MAX 4096          /* named by the policies of attached cgroups */
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
 #define OSH_EVENT_RING_BYTES (4u << 20)

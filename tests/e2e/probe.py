@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import sys
+import tempfile
 import time
 
 SOCK_NAMES = {"stream": socket.SOCK_STREAM, "dgram": socket.SOCK_DGRAM, "raw": socket.SOCK_RAW,
@@ -218,13 +219,13 @@ def unix_spellings(text, path):
     """One socket, PATH, by six spellings of its path: a line for each."""
     directory, name = os.path.split(path)
     os.chdir(directory)
-    link, tree = f"/sandbox/link-{os.getpid()}", f"/sandbox/tree-{os.getpid()}"
-    os.symlink(path, link)
-    os.symlink(directory, tree)
     held = os.open(directory, os.O_PATH)
-    for spelling in (f"{directory}/../{os.path.basename(directory)}/./{name}", name, link, f"{tree}/{name}",
-                     f"/proc/self/root{path}", f"/proc/self/fd/{held}/{name}"):
-        attempt(lambda spelling=spelling: unix_stream(spelling, text.encode()))
+    with tempfile.TemporaryDirectory() as place:
+        os.symlink(path, f"{place}/link")
+        os.symlink(directory, f"{place}/tree")
+        for spelling in (f"{directory}/../{os.path.basename(directory)}/./{name}", name, f"{place}/link",
+                         f"{place}/tree/{name}", f"/proc/self/root{path}", f"/proc/self/fd/{held}/{name}"):
+            attempt(lambda spelling=spelling: unix_stream(spelling, text.encode()))
 
 
 def question(name, kind=1, klass=1, ident=0x1234):

@@ -237,6 +237,30 @@ Test(kernel_decide, socket)
 	cr_expect(osh_decide_socket(AF_INET6, SOCK_DGRAM, IPPROTO_UDP));
 }
 
+/* What a seccomp filter would let through, and nothing else of all that there is. */
+Test(kernel_decide, family)
+{
+	static const int internet[] = { AF_INET, AF_INET6 };
+	unsigned allowed = 0;
+
+	for (unsigned family = 0; family < 46; family++)
+		for (unsigned type = 0; type <= 10; type++)
+			for (unsigned protocol = 0; protocol <= 262; protocol++)
+				allowed += osh_decide_family(family, type, protocol);
+	/* Unix: every type, and the kernel takes protocol 0 alone. Two of IP, two types, three protocols. */
+	cr_expect_eq(allowed, 11 * 263 + 2 * 2 * 3 + 11);
+	for (size_t i = 0; i < 2; i++) {
+		cr_expect(osh_decide_family(internet[i], SOCK_STREAM, 0));
+		cr_expect(osh_decide_family(internet[i], SOCK_DGRAM, IPPROTO_UDP));
+		cr_expect_not(osh_decide_family(internet[i], SOCK_RAW, IPPROTO_TCP));
+		cr_expect_not(osh_decide_family(internet[i], SOCK_STREAM, 262), "MPTCP");
+		cr_expect_not(osh_decide_family(internet[i], SOCK_DGRAM, IPPROTO_ICMP));
+	}
+	cr_expect(osh_decide_family(AF_NETLINK, SOCK_RAW, 0));
+	cr_expect_not(osh_decide_family(AF_NETLINK, SOCK_RAW, 9), "audit");
+	cr_expect_not(osh_decide_family(AF_PACKET, SOCK_RAW, 0));
+}
+
 Test(kernel_decide, bind)
 {
 	cr_expect_not(osh_decide_bind(OSH_REDIRECT_PORT));

@@ -3,6 +3,9 @@
 
 #include <bpf/bpf.h>
 
+#include "kernel/install.h"
+#include "kernel/pins.h"
+
 TestSuite(kernel_full, .init = world_up, .fini = world_down, .timeout = 240);
 
 static int open_map(const char *name)
@@ -10,7 +13,7 @@ static int open_map(const char *name)
 	char path[512];
 	int fd;
 
-	format(path, sizeof(path), "%s/layout-6/maps/%s", w.pins, name);
+	format(path, sizeof(path), "%s/" LAYOUT "/maps/%s", w.pins, name);
 	fd = bpf_obj_get(path);
 	cr_assert_geq(fd, 0, "%s: %s", path, strerror(errno));
 	return fd;
@@ -123,6 +126,38 @@ Test(kernel_full, reachable)
 	probe = start(w.ok, "tcp", "198.18.0.50", "5432");
 	expect_flow(w.tcp4, w.ok, "198.18.0.50", 5432);
 	expect_output(probe, "ok peer=198.18.0.50:5432");
+}
+
+static bool is_named(int map, uint64_t sandbox, uint64_t ino)
+{
+	const struct osh_unix_key key = { .sandbox = sandbox, .ino = ino };
+	uint8_t present;
+
+	return bpf_map_lookup_elem(map, &key, &present) == 0;
+}
+
+/* A set takes the place of the one before; what finds no room is out of reach. */
+Test(kernel_full, unix_sockets)
+{
+	const struct osh_unix_key first[] = { { .sandbox = 1, .ino = 10 }, { .sandbox = 1, .ino = 11 } };
+	const struct osh_unix_key second[] = { { .sandbox = 1, .ino = 11 }, { .sandbox = 1, .ino = 12 } };
+	const struct osh_unix_key others[] = { { .sandbox = 2, .ino = 10 } };
+	const struct osh_unix_key many[] = { { .sandbox = 2, .ino = 10 }, { .sandbox = 2, .ino = 20 },
+					     { .sandbox = 2, .ino = 21 } };
+	int map = bpf_map_create(BPF_MAP_TYPE_HASH, "unix_sockets", sizeof(*first), 1, 4, NULL);
+
+	cr_assert_geq(map, 0);
+	cr_expect_eq(osh_maps_unix_set(map, 1, first, 2), 0);
+	cr_expect_eq(osh_maps_unix_set(map, 2, others, 1), 0);
+	cr_expect(is_named(map, 1, 10) && is_named(map, 1, 11) && is_named(map, 2, 10));
+	cr_expect_eq(osh_maps_unix_set(map, 1, second, 2), 0);
+	cr_expect_not(is_named(map, 1, 10), "not named any more");
+	cr_expect(is_named(map, 1, 11) && is_named(map, 1, 12) && is_named(map, 2, 10));
+	cr_expect_eq(osh_maps_unix_set(map, 2, many, 3), -E2BIG);
+	cr_expect(is_named(map, 2, 10) && is_named(map, 2, 20) && !is_named(map, 2, 21));
+	cr_expect_eq(osh_maps_unix_set(map, 2, NULL, 0), 0);
+	cr_expect(!is_named(map, 2, 10) && is_named(map, 1, 12));
+	osh_close(map);
 }
 
 /* What is forgotten is asked again, by way of the agent: never let through. */

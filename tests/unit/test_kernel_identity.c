@@ -1,6 +1,8 @@
 /* Who a process is (bpf/identity.bpf.c). */
 #include "test_kernel_world.h"
 
+#include "kernel/pins.h"
+
 TestSuite(kernel_identity, .init = world_up, .fini = world_down, .timeout = 240);
 
 /* B13, B14 */
@@ -153,7 +155,7 @@ Test(kernel_identity, an_unseen_exec_has_no_identity)
 	cr_assert_eq(waitpid(probe.pid, NULL, WUNTRACED), probe.pid);
 	cr_assert_eq(waitpid(twin.pid, NULL, WUNTRACED), twin.pid);
 	osh_kernel_close(osh_take(w.kernel));
-	format(path, sizeof(path), "%s/layout-6/links/osh_on_exec", w.pins);
+	format(path, sizeof(path), "%s/" LAYOUT "/links/osh_on_exec", w.pins);
 	cr_assert_eq(unlink(path), 0);
 	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
 	expect_output(probe, "connect=EPERM");
@@ -169,7 +171,7 @@ static void set_identities_used(uint32_t used)
 	char path[512];
 	_cleanup_fd_ int fd = -1;
 
-	format(path, sizeof(path), "%s/layout-6/maps/usage", w.pins);
+	format(path, sizeof(path), "%s/" LAYOUT "/maps/usage", w.pins);
 	fd = bpf_obj_get(path);
 	cr_assert_eq(bpf_map_update_elem(fd, &w.sandbox, &usage, BPF_EXIST), 0);
 }

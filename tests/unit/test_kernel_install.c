@@ -1,6 +1,8 @@
 /* Loading, adopting, giving up (agent/kernel). */
 #include "test_kernel_world.h"
 
+#include "kernel/pins.h"
+
 TestSuite(kernel_install, .init = world_up, .fini = world_down, .timeout = 240);
 
 static uint32_t link_id(const char *name)
@@ -10,7 +12,7 @@ static uint32_t link_id(const char *name)
 	char path[512];
 	_cleanup_fd_ int fd = -1;
 
-	format(path, sizeof(path), "%s/layout-6/links/%s", w.pins, name);
+	format(path, sizeof(path), "%s/" LAYOUT "/links/%s", w.pins, name);
 	fd = bpf_obj_get(path);
 	cr_assert_geq(fd, 0, "%s", path);
 	cr_assert_eq(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
@@ -56,7 +58,7 @@ Test(kernel_install, lost_pins_are_made_again)
 	int found = 0;
 
 	osh_kernel_close(osh_take(w.kernel));
-	format(path, sizeof(path), "%s/layout-6/links/osh_connect4", w.pins);
+	format(path, sizeof(path), "%s/" LAYOUT "/links/osh_connect4", w.pins);
 	cr_assert_eq(unlink(path), 0);
 	open_kernel();
 	osh_kernel_sandbox_each(w.kernel, find_sandbox, &found);
@@ -74,7 +76,7 @@ Test(kernel_install, another_build_waits_for_the_last_sandbox)
 	struct dirent *entry;
 	DIR *dir;
 
-	format(path, sizeof(path), "%s/layout-6/build", w.pins);
+	format(path, sizeof(path), "%s/" LAYOUT "/build", w.pins);
 	dir = opendir(path);
 	cr_assert_not_null(dir);
 	while ((entry = readdir(dir)))
@@ -100,7 +102,7 @@ Test(kernel_install, another_layout_is_left_alone_while_in_use)
 	char ours[300], theirs[300];
 
 	osh_kernel_close(osh_take(w.kernel));
-	format(ours, sizeof(ours), "%s/layout-6", w.pins);
+	format(ours, sizeof(ours), "%s/" LAYOUT, w.pins);
 	format(theirs, sizeof(theirs), "%s/layout-0", w.pins);
 	cr_assert_eq(rename(ours, theirs), 0);
 	cr_expect_eq(osh_kernel_open(&options, &w.kernel, &err), -EBUSY);
