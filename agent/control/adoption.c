@@ -37,6 +37,23 @@ static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
 }
 
+static void tell_adoption(const struct osh_agent_sandbox *sandbox)
+{
+	struct osh_recorder *recorder = sandbox->agent->recorder;
+	/* Nothing else was counted for it so far. */
+	uint64_t recovered = sandbox->allowed + sandbox->audited + sandbox->denied;
+
+	if (!sandbox->agent->follows_crash)
+		osh_recorder_event(recorder, sandbox, "sandbox adopted");
+	else if (osh_recorder_is_complete(recorder))
+		osh_recorder_event(recorder, sandbox,
+				   "sandbox adopted: the agent before did not stop in order, %llu of its verdicts recovered",
+				   (unsigned long long)recovered);
+	else
+		osh_recorder_event(recorder, sandbox,
+				   "sandbox adopted: the agent before did not stop in order, its last verdicts may be missing");
+}
+
 static void join_data_plane(struct osh_agent_sandbox *sandbox)
 {
 	struct osh_err err = { 0 };
@@ -47,10 +64,7 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	if (r < 0)
 		fence(sandbox, &err);
 	else
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted%s",
-				   sandbox->agent->follows_crash
-					   ? ": the agent before did not stop in order, its last verdicts may be missing"
-					   : "");
+		tell_adoption(sandbox);
 }
 
 /* What is damaged on disk costs the sandbox its network, never the agent its start. */
@@ -142,7 +156,6 @@ static void forget_strangers(const struct known *known)
 
 int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 {
-	struct osh_agent_sandbox *sandbox, *next;
 	_cleanup_free_ struct known *known = calloc(1, sizeof(*known));
 	int r;
 
@@ -156,6 +169,13 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 		return r;
 	osh_crash_point();
 	forget_strangers(known);
+	return 0;
+}
+
+void osh_lifecycle_join(struct osh_agent *agent)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
 		/* The connection that it was to end with is gone with the agent before us. */
 		if (!sandbox->keep)
@@ -163,5 +183,4 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 		else if (sandbox->in_kernel)
 			join_data_plane(sandbox);
 	}
-	return 0;
 }

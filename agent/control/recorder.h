@@ -1,8 +1,10 @@
-/* Where every verdict passes: it gets its number, and goes to the ring, to the
- * journal, to its sandbox's log and counters. */
+/* Where every verdict passes: it gets its number, and goes to its sandbox's log and counters, to
+ * the journal, and then to the ring. What a killed agent had not written down yet is still where it
+ * came from: the ledger says from where on. */
 #ifndef OSH_CONTROL_RECORDER_H
 #define OSH_CONTROL_RECORDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -27,6 +29,13 @@ void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdic
 __attribute__((format(printf, 3, 4)))
 void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sandbox *sandbox,
 			const char *format, ...);
+/* For struct osh_verdict_hook (proxy/supervisor.h): where a worker's ring is to be read from; what
+ * follows comes from there; all before is to be written down now. */
+uint64_t osh_recorder_position(const struct osh_recorder *recorder, unsigned worker);
+void osh_recorder_taking(struct osh_recorder *recorder, unsigned worker, uint64_t position);
+void osh_recorder_taken(struct osh_recorder *recorder, unsigned worker, uint64_t position);
+/* Does it know what an agent before had written down? Not after the host went down. */
+bool osh_recorder_is_complete(const struct osh_recorder *recorder);
 /* Verdicts of the proxy that were overwritten before the agent read them. */
 void osh_recorder_lost(struct osh_recorder *recorder, uint64_t count);
 /* Make what was recorded visible: at the end of each batch of events. */
