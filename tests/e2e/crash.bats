@@ -2,6 +2,8 @@
 # The agent or its proxy dies: nothing is let through, nothing inside is harmed, and it all
 # comes back.
 
+bats_require_minimum_version 1.5.0
+
 load helpers
 
 setup_file() { start_all; }
@@ -235,10 +237,115 @@ has_proxy() {
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
-	# What may be missing is told.
-	(($(osh logs "$BOX" | grep -c "did not stop in order") >= 100))
+	# What was left is told.
+	(($(osh logs "$BOX" | grep -c "did not stop in order, [0-9]* of its verdicts recovered") >= 100))
+	expect_equal "$(osh logs "$BOX" | grep -c "may be missing")" 0
 	osh sandbox start rests
 	osh sandbox delete other rests
+}
+
+# ---- Verdicts ------------------------------------------------------------------------------
+
+# A client inside whose answers are counted: counted.py.
+start_counted() {
+	INIT=$(pid_of_init)
+	put "$BOX" "$E2E/counted.py" /sandbox/counted.py
+	inside "$BOX" sh -c 'trap "" HUP; exec python3 /sandbox/counted.py' >/dev/null 2>&1 3>&- &
+	answer 3
+}
+
+answers() { cat "/proc/$INIT/root/sandbox/answered" 2>/dev/null; }
+has_answers() { (($(answers | wc -l) >= $1)); }
+# Have it answered so often from the beginning.
+goal() {
+	echo "$1" >"/proc/$INIT/root/sandbox/goal.new"
+	mv "/proc/$INIT/root/sandbox/goal.new" "/proc/$INIT/root/sandbox/goal"
+}
+# Have it answered so often from now on, and wait for it.
+answer() {
+	local count=$(($(answers | wc -l) + $1))
+	goal "$count"
+	wait_until 20 has_answers "$count"
+}
+
+# Everything answered is in the journal once, in the log inside as well, and numbers rise.
+expect_each_once() {
+	answers >"$SCRATCH/answered"
+	cp "/proc/$INIT/root/var/log/openshell.log" "$SCRATCH/log"
+	run -0 /usr/bin/python3 - "$BOX" "$SCRATCH" "$AGENT_DIR/state/journal/current.jsonl" <<-'END'
+		import collections, json, sys
+		box, scratch, journal = sys.argv[1:]
+		records = [json.loads(line) for line in open(journal)]
+		ids = [record["id"] for record in records]
+		assert ids == sorted(set(ids)), "numbers do not rise"
+		times = collections.Counter(r["l7_target"] for r in records if r["sandbox"] == box and r.get("l7_target"))
+		answered = [line.split() for line in open(f"{scratch}/answered")]
+		assert {status for path, status in answered} == {"200", "403"}, "no twin"
+		bad = [(path, times[path]) for path, status in answered if times[path] != 1]
+		assert not bad, f"not once in the journal: {bad[:10]} of {len(answered)}"
+		assert max(times.values()) == 1, f"twice: {times.most_common(5)}"
+		log = open(f"{scratch}/log").read().split()
+		missing = [path for path, status in answered if not any(word.endswith(path) for word in log)]
+		assert not missing, f"not in the sandbox's log: {missing[:10]}"
+		print(len(answered))
+	END
+	echo "# $output answers" >&3
+	BODY=$(osh status -o json)
+	expect_equal "$(json 'b["verdicts_lost"], b["journal_dropped"]')" "(0, 0)"
+}
+
+# F02
+@test "what the proxy recorded while its agent was stopped is there when that one was killed" {
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 200
+	agent_crash
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason~200 of its verdicts recovered"
+	answer 3
+	expect_each_once
+	# The twin: ended in order, nothing is left to recover.
+	answer 20
+	agent_stop
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason=sandbox adopted"
+	answer 3
+	expect_each_once
+	# A proxy that is killed leaves the same to the agent that lives.
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 100
+	wait_until 10 has_proxy_process
+	kill -9 "$PROXY"
+	kill -CONT "$(<"$AGENT_DIR/agent.pid")"
+	answer 3
+	expect_each_once
+	(($(grep -c . "$SCRATCH/answered") >= 329))
+}
+
+# The agent's child, without asking it.
+has_proxy_process() {
+	PROXY=$(pgrep -P "$(<"$AGENT_DIR/agent.pid")" -f "openshelld proxy")
+}
+
+# F01, F02
+@test "a hundred deaths under traffic: each verdict is in the journal once" {
+	local i seed=${OSH_SEED:-$RANDOM}
+	echo "# seed $seed (OSH_SEED)" >&3
+	RANDOM=$seed
+	start_counted
+	for ((i = 0; i < 100; i++)); do
+		goal $(($(answers | wc -l) + 400)) # fewer than a ring holds
+		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
+		case $((RANDOM % 8)) in
+		0) ! has_proxy_process || kill -9 "$PROXY" ;;
+		1) agent_stop && restart ;;
+		2 | 3) kill -STOP "$(<"$AGENT_DIR/agent.pid")" && read -r -t 0.05 <> <(:) || agent_crash && restart ;;
+		*) agent_crash && restart ;;
+		esac
+	done
+	wait_until 10 serves_again
+	answer 3
+	expect_each_once
 }
 
 @test "a policy file torn on disk grants nothing after a restart, until it is set again" {
