@@ -225,8 +225,8 @@ static void flush(void *context)
 {
 	struct osh_agent *agent = context;
 
-	if (agent->recorder)
-		osh_recorder_flush(agent->recorder);
+	osh_recorder_flush(agent->recorder);
+	osh_refusals_written(agent->refusals);
 }
 
 static int open_supervisor(struct osh_agent *agent, struct osh_err *err)

@@ -244,6 +244,16 @@ bool osh_recorder_is_complete(const struct osh_recorder *recorder)
 	return !osh_ledger_is_new(recorder->ledger);
 }
 
+void osh_recorder_note_refusals(struct osh_recorder *recorder, uint64_t count)
+{
+	osh_ledger_set_refusals(recorder->ledger, count);
+}
+
+uint64_t osh_recorder_noted_refusals(const struct osh_recorder *recorder)
+{
+	return osh_ledger_refusals(recorder->ledger);
+}
+
 static void flush_logs(struct osh_recorder *recorder)
 {
 	struct osh_agent_sandbox *sandbox, *next;

@@ -36,6 +36,9 @@ void osh_recorder_taking(struct osh_recorder *recorder, unsigned worker, uint64_
 void osh_recorder_taken(struct osh_recorder *recorder, unsigned worker, uint64_t position);
 /* Does it know what an agent before had written down? Not after the host went down. */
 bool osh_recorder_is_complete(const struct osh_recorder *recorder);
+/* How many refusals of the kernel would be lost by our death now; what an agent before had noted. */
+void osh_recorder_note_refusals(struct osh_recorder *recorder, uint64_t count);
+uint64_t osh_recorder_noted_refusals(const struct osh_recorder *recorder);
 /* Verdicts of the proxy that were overwritten before the agent read them. */
 void osh_recorder_lost(struct osh_recorder *recorder, uint64_t count);
 /* Make what was recorded visible: at the end of each batch of events. */

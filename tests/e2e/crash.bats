@@ -348,6 +348,62 @@ has_proxy_process() {
 	expect_each_once
 }
 
+# What the journal says of refused connects to one port: recorded ones, and what is known by number only.
+refusals_in_journal() {
+	/usr/bin/python3 - "$AGENT_DIR/state/journal/current.jsonl" "$1" <<-'END'
+		import json, re, sys
+		recorded = by_number = 0
+		for record in map(json.loads, open(sys.argv[1])):
+		    reason = record.get("l7_deny_reason", "")
+		    if number := re.match(r"up to (\d+) refusals by the kernel are known by number only", reason):
+		        by_number += int(number[1])
+		    elif record.get("dst_port") == int(sys.argv[2]):
+		        more = re.search(r"\((\d+) more within a second\)", reason)
+		        recorded += int(more[1]) if more else 1
+		print(recorded, by_number)
+	END
+}
+
+all_refusals_are_told() {
+	local recorded by_number
+	read -r recorded by_number < <(refusals_in_journal 5999)
+	((recorded + by_number >= $1))
+}
+
+# The kernel's refusals wait in a ring of its own; an agent counts those of a second.
+@test "refusals of the kernel are recorded or told by their number, whenever the agent is killed" {
+	local i refused recorded by_number
+	INIT=$(pid_of_init)
+	inside "$BOX" sh -c 'trap "" HUP; exec python3 -' >/dev/null 2>&1 3>&- <<-'END' &
+		import os, socket, time
+		count = 0
+		while not os.path.exists("/sandbox/enough"):
+		    with socket.socket() as s:
+		        try:
+		            s.connect(("203.0.113.10", 5999))
+		        except PermissionError:
+		            count += 1
+		    time.sleep(0.001)
+		with open("/sandbox/refused.new", "w") as file:
+		    file.write(str(count))
+		os.rename("/sandbox/refused.new", "/sandbox/refused")
+	END
+	wait_until 10 all_refusals_are_told 20
+	for ((i = 0; i < 5; i++)); do
+		agent_crash
+		restart
+	done
+	touch "/proc/$INIT/root/sandbox/enough"
+	wait_until 20 test -e "/proc/$INIT/root/sandbox/refused"
+	refused=$(<"/proc/$INIT/root/sandbox/refused")
+	wait_until 10 all_refusals_are_told "$refused"
+	agent_stop
+	restart
+	read -r recorded by_number < <(refusals_in_journal 5999)
+	echo "# $refused refusals: $recorded recorded, $by_number by number" >&3
+	((recorded <= refused && recorded + by_number >= refused && by_number > 0))
+}
+
 @test "a policy file torn on disk grants nothing after a restart, until it is set again" {
 	local file size cut
 	file=$(find "$AGENT_DIR/state/sandboxes/$BOX/policy" -name '*.yaml')
