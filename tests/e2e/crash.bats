@@ -268,34 +268,45 @@ answer() {
 	wait_until 20 has_answers "$count"
 }
 
-# Everything answered is in the journal once, in the log inside as well, and numbers rise.
+# Everything answered is in the journal once, and numbers rise.
 expect_each_once() {
 	answers >"$SCRATCH/answered"
-	cp "/proc/$INIT/root/var/log/openshell.log" "$SCRATCH/log"
-	run -0 /usr/bin/python3 - "$BOX" "$SCRATCH" "$AGENT_DIR/state/journal/current.jsonl" <<-'END'
-		import collections, json, sys
-		box, scratch, journal = sys.argv[1:]
-		records = [json.loads(line) for line in open(journal)]
-		ids = [record["id"] for record in records]
-		assert ids == sorted(set(ids)), "numbers do not rise"
-		times = collections.Counter(r["l7_target"] for r in records if r["sandbox"] == box and r.get("l7_target"))
-		answered = [line.split() for line in open(f"{scratch}/answered")]
-		assert {status for path, status in answered} == {"200", "403"}, "no twin"
-		bad = [(path, times[path]) for path, status in answered if times[path] != 1]
-		assert not bad, f"not once in the journal: {bad[:10]} of {len(answered)}"
-		assert max(times.values()) == 1, f"twice: {times.most_common(5)}"
-		log = open(f"{scratch}/log").read().split()
-		missing = [path for path, status in answered if not any(word.endswith(path) for word in log)]
-		assert not missing, f"not in the sandbox's log: {missing[:10]}"
-		print(len(answered))
-	END
-	echo "# $output answers" >&3
+	expect_answered_once "$AGENT_DIR/state/journal/current.jsonl"
 	BODY=$(osh status -o json)
 	expect_equal "$(json 'b["verdicts_lost"], b["journal_dropped"]')" "(0, 0)"
 }
 
+# The same of a file of records, for what is in $SCRATCH/answered.
+expect_answered_once() {
+	run -0 /usr/bin/python3 - "$BOX" "$SCRATCH/answered" "$1" <<-'END'
+		import collections, json, sys
+		box, answered, records = sys.argv[1:]
+		records = [json.loads(line) for line in open(records)]
+		answered = [line.split() for line in open(answered)]
+		ids = [record["id"] for record in records]
+		assert ids == sorted(set(ids)), "numbers do not rise"
+		times = collections.Counter(r["l7_target"] for r in records if r["sandbox"] == box and r.get("l7_target"))
+		assert {status for path, status in answered} == {"200", "403"}, "no twin"
+		bad = [(path, times[path]) for path, status in answered if times[path] != 1]
+		assert not bad, f"not once: {bad[:10]} of {len(answered)}"
+		assert max(times.values()) == 1, f"twice: {times.most_common(5)}"
+		print(len(answered))
+	END
+	echo "# $output answers" >&3
+}
+
+# In the log inside a line may stand twice, and never not at all.
+expect_each_in_log() {
+	answers | cut -d' ' -f1 | sort -u >"$SCRATCH/paths"
+	grep -oE '/(pub|no)/[0-9]+' "/proc/$INIT/root/var/log/openshell.log" | sort -u >"$SCRATCH/logged"
+	expect_equal "$(comm -23 "$SCRATCH/paths" "$SCRATCH/logged")" "" "missing in the sandbox's log"
+}
+
 # F02
 @test "what the proxy recorded while its agent was stopped is there when that one was killed" {
+	local follower
+	"$BUILD/openshell" logs "$BOX" --tail -o json >"$SCRATCH/followed" 2>/dev/null 3>&- &
+	follower=$!
 	start_counted
 	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
 	answer 200
@@ -319,7 +330,26 @@ expect_each_once() {
 	kill -CONT "$(<"$AGENT_DIR/agent.pid")"
 	answer 3
 	expect_each_once
-	(($(grep -c . "$SCRATCH/answered") >= 329))
+	(($(wc -l <"$SCRATCH/answered") >= 329))
+	expect_each_in_log
+	# Who followed all the while saw the same.
+	wait_until 10 has_line "$SCRATCH/followed" "\"$(tail -n 1 "$SCRATCH/answered" | cut -d' ' -f1)\""
+	kill "$follower"
+	expect_answered_once "$SCRATCH/followed"
+}
+
+# F18
+@test "a sweep saves the verdicts that a killed agent left" {
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 50
+	answers >"$SCRATCH/answered"
+	agent_crash
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_answered_once "$AGENT_DIR/state/journal/current.jsonl"
+	restart
+	osh logs "$BOX" --all -o json >"$SCRATCH/told"
+	expect_answered_once "$SCRATCH/told"
 }
 
 # The agent's child, without asking it.
@@ -346,6 +376,7 @@ has_proxy_process() {
 	wait_until 10 serves_again
 	answer 3
 	expect_each_once
+	expect_each_in_log
 }
 
 # What the journal says of refused connects to one port: recorded ones, and what is known by number only.
