@@ -285,7 +285,7 @@ expect_answered_once() {
 		answered = [line.split() for line in open(answered)]
 		ids = [record["id"] for record in records]
 		assert ids == sorted(set(ids)), "numbers do not rise"
-		times = collections.Counter(r["l7_target"] for r in records if r["sandbox"] == box and r.get("l7_target"))
+		times = collections.Counter(r["l7_target"] for r in records if r.get("sandbox") == box and r.get("l7_target"))
 		assert {status for path, status in answered} == {"200", "403"}, "no twin"
 		bad = [(path, times[path]) for path, status in answered if times[path] != 1]
 		assert not bad, f"not once: {bad[:10]} of {len(answered)}"
@@ -379,16 +379,17 @@ has_proxy_process() {
 	expect_each_in_log
 }
 
-# What the journal says of refused connects to one port: recorded ones, and what is known by number only.
+# What the journal says behind line SINCE of refused connects to port 5999: those recorded, and those
+# known by number only.
 refusals_in_journal() {
-	/usr/bin/python3 - "$AGENT_DIR/state/journal/current.jsonl" "$1" <<-'END'
-		import json, re, sys
+	/usr/bin/python3 - "$AGENT_DIR/state/journal/current.jsonl" "$SINCE" <<-'END'
+		import itertools, json, re, sys
 		recorded = by_number = 0
-		for record in map(json.loads, open(sys.argv[1])):
+		for record in map(json.loads, itertools.islice(open(sys.argv[1]), int(sys.argv[2]), None)):
 		    reason = record.get("l7_deny_reason", "")
 		    if number := re.match(r"up to (\d+) refusals by the kernel are known by number only", reason):
 		        by_number += int(number[1])
-		    elif record.get("dst_port") == int(sys.argv[2]):
+		    elif record.get("dst_port") == 5999:
 		        more = re.search(r"\((\d+) more within a second\)", reason)
 		        recorded += int(more[1]) if more else 1
 		print(recorded, by_number)
@@ -397,7 +398,7 @@ refusals_in_journal() {
 
 all_refusals_are_told() {
 	local recorded by_number
-	read -r recorded by_number < <(refusals_in_journal 5999)
+	read -r recorded by_number < <(refusals_in_journal)
 	((recorded + by_number >= $1))
 }
 
@@ -405,6 +406,7 @@ all_refusals_are_told() {
 @test "refusals of the kernel are recorded or told by their number, whenever the agent is killed" {
 	local i refused recorded by_number
 	INIT=$(pid_of_init)
+	SINCE=$(wc -l <"$AGENT_DIR/state/journal/current.jsonl")
 	inside "$BOX" sh -c 'trap "" HUP; exec python3 -' >/dev/null 2>&1 3>&- <<-'END' &
 		import os, socket, time
 		count = 0
@@ -430,7 +432,7 @@ all_refusals_are_told() {
 	wait_until 10 all_refusals_are_told "$refused"
 	agent_stop
 	restart
-	read -r recorded by_number < <(refusals_in_journal 5999)
+	read -r recorded by_number < <(refusals_in_journal)
 	echo "# $refused refusals: $recorded recorded, $by_number by number" >&3
 	((recorded <= refused && recorded + by_number >= refused && by_number > 0))
 }
