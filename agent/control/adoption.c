@@ -37,6 +37,11 @@ static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
 }
 
+static bool may_miss_verdicts(const struct osh_agent *agent)
+{
+	return agent->follows_crash && !osh_recorder_is_complete(agent->recorder);
+}
+
 static void tell_adoption(const struct osh_agent_sandbox *sandbox)
 {
 	struct osh_recorder *recorder = sandbox->agent->recorder;
@@ -45,13 +50,13 @@ static void tell_adoption(const struct osh_agent_sandbox *sandbox)
 
 	if (!sandbox->agent->follows_crash)
 		osh_recorder_event(recorder, sandbox, "sandbox adopted");
-	else if (osh_recorder_is_complete(recorder))
+	else if (may_miss_verdicts(sandbox->agent))
+		osh_recorder_event(recorder, sandbox,
+				   "sandbox adopted: the agent before did not stop in order, its last verdicts may be missing");
+	else
 		osh_recorder_event(recorder, sandbox,
 				   "sandbox adopted: the agent before did not stop in order, %llu of its verdicts recovered",
 				   (unsigned long long)recovered);
-	else
-		osh_recorder_event(recorder, sandbox,
-				   "sandbox adopted: the agent before did not stop in order, its last verdicts may be missing");
 }
 
 static void join_data_plane(struct osh_agent_sandbox *sandbox)
@@ -176,6 +181,10 @@ void osh_lifecycle_join(struct osh_agent *agent)
 {
 	struct osh_agent_sandbox *sandbox, *next;
 
+	if (may_miss_verdicts(agent))
+		osh_recorder_event(agent->recorder, NULL,
+				   "the agent before did not stop in order, and what it left in the kernel is gone (did "
+				   "the host go down?): its last verdicts may be missing");
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
 		/* The connection that it was to end with is gone with the agent before us. */
 		if (!sandbox->keep)

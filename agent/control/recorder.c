@@ -192,18 +192,24 @@ void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdic
 	publish(recorder, sandbox, &copy);
 }
 
+/* What only a sandbox's event has. */
+static void describe_sandbox(struct osh_verdict *verdict, const struct osh_agent_sandbox *sandbox)
+{
+	verdict->sandbox_id = sandbox->id;
+	verdict->sandbox = sandbox->name;
+	verdict->revision = sandbox->revisions.current;
+	verdict->permissive = sandbox->permissive;
+	verdict->protocol = "sandbox";
+}
+
 void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sandbox *sandbox,
 			const char *format, ...)
 {
 	char text[512];
 	struct osh_verdict verdict = {
-		.sandbox_id = sandbox->id,
 		.decision = OSH_VERDICT_ALLOW,
 		.engine = OSH_ENGINE_POLICY,
-		.revision = sandbox->revisions.current,
-		.sandbox = sandbox->name,
-		.permissive = sandbox->permissive,
-		.protocol = "sandbox",
+		.protocol = "agent",
 		.reason = text,
 	};
 	va_list args;
@@ -211,15 +217,17 @@ void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sa
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	osh_info("%s: %s", sandbox->name, text);
-	publish(recorder, osh_lifecycle_find_id(recorder->agent, sandbox->id), &verdict);
+	if (sandbox)
+		describe_sandbox(&verdict, sandbox);
+	osh_info("%s%s%s", sandbox ? sandbox->name : "", sandbox ? ": " : "", text);
+	publish(recorder, osh_lifecycle_find_id(recorder->agent, verdict.sandbox_id), &verdict);
 }
 
 void osh_recorder_lost(struct osh_recorder *recorder, uint64_t how_many)
 {
 	recorder->lost += how_many;
-	osh_warning("%llu verdicts of the proxy were overwritten before they were recorded",
-		    (unsigned long long)how_many);
+	osh_recorder_event(recorder, NULL, "%llu verdicts of the proxy were overwritten before they were recorded",
+			   (unsigned long long)how_many);
 }
 
 uint64_t osh_recorder_position(const struct osh_recorder *recorder, unsigned worker)

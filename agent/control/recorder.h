@@ -25,7 +25,7 @@ void osh_recorder_close(struct osh_recorder *recorder);
  * many decisions it stands for. */
 void osh_recorder_verdict(struct osh_recorder *recorder, const struct osh_verdict *verdict,
 			  uint64_t count);
-/* An event in a sandbox's life: recorded like a verdict, counted as none. */
+/* An event in a sandbox's life, or the agent's (NULL): recorded like a verdict, counted as none. */
 __attribute__((format(printf, 3, 4)))
 void osh_recorder_event(struct osh_recorder *recorder, const struct osh_agent_sandbox *sandbox,
 			const char *format, ...);

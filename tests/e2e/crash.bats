@@ -338,6 +338,30 @@ expect_each_in_log() {
 	expect_answered_once "$SCRATCH/followed"
 }
 
+# The agent's pins: its cgroup carries the same key.
+pins() {
+	local cgroup
+	cgroup=$(cgroup_of "$(pid_of_init)")
+	cgroup=${cgroup%/*}
+	echo "/sys/fs/bpf/openshell${cgroup##*openshell-}"
+}
+
+# The memory of the kernel goes with the host.
+@test "verdicts that may be missing after the host went down are told, and only then" {
+	local pins
+	pins=$(pins)
+	agent_crash
+	restart
+	expect_verdicts 0 "$BOX" "l7_deny_reason~may be missing"
+	agent_crash
+	rm -r "$pins/memory"
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason~may be missing"
+	fetch "$BOX" https://ok.test/pub/after
+	expect_status 200
+	expect_verdicts 1 "$BOX" l7_target=/pub/after
+}
+
 # F18
 @test "a sweep saves the verdicts that a killed agent left" {
 	start_counted
@@ -350,6 +374,21 @@ expect_each_in_log() {
 	restart
 	osh logs "$BOX" --all -o json >"$SCRATCH/told"
 	expect_answered_once "$SCRATCH/told"
+}
+
+# F08, of the proxy's rings.
+@test "more verdicts than a ring holds while the agent is stopped: the oldest are lost, and counted" {
+	local lost there
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 2100 # each of two workers' rings holds 1024
+	agent_crash
+	restart
+	BODY=$(osh status -o json)
+	lost=$(json 'b["verdicts_lost"]')
+	there=$(count_verdicts "$BOX" l7_target~/ dst_host=ok.test)
+	((lost > 0)) && expect_equal "$((there + lost))" "$(($(answers | wc -l) + 1))" # with setup's
+	has_line "$AGENT_DIR/state/journal/current.jsonl" "\"$lost verdicts of the proxy were overwritten"
 }
 
 # The agent's child, without asking it.
