@@ -139,6 +139,7 @@ struct osh_http2 *osh_http2_new(const struct osh_http2_role *role, void *owner, 
 	mux->conn = conn;
 	mux->work.run = work;
 	mux->error = ECONNRESET;
+	mux->passing = role->is_server ? NGHTTP2_CLIENT_MAGIC_LEN : 0;
 	osh_http2_block_init(&mux->block, role->head_max);
 	if (open_session(mux) < 0 || submit_settings(mux) < 0) {
 		free_mux(mux);
@@ -187,18 +188,22 @@ bool osh_http2_is_over(const struct osh_http2 *mux)
 static bool feed(struct osh_http2 *mux)
 {
 	struct osh_buf *in = &mux->conn->in;
+	size_t len;
 	ssize_t n;
 
 	if (!in->len || osh_conn_out_room(mux->conn) < FRAME_ROOM)
 		return false;
-	n = nghttp2_session_mem_recv(mux->session, (const uint8_t *)osh_buf_bytes(in), in->len);
+	len = osh_http2_look_ahead(mux, osh_buf_bytes(in), in->len);
+	if (len == 0)
+		return false;
+	n = nghttp2_session_mem_recv(mux->session, (const uint8_t *)osh_buf_bytes(in), len);
 	if (n < 0) {
 		osh_http2_report(mux, nghttp2_strerror((int)n));
 		mux->failed = true;
 		mux->error = EPROTO;
 		return false;
 	}
-	osh_buf_consume(in, (size_t)n);
+	osh_buf_consume(in, len); /* no callback of ours pauses: it took all */
 	return true;
 }
 

@@ -76,6 +76,8 @@ struct osh_http2 {
 	int error;                  /* what its streams fail with: EPROTO, the peer broke the rules */
 	unsigned long tls_error;    /* the connection's, when it is gone */
 	bool greeted;               /* the peer's settings are there */
+	size_t passing;             /* bytes of the preface, or of a frame, that are still to come */
+	uint32_t last_opened;       /* the client's highest stream */
 	bool terminated;            /* our GOAWAY is the last word */
 	uint64_t nuisances, nuisances_since_ms;
 	unsigned credit;            /* for frames about frames */
@@ -106,6 +108,9 @@ void osh_http2_terminate(struct osh_http2 *mux, uint32_t code);
 /* What is told to whom: for a session whose user data is the osh_http2. NULL when memory is
  * out; the caller deletes them once the session has them. */
 nghttp2_session_callbacks *osh_http2_callbacks(void);
+/* Look at what a client sent before nghttp2 does: returns how much of it nghttp2 shall have now. All
+ * but the head of a frame that is not whole yet. */
+size_t osh_http2_look_ahead(struct osh_http2 *mux, char *bytes, size_t len);
 /* The peer broke the rules: tell the owner. */
 void osh_http2_report(struct osh_http2 *mux, const char *reason);
 

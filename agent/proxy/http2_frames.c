@@ -1,5 +1,7 @@
 /* What nghttp2 tells of the frames that come and go. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <string.h>
 
 #include "proxy/http2.h"
 
@@ -52,6 +54,60 @@ static void spend_credit(struct osh_http2 *mux)
 		mux->credit--;
 	else
 		count_nuisance(mux);
+}
+
+/* ---- Frames before nghttp2 sees them ----------------------------------------------------- */
+
+#define UNKNOWN_TYPE 0xff /* passed over by everybody (RFC 9113 5.5) */
+
+static uint32_t read_u32(const char *bytes)
+{
+	uint32_t be;
+
+	memcpy(&be, bytes, sizeof(be));
+	return ntohl(be);
+}
+
+/* gRPC's C core (1.51) takes calls back by a reset when it has not sent their head yet. That is a fault
+ * of the connection (RFC 9113 5.1), and by the letter all other calls on it would end: they fail, and
+ * the one that this client makes again by itself lacks a message where it was a stream. */
+static bool takes_back(const struct osh_http2 *mux, uint8_t type, uint32_t len, uint32_t stream)
+{
+	return type == NGHTTP2_RST_STREAM && len == 4 && stream % 2 == 1 && stream > mux->last_opened;
+}
+
+static void look_at(struct osh_http2 *mux, char head[static OSH_HTTP2_FRAME_HEADER])
+{
+	uint32_t len = read_u32(head) >> 8, stream = read_u32(head + 5) & INT32_MAX;
+	uint8_t type = (uint8_t)head[3];
+
+	mux->passing = OSH_HTTP2_FRAME_HEADER + len;
+	if (type == NGHTTP2_HEADERS && stream > mux->last_opened)
+		mux->last_opened = stream;
+	if (takes_back(mux, type, len, stream)) {
+		head[3] = (char)UNKNOWN_TYPE;
+		count_nuisance(mux);
+	}
+}
+
+size_t osh_http2_look_ahead(struct osh_http2 *mux, char *bytes, size_t len)
+{
+	size_t at = 0;
+
+	if (!mux->role->is_server)
+		return len;
+	while (at < len) {
+		size_t step;
+
+		if (mux->passing == 0 && len - at < OSH_HTTP2_FRAME_HEADER)
+			break;
+		if (mux->passing == 0)
+			look_at(mux, bytes + at);
+		step = mux->passing < len - at ? mux->passing : len - at;
+		mux->passing -= step;
+		at += step;
+	}
+	return at;
 }
 
 /* ---- Frames that come -------------------------------------------------------------------- */

@@ -13,6 +13,8 @@
 #define FRAME_PAYLOAD_MAX (SSL3_RT_MAX_PLAIN_LENGTH - OSH_HTTP2_FRAME_HEADER)
 #define GROWTH_MAX (8u << 20) /* of all windows on a connection together */
 #define END_OVERHEAD 128 /* last chunk, and what rewriting adds to trailers */
+/* Kept free behind payload: nghttp2 sends trailers, or a reset, in the same breath. */
+#define LAST_WORDS_ROOM (OSH_HTTP_TRAILERS_MAX + 1024)
 
 /* ---- Streams ----------------------------------------------------------------------------- */
 
@@ -268,7 +270,7 @@ static ssize_t read_body(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 	if (!conn)
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* its reset is on the way */
 	size = size < FRAME_PAYLOAD_MAX ? size : FRAME_PAYLOAD_MAX;
-	if (osh_buf_free_bytes(link) < OSH_HTTP2_FRAME_HEADER + size)
+	if (osh_buf_free_bytes(link) < OSH_HTTP2_FRAME_HEADER + size + LAST_WORDS_ROOM)
 		return NGHTTP2_ERR_PAUSE;
 	link->secret |= conn->out.secret;
 	if (osh_buf_reserve(link, OSH_HTTP2_FRAME_HEADER + size) < 0)

@@ -82,6 +82,8 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_session_move_meter(s, NULL);
 	osh_websocket_drop(s);
 	osh_http1_drop(s);
+	if (reset && s->upstream) /* the server, too, must not take a part for the whole */
+		osh_conn_reset(&s->upstream->conn);
 	osh_upstream_free(s->upstream);
 	s->upstream = NULL;
 	if (reset)

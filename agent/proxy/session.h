@@ -104,7 +104,7 @@ void osh_session_touch(struct osh_session *session);
 void osh_session_set_deadline(struct osh_session *session, uint64_t in_ms);
 /* Move what can be moved, step the protocol, arm events. Call after any change. */
 void osh_session_step(struct osh_session *session);
-/* End at once; `reset`: the peer sees RST instead of FIN. Freed after the batch. */
+/* End at once; `reset`: both peers see RST instead of FIN. Freed after the batch. */
 void osh_session_end(struct osh_session *session, bool reset);
 
 /* The connect-time question about this flow under the current snapshot. The strings

@@ -1,20 +1,16 @@
 #!/usr/bin/python3
 """client.py SEED SECONDS: deeds of every kind but HTTP/2, picked at random, several at a time; about a
 third is cut off in the middle, by a reset, a plain close, or the server. What is not cut must come
-whole, and every denial must be one. Prints {deed: [whole, cut]}; exit 1 and `BAD` lines when not."""
+whole, and every denial must be one. What it prints: see deeds.py."""
 import asyncio
-import collections
 import http.client
 import json
-import os
-import random
 import socket
 import ssl
 import struct
-import sys
-import threading
 import time
-import traceback
+
+from deeds import Cut, expect, run
 
 HOST, PORT = "ok.test", 9450
 PATIENCE = 60
@@ -23,17 +19,8 @@ PATTERN = bytes(i % 251 for i in range(251 * 1000))
 CONTEXT = ssl.create_default_context()
 
 
-class Cut(Exception):
-    """We ended the flow."""
-
-
 def pattern(size):
     return (PATTERN * (size // len(PATTERN) + 1))[:size]
-
-
-def expect(actual, expected, what):
-    if actual != expected:
-        raise AssertionError(f"{what}: expected {expected!r:.80}, got {actual!r:.80}")
 
 
 class Flow:
@@ -294,40 +281,4 @@ async def talk(web, dice, end):
         raise AssertionError(f"a message came after {end}")
 
 
-DEEDS = [keep_alive, pipelined, upload, download, events, cut_by_server, flip, relay, names, denied, chat]
-counts = {deed.__name__: [0, 0] for deed in DEEDS}
-bad = collections.deque(maxlen=2)
-lock = threading.Lock()
-
-
-def count(deed, is_cut):
-    with lock:
-        counts[deed.__name__][is_cut] += 1
-
-
-def work(seed, end):
-    dice = random.Random(seed)
-    while time.monotonic() < end and not bad:
-        deed = dice.choice(DEEDS)
-        try:
-            deed(dice)
-            count(deed, False)
-        except Cut:
-            count(deed, True)
-        except Exception:
-            bad.append(f"BAD {deed.__name__}: {traceback.format_exc()}")
-
-
-def main():
-    end = time.monotonic() + float(sys.argv[2])
-    threads = [threading.Thread(target=work, args=(f"{sys.argv[1]}.{i}", end)) for i in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print("\n".join(bad))
-    print(json.dumps(counts), flush=True)
-    os._exit(bool(bad))
-
-
-main()
+run([keep_alive, pipelined, upload, download, events, cut_by_server, flip, relay, names, denied, chat], THREADS)

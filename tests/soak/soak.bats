@@ -24,6 +24,7 @@ setup_file() {
 	local name
 	for name in one two; do
 		make_sandbox $name "$SCRATCH/flop.yaml"
+		put $name "$SOAK/deeds.py" /sandbox/deeds.py
 		put $name "$SOAK/client.py" /sandbox/client.py
 		put $name "$SOAK/client.mjs" /sandbox/client.mjs
 		put $name "$SOAK/calls.py" /sandbox/calls.py

@@ -1,7 +1,6 @@
 /* HTTP/2 with the sandbox, where time matters: a client that writes its frames by hand. */
+#include "proxy_frames.h"
 #include "proxy_recorder.h"
-
-#include <nghttp2/nghttp2.h>
 
 #include "proxy/http1.h"
 
@@ -24,7 +23,7 @@ static void begin(void)
 
 TestSuite(proxy_http2, .init = begin, .timeout = 60);
 
-/* ---- Frames (RFC 9113 4.1) and fields (RFC 7541 6.2.2) -------------------------------------- */
+/* ---- The client ----------------------------------------------------------------------------- */
 
 struct client {
 	struct peer *peer;
@@ -32,21 +31,12 @@ struct client {
 	char status[8], grpc_status[8]; /* of the last head */
 };
 
-static void say_frame(struct client *c, uint8_t type, uint8_t flags, uint8_t stream, const char *payload, size_t len)
-{
-	const char head[9] = { 0, (char)(len >> 8), (char)len, (char)type, (char)flags, 0, 0, 0, (char)stream };
-
-	cr_assert(peer_write(c->peer, head, sizeof(head)) && peer_write(c->peer, payload, len));
-}
-
 static struct client *dial(void)
 {
 	struct client *c = calloc(1, sizeof(*c));
 
-	c->peer = dial_tls_for(WORLD_CURL, "ok.test", "ok.test", "\x02h2");
-	cr_assert(c->peer->ssl && nghttp2_hd_inflate_new(&c->inflater) == 0);
-	cr_assert(peer_say(c->peer, NGHTTP2_CLIENT_MAGIC));
-	say_frame(c, NGHTTP2_SETTINGS, 0, 0, "", 0);
+	c->peer = dial_http2();
+	cr_assert(nghttp2_hd_inflate_new(&c->inflater) == 0);
 	return c;
 }
 
@@ -55,24 +45,6 @@ static void end(struct client *c)
 	nghttp2_hd_inflate_del(c->inflater);
 	hang_up(c->peer);
 	free(c);
-}
-
-static size_t put_field(char *out, const char *name, const char *value)
-{
-	return (size_t)sprintf(out, "%c%c%s%c%s", 0x10, (int)strlen(name), name, (int)strlen(value), value);
-}
-
-/* The head of a POST whose body is still to come. */
-static void begin_post(struct client *c, uint8_t stream, const char *path, const char *type)
-{
-	char block[512];
-	size_t len = put_field(block, ":method", "POST");
-
-	len += put_field(block + len, ":scheme", "https");
-	len += put_field(block + len, ":authority", "ok.test");
-	len += put_field(block + len, ":path", path);
-	len += put_field(block + len, "content-type", type);
-	say_frame(c, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_HEADERS, stream, block, len);
 }
 
 static void copy_value(char room[8], const nghttp2_nv *field)
@@ -101,25 +73,20 @@ static void read_head(struct client *c, const uint8_t *block, size_t len)
 	nghttp2_hd_inflate_end_headers(c->inflater);
 }
 
-/* Read until the head of an answer on this stream, or its reset. */
+/* Read until the head of an answer on this stream. */
 static void await_head(struct client *c, uint8_t stream)
 {
-	for (;;) {
-		struct peer *p = c->peer;
-		const uint8_t *frame = (const uint8_t *)p->bytes;
-		size_t len = 0;
-		bool found;
+	struct frame frame = { 0 };
+	bool found;
 
-		while (p->len < 9 || p->len < 9 + (len = (size_t)frame[1] << 8 | frame[2]))
-			cr_assert(peer_read(p) > 0, "the connection ended");
-		found = frame[3] == NGHTTP2_HEADERS && frame[8] == stream;
-		cr_assert(frame[3] != NGHTTP2_RST_STREAM || frame[8] != stream, "reset");
-		if (frame[3] == NGHTTP2_HEADERS)
-			read_head(c, frame + 9, len);
-		peer_consume(p, 9 + len);
-		if (found)
-			return;
-	}
+	do {
+		cr_assert(next_frame(c->peer, &frame) > 0, "the connection ended");
+		found = frame.type == NGHTTP2_HEADERS && frame.stream == stream;
+		cr_assert(frame.type != NGHTTP2_RST_STREAM || frame.stream != stream, "reset");
+		if (frame.type == NGHTTP2_HEADERS)
+			read_head(c, frame.payload, frame.len);
+		drop_frame(c->peer, &frame);
+	} while (!found);
 }
 
 /* ---- Calls that are silent ---------------------------------------------------------------- */
@@ -130,14 +97,72 @@ Test(proxy_http2, a_silent_call_is_no_slow_body)
 {
 	struct client *c = dial();
 
-	begin_post(c, 1, "/allowed", "application/grpc");
-	begin_post(c, 3, "/allowed", "application/json");
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	cr_assert(begin_post(c->peer, 3, "/allowed", "application/json", NULL));
 	await_head(c, 3);
 	cr_expect_str_eq(c->status, "408");
-	say_frame(c, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "word", 4);
+	cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "word", 4));
 	await_head(c, 1);
 	cr_expect_str_eq(c->status, "200");
 	cr_expect(server_saw("word"));
+	end(c);
+}
+
+/* ---- Calls that are taken back ------------------------------------------------------------ */
+
+static void end_post(struct client *c, uint8_t stream)
+{
+	cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "word", 4));
+	await_head(c, stream);
+	cr_expect_str_eq(c->status, "200");
+}
+
+/* The code that the connection ends with. */
+static int await_goaway(struct client *c)
+{
+	struct frame frame = { 0 };
+	int code = -1;
+
+	while (code < 0 && next_frame(c->peer, &frame) > 0) {
+		if (frame.type == NGHTTP2_GOAWAY)
+			code = frame.payload[7];
+		drop_frame(c->peer, &frame);
+	}
+	return code;
+}
+
+/* As gRPC does it: before its head was sent. The others go on, whatever pieces the reset comes in. */
+Test(proxy_http2, a_call_that_never_began_may_be_reset)
+{
+	static const char reset[] = "\0\0\4\3\0\0\0\0\5\0\0\0\10";
+	struct client *c = dial();
+
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	cr_assert(say_code(c->peer, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL));
+	for (size_t i = 0; i < sizeof(reset) - 1; i++)
+		cr_assert(peer_write(c->peer, reset + i, 1));
+	cr_assert(begin_post(c->peer, 7, "/allowed", "application/grpc", NULL));
+	end_post(c, 7);
+	end_post(c, 1);
+	end(c);
+}
+
+/* Its twins: what no client has an excuse for, and too many. */
+Test(proxy_http2, other_resets_of_what_never_began_end_the_connection)
+{
+	static const uint8_t streams[] = { 0, 2 };
+	struct client *c;
+
+	for (size_t i = 0; i < 2; i++) {
+		c = dial();
+		cr_assert(say_code(c->peer, NGHTTP2_RST_STREAM, streams[i], NGHTTP2_CANCEL));
+		cr_expect(await_goaway(c) == NGHTTP2_PROTOCOL_ERROR);
+		end(c);
+	}
+	c = dial();
+	for (int i = 0; i < 1000 && say_code(c->peer, NGHTTP2_RST_STREAM, 3, NGHTTP2_CANCEL); i++)
+		;
+	cr_expect(await_goaway(c) == NGHTTP2_ENHANCE_YOUR_CALM);
 	end(c);
 }
 
@@ -159,7 +184,7 @@ static void open_window(struct client *c, uint8_t stream, uint16_t bytes)
 {
 	const char increment[4] = { 0, 0, (char)(bytes >> 8), (char)bytes };
 
-	say_frame(c, NGHTTP2_WINDOW_UPDATE, 0, stream, increment, sizeof(increment));
+	cr_assert(say_frame(c->peer, NGHTTP2_WINDOW_UPDATE, 0, stream, increment, sizeof(increment)));
 }
 
 /* Look at what came. False: this stream was reset. */
@@ -167,18 +192,14 @@ static bool is_alive(struct client *c, uint8_t stream)
 {
 	struct peer *p = c->peer;
 	struct pollfd wait = { .fd = p->fd, .events = POLLIN };
+	struct frame frame = { 0 };
 
 	while (SSL_pending(p->ssl) || poll(&wait, 1, 50) > 0) {
 		cr_assert(peer_read(p) > 0, "the connection ended");
-		for (;;) {
-			const uint8_t *frame = (const uint8_t *)p->bytes;
-			size_t len = p->len < 9 ? 0 : (size_t)frame[1] << 8 | frame[2];
-
-			if (p->len < 9 || p->len < 9 + len)
-				break;
-			if (frame[3] == NGHTTP2_RST_STREAM && frame[8] == stream)
+		while (find_frame(p, &frame)) {
+			if (frame.type == NGHTTP2_RST_STREAM && frame.stream == stream)
 				return false;
-			peer_consume(p, 9 + len);
+			drop_frame(p, &frame);
 		}
 	}
 	return true;
@@ -192,9 +213,9 @@ static int read_by(uint16_t bytes)
 	struct client *c = dial();
 	int times = 0;
 
-	say_frame(c, NGHTTP2_SETTINGS, 0, 0, no_window, sizeof(no_window));
-	begin_post(c, 1, "/allowed", "application/json");
-	say_frame(c, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "", 0);
+	cr_assert(say_frame(c->peer, NGHTTP2_SETTINGS, 0, 0, no_window, sizeof(no_window)));
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/json", NULL));
+	cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "", 0));
 	await_head(c, 1);
 	while (times < 40 && is_alive(c, 1)) {
 		open_window(c, 1, bytes);
@@ -215,6 +236,64 @@ Test(proxy_http2, a_reader_that_drips_is_ended)
 	cr_expect(times == 40, "the twin moves: %d", times);
 }
 
+/* ---- Many at once --------------------------------------------------------------------------- */
+
+#define TRAILER_BYTES 7000
+static sem_t answered;
+
+/* A body that almost fills a frame, and trailers that nothing shortens. */
+static void serve_trailers(struct peer *p, uint16_t port_host)
+{
+	static char body[16000], trailer[TRAILER_BYTES];
+
+	(void)port_host;
+	memset(trailer, '~', sizeof(trailer) - 1);
+	while (peer_await(p, "0\r\n\r\n") > 0) {
+		p->len = 0;
+		peer_say(p, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e80\r\n");
+		peer_write(p, body, sizeof(body));
+		peer_say(p, "\r\n0\r\nx-last: ");
+		peer_say(p, trailer);
+		peer_say(p, "\r\n\r\n");
+		sem_post(&answered);
+	}
+}
+
+static void set_window(struct client *c, uint16_t bytes)
+{
+	const char window[] = { 0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, (char)(bytes >> 8), (char)bytes };
+
+	cr_assert(say_frame(c->peer, NGHTTP2_SETTINGS, 0, 0, window, sizeof(window)));
+}
+
+/* Frames that are not payload find room behind what has just filled the connection's buffer. */
+Test(proxy_http2, trailers_of_many_answers_at_once)
+{
+	struct client *c = dial();
+	struct frame frame = { 0 };
+	unsigned ended = 0;
+
+	osh_http1_deadlines.reader = 60000;
+	sem_init(&answered, 0, 0);
+	world.script = serve_trailers;
+	set_window(c, 0);
+	for (uint8_t stream = 1; stream <= 5; stream += 2) {
+		cr_assert(begin_post(c->peer, stream, "/allowed", "text/plain", NULL));
+		cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "", 0));
+		await_head(c, stream);
+		sem_wait(&answered);
+	}
+	set_policy(policy); /* the worker has taken in what came before */
+	set_window(c, 20000);
+	while (ended < 3) {
+		cr_assert(next_frame(c->peer, &frame) > 0, "the connection ended");
+		ended += frame.type == NGHTTP2_HEADERS && frame.flags & NGHTTP2_FLAG_END_STREAM &&
+			 frame.len > TRAILER_BYTES;
+		drop_frame(c->peer, &frame);
+	}
+	end(c);
+}
+
 /* ---- Denials --------------------------------------------------------------------------------- */
 
 Test(proxy_http2, a_denied_call_ends_with_a_status_of_grpc)
@@ -222,14 +301,14 @@ Test(proxy_http2, a_denied_call_ends_with_a_status_of_grpc)
 	struct client *c = dial();
 	const struct osh_verdict *v;
 
-	begin_post(c, 1, "/denied", "application/grpc+proto");
+	cr_assert(begin_post(c->peer, 1, "/denied", "application/grpc+proto", NULL));
 	await_head(c, 1);
 	cr_expect_str_eq(c->status, "200");
 	cr_expect_str_eq(c->grpc_status, "7");
 	v = next_verdict();
 	cr_expect(v->decision == OSH_VERDICT_DENY && v->status == 403);
 	/* The twin is no call. */
-	begin_post(c, 3, "/denied", "application/json");
+	cr_assert(begin_post(c->peer, 3, "/denied", "application/json", NULL));
 	await_head(c, 3);
 	cr_expect_str_eq(c->status, "403");
 	cr_expect_str_eq(c->grpc_status, "");
