@@ -27,9 +27,8 @@ void osh_feed_close(struct osh_feed *feed)
 	feed->ring = NULL;
 }
 
-/* Given out before? The id alone would not do: an agent that was killed may give an
- * id a second time, when the first verdict under it never reached the journal. Its
- * second one is later than all that were seen. */
+/* Given out before? The id alone would not do: where the journal was removed, ids begin
+ * anew. The second verdict under one is later than all that were seen. */
 static bool is_known(const struct osh_feed *feed, const struct osh_verdict *verdict)
 {
 	return verdict->id <= feed->last_id && verdict->time_ns <= feed->newest_ns;

@@ -37,6 +37,28 @@ static void fence(struct osh_agent_sandbox *sandbox, const struct osh_err *err)
 		osh_error("%s: its connections wait unanswered: %s", sandbox->name, ignored.message);
 }
 
+static bool may_miss_verdicts(const struct osh_agent *agent)
+{
+	return agent->follows_crash && !osh_recorder_is_complete(agent->recorder);
+}
+
+static void tell_adoption(const struct osh_agent_sandbox *sandbox)
+{
+	struct osh_recorder *recorder = sandbox->agent->recorder;
+	/* Nothing else was counted for it so far. */
+	uint64_t recovered = sandbox->allowed + sandbox->audited + sandbox->denied;
+
+	if (!sandbox->agent->follows_crash)
+		osh_recorder_event(recorder, sandbox, "sandbox adopted");
+	else if (may_miss_verdicts(sandbox->agent))
+		osh_recorder_event(recorder, sandbox,
+				   "sandbox adopted: the agent before did not stop in order, its last verdicts may be missing");
+	else
+		osh_recorder_event(recorder, sandbox,
+				   "sandbox adopted: the agent before did not stop in order, %llu of its verdicts recovered",
+				   (unsigned long long)recovered);
+}
+
 static void join_data_plane(struct osh_agent_sandbox *sandbox)
 {
 	struct osh_err err = { 0 };
@@ -47,10 +69,7 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 	if (r < 0)
 		fence(sandbox, &err);
 	else
-		osh_recorder_event(sandbox->agent->recorder, sandbox, "sandbox adopted%s",
-				   sandbox->agent->follows_crash
-					   ? ": the agent before did not stop in order, its last verdicts may be missing"
-					   : "");
+		tell_adoption(sandbox);
 }
 
 /* What is damaged on disk costs the sandbox its network, never the agent its start. */
@@ -142,7 +161,6 @@ static void forget_strangers(const struct known *known)
 
 int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 {
-	struct osh_agent_sandbox *sandbox, *next;
 	_cleanup_free_ struct known *known = calloc(1, sizeof(*known));
 	int r;
 
@@ -156,6 +174,17 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 		return r;
 	osh_crash_point();
 	forget_strangers(known);
+	return 0;
+}
+
+void osh_lifecycle_join(struct osh_agent *agent)
+{
+	struct osh_agent_sandbox *sandbox, *next;
+
+	if (may_miss_verdicts(agent))
+		osh_recorder_event(agent->recorder, NULL,
+				   "the agent before did not stop in order, and what it left in the kernel is gone (did "
+				   "the host go down?): its last verdicts may be missing");
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
 		/* The connection that it was to end with is gone with the agent before us. */
 		if (!sandbox->keep)
@@ -163,5 +192,4 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 		else if (sandbox->in_kernel)
 			join_data_plane(sandbox);
 	}
-	return 0;
 }

@@ -145,22 +145,40 @@ static int open_host(struct osh_agent *agent, struct osh_err *err)
 		.init_path = init_path,
 	};
 
+	int r;
+
 	find_init(init_path);
 	if (access(init_path, X_OK) < 0)
 		return osh_err_sys(err, errno, "cannot run %s: build or install openshell-init",
 				   init_path);
-	return osh_sandbox_host_open(&options, &agent->host, err);
+	r = osh_sandbox_host_open(&options, &agent->host, err);
+	if (r == 0)
+		pin_dir_of(osh_sandbox_host_key(agent->host), agent->pin_dir);
+	return r;
 }
 
 static int open_kernel(struct osh_agent *agent, struct osh_err *err)
 {
-	char pin_dir[PATH_MAX];
 	struct osh_kernel_options options = {
-		.pin_dir = pin_dir_of(osh_sandbox_host_key(agent->host), pin_dir),
+		.pin_dir = agent->pin_dir,
 		.cgroup_path = osh_sandbox_host_cgroup(agent->host),
 	};
 
 	return osh_kernel_open(&options, &agent->kernel, err);
+}
+
+static uint64_t ring_position(void *context, unsigned worker)
+{
+	struct osh_agent *agent = context;
+
+	return osh_recorder_position(agent->recorder, worker);
+}
+
+static void on_taking(void *context, unsigned worker, uint64_t position)
+{
+	struct osh_agent *agent = context;
+
+	osh_recorder_taking(agent->recorder, worker, position);
 }
 
 static void on_proxy_verdict(void *context, const struct osh_verdict *verdict)
@@ -170,11 +188,30 @@ static void on_proxy_verdict(void *context, const struct osh_verdict *verdict)
 	osh_recorder_verdict(agent->recorder, verdict, 1);
 }
 
+static void on_taken(void *context, unsigned worker, uint64_t position)
+{
+	struct osh_agent *agent = context;
+
+	osh_recorder_taken(agent->recorder, worker, position);
+}
+
 static void on_proxy_lost(void *context, uint64_t lost)
 {
 	struct osh_agent *agent = context;
 
 	osh_recorder_lost(agent->recorder, lost);
+}
+
+static struct osh_verdict_hook verdict_hook(struct osh_agent *agent)
+{
+	return (struct osh_verdict_hook){
+		.position = ring_position,
+		.on_taking = on_taking,
+		.on_verdict = on_proxy_verdict,
+		.on_taken = on_taken,
+		.on_lost = on_proxy_lost,
+		.context = agent,
+	};
 }
 
 static void on_question(void *context, uint64_t sandbox, const struct osh_question_about *about)
@@ -188,16 +225,17 @@ static void flush(void *context)
 {
 	struct osh_agent *agent = context;
 
-	if (agent->recorder)
-		osh_recorder_flush(agent->recorder);
+	osh_recorder_flush(agent->recorder);
+	osh_refusals_written(agent->refusals);
 }
 
-static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
+static int open_supervisor(struct osh_agent *agent, struct osh_err *err)
 {
 	const struct osh_config *config = agent->config;
 	const char *servers[OSH_DNS_SERVERS_MAX + 1] = { NULL }, *direct[OSH_VIA_DIRECT_MAX + 1] = { NULL };
 	struct osh_supervisor_options options = {
 		.loop = agent->loop,
+		.pin_dir = agent->pin_dir,
 		.maps = osh_kernel_maps(agent->kernel),
 		.upstream_ca = config->upstream_ca[0] ? config->upstream_ca : NULL,
 		.dns_servers = config->dns_server_count ? servers : NULL,
@@ -205,10 +243,8 @@ static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
 			 .direct = direct },
 		.via_credential = config->upstream_proxy_credential[0] ? config->upstream_proxy_credential : NULL,
 		.workers = config->workers,
-		.on_verdict = on_proxy_verdict,
-		.on_lost = on_proxy_lost,
+		.verdicts = verdict_hook(agent),
 		.on_question = on_question,
-		.on_batch = flush,
 		.context = agent,
 	};
 
@@ -216,7 +252,7 @@ static int start_supervisor(struct osh_agent *agent, struct osh_err *err)
 		servers[i] = config->dns_servers[i];
 	for (size_t i = 0; i < config->no_proxy_count; i++)
 		direct[i] = config->no_proxy[i];
-	return osh_supervisor_start(&options, &agent->supervisor, err);
+	return osh_supervisor_open(&options, &agent->supervisor, err);
 }
 
 /* sd_notify(3): tell whoever started us that the socket is there. */
@@ -265,13 +301,16 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	if (r == 0)
 		r = osh_notary_open(agent, &agent->notary, err);
 	if (r == 0)
-		r = start_supervisor(agent, err);
+		r = open_supervisor(agent, err);
 	if (r == 0)
 		r = osh_refusals_open(agent, &agent->refusals, err);
 	if (r == 0)
 		r = osh_lifecycle_adopt(agent, err);
+	if (r == 0) /* behind the sandboxes, whose verdicts were left: they go into their logs */
+		r = osh_supervisor_start(agent->supervisor, err);
 	if (r < 0)
 		return r;
+	osh_lifecycle_join(agent);
 	agent->is_adopted = true;
 	osh_watch_open(agent);
 	osh_loop_set_batch_end(agent->loop, flush, agent);
@@ -381,16 +420,32 @@ static void remove_socket(const struct osh_config *config)
 	(void)unlink(path);
 }
 
+/* The last verdicts, before what holds them is removed: into the journal. */
+static void save_verdicts(struct osh_agent *agent)
+{
+	const struct osh_verdict_hook hook = verdict_hook(agent);
+	struct osh_err err = { 0 };
+	int r;
+
+	if (access(agent->pin_dir, F_OK) < 0)
+		return;
+	r = osh_recorder_open(agent, &agent->recorder, &err);
+	if (r == 0)
+		r = osh_supervisor_sweep(agent->pin_dir, &hook, &err);
+	if (r < 0)
+		osh_error("the last verdicts are not in the journal: %s", err.message);
+}
+
 int osh_agent_sweep(const struct osh_config *config, struct osh_err *err)
 {
 	struct osh_agent agent = new_agent(config);
-	char pin_dir[PATH_MAX];
 	int r = open_ground(&agent, err), swept;
 
 	if (r == 0) {
+		save_verdicts(&agent);
 		r = osh_sandbox_sweep(agent.host, err);
 		/* Whatever did not end has no way out: its network has none. */
-		swept = osh_kernel_sweep(pin_dir_of(osh_sandbox_host_key(agent.host), pin_dir), err);
+		swept = osh_kernel_sweep(agent.pin_dir, err);
 		r = r < 0 ? r : swept;
 		remove_socket(config);
 		agent.is_adopted = true; /* none: what is left to stop() is the ground */

@@ -23,6 +23,7 @@ struct osh_notary;
 struct osh_agent {
 	const struct osh_config *config;
 	char provider_dir[PATH_MAX]; /* STATE_DIR/providers */
+	char pin_dir[PATH_MAX];      /* what the kernel keeps for the next agent */
 	int64_t started;             /* Unix seconds */
 	int state_lock_fd, run_lock_fd;
 	bool follows_crash;          /* the agent before did not stop in order */

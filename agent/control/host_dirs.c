@@ -3,18 +3,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "base/str.h"
 
 #define LOCK_NAME "openshelld.lock"
+#define PATIENCE_MS 2000
+#define NAP_MS 2
 
 static int make_parents(const char *path, struct osh_err *err)
 {
@@ -75,31 +80,61 @@ static int lock_path(const char *dir, char path[static PATH_MAX])
 	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
+/* 0: nobody wrote there. */
+static pid_t read_pid(int fd)
+{
+	char text[16] = "";
+	uint64_t pid;
+
+	if (pread(fd, text, sizeof(text) - 1, 0) <= 0)
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	return osh_str_parse_u64(osh_str(text), INT32_MAX, &pid) < 0 ? 0 : (pid_t)pid;
+}
+
 static int say_busy(int fd, const char *dir, struct osh_err *err)
 {
-	char pid[16] = "";
-	ssize_t n = pread(fd, pid, sizeof(pid) - 1, 0);
-
-	pid[n > 0 ? strcspn(pid, "\n") : 0] = '\0';
 	return osh_err_set(
 		err, EBUSY,
-		"another openshelld (pid %s) works in %s: stop it, or choose other directories",
-		pid, dir);
+		"another openshelld (pid %d) works in %s: stop it, or choose other directories",
+		(int)read_pid(fd), dir);
+}
+
+/* Killed while it started a program, an owner is outlived by that child, which has the lock until
+ * it executes: a matter of moments. */
+static bool has_owner_ended(int fd)
+{
+	pid_t pid = read_pid(fd);
+	_cleanup_fd_ int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
+	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
+
+	return pid > 0 && (pidfd < 0 ? errno == ESRCH : poll(&ended, 1, 0) > 0);
+}
+
+/* 0, -EWOULDBLOCK or another -errno. */
+static int lock_file(int fd)
+{
+	const struct timespec nap = { .tv_nsec = NAP_MS * 1000000L };
+
+	for (int waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += NAP_MS) {
+		if (errno != EWOULDBLOCK)
+			return -errno;
+		if (waited_ms >= PATIENCE_MS || !has_owner_ended(fd))
+			return -EWOULDBLOCK;
+		(void)nanosleep(&nap, NULL);
+	}
+	return 0;
 }
 
 pid_t osh_host_dir_owner(const char *dir)
 {
-	char path[PATH_MAX], text[16] = "";
+	char path[PATH_MAX];
 	_cleanup_fd_ int fd = -1;
-	uint64_t pid;
 
 	if (lock_path(dir, path) < 0)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || pread(fd, text, sizeof(text) - 1, 0) <= 0)
-		return 0;
-	text[strcspn(text, "\n")] = '\0';
-	return osh_str_parse_u64(osh_str(text), INT32_MAX, &pid) < 0 ? 0 : (pid_t)pid;
+	return fd < 0 || flock(fd, LOCK_SH | LOCK_NB) == 0 || has_owner_ended(fd) ? 0 : read_pid(fd);
 }
 
 bool osh_host_dir_was_left(const char *dir)
@@ -141,10 +176,10 @@ int osh_host_dir_lock(const char *dir, struct osh_err *err)
 
 		if (fd < 0)
 			return osh_err_sys(err, errno, "cannot open %s", path);
-		if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-			return errno == EWOULDBLOCK
-				       ? say_busy(fd, dir, err)
-				       : osh_err_sys(err, errno, "cannot lock %s", path);
+		r = lock_file(fd);
+		if (r < 0)
+			return r == -EWOULDBLOCK ? say_busy(fd, dir, err)
+						 : osh_err_sys(err, -r, "cannot lock %s", path);
 		if (!is_the_file(fd, path))
 			continue;
 		r = write_pid(fd);

@@ -12,9 +12,10 @@
 int osh_host_dir_make(const char *path, mode_t mode, struct osh_err *err);
 
 /* Take DIR/openshelld.lock, which holds the pid of its owner. Returns the descriptor that
- * keeps it (close to let go), or -EBUSY with who holds it, or -errno. */
+ * keeps it (close to let go), or -EBUSY with who holds it, or -errno. Waits for the child that
+ * an owner was killed in the middle of starting, which has it until it executes. */
 int osh_host_dir_lock(const char *dir, struct osh_err *err);
-/* The pid of the process that holds it; 0: none does. */
+/* The pid of the process that holds it and lives; 0: none does. */
 pid_t osh_host_dir_owner(const char *dir);
 /* Is it there and nobody's? Then its last owner was killed, or the host went down under it. */
 bool osh_host_dir_was_left(const char *dir);

@@ -126,8 +126,10 @@ int osh_lifecycle_delete(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 /* A connection closed: delete what was to end with it. */
 void osh_lifecycle_client_gone(struct osh_agent *agent, const void *client);
 
-/* Take the sandboxes of an earlier agent over. */
+/* Take the sandboxes of an earlier agent over: first all of them are known, then, once there is a
+ * proxy, they are brought to it. */
 int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err);
+void osh_lifecycle_join(struct osh_agent *agent);
 /* The agent stops: let go of all, leaving them running. */
 void osh_lifecycle_release(struct osh_agent *agent);
 

@@ -59,6 +59,8 @@ struct osh_refusals {
 	struct kind *kinds;
 	struct tally *tallies;
 	struct osh_timer window;
+	uint64_t held;    /* told so far by no record */
+	uint64_t in_hand; /* these, and what is recorded and not yet in the journal */
 };
 
 /* ---- Words ---------------------------------------- */
@@ -273,6 +275,41 @@ static void record_beyond(struct osh_refusals *refusals, const struct tally *tal
 	osh_recorder_verdict(refusals->agent->recorder, &verdict, tally->beyond);
 }
 
+/* ---- What would be lost by our death ---------------------------------------- */
+
+static void note_in_hand(struct osh_refusals *refusals, uint64_t count)
+{
+	refusals->in_hand = count;
+	osh_recorder_note_refusals(refusals->agent->recorder, count);
+}
+
+void osh_refusals_written(struct osh_refusals *refusals)
+{
+	if (refusals->in_hand != refusals->held)
+		note_in_hand(refusals, refusals->held);
+}
+
+/* Killed between writing and noting it, the agent before had fewer in hand than it noted. */
+static void record_inherited(struct osh_refusals *refusals)
+{
+	char reason[128];
+	struct osh_verdict verdict = {
+		.decision = OSH_VERDICT_DENY,
+		.engine = OSH_ENGINE_KERNEL,
+		.protocol = "socket",
+		.reason = reason,
+	};
+
+	refusals->in_hand = osh_recorder_noted_refusals(refusals->agent->recorder);
+	if (!refusals->in_hand)
+		return;
+	snprintf(reason, sizeof(reason),
+		 "up to %llu refusals by the kernel are known by number only: the agent before was killed",
+		 (unsigned long long)refusals->in_hand);
+	osh_warning("%s", reason);
+	osh_recorder_verdict(refusals->agent->recorder, &verdict, refusals->in_hand);
+}
+
 /* ---- Holding back ---------------------------------------- */
 
 static struct tally *get_tally(struct osh_refusals *refusals, uint64_t sandbox)
@@ -324,6 +361,7 @@ static void on_event(void *context, const struct osh_event *event)
 
 	if (event->reason == OSH_KERNEL_UNIX_SOCKET)
 		memcpy(key.unix_name, read_unix_name(event), sizeof(key.unix_name));
+	note_in_hand(refusals, refusals->in_hand + 1);
 	if (event->reason == OSH_KERNEL_SHARED_FLOW)
 		osh_supervisor_flow_end(refusals->agent->supervisor, event->sandbox, event->cookie);
 
@@ -333,10 +371,12 @@ static void on_event(void *context, const struct osh_event *event)
 	if (kind) {
 		kind->last = *event;
 		kind->held_back++;
+		refusals->held++;
 		return;
 	}
 	if (tally && !add_kind(refusals, tally, &key)) {
 		tally->beyond++;
+		refusals->held++;
 		return;
 	}
 	record(refusals, event, key.unix_name, 0);
@@ -359,6 +399,7 @@ void osh_refusals_flush(struct osh_refusals *refusals)
 		HASH_DEL(refusals->tallies, tally);
 		free(tally);
 	}
+	refusals->held = 0;
 }
 
 static void on_window_end(struct osh_timer *timer)
@@ -381,6 +422,7 @@ int osh_refusals_open(struct osh_agent *agent, struct osh_refusals **ret_refusal
 		free(refusals);
 		return osh_err_sys(err, -r, "cannot watch the kernel's refusals");
 	}
+	record_inherited(refusals);
 	*ret_refusals = refusals;
 	return 0;
 }
@@ -391,5 +433,7 @@ void osh_refusals_close(struct osh_refusals *refusals)
 		return;
 	osh_loop_timer_cancel(refusals->agent->loop, &refusals->window);
 	osh_refusals_flush(refusals);
+	osh_recorder_flush(refusals->agent->recorder);
+	osh_refusals_written(refusals);
 	free(refusals);
 }

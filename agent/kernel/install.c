@@ -563,6 +563,7 @@ int osh_install_sweep(const char *pin_dir, struct osh_err *err)
 	if (r < 0)
 		return r;
 	pins_any_layout(pin_dir, remove_layout);
+	pins_remove_tree(fd, PINS_MEMORY);
 	if (rmdir(pin_dir) < 0)
 		return osh_err_sys(err, errno, "cannot remove %s", pin_dir);
 	osh_info("kernel programs and maps below %s removed", pin_dir);
@@ -581,6 +582,7 @@ void osh_install_remove(struct osh_install *inst)
 	if (inst->pin_dir_fd >= 0) {
 		osh_crash_point();
 		pins_remove_tree(inst->pin_dir_fd, LAYOUT);
+		pins_remove_tree(inst->pin_dir_fd, PINS_MEMORY);
 		osh_crash_point();
 		(void)rmdir(inst->pin_dir); /* stays when something else is in it */
 	}

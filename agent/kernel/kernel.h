@@ -113,6 +113,18 @@ size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_fe
 /* Are all programs still attached, or has somebody detached one? */
 bool osh_kernel_is_attached(const struct osh_kernel *kernel);
 
+/* ---- Memory that outlives the agent ---------------------------------------- */
+
+/* `bytes` (whole pages, at offset 0 of the descriptor) to map with MAP_SHARED, of this name below
+ * pin_dir: whoever comes next finds them as they were left; uninstall and sweep remove them. They
+ * cannot shrink, and need no room on any disk. Returns 0: found; 1: made, all zero (may_make; the same
+ * name of another size is replaced); -ENOENT: not there; or -errno. The descriptor is the caller's. */
+int osh_kernel_memory(const char *pin_dir, const char *name, size_t bytes, bool may_make, int *ret_fd);
+/* One writer at a time: the descriptor is the lock, for as long as anybody has it open. Hand it to who
+ * writes there, and the successor waits here until that one has ended. Returns it or -errno
+ * (-EWOULDBLOCK: still held after three seconds; -ENOENT: there is no memory). */
+int osh_kernel_memory_lock(const char *pin_dir);
+
 /* ---- Map access with held descriptors, also from the proxy --------------- */
 
 /* The maps that the proxy works with; it needs no capability for that

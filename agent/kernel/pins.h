@@ -12,6 +12,9 @@
  * or when programs of one build cannot work beside user space of the other. */
 #define LAYOUT LAYOUT_PREFIX "7"
 
+/* Beside the layouts: memory.c. */
+#define PINS_MEMORY "memory"
+
 /* Make it where it is missing, and the file system of /sys/fs/bpf with it. */
 int pins_make_dir(const char *path, struct osh_err *err);
 /* One agent at a time: as long as the descriptor is open. -EBUSY: another has it. */

@@ -13,7 +13,7 @@
 #include "proxy/supervisor.h"
 
 #define OSH_CHANNEL_FD 3
-#define OSH_WORKERS_MAX 8
+#define OSH_LOCK_FD 4 /* open for as long as the proxy lives: osh_kernel_memory_lock */
 
 enum osh_channel_type {
 	/* agent to proxy */

@@ -76,9 +76,12 @@ static int take_ring(struct osh_proxy *proxy, unsigned index, int fd)
 	struct osh_ring_writer *ring;
 	int r;
 
-	if (index >= proxy->worker_count)
+	if (index >= proxy->worker_count) {
+		osh_close(fd);
 		return -EBADMSG;
-	r = osh_ring_writer_open(fd, &ring);
+	}
+	r = osh_ring_writer_open(fd, OSH_WORKER_RING_SLOTS, &ring);
+	osh_close(fd);
 	if (r < 0)
 		return r;
 	proxy->workers[index] = osh_worker_new(proxy, index, ring);

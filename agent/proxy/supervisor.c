@@ -20,9 +20,7 @@
 #include "base/log.h"
 #include "proxy/channel.h"
 #include "proxy/provision.h"
-#include "verdict/ring.h"
 
-#define RING_SLOTS 1024
 #define SEND_TIMEOUT_S 5
 #define END_PATIENCE_MS 2000
 #define RESTART_DELAY_MIN_MS 50
@@ -67,7 +65,7 @@ static void send_rings(struct osh_supervisor *sup)
 	struct osh_channel_message message = { .type = OSH_CHANNEL_RING };
 
 	for (unsigned i = 0; i < sup->workers; i++) {
-		int fd = osh_ring_writer_fd(sup->ring_writers[i]);
+		int fd = osh_rings_fd(sup->rings, i);
 
 		osh_supervisor_send(sup, &message, &fd, 1);
 	}
@@ -102,26 +100,6 @@ static void on_channel(struct osh_io *io, uint32_t events)
 		sup->options.on_question(sup->options.context, message.sandbox, &message.about);
 }
 
-static void drain_ring(struct osh_supervisor *sup, unsigned index)
-{
-	char room[OSH_VERDICT_BYTES_MAX];
-	struct osh_verdict verdict;
-	uint64_t lost = 0;
-
-	while (osh_ring_read(sup->ring_readers[index], room, &verdict, &lost) == 1) {
-		if (lost)
-			sup->options.on_lost(sup->options.context, lost);
-		sup->options.on_verdict(sup->options.context, &verdict);
-	}
-}
-
-static void drain_rings(struct osh_supervisor *sup)
-{
-	for (unsigned i = 0; i < sup->workers; i++)
-		drain_ring(sup, i);
-	sup->options.on_batch(sup->options.context);
-}
-
 static void on_wake(struct osh_io *io, uint32_t events)
 {
 	struct osh_supervisor *sup = osh_container_of(io, struct osh_supervisor, wake_io);
@@ -129,12 +107,12 @@ static void on_wake(struct osh_io *io, uint32_t events)
 
 	(void)events;
 	(void)!read(io->fd, &count, sizeof(count));
-	drain_rings(sup);
+	osh_rings_drain(sup->rings);
 }
 
 /* ---- Life and death ------------------------------------------------------------ */
 
-static int start_process(struct osh_supervisor *sup, int sock)
+static int start_process(struct osh_supervisor *sup, int sock, int lock)
 {
 	char *const argv[] = { "openshelld", "proxy", NULL };
 	char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", osh_layers_off(), NULL };
@@ -144,7 +122,8 @@ static int start_process(struct osh_supervisor *sup, int sock)
 	posix_spawn_file_actions_init(&actions);
 	/* dup2 onto itself would keep close-on-exec, so never let them be equal. */
 	posix_spawn_file_actions_adddup2(&actions, sock, OSH_CHANNEL_FD);
-	posix_spawn_file_actions_addclosefrom_np(&actions, OSH_CHANNEL_FD + 1);
+	posix_spawn_file_actions_adddup2(&actions, lock, OSH_LOCK_FD);
+	posix_spawn_file_actions_addclosefrom_np(&actions, OSH_LOCK_FD + 1);
 	r = posix_spawn(&sup->pid, "/proc/self/exe", &actions, NULL, argv, env);
 	posix_spawn_file_actions_destroy(&actions);
 	return -r;
@@ -154,14 +133,16 @@ static int spawn_proxy(struct osh_supervisor *sup)
 {
 	struct timeval timeout = { .tv_sec = SEND_TIMEOUT_S };
 	int pair[2];
-	int high, r;
+	int high, lock, r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return -errno;
-	high = fcntl(pair[1], F_DUPFD_CLOEXEC, OSH_CHANNEL_FD + 1);
+	high = fcntl(pair[1], F_DUPFD_CLOEXEC, OSH_LOCK_FD + 1);
+	lock = fcntl(osh_rings_lock_fd(sup->rings), F_DUPFD_CLOEXEC, OSH_LOCK_FD + 1);
 	osh_close(pair[1]);
-	r = high < 0 ? -errno : start_process(sup, high);
+	r = high < 0 || lock < 0 ? -errno : start_process(sup, high, lock);
 	osh_close(high);
+	osh_close(lock);
 	if (r < 0) {
 		osh_close(pair[0]);
 		return r;
@@ -199,7 +180,7 @@ static void on_proxy_end(struct osh_io *io, uint32_t events)
 		  WIFSIGNALED(status) ? "signal" : "status",
 		  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	forget_process(sup);
-	drain_rings(sup); /* what it still said */
+	osh_rings_finish(sup->rings); /* what it still said */
 	sup->restarts++;
 	/* At once the first time, slower while it keeps dying young. */
 	if (lived_ms > RESTART_DELAY_MAX_MS)
@@ -222,20 +203,6 @@ static void on_restart(struct osh_timer *timer)
 }
 
 /* ---- Setting up ------------------------------------------------------------------ */
-
-static int make_rings(struct osh_supervisor *sup)
-{
-	for (unsigned i = 0; i < sup->workers; i++) {
-		int r = osh_ring_create("openshell-worker", RING_SLOTS, &sup->ring_writers[i]);
-
-		if (r == 0)
-			r = osh_ring_reader_open(osh_ring_writer_fd(sup->ring_writers[i]),
-						 OSH_RING_FROM_OLDEST, &sup->ring_readers[i]);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
 
 static int provide(struct osh_supervisor *sup, struct osh_err *err)
 {
@@ -260,8 +227,8 @@ static unsigned choose_workers(unsigned wanted)
 	return wanted > OSH_WORKERS_MAX ? OSH_WORKERS_MAX : wanted;
 }
 
-int osh_supervisor_start(const struct osh_supervisor_options *options,
-			 struct osh_supervisor **ret_supervisor, struct osh_err *err)
+int osh_supervisor_open(const struct osh_supervisor_options *options,
+			struct osh_supervisor **ret_supervisor, struct osh_err *err)
 {
 	struct osh_supervisor *sup = calloc(1, sizeof(*sup));
 	int r;
@@ -278,17 +245,36 @@ int osh_supervisor_start(const struct osh_supervisor_options *options,
 	r = sup->wake_io.fd < 0 ? osh_err_sys(err, errno, "eventfd") : 0;
 	if (r == 0)
 		r = provide(sup, err);
-	if (r == 0 && (r = make_rings(sup)) < 0)
-		osh_err_sys(err, -r, "cannot make the verdict rings");
 	if (r == 0)
-		r = osh_loop_set(options->loop, &sup->wake_io, EPOLLIN);
-	if (r == 0 && (r = spawn_proxy(sup)) < 0)
-		osh_err_sys(err, -r, "cannot start the proxy process");
+		r = osh_rings_open(options->pin_dir, sup->workers, &sup->options.verdicts, &sup->rings, err);
+	if (r == 0 && (r = osh_loop_set(options->loop, &sup->wake_io, EPOLLIN)) < 0)
+		osh_err_sys(err, -r, "cannot watch the proxy");
 	if (r < 0) {
 		osh_supervisor_stop(sup);
 		return r;
 	}
 	*ret_supervisor = sup;
+	return 0;
+}
+
+int osh_supervisor_start(struct osh_supervisor *sup, struct osh_err *err)
+{
+	int r;
+
+	osh_rings_finish(sup->rings);
+	r = spawn_proxy(sup);
+	return r < 0 ? osh_err_sys(err, -r, "cannot start the proxy process") : 0;
+}
+
+int osh_supervisor_sweep(const char *pin_dir, const struct osh_verdict_hook *hook, struct osh_err *err)
+{
+	struct osh_rings *rings = NULL;
+	int r = osh_rings_open(pin_dir, 0, hook, &rings, err);
+
+	if (r < 0)
+		return r;
+	osh_rings_finish(rings);
+	osh_rings_close(rings);
 	return 0;
 }
 
@@ -316,12 +302,9 @@ void osh_supervisor_stop(struct osh_supervisor *sup)
 	osh_loop_remove(sup->options.loop, &sup->wake_io);
 	end_process(sup);
 	sup->pid_io.fd = osh_close(sup->pid_io.fd);
-	for (unsigned i = 0; i < sup->workers; i++) {
-		if (sup->ring_readers[i])
-			drain_ring(sup, i);
-		osh_ring_reader_free(sup->ring_readers[i]);
-		osh_ring_writer_free(sup->ring_writers[i]);
-	}
+	if (sup->rings)
+		osh_rings_finish(sup->rings);
+	osh_rings_close(sup->rings);
 	osh_supervisor_forget_sandboxes(sup);
 	osh_close(sup->upstream_ca_fd);
 	osh_close(sup->via_fd);

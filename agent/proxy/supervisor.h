@@ -28,28 +28,45 @@ struct osh_question_about {
 	uint64_t cookie;   /* for `clean`: of the connection */
 };
 
+/* Where the verdicts of the workers go: each ring's in its order, and so that of what a killed
+ * agent had taken the next one knows what is written down. */
+struct osh_verdict_hook {
+	/* The record of this worker's ring that comes first. */
+	uint64_t (*position)(void *context, unsigned worker);
+	/* Those that follow have the positions from this one on, one after the other. */
+	void (*on_taking)(void *context, unsigned worker, uint64_t position);
+	void (*on_verdict)(void *context, const struct osh_verdict *verdict);
+	/* That was all, up to before `position`: to be written down before this returns. */
+	void (*on_taken)(void *context, unsigned worker, uint64_t position);
+	/* Records that were overwritten, or torn by the writer's death, before the agent read them. */
+	void (*on_lost)(void *context, uint64_t lost);
+	void *context;
+};
+
 struct osh_supervisor_options {
 	struct osh_loop *loop;
+	const char *pin_dir;             /* of the kernel half: the rings are there */
 	const struct osh_maps *maps;     /* borrowed for the life of the supervisor */
 	const char *upstream_ca;         /* PEM file added to the system store; NULL none */
 	const char *const *dns_servers;  /* NULL-terminated "addr" or "addr:port"; NULL: /etc/resolv.conf */
 	struct osh_via_settings via;     /* the proxy before the internet, without its credential, */
 	const char *via_credential;      /* ... which is in this file; NULL: none */
 	unsigned workers;                /* 0: one per processor */
-	/* Each verdict of a worker, in order per worker; `lost` counts records that were
-	 * overwritten before the agent read them. */
-	void (*on_verdict)(void *context, const struct osh_verdict *verdict);
-	void (*on_lost)(void *context, uint64_t lost);
+	struct osh_verdict_hook verdicts;
 	/* A worker wants to know of an executable. Each question is answered by one call of
 	 * osh_supervisor_answer, at once or later. */
 	void (*on_question)(void *context, uint64_t sandbox, const struct osh_question_about *about);
-	/* Called at the end of each batch of verdicts. */
-	void (*on_batch)(void *context);
-	void *context;
+	void *context;                   /* of on_question */
 };
 
-int osh_supervisor_start(const struct osh_supervisor_options *options,
-			 struct osh_supervisor **ret_supervisor, struct osh_err *err);
+/* Ready to be told of sandboxes; no proxy runs yet. Waits for the end of a proxy whose agent was
+ * killed. The strings of the options are not kept. */
+int osh_supervisor_open(const struct osh_supervisor_options *options,
+			struct osh_supervisor **ret_supervisor, struct osh_err *err);
+/* Take in the verdicts that an agent before left, then start the proxy. Once. */
+int osh_supervisor_start(struct osh_supervisor *supervisor, struct osh_err *err);
+/* Instead: take them in and start nothing. That there are none is no error. */
+int osh_supervisor_sweep(const char *pin_dir, const struct osh_verdict_hook *hook, struct osh_err *err);
 /* End the proxy (SIGTERM, then SIGKILL) and free. */
 void osh_supervisor_stop(struct osh_supervisor *supervisor);
 pid_t osh_supervisor_pid(const struct osh_supervisor *supervisor);

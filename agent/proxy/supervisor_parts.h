@@ -4,8 +4,8 @@
 #define OSH_PROXY_SUPERVISOR_PARTS_H
 
 #include "proxy/channel.h"
+#include "proxy/rings.h"
 #include "proxy/supervisor.h"
-#include "verdict/ring.h"
 
 /* A policy_set whose answer is still awaited. */
 struct pending {
@@ -32,8 +32,7 @@ struct osh_supervisor {
 	char dns_servers[512];
 	int upstream_ca_fd, via_fd;
 	unsigned workers;
-	struct osh_ring_writer *ring_writers[OSH_WORKERS_MAX];
-	struct osh_ring_reader *ring_readers[OSH_WORKERS_MAX];
+	struct osh_rings *rings;
 	struct osh_io wake_io;    /* eventfd that workers raise when they published */
 	struct osh_io channel_io;
 	struct osh_io pid_io;     /* pidfd of the proxy */

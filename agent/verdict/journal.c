@@ -24,7 +24,8 @@ struct osh_journal {
 	int dir_fd;
 	int fd;              /* current.jsonl, -1 after a failed rotation */
 	uint64_t file_bytes;
-	uint64_t next_id;
+	uint64_t last_id;    /* on disk when it was opened */
+	uint64_t next_id;    /* the one after, or two when the last line was torn */
 	uint64_t dropped;
 	uint64_t buffered;   /* records in `buf` */
 	struct osh_buf buf;
@@ -95,7 +96,7 @@ static int open_file(const struct osh_journal *journal, const char *name, int fl
 /* Only asked when current.jsonl holds no record: just rotated, or empty. */
 static void look_in_older_files(struct osh_journal *journal)
 {
-	for (unsigned age = 1; age <= OSH_JOURNAL_KEPT && journal->next_id == 1; age++) {
+	for (unsigned age = 1; age <= OSH_JOURNAL_KEPT && journal->last_id == 0; age++) {
 		char name[32];
 		uint64_t id = 0, whole;
 		int fd;
@@ -103,7 +104,7 @@ static void look_in_older_files(struct osh_journal *journal)
 		older_name(age, name);
 		fd = open_file(journal, name, O_RDONLY);
 		if (fd >= 0 && read_tail(fd, &id, &whole) == 0)
-			journal->next_id = id + 1;
+			journal->last_id = id;
 		osh_close(fd);
 	}
 }
@@ -120,9 +121,10 @@ static int mend_current(struct osh_journal *journal)
 		return r;
 	if (fstat(journal->fd, &st) < 0)
 		return -errno;
-	journal->next_id = id + 1;
+	journal->last_id = id;
 	journal->file_bytes = whole;
 	look_in_older_files(journal);
+	journal->next_id = journal->last_id + 1;
 	if ((uint64_t)st.st_size == whole)
 		return 0;
 	journal->next_id++;
@@ -159,7 +161,6 @@ int osh_journal_open(const char *dir, struct osh_journal **ret_journal)
 		return -ENOMEM;
 	osh_buf_init(&journal->buf, BUFFER_BYTES);
 	journal->fd = -1;
-	journal->next_id = 1;
 	journal->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	r = journal->dir_fd < 0 ? -errno : open_current(journal);
 	if (r == 0)
@@ -284,6 +285,11 @@ void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *v
 uint64_t osh_journal_dropped(const struct osh_journal *journal)
 {
 	return journal->dropped;
+}
+
+uint64_t osh_journal_last_id(const struct osh_journal *journal)
+{
+	return journal->last_id;
 }
 
 uint64_t osh_journal_next_id(const struct osh_journal *journal)

@@ -5,8 +5,8 @@
  * race with the writer has a defined outcome: a mixed copy, which the second look at
  * the sequence refuses.
  *
- * A writer that died inside a record left an odd sequence behind `next`; its successor
- * writes that record number again. */
+ * A writer that died inside a record left an odd sequence at slot `next`: that record was
+ * never to be read, and osh_ring_mend counts it. */
 #include "verdict/ring.h"
 
 #include <errno.h>
@@ -57,6 +57,7 @@ struct osh_ring_writer {
 	int fd;
 	uint32_t slots;
 	bool unflushed;
+	uint64_t next; /* number of the record to come; what is staged is ahead of the head's */
 	size_t bytes;
 	unsigned char *memory;
 };
@@ -70,9 +71,13 @@ struct osh_ring_reader {
 	uint64_t unsaid;  /* part of lost that no read has reported yet */
 };
 
-static size_t bytes_of(uint32_t slots)
+#define PAGE_BYTES 4096u
+
+size_t osh_ring_bytes(uint32_t slots)
 {
-	return HEAD_BYTES + (size_t)slots * sizeof(struct ring_slot);
+	size_t bytes = HEAD_BYTES + (size_t)slots * sizeof(struct ring_slot);
+
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 }
 
 static bool is_power_of_two(uint32_t n)
@@ -92,9 +97,15 @@ static const struct ring_head *reader_head(const struct osh_ring_reader *reader)
 
 /* ---- Opening ------------------------------------------------------------------- */
 
-/* Check size and head of a ring; the size decides how many slots there are. Without
+static bool is_ours(const struct ring_head *head)
+{
+	return head->magic == RING_MAGIC && head->layout == RING_LAYOUT && is_power_of_two(head->slots) &&
+	       head->slots <= RING_SLOTS_MAX;
+}
+
+/* Check size and head of a memfd; the size decides how many slots there are. Without
  * the seal, a shrinking file would kill whoever maps it (SIGBUS). */
-static int check_ring(int fd, size_t *ret_bytes, uint32_t *ret_slots)
+static int check_memfd(int fd, uint32_t *ret_slots)
 {
 	struct ring_head head;
 	struct stat st;
@@ -108,19 +119,16 @@ static int check_ring(int fd, size_t *ret_bytes, uint32_t *ret_slots)
 	n = pread(fd, &head, sizeof(head), 0);
 	if (n < 0)
 		return -errno;
-	if ((size_t)n != sizeof(head) || head.magic != RING_MAGIC || head.layout != RING_LAYOUT ||
-	    !is_power_of_two(head.slots) || head.slots > RING_SLOTS_MAX ||
-	    st.st_size != (off_t)bytes_of(head.slots))
+	if ((size_t)n != sizeof(head) || !is_ours(&head) || st.st_size != (off_t)osh_ring_bytes(head.slots))
 		return -EBADMSG;
-	*ret_bytes = bytes_of(head.slots);
 	*ret_slots = head.slots;
 	return 0;
 }
 
-static int map_for_writing(int *fd, size_t bytes, uint32_t slots,
-			   struct osh_ring_writer **ret_writer)
+static int map_for_writing(int *fd, uint32_t slots, struct osh_ring_writer **ret_writer)
 {
 	struct osh_ring_writer *writer = calloc(1, sizeof(*writer));
+	size_t bytes = osh_ring_bytes(slots);
 	void *memory;
 
 	if (!writer)
@@ -136,6 +144,7 @@ static int map_for_writing(int *fd, size_t bytes, uint32_t slots,
 	writer->bytes = bytes;
 	writer->slots = slots;
 	writer->fd = osh_take_fd(fd);
+	writer->next = __atomic_load_n(&writer_head(writer)->next, __ATOMIC_ACQUIRE);
 	*ret_writer = writer;
 	return 0;
 }
@@ -152,30 +161,33 @@ int osh_ring_create(const char *name, uint32_t slots, struct osh_ring_writer **r
 		return -errno;
 	/* A memfd is born with mode 0777: whoever holds a read-only descriptor could open
 	 * it again for writing through /proc/self/fd. */
-	if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)bytes_of(slots)) < 0 ||
+	if (fchmod(fd, 0600) < 0 || ftruncate(fd, (off_t)osh_ring_bytes(slots)) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
 		return -errno;
 	if (pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		return -EIO;
-	return map_for_writing(&fd, bytes_of(slots), slots, ret_writer);
+	return map_for_writing(&fd, slots, ret_writer);
 }
 
-int osh_ring_writer_open(int fd, struct osh_ring_writer **ret_writer)
+int osh_ring_keeper_open(int fd, uint32_t slots, struct osh_ring_writer **ret_writer)
 {
 	_cleanup_fd_ int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	uint32_t slots = 0;
-	size_t bytes = 0;
-	int r;
 
-	if (own < 0)
-		return -errno;
-	r = check_ring(own, &bytes, &slots);
-	if (r < 0)
-		return r;
-	/* No further seal: else this process, once taken over, could keep the next one
-	 * from writing. Refused when it is there already. */
-	(void)fcntl(own, F_ADD_SEALS, F_SEAL_SEAL);
-	return map_for_writing(&own, bytes, slots, ret_writer);
+	return own < 0 ? -errno : map_for_writing(&own, slots, ret_writer);
+}
+
+int osh_ring_writer_open(int fd, uint32_t slots, struct osh_ring_writer **ret_writer)
+{
+	struct osh_ring_writer *writer = NULL;
+	int r = osh_ring_keeper_open(fd, slots, &writer);
+
+	if (r == 0 && (!is_ours(writer_head(writer)) || writer_head(writer)->slots != slots)) {
+		osh_ring_writer_free(writer);
+		r = -EBADMSG;
+	}
+	if (r == 0)
+		*ret_writer = writer;
+	return r;
 }
 
 void osh_ring_writer_free(struct osh_ring_writer *writer)
@@ -205,29 +217,37 @@ int osh_ring_reader_fd(const struct osh_ring_writer *writer)
 	return fd < 0 ? -errno : fd;
 }
 
+int osh_ring_reader_at(int fd, uint32_t slots, uint64_t position, struct osh_ring_reader **ret_reader)
+{
+	struct osh_ring_reader *reader = calloc(1, sizeof(*reader));
+	size_t bytes = osh_ring_bytes(slots);
+	void *memory;
+
+	if (!reader)
+		return -ENOMEM;
+	memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED) {
+		int r = -errno;
+
+		free(reader);
+		return r;
+	}
+	*reader = (struct osh_ring_reader){ .memory = memory, .bytes = bytes, .slots = slots, .next = position };
+	*ret_reader = reader;
+	return 0;
+}
+
 int osh_ring_reader_open(int fd, enum osh_ring_from from, struct osh_ring_reader **ret_reader)
 {
 	struct osh_ring_reader *reader;
 	uint32_t slots = 0;
 	uint64_t next;
-	size_t bytes = 0;
-	void *memory;
-	int r = check_ring(fd, &bytes, &slots);
+	int r = check_memfd(fd, &slots);
 
+	if (r == 0)
+		r = osh_ring_reader_at(fd, slots, 0, &reader);
 	if (r < 0)
 		return r;
-	reader = calloc(1, sizeof(*reader));
-	if (!reader)
-		return -ENOMEM;
-	memory = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-	if (memory == MAP_FAILED) {
-		r = -errno;
-		free(reader);
-		return r;
-	}
-	reader->memory = memory;
-	reader->bytes = bytes;
-	reader->slots = slots;
 	next = __atomic_load_n(&reader_head(reader)->next, __ATOMIC_ACQUIRE);
 	if (from == OSH_RING_FROM_OLDEST)
 		next = next > slots ? next - slots : 0;
@@ -251,16 +271,21 @@ static size_t words_of(size_t len)
 	return (len + sizeof(uint64_t) - 1) / sizeof(uint64_t);
 }
 
-void osh_ring_publish(struct osh_ring_writer *writer, const struct osh_verdict *verdict)
+static struct ring_slot *slot_of(const struct osh_ring_writer *writer, uint64_t number)
+{
+	void *slots = writer->memory + HEAD_BYTES;
+
+	return (struct ring_slot *)slots + (number & (writer->slots - 1));
+}
+
+void osh_ring_stage(struct osh_ring_writer *writer, const struct osh_verdict *verdict)
 {
 	union {
 		char bytes[OSH_VERDICT_BYTES_MAX];
 		uint64_t words[PAYLOAD_WORDS];
 	} record;
-	struct ring_head *head = writer_head(writer);
-	uint64_t number = __atomic_load_n(&head->next, __ATOMIC_RELAXED);
-	void *slots = writer->memory + HEAD_BYTES;
-	struct ring_slot *slot = (struct ring_slot *)slots + (number & (writer->slots - 1));
+	uint64_t number = writer->next++;
+	struct ring_slot *slot = slot_of(writer, number);
 	size_t len = osh_verdict_encode(verdict, record.bytes);
 
 	/* The last word is written whole: no byte of the stack behind the record. */
@@ -271,8 +296,18 @@ void osh_ring_publish(struct osh_ring_writer *writer, const struct osh_verdict *
 	for (size_t i = 0; i < words_of(len); i++)
 		__atomic_store_n(&slot->payload[i], record.words[i], __ATOMIC_RELAXED);
 	__atomic_store_n(&slot->sequence, 2 * number + 2, __ATOMIC_RELEASE);
-	__atomic_store_n(&head->next, number + 1, __ATOMIC_RELEASE);
 	writer->unflushed = true;
+}
+
+static void show(struct osh_ring_writer *writer)
+{
+	__atomic_store_n(&writer_head(writer)->next, writer->next, __ATOMIC_RELEASE);
+}
+
+void osh_ring_publish(struct osh_ring_writer *writer, const struct osh_verdict *verdict)
+{
+	osh_ring_stage(writer, verdict);
+	show(writer);
 }
 
 void osh_ring_flush(struct osh_ring_writer *writer)
@@ -282,9 +317,40 @@ void osh_ring_flush(struct osh_ring_writer *writer)
 	if (!writer->unflushed)
 		return;
 	writer->unflushed = false;
+	show(writer);
 	/* Readers cannot write, so they cannot say that they sleep: always one call. */
 	__atomic_fetch_add(&head->wake, 1, __ATOMIC_RELEASE);
 	(void)syscall(SYS_futex, &head->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* ---- After a writer's death -------------------------------------------------------- */
+
+uint64_t osh_ring_mend(struct osh_ring_writer *writer)
+{
+	uint64_t number = __atomic_load_n(&writer_head(writer)->next, __ATOMIC_ACQUIRE);
+	uint64_t sequence = __atomic_load_n(&slot_of(writer, number)->sequence, __ATOMIC_ACQUIRE);
+
+	writer->next = number;
+	if (sequence == 2 * number + 2) {
+		writer->next++;
+		show(writer);
+	}
+	return sequence == 2 * number + 1;
+}
+
+void osh_ring_restart(struct osh_ring_writer *writer)
+{
+	struct ring_head *head = writer_head(writer);
+
+	/* First of all no record is left to read: whoever dies here has read them. */
+	writer->next = 0;
+	show(writer);
+	/* A number that comes again must not find itself whole already. */
+	for (uint32_t i = 0; i < writer->slots; i++)
+		__atomic_store_n(&slot_of(writer, i)->sequence, 0, __ATOMIC_RELAXED);
+	head->layout = RING_LAYOUT;
+	head->slots = writer->slots;
+	head->magic = RING_MAGIC;
 }
 
 /* ---- Reading ------------------------------------------------------------------- */
@@ -356,6 +422,11 @@ int osh_ring_read(struct osh_ring_reader *reader, char *room, struct osh_verdict
 	return 0;
 }
 
+bool osh_ring_reader_is_behind(const struct osh_ring_reader *reader)
+{
+	return __atomic_load_n(&reader_head(reader)->next, __ATOMIC_ACQUIRE) > reader->next;
+}
+
 void osh_ring_wait(struct osh_ring_reader *reader, int timeout_ms)
 {
 	const struct ring_head *head = reader_head(reader);
@@ -366,10 +437,24 @@ void osh_ring_wait(struct osh_ring_reader *reader, int timeout_ms)
 	/* The word first: a flush after this look ends the sleep at once. */
 	uint32_t wake = __atomic_load_n(&head->wake, __ATOMIC_ACQUIRE);
 
-	if (__atomic_load_n(&head->next, __ATOMIC_ACQUIRE) > reader->next)
+	if (osh_ring_reader_is_behind(reader))
 		return;
 	(void)syscall(SYS_futex, &head->wake, FUTEX_WAIT, wake, timeout_ms < 0 ? NULL : &timeout,
 		      NULL, 0);
+}
+
+uint64_t osh_ring_reader_position(const struct osh_ring_reader *reader)
+{
+	return reader->next;
+}
+
+uint64_t osh_ring_reader_restart(struct osh_ring_reader *reader)
+{
+	uint64_t unsaid = reader->unsaid;
+
+	reader->next = 0;
+	reader->unsaid = 0;
+	return unsaid;
 }
 
 uint64_t osh_ring_lost(const struct osh_ring_reader *reader)

@@ -22,6 +22,8 @@
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
 #define OSH_EVENT_RING_BYTES (4u << 20)
+#define OSH_WORKERS_MAX 8                  /* threads of the proxy */
+#define OSH_WORKER_RING_SLOTS 1024         /* verdicts of one that wait for the agent; older ones are lost */
 /* How often each processor wakes the agent for refusals: waking costs more than refusing. */
 #define OSH_EVENT_WAKE_MS 1
 

@@ -2,6 +2,8 @@
 # The agent or its proxy dies: nothing is let through, nothing inside is harmed, and it all
 # comes back.
 
+bats_require_minimum_version 1.5.0
+
 load helpers
 
 setup_file() { start_all; }
@@ -235,10 +237,243 @@ has_proxy() {
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
-	# What may be missing is told.
-	(($(osh logs "$BOX" | grep -c "did not stop in order") >= 100))
+	# What was left is told.
+	(($(osh logs "$BOX" | grep -c "did not stop in order, [0-9]* of its verdicts recovered") >= 100))
+	expect_equal "$(osh logs "$BOX" | grep -c "may be missing")" 0
 	osh sandbox start rests
 	osh sandbox delete other rests
+}
+
+# ---- Verdicts ------------------------------------------------------------------------------
+
+# A client inside whose answers are counted: counted.py.
+start_counted() {
+	INIT=$(pid_of_init)
+	put "$BOX" "$E2E/counted.py" /sandbox/counted.py
+	inside "$BOX" sh -c 'trap "" HUP; exec python3 /sandbox/counted.py' >/dev/null 2>&1 3>&- &
+	answer 3
+}
+
+answers() { cat "/proc/$INIT/root/sandbox/answered" 2>/dev/null; }
+has_answers() { (($(answers | wc -l) >= $1)); }
+# Have it answered so often from the beginning.
+goal() {
+	echo "$1" >"/proc/$INIT/root/sandbox/goal.new"
+	mv "/proc/$INIT/root/sandbox/goal.new" "/proc/$INIT/root/sandbox/goal"
+}
+# Have it answered so often from now on, and wait for it.
+answer() {
+	local count=$(($(answers | wc -l) + $1))
+	goal "$count"
+	wait_until 20 has_answers "$count"
+}
+
+# Everything answered is in the journal once, and numbers rise.
+expect_each_once() {
+	answers >"$SCRATCH/answered"
+	expect_answered_once "$AGENT_DIR/state/journal/current.jsonl"
+	BODY=$(osh status -o json)
+	expect_equal "$(json 'b["verdicts_lost"], b["journal_dropped"]')" "(0, 0)"
+}
+
+# The same of a file of records, for what is in $SCRATCH/answered.
+expect_answered_once() {
+	run -0 /usr/bin/python3 - "$BOX" "$SCRATCH/answered" "$1" <<-'END'
+		import collections, json, sys
+		box, answered, records = sys.argv[1:]
+		records = [json.loads(line) for line in open(records)]
+		answered = [line.split() for line in open(answered)]
+		ids = [record["id"] for record in records]
+		assert ids == sorted(set(ids)), "numbers do not rise"
+		times = collections.Counter(r["l7_target"] for r in records if r.get("sandbox") == box and r.get("l7_target"))
+		assert {status for path, status in answered} == {"200", "403"}, "no twin"
+		bad = [(path, times[path]) for path, status in answered if times[path] != 1]
+		assert not bad, f"not once: {bad[:10]} of {len(answered)}"
+		assert max(times.values()) == 1, f"twice: {times.most_common(5)}"
+		print(len(answered))
+	END
+	echo "# $output answers" >&3
+}
+
+# In the log inside a line may stand twice, and never not at all.
+expect_each_in_log() {
+	answers | cut -d' ' -f1 | sort -u >"$SCRATCH/paths"
+	grep -oE '/(pub|no)/[0-9]+' "/proc/$INIT/root/var/log/openshell.log" | sort -u >"$SCRATCH/logged"
+	expect_equal "$(comm -23 "$SCRATCH/paths" "$SCRATCH/logged")" "" "missing in the sandbox's log"
+}
+
+# F02
+@test "what the proxy recorded while its agent was stopped is there when that one was killed" {
+	local follower
+	"$BUILD/openshell" logs "$BOX" --tail -o json >"$SCRATCH/followed" 2>/dev/null 3>&- &
+	follower=$!
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 200
+	agent_crash
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason~200 of its verdicts recovered"
+	answer 3
+	expect_each_once
+	# The twin: ended in order, nothing is left to recover.
+	answer 20
+	agent_stop
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason=sandbox adopted"
+	answer 3
+	expect_each_once
+	# A proxy that is killed leaves the same to the agent that lives.
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 100
+	wait_until 10 has_proxy_process
+	kill -9 "$PROXY"
+	kill -CONT "$(<"$AGENT_DIR/agent.pid")"
+	answer 3
+	expect_each_once
+	(($(wc -l <"$SCRATCH/answered") >= 329))
+	expect_each_in_log
+	# Who followed all the while saw the same.
+	wait_until 10 has_line "$SCRATCH/followed" "\"$(tail -n 1 "$SCRATCH/answered" | cut -d' ' -f1)\""
+	kill "$follower"
+	expect_answered_once "$SCRATCH/followed"
+}
+
+# The agent's pins: its cgroup carries the same key.
+pins() {
+	local cgroup
+	cgroup=$(cgroup_of "$(pid_of_init)")
+	cgroup=${cgroup%/*}
+	echo "/sys/fs/bpf/openshell${cgroup##*openshell-}"
+}
+
+# The memory of the kernel goes with the host.
+@test "verdicts that may be missing after the host went down are told, and only then" {
+	local pins
+	pins=$(pins)
+	agent_crash
+	restart
+	expect_verdicts 0 "$BOX" "l7_deny_reason~may be missing"
+	agent_crash
+	rm -r "$pins/memory"
+	restart
+	expect_verdicts 1 "$BOX" "l7_deny_reason~may be missing"
+	fetch "$BOX" https://ok.test/pub/after
+	expect_status 200
+	expect_verdicts 1 "$BOX" l7_target=/pub/after
+}
+
+# F18
+@test "a sweep saves the verdicts that a killed agent left" {
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 50
+	answers >"$SCRATCH/answered"
+	agent_crash
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_answered_once "$AGENT_DIR/state/journal/current.jsonl"
+	restart
+	osh logs "$BOX" --all -o json >"$SCRATCH/told"
+	expect_answered_once "$SCRATCH/told"
+}
+
+# F08, of the proxy's rings.
+@test "more verdicts than a ring holds while the agent is stopped: the oldest are lost, and counted" {
+	local lost there
+	start_counted
+	kill -STOP "$(<"$AGENT_DIR/agent.pid")"
+	answer 2100 # each of two workers' rings holds 1024
+	agent_crash
+	restart
+	BODY=$(osh status -o json)
+	lost=$(json 'b["verdicts_lost"]')
+	there=$(count_verdicts "$BOX" l7_target~/ dst_host=ok.test)
+	((lost > 0)) && expect_equal "$((there + lost))" "$(($(answers | wc -l) + 1))" # with setup's
+	has_line "$AGENT_DIR/state/journal/current.jsonl" "\"$lost verdicts of the proxy were overwritten"
+}
+
+# The agent's child, without asking it.
+has_proxy_process() {
+	PROXY=$(pgrep -P "$(<"$AGENT_DIR/agent.pid")" -f "openshelld proxy")
+}
+
+# F01, F02
+@test "a hundred deaths under traffic: each verdict is in the journal once" {
+	local i seed=${OSH_SEED:-$RANDOM}
+	echo "# seed $seed (OSH_SEED)" >&3
+	RANDOM=$seed
+	start_counted
+	for ((i = 0; i < 100; i++)); do
+		goal $(($(answers | wc -l) + 400)) # fewer than a ring holds
+		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
+		case $((RANDOM % 8)) in
+		0) ! has_proxy_process || kill -9 "$PROXY" ;;
+		1) agent_stop && restart ;;
+		2 | 3) kill -STOP "$(<"$AGENT_DIR/agent.pid")" && read -r -t 0.05 <> <(:) || agent_crash && restart ;;
+		*) agent_crash && restart ;;
+		esac
+	done
+	wait_until 10 serves_again
+	answer 3
+	expect_each_once
+	expect_each_in_log
+}
+
+# What the journal says behind line SINCE of refused connects to port 5999: those recorded, and those
+# known by number only.
+refusals_in_journal() {
+	/usr/bin/python3 - "$AGENT_DIR/state/journal/current.jsonl" "$SINCE" <<-'END'
+		import itertools, json, re, sys
+		recorded = by_number = 0
+		for record in map(json.loads, itertools.islice(open(sys.argv[1]), int(sys.argv[2]), None)):
+		    reason = record.get("l7_deny_reason", "")
+		    if number := re.match(r"up to (\d+) refusals by the kernel are known by number only", reason):
+		        by_number += int(number[1])
+		    elif record.get("dst_port") == 5999:
+		        more = re.search(r"\((\d+) more within a second\)", reason)
+		        recorded += int(more[1]) if more else 1
+		print(recorded, by_number)
+	END
+}
+
+all_refusals_are_told() {
+	local recorded by_number
+	read -r recorded by_number < <(refusals_in_journal)
+	((recorded + by_number >= $1))
+}
+
+# The kernel's refusals wait in a ring of its own; an agent counts those of a second.
+@test "refusals of the kernel are recorded or told by their number, whenever the agent is killed" {
+	local i refused recorded by_number
+	INIT=$(pid_of_init)
+	SINCE=$(wc -l <"$AGENT_DIR/state/journal/current.jsonl")
+	inside "$BOX" sh -c 'trap "" HUP; exec python3 -' >/dev/null 2>&1 3>&- <<-'END' &
+		import os, socket, time
+		count = 0
+		while not os.path.exists("/sandbox/enough"):
+		    with socket.socket() as s:
+		        try:
+		            s.connect(("203.0.113.10", 5999))
+		        except PermissionError:
+		            count += 1
+		    time.sleep(0.001)
+		with open("/sandbox/refused.new", "w") as file:
+		    file.write(str(count))
+		os.rename("/sandbox/refused.new", "/sandbox/refused")
+	END
+	wait_until 10 all_refusals_are_told 20
+	for ((i = 0; i < 5; i++)); do
+		agent_crash
+		restart
+	done
+	touch "/proc/$INIT/root/sandbox/enough"
+	wait_until 20 test -e "/proc/$INIT/root/sandbox/refused"
+	refused=$(<"/proc/$INIT/root/sandbox/refused")
+	wait_until 10 all_refusals_are_told "$refused"
+	agent_stop
+	restart
+	read -r recorded by_number < <(refusals_in_journal)
+	echo "# $refused refusals: $recorded recorded, $by_number by number" >&3
+	((recorded <= refused && recorded + by_number >= refused && by_number > 0))
 }
 
 @test "a policy file torn on disk grants nothing after a restart, until it is set again" {

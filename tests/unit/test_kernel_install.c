@@ -207,3 +207,83 @@ Test(kernel_install, features_are_told)
 	for (int i = 1; i < OSH_KERNEL_REASON_COUNT; i++)
 		cr_expect_null(strstr(osh_kernel_reason_text((enum osh_kernel_reason)i), "unknown to"));
 }
+
+/* ---- Memory that outlives the agent ------------------------------------------------------ */
+
+#define MEMORY_BYTES (3 * 4096u)
+
+static char *map_memory(int fd, size_t bytes)
+{
+	return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+static int open_memory(const char *name, size_t bytes, bool may_make, int want)
+{
+	int fd = -1;
+
+	cr_assert_eq(osh_kernel_memory(w.pins, name, bytes, may_make, &fd), want, "%s", name);
+	return fd;
+}
+
+Test(kernel_install, memory_stays_as_it_was_left)
+{
+	int fd = open_memory("m", MEMORY_BYTES, true, 1);
+	char *memory = map_memory(fd, MEMORY_BYTES);
+
+	cr_assert_neq(memory, MAP_FAILED);
+	for (size_t i = 0; i < MEMORY_BYTES; i++)
+		cr_assert_eq(memory[i], 0);
+	memory[MEMORY_BYTES - 1] = 'x';
+	munmap(memory, MEMORY_BYTES);
+	close(fd);
+	osh_kernel_close(osh_take(w.kernel));
+	fd = open_memory("m", MEMORY_BYTES, false, 0);
+	memory = map_memory(fd, MEMORY_BYTES);
+	cr_assert_neq(memory, MAP_FAILED);
+	cr_expect_eq(memory[MEMORY_BYTES - 1], 'x');
+	munmap(memory, MEMORY_BYTES);
+	close(fd);
+	open_memory("other", MEMORY_BYTES, false, -ENOENT);
+	open_kernel();
+	osh_kernel_uninstall(osh_take(w.kernel));
+	cr_expect_neq(access(w.pins, F_OK), 0, "uninstall leaves no pin");
+}
+
+/* Whoever may write there cannot cut it short under its readers. */
+Test(kernel_install, memory_has_one_size)
+{
+	int fd = open_memory("m", MEMORY_BYTES, true, 1);
+	char *memory = map_memory(fd, MEMORY_BYTES);
+
+	cr_assert_neq(memory, MAP_FAILED);
+	cr_expect_lt(ftruncate(fd, 0), 0);
+	cr_expect_lt(bpf_map_freeze(fd), 0, "nor keep the next one from writing");
+	cr_expect_eq(map_memory(fd, MEMORY_BYTES + 4096), MAP_FAILED);
+	memory[0] = 'y';
+	close(fd);
+	/* Another size: another version's. It is made anew, and who has the old one keeps it. */
+	fd = open_memory("m", MEMORY_BYTES + 4096, true, 1);
+	cr_expect_eq(memory[0], 'y');
+	munmap(memory, MEMORY_BYTES);
+	memory = map_memory(fd, MEMORY_BYTES + 4096);
+	cr_assert_neq(memory, MAP_FAILED);
+	cr_expect_eq(memory[0], 0);
+	munmap(memory, MEMORY_BYTES + 4096);
+	close(fd);
+}
+
+Test(kernel_install, the_writers_lock_goes_with_its_last_descriptor)
+{
+	int fd = open_memory("m", MEMORY_BYTES, true, 1), lock, handed;
+
+	close(fd);
+	lock = osh_kernel_memory_lock(w.pins);
+	cr_assert_geq(lock, 0);
+	handed = dup(lock);
+	close(lock);
+	cr_expect_eq(osh_kernel_memory_lock(w.pins), -EWOULDBLOCK, "who was handed it still lives");
+	close(handed);
+	lock = osh_kernel_memory_lock(w.pins);
+	cr_expect_geq(lock, 0);
+	close(lock);
+}

@@ -55,9 +55,42 @@ static void on_question(void *context, uint64_t sandbox, const struct osh_questi
 	osh_supervisor_answer(supervisor, sandbox, about, &facts);
 }
 
-static void on_batch(void *context)
+/* Memory that outlives a proxy, as the kernel half makes it. */
+int osh_kernel_memory(const char *pin_dir, const char *name, size_t bytes, bool may_make, int *ret_fd)
+{
+	(void)pin_dir;
+	if (!may_make)
+		return -ENOENT;
+	*ret_fd = memfd_create(name, MFD_CLOEXEC);
+	cr_assert(*ret_fd >= 0 && ftruncate(*ret_fd, (off_t)bytes) == 0);
+	return 1;
+}
+
+int osh_kernel_memory_lock(const char *pin_dir)
+{
+	(void)pin_dir;
+	return memfd_create("lock", MFD_CLOEXEC);
+}
+
+/* How far each worker's ring is written down. */
+static uint64_t positions[OSH_WORKERS_MAX];
+
+static uint64_t position_of(void *context, unsigned worker)
 {
 	(void)context;
+	return positions[worker];
+}
+
+static void on_taking(void *context, unsigned worker, uint64_t position)
+{
+	(void)context;
+	cr_expect(position == positions[worker], "worker %u: %lu is skipped", worker, (unsigned long)position);
+}
+
+static void on_taken(void *context, unsigned worker, uint64_t position)
+{
+	(void)context;
+	positions[worker] = position;
 }
 
 static void on_policy(void *context, int result)
@@ -112,10 +145,9 @@ static void begin(void)
 		.maps = &world.proxy.maps,
 		.upstream_ca = ca_path,
 		.workers = 2,
-		.on_verdict = on_verdict,
-		.on_lost = on_lost,
+		.verdicts = { .position = position_of, .on_taking = on_taking, .on_verdict = on_verdict,
+			      .on_taken = on_taken, .on_lost = on_lost },
 		.on_question = on_question,
-		.on_batch = on_batch,
 	};
 	struct osh_supervised_sandbox sandbox = { .id = WORLD_SANDBOX, .name = "world" };
 	struct osh_err err;
@@ -128,7 +160,8 @@ static void begin(void)
 	close(fd);
 	loop = osh_loop_new();
 	options.loop = loop;
-	cr_assert(osh_supervisor_start(&options, &supervisor, &err) == 0, "%s", err.message);
+	cr_assert(osh_supervisor_open(&options, &supervisor, &err) == 0, "%s", err.message);
+	cr_assert(osh_supervisor_start(supervisor, &err) == 0, "%s", err.message);
 	unlink(ca_path);
 	open_sockets(&sandbox.sockets);
 	sandbox.ca_pem = world.sandbox_ca.cert_pem;

@@ -310,26 +310,6 @@ Test(ring, a_reader_descriptor_cannot_write)
 	close(fd);
 }
 
-Test(ring, a_second_writer_goes_on_where_the_first_ended)
-{
-	struct osh_ring_writer *second;
-	struct osh_verdict verdict = model;
-
-	publish(1, 3);
-	cr_assert_eq(osh_ring_writer_open(osh_ring_writer_fd(writer), &second), 0);
-	verdict.id = 4;
-	osh_ring_publish(second, &verdict);
-	for (uint64_t id = 1; id <= 4; id++)
-		expect_id(reader, id, 0);
-	osh_ring_writer_free(second);
-	/* A third one too: the second one's seal does not keep it out. */
-	cr_assert_eq(osh_ring_writer_open(osh_ring_writer_fd(writer), &second), 0);
-	verdict.id = 5;
-	osh_ring_publish(second, &verdict);
-	expect_id(reader, 5, 0);
-	osh_ring_writer_free(second);
-}
-
 Test(ring, bad_sizes_and_bad_files_are_refused)
 {
 	struct osh_ring_writer *w;
@@ -348,7 +328,6 @@ Test(ring, bad_sizes_and_bad_files_are_refused)
 	/* Sealed, but shorter than its head says. */
 	cr_assert_eq(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW), 0);
 	cr_expect_eq(osh_ring_reader_open(fd, OSH_RING_FROM_NOW, &r), -EBADMSG);
-	cr_expect_eq(osh_ring_writer_open(fd, &w), -EBADMSG);
 	close(fd);
 	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	cr_expect_eq(osh_ring_reader_open(fd, OSH_RING_FROM_NOW, &r), -EBADMSG);
@@ -358,11 +337,16 @@ Test(ring, bad_sizes_and_bad_files_are_refused)
 /* Offsets of the layout, to play the hostile writer. */
 #define AT_LAYOUT 8
 #define AT_NEXT 64
-#define AT_SLOT(n) (4096 + (n) * (64 + OSH_VERDICT_BYTES_MAX))
+#define AT_SLOT(n) (4096 + (off_t)(n) * (64 + OSH_VERDICT_BYTES_MAX))
+
+static void poke_at(int fd, off_t at, uint64_t value, size_t len)
+{
+	cr_assert_eq(pwrite(fd, &value, len, at), (ssize_t)len);
+}
 
 static void poke(off_t at, uint64_t value, size_t len)
 {
-	cr_assert_eq(pwrite(osh_ring_writer_fd(writer), &value, len, at), (ssize_t)len);
+	poke_at(osh_ring_writer_fd(writer), at, value, len);
 }
 
 Test(ring, another_layout_version_is_refused)
@@ -401,6 +385,178 @@ Test(ring, a_hostile_writer_harms_no_reader)
 		poke(at, 0x8181818181818181u * (uint64_t)at, 8);
 	for (int i = 0; i < 1000; i++)
 		cr_assert_eq(osh_ring_read(reader, room, &verdict, NULL), 0);
+}
+
+Test(ring, what_is_staged_is_seen_after_the_flush)
+{
+	struct osh_verdict verdict = model;
+
+	publish(1, 1);
+	for (verdict.id = 2; verdict.id <= 4; verdict.id++)
+		osh_ring_stage(writer, &verdict);
+	expect_id(reader, 1, 0);
+	expect_none(reader);
+	osh_ring_flush(writer);
+	for (uint64_t id = 2; id <= 4; id++)
+		expect_id(reader, id, 0);
+	expect_none(reader);
+}
+
+/* ---- In memory that outlives its writer -------------------------------------------------- */
+
+/* The memory of `ring`; there it is a BPF map. */
+static int kept_fd;
+static struct osh_ring_writer *keeper;
+
+static void open_kept(void)
+{
+	kept_fd = memfd_create("kept", MFD_CLOEXEC);
+	cr_assert_geq(kept_fd, 0);
+	cr_assert_eq(ftruncate(kept_fd, (off_t)osh_ring_bytes(SLOTS)), 0);
+	cr_assert_eq(osh_ring_keeper_open(kept_fd, SLOTS, &keeper), 0);
+	cr_assert_eq(osh_ring_reader_at(kept_fd, SLOTS, 0, &reader), 0);
+	osh_ring_restart(keeper);
+	cr_assert_eq(osh_ring_writer_open(kept_fd, SLOTS, &writer), 0);
+}
+
+static void close_kept(void)
+{
+	close_ring();
+	osh_ring_writer_free(keeper);
+	close(kept_fd);
+}
+
+TestSuite(kept_ring, .init = open_kept, .fini = close_kept);
+
+/* The writer's process ends, another one comes. */
+static void change_writers(void)
+{
+	osh_ring_writer_free(writer);
+	cr_assert_eq(osh_ring_writer_open(kept_fd, SLOTS, &writer), 0);
+}
+
+static void change_readers(void)
+{
+	uint64_t position = osh_ring_reader_position(reader);
+
+	osh_ring_reader_free(reader);
+	cr_assert_eq(osh_ring_reader_at(kept_fd, SLOTS, position, &reader), 0);
+}
+
+Test(kept_ring, a_second_reader_goes_on_where_the_first_ended)
+{
+	publish(1, 3);
+	expect_id(reader, 1, 0);
+	change_writers();
+	change_readers();
+	expect_id(reader, 2, 0);
+	expect_id(reader, 3, 0);
+	expect_none(reader);
+	publish(4, SLOTS + 2); /* its losses are counted from there */
+	change_readers();
+	expect_id(reader, 6, 2);
+}
+
+Test(kept_ring, a_second_writer_goes_on_where_the_first_ended)
+{
+	publish(1, 3);
+	change_writers();
+	publish(4, 1);
+	for (uint64_t id = 1; id <= 4; id++)
+		expect_id(reader, id, 0);
+}
+
+Test(kept_ring, a_new_beginning_forgets_all_that_was)
+{
+	publish(1, SLOTS + 3);
+	expect_id(reader, 4, 3);
+	osh_ring_restart(keeper);
+	expect_none(reader);
+	cr_expect_eq(osh_ring_reader_restart(reader), 0);
+	expect_none(reader);
+	cr_expect_eq(osh_ring_mend(keeper), 0);
+	expect_none(reader); /* slot 0 held a whole record, of another number */
+	change_writers();
+	publish(50, 2);
+	expect_id(reader, 50, 0);
+	expect_id(reader, 51, 0);
+	expect_none(reader);
+}
+
+Test(kept_ring, losses_that_no_read_told_are_told_at_the_end)
+{
+	publish(1, 2);
+	poke_at(kept_fd, AT_SLOT(1), 2 * 1 + 1, 8);
+	expect_id(reader, 1, 0);
+	expect_none(reader);
+	cr_expect_not(osh_ring_reader_is_behind(reader));
+	cr_expect_eq(osh_ring_reader_restart(reader), 1);
+	cr_expect_eq(osh_ring_reader_restart(reader), 0);
+}
+
+/* What SIGKILL leaves of the record at hand: nothing, a part, or the whole, not shown yet. */
+Test(kept_ring, a_writer_killed_inside_a_record_loses_that_one)
+{
+	publish(1, 3);
+	poke_at(kept_fd, AT_NEXT, 2, 8);
+	poke_at(kept_fd, AT_SLOT(2), 2 * 2 + 1, 8);
+	cr_expect_eq(osh_ring_mend(keeper), 1);
+	expect_id(reader, 1, 0);
+	expect_id(reader, 2, 0);
+	expect_none(reader);
+}
+
+Test(kept_ring, a_writer_killed_behind_a_record_loses_none)
+{
+	publish(1, 3);
+	poke_at(kept_fd, AT_NEXT, 2, 8);
+	cr_expect_eq(osh_ring_mend(keeper), 0);
+	cr_expect_eq(osh_ring_mend(keeper), 0, "the slot behind it was never written");
+	for (uint64_t id = 1; id <= 3; id++)
+		expect_id(reader, id, 0);
+	expect_none(reader);
+}
+
+/* Whatever it left there, the next writer and the reader begin anew, together. */
+Test(kept_ring, a_hostile_writer_cannot_spoil_the_next_ones_ring)
+{
+	static const uint64_t nexts[] = { UINT64_MAX, UINT64_MAX - 1, 1u << 20, 0 };
+	struct osh_verdict verdict;
+
+	for (size_t i = 0; i < sizeof(nexts) / sizeof(nexts[0]); i++) {
+		publish(1, 2);
+		for (off_t at = 0; at < AT_SLOT(SLOTS); at += 8)
+			poke_at(kept_fd, at, 0x8181818181818181u * (uint64_t)at, 8);
+		for (uint64_t n = 0; n < SLOTS; n++) /* whole records to come */
+			poke_at(kept_fd, AT_SLOT(n), 2 * n + 2, 8);
+		poke_at(kept_fd, AT_NEXT, nexts[i], 8);
+		(void)osh_ring_mend(keeper);
+		while (osh_ring_reader_is_behind(reader))
+			(void)osh_ring_read(reader, room, &verdict, NULL);
+		osh_ring_restart(keeper);
+		(void)osh_ring_reader_restart(reader);
+		change_writers();
+		publish(7, 2);
+		expect_id(reader, 7, 0);
+		expect_id(reader, 8, 0);
+		expect_none(reader);
+		(void)osh_ring_reader_restart(reader);
+		osh_ring_restart(keeper);
+		change_writers();
+	}
+}
+
+Test(kept_ring, a_ring_that_was_never_begun_or_is_of_another_size_is_not_written_to)
+{
+	struct osh_ring_writer *w;
+	int fd = memfd_create("empty", MFD_CLOEXEC);
+
+	cr_assert_eq(ftruncate(fd, (off_t)osh_ring_bytes(SLOTS)), 0);
+	cr_expect_eq(osh_ring_writer_open(fd, SLOTS, &w), -EBADMSG);
+	cr_expect_eq(osh_ring_writer_open(kept_fd, SLOTS / 2, &w), -EBADMSG);
+	poke_at(kept_fd, AT_LAYOUT, 2, 4);
+	cr_expect_eq(osh_ring_writer_open(kept_fd, SLOTS, &w), -EBADMSG);
+	close(fd);
 }
 
 /* ---- Two threads ------------------------------------------------------------------- */
