@@ -6,22 +6,12 @@ load helpers
 
 YEAR=$((365 * 86400))
 
-setup_file() {
-	start_world
-	make_scratch
-	install_probe
-	make -s -C "$REPO" build/preload.so
-	cp "$REPO/build/preload.so" "$PROBES/"
-	# Where agent, proxy and clients look: shown in every sandbox, written from here alone.
-	CLOCK=$PROBES/clock
-	export CLOCK
-	set_clock 0
-	chmod 0644 "$CLOCK" "$CLOCK.proxy" "$PROBES/preload.so"
-}
+setup_file() { start_preloaded; }
 
 teardown_file() { stop_all; }
 
 setup() {
+	preload_agents
 	set_clock 0
 	start_agent
 	make_sandbox box "$SCRATCH/probe.yaml"
@@ -34,21 +24,15 @@ teardown() {
 	agent_stop
 }
 
-AGENT_UNDER=(env "LD_PRELOAD=$REPO/build/preload.so" "FAULTS_FILE=${CLOCK:-}")
 start_agent() { agent_start "$SCRATCH/$BATS_TEST_NUMBER"; }
 
 # set_clock SECONDS: so far from the real time are all of them from now on.
-set_clock() {
-	/usr/bin/python3 -c 'import os, struct, sys
-for path in sys.argv[2:]:
-    with open(os.open(path, os.O_RDWR | os.O_CREAT), "wb") as file:
-        file.write(struct.pack("qQQQ", int(sys.argv[1]), 0, 0, 0))' "$1" "$CLOCK" "$CLOCK.proxy"
-}
+set_clock() { set_faults "$FAULTS" "$1" && set_faults "$FAULTS.proxy" "$1"; }
 
 # A client of the same host: curl's exit status 60 would be a certificate that is not valid now.
 fetch_now() {
 	local answer
-	answer=$(inside box env LD_PRELOAD="$PROBES/preload.so" FAULTS_FILE="$CLOCK" \
+	answer=$(inside box env LD_PRELOAD="$PROBES/preload.so" FAULTS_FILE="$FAULTS" \
 		curl -sS -m 20 -w '\n%{http_code}' "$@" 2>&1) || fail "$answer"
 	STATUS=${answer##*$'\n'}
 	BODY=${answer%$'\n'*}
