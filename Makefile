@@ -137,6 +137,12 @@ $B/probe: tests/e2e/probe.c
 	$(call msg,TEST,$<)
 	$(Q)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) $(if $(CI),-Werror) -static -o $@ $<
 
+# What they preload into an agent, to have its clock jump and its memory run out.
+$B/preload.so: tests/e2e/preload.c
+	@mkdir -p $(@D)
+	$(call msg,TEST,$<)
+	$(Q)gcc -std=gnu11 -D_GNU_SOURCE -O2 -g $(WARN) $(if $(CI),-Werror) -fPIC -shared -o $@ $<
+
 # ---- Fuzzers: libFuzzer, on the sanitized library ---------------------------------
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZERS := $(FUZZ_SRCS:tests/fuzz/%.c=$B/fuzz/%)

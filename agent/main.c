@@ -2,6 +2,7 @@
  * data plane. Wiring only. */
 #include <errno.h>
 #include <getopt.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -157,6 +158,13 @@ static void harden(void)
 	}
 }
 
+/* OpenSSL 3.0 makes its context at the first use, and crashes at the next if it could not. This asks
+ * for the context and survives that. */
+static bool has_openssl(void)
+{
+	return CRYPTO_get_ex_new_index(CRYPTO_EX_INDEX_APP, 0, NULL, NULL, NULL, NULL) >= 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct osh_config config;
@@ -164,6 +172,10 @@ int main(int argc, char **argv)
 	struct osh_err err = { 0 };
 	int status;
 
+	if (!has_openssl()) {
+		fputs("openshelld: OpenSSL cannot start: out of memory\n", stderr);
+		return EXIT_FAILURE;
+	}
 	if (argc == 2 && strcmp(argv[1], "proxy") == 0)
 		return osh_proxy_main();
 	status = parse_arguments(argc, argv, &arguments);

@@ -72,28 +72,41 @@ static void join_data_plane(struct osh_agent_sandbox *sandbox)
 		tell_adoption(sandbox);
 }
 
-/* What is damaged on disk costs the sandbox its network, never the agent its start. */
-static void load_state(struct osh_agent_sandbox *sandbox)
+/* What is damaged on disk costs the sandbox its network, never the agent its start. What is whole and
+ * cannot be read just now does: later it would be written over. */
+static int allow_damage(const struct osh_agent_sandbox *sandbox, const char *consequence, int r,
+			const struct osh_err *err)
+{
+	if (osh_is_shortage(r))
+		return r;
+	if (r < 0)
+		osh_error("%s: %s%s", sandbox->name, consequence, err->message);
+	return 0;
+}
+
+static int load_state(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	const char *dir = osh_sandbox_dir(sandbox->instance);
-	struct osh_err err = { 0 };
+	int r = allow_damage(sandbox, "only root may use it: ",
+			     osh_state_origin_load(dir, &sandbox->origin, err), err);
 
-	if (osh_state_origin_load(dir, &sandbox->origin, &err) < 0)
-		osh_error("%s: only root may use it: %s", sandbox->name, err.message);
-	if (osh_revisions_load(dir, &sandbox->revisions, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-	if (osh_state_credentials_load(dir, &sandbox->credentials, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-	if (osh_first_uses_load(&sandbox->first_uses, dir, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
-	if (osh_recipe_load(dir, &sandbox->recipe, &err) < 0)
-		osh_error("%s: its first command and labels are not known: %s", sandbox->name, err.message);
-	if (osh_lifecycle_open_log(sandbox, &err) < 0)
-		osh_error("%s: %s", sandbox->name, err.message);
+	if (r == 0)
+		r = allow_damage(sandbox, "", osh_revisions_load(dir, &sandbox->revisions, err), err);
+	if (r == 0)
+		r = allow_damage(sandbox, "", osh_state_credentials_load(dir, &sandbox->credentials, err), err);
+	if (r == 0)
+		r = allow_damage(sandbox, "", osh_first_uses_load(&sandbox->first_uses, dir, err), err);
+	if (r == 0)
+		r = allow_damage(sandbox, "its first command and labels are not known: ",
+				 osh_recipe_load(dir, &sandbox->recipe, err), err);
+	if (r == 0)
+		r = allow_damage(sandbox, "", osh_lifecycle_open_log(sandbox, err), err);
+	return r;
 }
 
 struct known {
 	struct osh_agent *agent;
+	struct osh_err *err; /* set by the first that cannot be adopted just now */
 	uint64_t ids[OSH_SANDBOXES_MAX];
 	size_t count;
 };
@@ -122,12 +135,15 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 	struct osh_err err = { 0 };
 
 	if (!sandbox) {
-		osh_error("%s: not adopted: out of memory", osh_sandbox_name(instance));
+		osh_err_sys(known->err, ENOMEM, "cannot adopt %s", osh_sandbox_name(instance));
 		osh_sandbox_release(instance);
 		return;
 	}
 	sandbox->keep = osh_sandbox_keep(instance);
-	load_state(sandbox);
+	if (load_state(sandbox, &err) < 0) {
+		*known->err = err;
+		return;
+	}
 	if (osh_lifecycle_is_attached(sandbox)) {
 		sandbox->state = OSH_AGENT_SANDBOX_RUNNING;
 		if (osh_attachment_adopt(sandbox, &err) < 0)
@@ -167,11 +183,12 @@ int osh_lifecycle_adopt(struct osh_agent *agent, struct osh_err *err)
 	if (!known)
 		return osh_err_sys(err, ENOMEM, "cannot adopt sandboxes");
 	known->agent = agent;
+	known->err = err;
 	osh_crash_point();
 	osh_kernel_sandbox_each(agent->kernel, note_known, known);
 	r = osh_sandbox_adopt_all(agent->host, adopt_one, known, err);
-	if (r < 0)
-		return r;
+	if (r < 0 || err->code)
+		return -err->code;
 	osh_crash_point();
 	forget_strangers(known);
 	return 0;

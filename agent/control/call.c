@@ -53,26 +53,19 @@ static void finish_call(struct osh_call *call)
 
 void osh_call_reply(struct osh_call *call, json_t *parameters, const int *fds, size_t fd_count)
 {
-	send_reply(call, json_pack("{s:o}", "parameters", parameters ? parameters : json_object()),
-		   fds, fd_count);
+	send_reply(call, json_pack("{s:o}", "parameters", parameters), fds, fd_count);
 	finish_call(call);
 }
 
 void osh_call_reply_continues(struct osh_call *call, json_t *parameters, const int *fds,
 			      size_t fd_count)
 {
-	send_reply(call,
-		   json_pack("{s:o, s:b}", "parameters", parameters ? parameters : json_object(),
-			     "continues", 1),
-		   fds, fd_count);
+	send_reply(call, json_pack("{s:o, s:b}", "parameters", parameters, "continues", 1), fds, fd_count);
 }
 
 void osh_call_error_object(struct osh_call *call, const char *name, json_t *parameters)
 {
-	send_reply(call,
-		   json_pack("{s:s, s:o}", "error", name, "parameters",
-			     parameters ? parameters : json_object()),
-		   NULL, 0);
+	send_reply(call, json_pack("{s:s, s:o}", "error", name, "parameters", parameters), NULL, 0);
 	finish_call(call);
 }
 

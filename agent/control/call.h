@@ -64,7 +64,8 @@ struct osh_agent_sandbox *osh_call_sandbox(struct osh_call *call, const char *na
 /* The same for one that programs can be run in: it runs, and is not attached to what others made. */
 struct osh_agent_sandbox *osh_call_inside(struct osh_call *call, const char *name);
 
-/* The reference to `parameters` is taken over (NULL: none), descriptors are borrowed. */
+/* The reference to `parameters` is taken over, descriptors are borrowed. NULL, as of a json_pack
+ * for which memory was short: no answer is better than half of one, and the connection ends. */
 void osh_call_reply(struct osh_call *call, json_t *parameters, const int *fds, size_t fd_count);
 /* One reply of several, with `more`: the call goes on. */
 void osh_call_reply_continues(struct osh_call *call, json_t *parameters, const int *fds,

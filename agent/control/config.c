@@ -276,10 +276,10 @@ static int load_document(struct reading *reading, yaml_parser_t *parser)
 
 	if (yaml_parser_load(parser, reading->document))
 		return 0;
-	if (parser->error == YAML_MEMORY_ERROR)
+	if (parser->error == YAML_MEMORY_ERROR || !parser->problem)
 		return osh_err_sys(reading->err, ENOMEM, "%.200s", reading->name);
 	mark = parser->problem_mark;
-	osh_err_set(reading->err, EINVAL, "%s", parser->problem ? parser->problem : "not YAML");
+	osh_err_set(reading->err, EINVAL, "%s", parser->problem);
 	return fail_at(reading, mark);
 }
 

@@ -9,11 +9,11 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/table.h"
 
 #define FILE_BYTES_MAX (1ull << 30)
 #define JOBS_MAX 128

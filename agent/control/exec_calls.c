@@ -376,7 +376,7 @@ static void detach_session(struct osh_call *call)
 	}
 	osh_sandbox_spawn_detach(sandbox->instance, session);
 	end_session(session, 0);
-	osh_call_reply(call, NULL, NULL, 0);
+	osh_call_reply(call, json_object(), NULL, 0);
 }
 
 const struct osh_method osh_exec_methods[] = {

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/table.h"
 
 /* Of each, since each has an identity; with more, nothing is trusted. */
 #define ENTRIES_MAX OSH_IDENTITIES_PER_SANDBOX_MAX

@@ -82,7 +82,7 @@ static void enter(struct osh_call *call, struct osh_agent_sandbox *sandbox, uint
 	LL_APPEND(sandbox->forwards, forward);
 	call->context = forward;
 	call->on_cancel = on_cancel;
-	osh_call_reply_continues(call, NULL, NULL, 0);
+	osh_call_reply_continues(call, json_object(), NULL, 0);
 }
 
 static void start_forward(struct osh_call *call)
@@ -183,7 +183,7 @@ static void dial(struct osh_call *call)
 	if (osh_sandbox_dial(sandbox->instance, (uint16_t)port, ipv6, &fd, &err) < 0)
 		osh_call_error(call, "Failed", "%s", err.message);
 	else
-		osh_call_reply(call, NULL, &fd, 1);
+		osh_call_reply(call, json_object(), &fd, 1);
 }
 
 const struct osh_method osh_forward_methods[] = {

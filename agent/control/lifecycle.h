@@ -12,11 +12,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "base/err.h"
 #include "base/loop.h"
 #include "base/str.h"
+#include "base/table.h"
 #include "control/recipe.h"
 #include "control/revisions.h"
 #include "control/state.h"

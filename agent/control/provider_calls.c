@@ -134,7 +134,7 @@ static void finish_intake(struct intake *intake)
 	if (r < 0)
 		osh_call_fail(call, &err);
 	else
-		osh_call_reply(call, NULL, NULL, 0);
+		osh_call_reply(call, json_object(), NULL, 0);
 }
 
 static void read_secret(struct intake *intake)
@@ -309,7 +309,7 @@ static void delete_provider(struct osh_call *call)
 		return;
 	}
 	take_back(call->agent, name);
-	osh_call_reply(call, NULL, NULL, 0);
+	osh_call_reply(call, json_object(), NULL, 0);
 }
 
 const struct osh_method osh_provider_methods[] = {

@@ -63,9 +63,13 @@ static json_t *limits_json(const struct osh_sandbox_limits *limits)
 {
 	json_t *object = json_object();
 
-	for (int i = 0; i < OSH_LIMIT_COUNT; i++)
-		json_object_set_new(object, osh_limit_name((enum osh_limit)i),
-				    json_integer((json_int_t)limits->of[i]));
+	for (int i = 0; object && i < OSH_LIMIT_COUNT; i++) {
+		if (json_object_set_new(object, osh_limit_name((enum osh_limit)i),
+					json_integer((json_int_t)limits->of[i])) < 0) {
+			json_decref(object);
+			return NULL;
+		}
+	}
 	return object;
 }
 

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
-#include <uthash.h>
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/mem.h"
+#include "base/table.h"
 #include "control/agent.h"
 #include "control/lifecycle.h"
 #include "control/recorder.h"

@@ -248,7 +248,7 @@ static void stop_sandbox(struct osh_call *call)
 	if (!sandbox)
 		return;
 	if (sandbox->state == OSH_AGENT_SANDBOX_STOPPED || osh_lifecycle_stop(sandbox, &err) == 0)
-		osh_call_reply(call, NULL, NULL, 0);
+		osh_call_reply(call, json_object(), NULL, 0);
 	else
 		osh_call_fail(call, &err);
 }
@@ -337,7 +337,7 @@ static void end_sandbox(struct osh_call *call, bool attached)
 	else if (osh_lifecycle_delete(sandbox, &err) < 0)
 		osh_call_error(call, "Failed", "%s", err.message);
 	else
-		osh_call_reply(call, NULL, NULL, 0);
+		osh_call_reply(call, json_object(), NULL, 0);
 }
 
 static void delete_sandbox(struct osh_call *call)

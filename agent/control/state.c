@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/secret.h"
 
 #define FILE_BYTES_MAX (1u << 20)
@@ -85,8 +85,10 @@ int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, st
 
 	if (r < 0)
 		return r;
-	*ret_json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	return *ret_json ? 0 : osh_err_set(err, EBADMSG, "%s/%s is damaged: not JSON", dir, name);
+	r = osh_json_parse(text, len, ret_json);
+	if (r == -EBADMSG)
+		return osh_err_set(err, EBADMSG, "%s/%s is damaged: not JSON", dir, name);
+	return r < 0 ? osh_err_sys(err, -r, "cannot read %s/%s", dir, name) : 0;
 }
 
 /* A file or a directory. */
@@ -209,16 +211,25 @@ int osh_state_digest_static(const struct osh_policy_static *policy,
 	return r;
 }
 
-int osh_state_origin_save(const char *dir, const struct osh_origin *origin, struct osh_err *err)
+static json_t *sections_json(const struct osh_origin *origin)
 {
 	json_t *sections = json_object();
 
-	for (int i = 0; i < OSH_SECTION_COUNT; i++)
-		json_object_set_new(sections, osh_section_name((enum osh_section)i),
-				    json_string(origin->sections[i]));
+	for (int i = 0; sections && i < OSH_SECTION_COUNT; i++) {
+		if (json_object_set_new(sections, osh_section_name((enum osh_section)i),
+					json_string(origin->sections[i])) < 0) {
+			json_decref(sections);
+			return NULL;
+		}
+	}
+	return sections;
+}
+
+int osh_state_origin_save(const char *dir, const struct osh_origin *origin, struct osh_err *err)
+{
 	return osh_state_save_json(dir, "origin.json",
 			 json_pack("{s:I, s:o}", "owner", (json_int_t)origin->owner, "sections",
-				   sections),
+				   sections_json(origin)),
 			 err);
 }
 
@@ -311,31 +322,38 @@ void osh_credentials_done(struct osh_credentials *credentials)
 	credentials->count = 0;
 }
 
+static json_t *credentials_json(const struct osh_credentials *credentials)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < credentials->count; i++) {
+		if (json_array_append_new(list, json_pack("{s:s, s:s}", "provider",
+							  credentials->items[i].provider, "placeholder",
+							  credentials->items[i].placeholder)) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
 int osh_state_credentials_save(const char *dir, const struct osh_credentials *credentials,
 			       struct osh_err *err)
 {
-	json_t *list;
-
-	if (!credentials->count)
-		return 0;
-	list = json_array();
-	for (size_t i = 0; i < credentials->count; i++)
-		json_array_append_new(list, json_pack("{s:s, s:s}", "provider",
-						      credentials->items[i].provider, "placeholder",
-						      credentials->items[i].placeholder));
-	return osh_state_save_json(dir, "credentials.json", list, err);
+	return credentials->count ?
+		       osh_state_save_json(dir, "credentials.json", credentials_json(credentials), err) : 0;
 }
 
-static bool read_credential(json_t *json, struct osh_credential *ret_credential)
+static int read_credential(json_t *json, struct osh_credential *ret_credential)
 {
 	const char *provider, *placeholder;
 
 	if (json_unpack(json, "{s:s, s:s}", "provider", &provider, "placeholder", &placeholder) < 0)
-		return false;
+		return -EBADMSG;
 	if (osh_str_copy(osh_str(provider), ret_credential->provider, OSH_NAME_MAX) < 0)
-		return false;
+		return -EBADMSG;
 	ret_credential->placeholder = strdup(placeholder);
-	return ret_credential->placeholder != NULL;
+	return ret_credential->placeholder ? 0 : -ENOMEM;
 }
 
 int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_credentials,
@@ -343,7 +361,6 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 {
 	struct osh_credentials credentials = { 0 };
 	json_t *json = NULL;
-	bool good;
 	int r = osh_state_load_json(dir, "credentials.json", &json, err);
 
 	if (r == -ENOENT) {
@@ -352,16 +369,16 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 	}
 	if (r < 0)
 		return r;
-	good = json_is_array(json) && json_array_size(json) <= OSH_CREDENTIALS_MAX;
-	for (size_t i = 0; good && i < json_array_size(json); i++) {
-		good = read_credential(json_array_get(json, i),
-				       &credentials.items[credentials.count]);
-		credentials.count += good;
+	r = json_is_array(json) && json_array_size(json) <= OSH_CREDENTIALS_MAX ? 0 : -EBADMSG;
+	for (size_t i = 0; r == 0 && i < json_array_size(json); i++) {
+		r = read_credential(json_array_get(json, i), &credentials.items[credentials.count]);
+		credentials.count += r == 0;
 	}
 	json_decref(json);
-	if (!good) {
+	if (r < 0) {
 		osh_credentials_done(&credentials);
-		return osh_err_set(err, EBADMSG, "%s/credentials.json is damaged", dir);
+		return r == -EBADMSG ? osh_err_set(err, EBADMSG, "%s/credentials.json is damaged", dir)
+				     : osh_err_sys(err, -r, "cannot read %s/credentials.json", dir);
 	}
 	*ret_credentials = credentials;
 	return 0;

@@ -18,7 +18,7 @@ static void get_ring(struct osh_call *call)
 		osh_call_error(call, "Failed", "cannot open the verdict ring: %s", strerror(-fd));
 		return;
 	}
-	osh_call_reply(call, NULL, &fd, 1);
+	osh_call_reply(call, json_object(), &fd, 1);
 	osh_close(fd);
 }
 
@@ -36,7 +36,7 @@ static void get_history(struct osh_call *call)
 		osh_call_error(call, "Failed", "cannot open the journal: %s", strerror(-count));
 		return;
 	}
-	osh_call_reply(call, NULL, fds, (size_t)count);
+	osh_call_reply(call, json_object(), fds, (size_t)count);
 	for (int i = 0; i < count; i++)
 		osh_close(fds[i]);
 }

@@ -5,10 +5,12 @@
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/err.h"
 #include "base/fd.h"
 #include "base/mem.h"
 
@@ -16,6 +18,7 @@
 #define CALL_LSM_LIST_MODULES 461
 #define LSM_ID_BPF 109
 #define LSM_MODULES_MAX 64
+#define TYPES_FILE "/sys/kernel/btf/vmlinux"
 #define LSM_FILE "/sys/kernel/security/lsm"
 #define LSM_FILE_BYTES_MAX 4096
 
@@ -35,17 +38,24 @@ static int load(enum bpf_prog_type type, int attach_type, int btf_id)
 			     &options);
 }
 
-static bool can_load(enum bpf_prog_type type, int attach_type, int btf_id)
+/* After a probe that failed: -errno when it has not found out, else 0, it is not there. */
+static int absent(int r)
+{
+	return osh_is_shortage(r) ? r : 0;
+}
+
+static int can_load(enum bpf_prog_type type, int attach_type, int btf_id)
 {
 	_cleanup_fd_ int fd = load(type, attach_type, btf_id);
 
-	return fd >= 0;
+	return fd < 0 ? absent(fd) : 1;
 }
 
-static bool has_unix_hooks(void)
+static int has_unix_hooks(void)
 {
-	return can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_CONNECT, 0) &&
-	       can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_SENDMSG, 0);
+	int r = can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_CONNECT, 0);
+
+	return r <= 0 ? r : can_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, OSH_UNIX_SENDMSG, 0);
 }
 
 /* A kernel function is there when its type is. */
@@ -56,31 +66,39 @@ static int find_function(const struct btf *types, const char *name)
 
 /* Is BPF among the active security modules? Built in, it loads and attaches anyway, and is
  * never asked. The file is there where securityfs is mounted. */
-static bool is_lsm_active(void)
+static int is_lsm_active(void)
 {
 	uint64_t ids[LSM_MODULES_MAX];
 	uint32_t size = sizeof(ids);
 	long count = syscall(CALL_LSM_LIST_MODULES, ids, &size, 0);
 	_cleanup_free_ char *names = NULL;
 	size_t len;
+	int r;
 
 	for (long i = 0; i < count; i++) {
 		if (ids[i] == LSM_ID_BPF)
-			return true;
+			return 1;
 	}
-	return count < 0 && osh_read_file(LSM_FILE, LSM_FILE_BYTES_MAX, &names, &len) == 0 &&
-	       strstr(names, "bpf");
+	if (count >= 0)
+		return 0;
+	r = osh_read_file(LSM_FILE, LSM_FILE_BYTES_MAX, &names, &len);
+	return r < 0 ? absent(r) : strstr(names, "bpf") != NULL;
 }
 
 /* A kernel that is locked down refuses to load it, an older one of some architectures to attach
  * it: found by doing both. */
-static bool has_lsm(const struct btf *types, int cgroup_fd)
+static int has_lsm(const struct btf *types, int cgroup_fd)
 {
-	int id = is_lsm_active() ? find_function(types, "bpf_lsm_file_receive") : -1;
+	int active = is_lsm_active();
+	int id = active > 0 ? find_function(types, "bpf_lsm_file_receive") : -1;
 	_cleanup_fd_ int program = id < 0 ? -1 : load(BPF_PROG_TYPE_LSM, BPF_LSM_CGROUP, id);
 	_cleanup_fd_ int link = program < 0 ? -1 : bpf_link_create(program, cgroup_fd, BPF_LSM_CGROUP, NULL);
 
-	return link >= 0;
+	if (id < 0)
+		return active < 0 ? active : 0;
+	if (program < 0)
+		return absent(program);
+	return link < 0 ? absent(link) : 1;
 }
 
 static bool has_send_trace(const struct btf *types)
@@ -88,15 +106,23 @@ static bool has_send_trace(const struct btf *types)
 	return types && btf__find_by_name_kind(types, "btf_trace_sock_send_length", BTF_KIND_TYPEDEF) > 0;
 }
 
-void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks)
+int osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks)
 {
 	struct btf *types = btf__load_vmlinux_btf();
+	/* libbpf goes on to other places, and says that it found it in none of them. */
+	int r = types || access(TYPES_FILE, R_OK) < 0 ? 0 : -ENOMEM;
+	int unix_sockets = r < 0 ? r : has_unix_hooks();
+	int lsm = unix_sockets < 0 ? unix_sockets : has_lsm(types, cgroup_fd);
 
-	ret_hooks->unix_sockets = has_unix_hooks();
-	ret_hooks->lsm = has_lsm(types, cgroup_fd);
-	ret_hooks->send_trace = has_send_trace(types);
-	ret_hooks->sock_destroy = find_function(types, "bpf_sock_destroy") > 0;
+	if (lsm >= 0)
+		*ret_hooks = (struct osh_optional_hooks){
+			.unix_sockets = unix_sockets,
+			.lsm = lsm,
+			.send_trace = has_send_trace(types),
+			.sock_destroy = find_function(types, "bpf_sock_destroy") > 0,
+		};
 	btf__free(types);
+	return lsm < 0 ? lsm : 0;
 }
 
 size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attached,

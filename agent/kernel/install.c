@@ -77,6 +77,8 @@ static int libbpf_failed(struct job *job, int code, const char *what)
 		return osh_err_set(job->err, code,
 				   "%s: not permitted (%s): run as root, with CAP_BPF, CAP_PERFMON and "
 				   "CAP_NET_ADMIN", what, libbpf_words);
+	if (code == ENOMEM)
+		return osh_err_sys(job->err, code, "%s", what);
 	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
 		return osh_err_set(job->err, code,
 				   "%s: this kernel carries no type information "
@@ -516,6 +518,8 @@ static void choose_hooks(struct openshell *skel, const struct osh_optional_hooks
 
 static int prepare(struct job *job, struct osh_install *inst)
 {
+	int r;
+
 	/* Before 5.11 maps counted against this; harmless since. */
 	(void)setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){ RLIM_INFINITY, RLIM_INFINITY });
 	libbpf_set_print(on_libbpf_print);
@@ -523,7 +527,9 @@ static int prepare(struct job *job, struct osh_install *inst)
 	job->skel = openshell__open();
 	if (!job->skel)
 		return libbpf_failed(job, errno, "cannot open the kernel programs");
-	osh_features_hooks(job->cgroup_fd, &inst->hooks);
+	r = osh_features_hooks(job->cgroup_fd, &inst->hooks);
+	if (r < 0)
+		return osh_err_sys(job->err, -r, "cannot find out what this kernel has");
 	choose_hooks(job->skel, &inst->hooks);
 	if (snprintf(job->dir, sizeof(job->dir), "%s/" LAYOUT, job->options->pin_dir) >= PATH_MAX)
 		return osh_err_set(job->err, ENAMETOOLONG, "%s is too long", job->options->pin_dir);

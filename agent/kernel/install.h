@@ -78,7 +78,9 @@ void osh_install_remove(struct osh_install *install);
 /* Has nobody detached a program? A tracing program goes only with its last descriptor. */
 bool osh_install_is_attached(const struct osh_install *install);
 
-void osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
+/* Find out which of them this kernel has, by trying them on a cgroup. Returns 0 or -errno: -ENOMEM,
+ * -EMFILE or -ENFILE when it cannot be told. */
+int osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
 
 /* The same for a reader. Returns how many. */
 #define OSH_FEATURES_MAX 8

@@ -7,6 +7,7 @@
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -121,6 +122,16 @@ static char *key_to_pem(EVP_PKEY *key)
 	return text;
 }
 
+/* Written while memory was short, a text may be a part of itself. */
+static bool is_whole(const char *cert_pem, const char *key_pem)
+{
+	struct osh_ca ca = { 0 };
+	bool whole = osh_ca_load(cert_pem, key_pem, &ca) == 0;
+
+	osh_ca_done(&ca);
+	return whole;
+}
+
 int osh_ca_new(const char *sandbox_name, char **ret_cert_pem, char **ret_key_pem)
 {
 	EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -130,7 +141,7 @@ int osh_ca_new(const char *sandbox_name, char **ret_cert_pem, char **ret_key_pem
 
 	X509_free(cert);
 	EVP_PKEY_free(key);
-	if (!cert_pem || !key_pem) {
+	if (!cert_pem || !key_pem || !is_whole(cert_pem, key_pem)) {
 		free(cert_pem);
 		free(key_pem);
 		return -EIO;

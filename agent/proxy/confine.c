@@ -5,8 +5,8 @@
 #include <grp.h>
 #include <linux/bpf.h>
 #include <sched.h>
-#include <seccomp.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -14,6 +14,7 @@
 #include "base/knockout.h"
 #include "base/landlock.h"
 #include "base/mem.h"
+#include "base/seccomp.h"
 #include "openshell/limits.h"
 
 #define FILES_MAX 65536
@@ -68,19 +69,27 @@ static const char *const readable[] = {
 #endif
 };
 
-static int filter_calls(void)
+static int describe(scmp_filter_ctx filter)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	int r = filter ? 0 : -ENOMEM;
+	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < OSH_COUNT_OF(allowed_calls); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed_calls[i], 0);
 	for (size_t i = 0; r == 0 && i < OSH_COUNT_OF(allowed_bpf); i++)
 		r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(bpf), 1,
 				     SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)allowed_bpf[i]));
-	if (r == 0)
-		r = seccomp_load(filter);
-	seccomp_release(filter);
+	return r;
+}
+
+static int filter_calls(void)
+{
+	struct sock_fprog program;
+	int r = osh_seccomp_compile(SCMP_ACT_ERRNO(EPERM), describe, &program);
+
+	if (r < 0)
+		return r;
+	r = osh_seccomp_load(&program);
+	free(program.filter);
 	return r;
 }
 

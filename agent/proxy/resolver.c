@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "base/mem.h"
+#include "base/table.h"
 #include "openshell/limits.h"
 #include "policy/host.h"
 

@@ -16,9 +16,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <uthash.h>
 
 #include "base/loop.h"
+#include "base/table.h"
 #include "credential/vault.h"
 #include "kernel/kernel.h"
 #include "openshell/sockets.h"

@@ -17,20 +17,21 @@
 #define CGROUP_PROCS_BYTES_MAX (64u << 20)
 
 /* cgroup.procs lists one pid per line, as numbered for the reader. */
-static bool is_in_cgroup(pid_t pid, int cgroup_fd)
+static int is_in_cgroup(pid_t pid, int cgroup_fd)
 {
 	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
 	_cleanup_free_ char *text = NULL;
 	char wanted[16];
 	size_t len, wanted_len = (size_t)snprintf(wanted, sizeof(wanted), "%d\n", (int)pid);
+	int r = fd < 0 ? -errno : osh_read_fd(fd, CGROUP_PROCS_BYTES_MAX, &text, &len);
 
-	if (fd < 0 || osh_read_fd(fd, CGROUP_PROCS_BYTES_MAX, &text, &len) < 0)
-		return false;
+	if (r < 0)
+		return r;
 	for (const char *line = text; *line; line += strcspn(line, "\n") + 1) {
 		if (strncmp(line, wanted, wanted_len) == 0)
-			return true;
+			return 1;
 	}
-	return false;
+	return 0;
 }
 
 struct adoption {
@@ -57,9 +58,10 @@ static int verify(struct osh_sandbox_instance *instance)
 	r = process_start_time(record->init_pid, &start);
 	if (r < 0)
 		return r;
-	if (start != record->init_start || !is_in_cgroup(record->init_pid, instance->cgroup_fd))
-		return -ESTALE;
-	return 0;
+	r = is_in_cgroup(record->init_pid, instance->cgroup_fd);
+	if (r < 0)
+		return r;
+	return r && start == record->init_start ? 0 : -ESTALE;
 }
 
 static bool is_empty(int cgroup_fd)
@@ -217,7 +219,8 @@ static int adopt_attached(const struct adoption *adoption, struct osh_sandbox_in
 	return 0;
 }
 
-/* Returns 1 when it was handed over, 0 when it is gone, -ENOMEM. */
+/* Returns 1 when it was handed over, 0 when it is gone, -errno when that cannot be told now: then
+ * nothing has been done to it. */
 static int adopt_one(const struct adoption *adoption, const char *name)
 {
 	struct osh_sandbox_instance *instance;
@@ -226,12 +229,16 @@ static int adopt_one(const struct adoption *adoption, const char *name)
 	if (r < 0)
 		return r;
 	r = read_record(instance);
-	if (r < 0 && r != -ENOENT) /* without one it never ran */
+	if (r < 0 && r != -ENOENT && !osh_is_shortage(r)) /* without one it never ran */
 		return fence(adoption, instance, -r);
 	if (r == 0 && sandbox_is_attached(instance))
 		return adopt_attached(adoption, instance);
 	if (r == 0)
 		r = instance->record.init_pid ? take_over_running(instance) : take_over_stopped(instance);
+	if (osh_is_shortage(r)) {
+		osh_sandbox_release(instance);
+		return r;
+	}
 	if (r < 0 && instance->was_launched && instance->record.init_pid && instance->record.keep)
 		r = take_over_ended(instance, -r);
 	if (r < 0 && instance->was_launched && !instance->record.init_pid)

@@ -218,7 +218,6 @@ void sandbox_strings_free(char **strings);
 
 /* ---- seccomp.c ---- */
 int seccomp_filter_build(struct sock_fprog *ret_filter);
-int seccomp_filter_load(const struct sock_fprog *filter);
 
 /* ---- The child between clone and exec (launch.c calls these in this order) ------- */
 

@@ -24,6 +24,7 @@
 #include "base/fd.h"
 #include "base/knockout.h"
 #include "base/mem.h"
+#include "base/seccomp.h"
 
 #define STEPS_PATIENCE_MS 15000
 #define WARNINGS_BYTES_MAX 65536
@@ -130,7 +131,7 @@ static int close_standard_streams(struct launch *launch)
 
 static int filter_calls(struct launch *launch)
 {
-	return osh_layer_off("seccomp") ? 0 : seccomp_filter_load(&launch->instance->host->filter);
+	return osh_layer_off("seccomp") ? 0 : osh_seccomp_load(&launch->instance->host->filter);
 }
 
 static int become_init(struct launch *launch)

@@ -1,11 +1,11 @@
 #include "sandbox/internal.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/str.h"
 
 #define RECORD_VERSION 1
@@ -46,28 +46,41 @@ int record_set_providers(struct sandbox_record *record, const char *const *provi
 	return 0;
 }
 
+static json_t *providers_json(const struct sandbox_record *record)
+{
+	json_t *list = json_array();
+
+	for (char **name = record->providers; list && name && *name; name++) {
+		if (json_array_append_new(list, json_string(*name)) < 0) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+/* Returns false when memory is short. */
+static bool add_attachment(json_t *json, const struct sandbox_record *record)
+{
+	return json_object_set_new(json, "attached", json_string(record->attached)) == 0 &&
+	       json_object_set_new(json, "gateway", json_integer(record->gateway)) == 0 &&
+	       json_object_set_new(json, "netns", json_integer((json_int_t)record->netns)) == 0;
+}
+
 int record_save(const char *dir, const struct sandbox_record *record)
 {
-	json_t *providers = json_array();
 	char path[OSH_SANDBOX_PATH_MAX + 16];
 	json_t *json;
 	char *text;
 	int r;
 
-	for (char **name = record->providers; name && *name; name++)
-		json_array_append_new(providers, json_string(*name));
 	json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "version",
 			 RECORD_VERSION, "name", record->name, "id", (json_int_t)record->id, "uid",
 			 (json_int_t)record->uid, "gid", (json_int_t)record->gid, "init_pid",
 			 (json_int_t)record->init_pid, "init_start", (json_int_t)record->init_start,
 			 "created", (json_int_t)record->created, "keep", (int)record->keep,
-			 "providers", providers);
-	if (json && *record->attached) {
-		(void)json_object_set_new(json, "attached", json_string(record->attached));
-		(void)json_object_set_new(json, "gateway", json_integer(record->gateway));
-		(void)json_object_set_new(json, "netns", json_integer((json_int_t)record->netns));
-	}
-	text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
+			 "providers", providers_json(record));
+	text = json && (!*record->attached || add_attachment(json, record)) ? json_dumps(json, JSON_INDENT(1)) : NULL;
 	json_decref(json);
 	if (!text)
 		return -ENOMEM;
@@ -139,15 +152,16 @@ int record_load(const char *dir, struct sandbox_record *ret_record)
 	char path[OSH_SANDBOX_PATH_MAX + 16];
 	_cleanup_free_ char *text = NULL;
 	size_t len;
-	json_t *json;
+	json_t *json = NULL;
 	int r;
 
 	record_path(dir, path);
 	r = osh_read_file(path, RECORD_BYTES_MAX, &text, &len);
+	if (r == 0)
+		r = osh_json_parse(text, len, &json);
 	if (r < 0)
 		return r;
-	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	r = json ? parse_record(json, &record) : -EBADMSG;
+	r = parse_record(json, &record);
 	json_decref(json);
 	if (r < 0) {
 		record_done(&record);

@@ -11,15 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <netinet/in.h>
-#include <unistd.h>
 
-#include "base/fd.h"
 #include "base/mem.h"
+#include "base/seccomp.h"
 
 /* The highest call number that somebody has judged for this table (mseal, Linux 6.10).
  * Newer ones answer ENOSYS, as on an older kernel, until they are judged too: 467
@@ -28,7 +25,6 @@
 
 #define FAMILIES_MAX 46   /* AF_MAX of Linux 6.18 */
 #define TYPE_MASK 0xf     /* SOCK_TYPE_MASK */
-#define FILTER_BYTES_MAX (1u << 20)
 
 struct call_rule {
 	int call;
@@ -246,47 +242,25 @@ static int put_in_front(const struct sock_filter *program, size_t count,
 	return 0;
 }
 
-static int export_program(scmp_filter_ctx filter, struct sock_fprog *ret_filter)
+static int describe(scmp_filter_ctx filter)
 {
-	_cleanup_fd_ int fd = memfd_create("openshell-seccomp", MFD_CLOEXEC);
-	_cleanup_free_ char *bytes = NULL;
-	size_t len;
-	int r;
+	/* The 32-bit and x32 doors to the same kernel are not judged: nobody uses them. */
+	int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
-	if (fd < 0)
-		return -errno;
-	r = seccomp_export_bpf(filter, fd);
-	if (r < 0)
-		return r;
-	if (lseek(fd, 0, SEEK_SET) < 0)
-		return -errno;
-	r = osh_read_fd(fd, FILTER_BYTES_MAX, &bytes, &len);
-	if (r < 0)
-		return r;
-	return put_in_front((const struct sock_filter *)bytes, len / sizeof(struct sock_filter),
-			    ret_filter);
+	/* A binary tree over the call numbers: allowed calls pay for few comparisons. */
+	if (r == 0)
+		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	return r < 0 ? r : add_rules(filter);
 }
 
 int seccomp_filter_build(struct sock_fprog *ret_filter)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-	int r = filter ? 0 : -ENOMEM;
+	struct sock_fprog program;
+	int r = osh_seccomp_compile(SCMP_ACT_ALLOW, describe, &program);
 
-	/* The 32-bit and x32 doors to the same kernel are not judged: nobody uses them. */
-	if (r == 0)
-		r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-	/* A binary tree over the call numbers: allowed calls pay for few comparisons. */
-	if (r == 0)
-		r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
-	if (r == 0)
-		r = add_rules(filter);
-	if (r == 0)
-		r = export_program(filter, ret_filter);
-	seccomp_release(filter);
+	if (r < 0)
+		return r;
+	r = put_in_front(program.filter, program.len, ret_filter);
+	free(program.filter);
 	return r;
-}
-
-int seccomp_filter_load(const struct sock_fprog *filter)
-{
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, filter) < 0 ? -errno : 0;
 }

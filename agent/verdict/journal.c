@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/fd.h"
+#include "base/json.h"
 #include "base/mem.h"
 #include "verdict/format.h"
 
@@ -33,17 +34,20 @@ struct osh_journal {
 
 /* ---- What a former agent left ------------------------------------------------------ */
 
-/* The id of a whole line. Returns false when it is not a record. */
-static bool line_id(struct osh_str line, uint64_t *ret_id)
+/* The id of a whole line. Returns 0, -EBADMSG (it is not a record) or -ENOMEM. */
+static int line_id(struct osh_str line, uint64_t *ret_id)
 {
 	struct osh_verdict verdict;
-	json_t *json = json_loadb(line.data, line.len, JSON_REJECT_DUPLICATES, NULL);
-	bool ok = json && osh_verdict_from_json(json, &verdict) == 0;
+	json_t *json = NULL;
+	int r = osh_json_parse(line.data, line.len, &json);
 
-	if (ok)
+	if (r < 0)
+		return r;
+	r = osh_verdict_from_json(json, &verdict) == 0 ? 0 : -EBADMSG;
+	if (r == 0)
 		*ret_id = verdict.id;
 	json_decref(json);
-	return ok;
+	return r;
 }
 
 /* The greatest id in the last lines of a file, and where its last whole line ends.
@@ -71,11 +75,13 @@ static int read_tail(int fd, uint64_t *ret_id, uint64_t *ret_whole_bytes)
 	*ret_id = 0;
 	while (end) {
 		size_t begin = end - 1; /* the line's own newline */
+		int r;
 
 		while (begin && tail[begin - 1] != '\n')
 			begin--;
-		if (line_id(osh_str_n(tail + begin, end - 1 - begin), ret_id))
-			return 0;
+		r = line_id(osh_str_n(tail + begin, end - 1 - begin), ret_id);
+		if (r != -EBADMSG)
+			return r;
 		end = begin;
 	}
 	return 0;

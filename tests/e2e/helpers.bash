@@ -64,6 +64,37 @@ start_knockout() {
 	install_probe
 }
 
+# A world for agents that have tests/e2e/preload.c, and FAULTS, the file that tells it of faults. Sandboxes
+# see both, in $PROBES.
+start_preloaded() {
+	start_world
+	make_scratch
+	install_probe
+	make -s -C "$REPO" build/preload.so
+	cp "$REPO/build/preload.so" "$PROBES/"
+	export FAULTS=$PROBES/faults
+	: >"$FAULTS" >"$FAULTS.proxy"
+	set_faults "$FAULTS" && set_faults "$FAULTS.proxy"
+	chmod 0644 "$FAULTS"{,.proxy} "$PROBES/preload.so"
+}
+
+preload_agents() { AGENT_UNDER=(env "LD_PRELOAD=$PROBES/preload.so" "FAULTS_FILE=$FAULTS"); }
+
+# set_faults FILE [CLOCK-OFF [FIRST COUNT]]: COUNT allocations from the FIRST one on will fail.
+set_faults() {
+	local number bytes='' i
+	for number in "${2:-0}" "${3:-0}" "${4:-0}" 0; do
+		for i in {1..8}; do
+			printf -v bytes '%s\\x%02x' "$bytes" $((number & 255))
+			number=$((number >> 8))
+		done
+	done
+	printf '%b' "$bytes" 1<>"$1"
+}
+
+# allocations FILE: since set_faults.
+allocations() { od -An -t u8 -j 24 -N 8 "$1" | tr -d ' '; }
+
 # A tmux server for this file, with one session that stays: a server whose last session ends goes,
 # and the next session meets it on its way out.
 start_tmux() {
