@@ -1,5 +1,6 @@
 /* What the kernel cannot enforce on a cgroup that was not made for it: no namespaces, no seccomp filter
  * and no Landlock of ours stand behind the hooks there. */
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,12 +9,15 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/netns.h"
 #include "control/lifecycle_parts.h"
 #include "sandbox/sandbox.h"
 
 #define STATUS_BYTES_MAX 65536
 
-/* With one of these, in the host's own user namespace, a process can undo what holds it. */
+/* With one of these, in the host's own user namespace, a process can undo what holds it. The first two
+ * do so as well in the one that its network belongs to: packets need not pass by sockets then. */
+#define NETWORK_CAPABILITIES (1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW)
 static const struct {
 	unsigned number;
 	const char *name;
@@ -38,6 +42,18 @@ static bool is_in_our_user_namespace(pid_t pid)
 	return stat("/proc/self/ns/user", &ours) < 0 || stat(path, &theirs) < 0 || theirs.st_ino == ours.st_ino;
 }
 
+static bool rules_its_network(pid_t pid)
+{
+	_cleanup_fd_ int net = -1, user = -1;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	net = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	user = open(path, O_RDONLY | O_CLOEXEC);
+	return osh_netns_is_ruled_from(net, user) != 0; /* also when it cannot be told */
+}
+
 /* "CapPrm:\t00000000a80425fb": what it may take on at any time. */
 static uint64_t permitted(pid_t pid)
 {
@@ -59,6 +75,8 @@ static int look_at(void *context, pid_t pid)
 
 	if (is_in_our_user_namespace(pid))
 		*all |= permitted(pid);
+	else if (rules_its_network(pid))
+		*all |= permitted(pid) & NETWORK_CAPABILITIES;
 	return 0;
 }
 
