@@ -172,7 +172,7 @@ build/bench/%: tests/bench/%.c build/libopenshell.a
 
 bench: all $(BENCHES)
 	$(Q)scripts/install-packages bench
-	$(Q)for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || exit 1; done
+	$(Q)status=0; for b in $(BENCHES) $(BENCH_SCRIPTS); do echo "== $${b##*/}"; $$b || status=1; done; exit $$status
 
 lint:
 	$(Q)scripts/lint

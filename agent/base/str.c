@@ -3,12 +3,10 @@
 #include <errno.h>
 #include <string.h>
 
-bool osh_str_caseeq(struct osh_str a, struct osh_str b)
+bool osh_str_same_letters(const char *a, const char *b, size_t len)
 {
-	if (a.len != b.len)
-		return false;
-	for (size_t i = 0; i < a.len; i++) {
-		if (osh_ascii_lower(a.data[i]) != osh_ascii_lower(b.data[i]))
+	for (size_t i = 0; i < len; i++) {
+		if (osh_ascii_lower(a[i]) != osh_ascii_lower(b[i]))
 			return false;
 	}
 	return true;

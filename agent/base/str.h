@@ -25,6 +25,9 @@ static inline struct osh_str osh_str(const char *text)
 	return osh_str_n(text, text ? strlen(text) : 0);
 }
 
+/* The same of a literal, where a constant has to stand. */
+#define OSH_STR(literal) { .data = (literal), .len = sizeof(literal) - 1 }
+
 static inline bool osh_str_eq(struct osh_str a, struct osh_str b)
 {
 	return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
@@ -36,11 +39,16 @@ static inline bool osh_str_eq_c(struct osh_str a, const char *b)
 }
 
 /* ASCII letters compare without case, whatever the locale. */
-bool osh_str_caseeq(struct osh_str a, struct osh_str b);
+bool osh_str_same_letters(const char *a, const char *b, size_t len);
+
+static inline bool osh_str_caseeq(struct osh_str a, struct osh_str b)
+{
+	return a.len == b.len && osh_str_same_letters(a.data, b.data, a.len);
+}
 
 static inline bool osh_str_caseeq_c(struct osh_str a, const char *b)
 {
-	return a.len == strlen(b) && osh_str_caseeq(a, osh_str(b));
+	return osh_str_caseeq(a, osh_str(b));
 }
 
 bool osh_str_has_prefix(struct osh_str s, const char *prefix);

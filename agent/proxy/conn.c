@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/secret.h"
+#include "proxy/tls_socket.h"
 
 #define READ_CHUNK (16u << 10) /* OpenSSL gives one record at a time */
 #define BURST (3u * SSL3_RT_MAX_PLAIN_LENGTH) /* leaves room for what one more step may add */
@@ -133,7 +134,7 @@ static void fail(struct osh_conn *conn, int error)
 int osh_conn_start_tls(struct osh_conn *conn, SSL *ssl)
 {
 	conn->ssl = ssl;
-	if (SSL_set_fd(ssl, conn->io.fd) != 1)
+	if (osh_tls_socket_set(ssl, conn->io.fd) < 0)
 		return -ENOMEM;
 	conn->state = OSH_CONN_HANDSHAKE;
 	conn->readable = true;
@@ -269,10 +270,30 @@ static void hear_last_words(struct osh_conn *conn)
 	conn->state = OSH_CONN_FAILED;
 }
 
-/* The records of a burst leave as full segments (TCP_CORK, tcp(7)), not one by one. */
-static void cork(const struct osh_conn *conn, int on)
+/* What did not fit must be offered again with as many bytes (SSL_write(3)). */
+static ssize_t write_tls(struct osh_conn *conn, size_t len)
 {
-	(void)setsockopt(conn->io.fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+	int n;
+
+	len = len > conn->unfinished ? len : conn->unfinished;
+	forget_errors();
+	osh_tls_socket_more(conn->ssl, len > SSL3_RT_MAX_PLAIN_LENGTH && !conn->meter);
+	n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
+	conn->unfinished = n <= 0 ? len : 0;
+	if (n <= 0)
+		(void)ssl_would_block(conn, n);
+	return n;
+}
+
+static ssize_t write_plain(struct osh_conn *conn, size_t len)
+{
+	ssize_t n = send(conn->io.fd, osh_buf_bytes(&conn->out), len, MSG_NOSIGNAL);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		conn->writable = false;
+	else if (n < 0)
+		fail(conn, errno);
+	return n;
 }
 
 static void send_out(struct osh_conn *conn)
@@ -285,27 +306,10 @@ static void send_out(struct osh_conn *conn)
 			return;
 		len = len < conn->out.len ? len : conn->out.len;
 		errno = 0;
-		if (conn->ssl) {
-			forget_errors();
-			len = len > conn->unfinished ? len : conn->unfinished;
-			n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
-			conn->unfinished = n <= 0 ? len : 0;
-			if (n <= 0) {
-				(void)ssl_would_block(conn, (int)n);
-				hear_last_words(conn);
-				return;
-			}
-		} else {
-			n = send(conn->io.fd, osh_buf_bytes(&conn->out), len, MSG_NOSIGNAL);
-			if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-				conn->writable = false;
-				return;
-			}
-			if (n < 0) {
-				fail(conn, errno);
-				hear_last_words(conn);
-				return;
-			}
+		n = conn->ssl ? write_tls(conn, len) : write_plain(conn, len);
+		if (n <= 0) {
+			hear_last_words(conn);
+			return;
 		}
 		osh_buf_consume(&conn->out, (size_t)n);
 		osh_meter_moved(conn->meter, (size_t)n);
@@ -314,13 +318,7 @@ static void send_out(struct osh_conn *conn)
 
 static void flush(struct osh_conn *conn)
 {
-	bool burst = conn->ssl && conn->writable && conn->out.len > SSL3_RT_MAX_PLAIN_LENGTH;
-
-	if (burst)
-		cork(conn, 1);
 	send_out(conn);
-	if (burst)
-		cork(conn, 0);
 	osh_conn_wipe_sent(conn);
 	if (conn->finish && !conn->finished && !conn->out.len && conn->state == OSH_CONN_OPEN) {
 		conn->finished = true;

@@ -116,10 +116,7 @@ void osh_exchange_describe(const struct osh_session *s, struct osh_judgement *j,
 {
 	const struct osh_exchange *ex = s->exchange;
 
-	memset(j, 0, offsetof(struct osh_judgement, path_bytes));
-	j->status = status;
-	j->error = error;
-	j->engine = engine;
+	*j = (struct osh_judgement){ .status = status, .error = error, .engine = engine };
 	j->decision.stage = stage;
 	j->decision.l7 = ex->l7;
 	j->decision.policy = osh_str(ex->policy);

@@ -8,10 +8,17 @@
 
 /* ---- Bytes ---------------------------------------------------------------------- */
 
+/* RFC 9110 5.6.2. */
+static const bool token_bytes[256] = {
+	['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true,
+	['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true,
+	['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true,
+	['`'] = true, ['|'] = true, ['~'] = true,
+};
+
 static bool is_token_byte(char c)
 {
-	return osh_ascii_is_alpha(c) || osh_ascii_is_digit(c) ||
-	       (c && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+	return token_bytes[(unsigned char)c];
 }
 
 bool osh_http_is_token(struct osh_str s)
@@ -218,8 +225,10 @@ static enum osh_http_result parse_fields(struct osh_str text, bool is_request,
 
 const struct osh_http_field *osh_http_find(const struct osh_http_head *head, const char *name)
 {
+	struct osh_str wanted = osh_str(name);
+
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq_c(head->fields[i].name, name))
+		if (osh_str_caseeq(head->fields[i].name, wanted))
 			return &head->fields[i];
 	}
 	return NULL;
@@ -227,18 +236,21 @@ const struct osh_http_field *osh_http_find(const struct osh_http_head *head, con
 
 static size_t count_fields(const struct osh_http_head *head, const char *name)
 {
+	struct osh_str wanted = osh_str(name);
 	size_t count = 0;
 
 	for (size_t i = 0; i < head->field_count; i++)
-		count += osh_str_caseeq_c(head->fields[i].name, name);
+		count += osh_str_caseeq(head->fields[i].name, wanted);
 	return count;
 }
 
 /* Is `token` in the list of any field of this name? */
 static bool field_has(const struct osh_http_head *head, const char *name, const char *token)
 {
+	struct osh_str wanted = osh_str(name);
+
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq_c(head->fields[i].name, name) &&
+		if (osh_str_caseeq(head->fields[i].name, wanted) &&
 		    osh_http_list_has(head->fields[i].value, osh_str(token)))
 			return true;
 	}

@@ -2,49 +2,44 @@
 
 #include "base/mem.h"
 
+#define S OSH_STR /* with their lengths: the lists are gone through for each field */
+
 /* Of one connection only, or written anew by us. */
-static const char *const hop_by_hop[] = {
-	"connection", "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization",
-	"te", "trailer", "transfer-encoding", "content-length", "upgrade", "http2-settings", "host",
-	"alt-svc", /* leads to ports that no policy was asked about */
+static const struct osh_str hop_by_hop[] = {
+	S("connection"), S("keep-alive"), S("proxy-connection"), S("proxy-authenticate"),
+	S("proxy-authorization"), S("te"), S("trailer"), S("transfer-encoding"),
+	S("content-length"), S("upgrade"), S("http2-settings"), S("host"),
+	S("alt-svc"), /* leads to ports that no policy was asked about */
 };
 
 /* Would make some server see another method, path, host or client than we judged. */
-static const char *const overriding[] = {
-	"forwarded", "x-http-method-override", "x-http-method", "x-method-override",
-	"x-original-url", "x-original-uri", "x-original-host", "x-original-method", "x-rewrite-url",
-	"x-rewrite-uri", "x-host", "x-real-ip", "x-client-ip", "x-cluster-client-ip",
-	"true-client-ip", "proxy", "base-url",
+static const struct osh_str overriding[] = {
+	S("forwarded"), S("x-http-method-override"), S("x-http-method"), S("x-method-override"),
+	S("x-original-url"), S("x-original-uri"), S("x-original-host"), S("x-original-method"),
+	S("x-rewrite-url"), S("x-rewrite-uri"), S("x-host"), S("x-real-ip"), S("x-client-ip"),
+	S("x-cluster-client-ip"), S("true-client-ip"), S("proxy"), S("base-url"),
 };
 
-/* How much of `wanted` the name begins with. CGI and its heirs read '_' as '-' (RFC 3875
- * 4.1.18): so do we. */
-static size_t name_in_common(struct osh_str name, const char *wanted)
+/* Does the name begin so? CGI and its heirs read '_' as '-' (RFC 3875 4.1.18): so do we. */
+static bool has_name_prefix(struct osh_str name, struct osh_str prefix)
 {
-	size_t len;
+	if (name.len < prefix.len)
+		return false;
+	for (size_t i = 0; i < prefix.len; i++) {
+		char c = osh_ascii_lower(name.data[i]);
 
-	for (len = 0; len < name.len && wanted[len]; len++) {
-		char c = osh_ascii_lower(name.data[len]);
-
-		if ((c == '_' ? '-' : c) != wanted[len])
-			break;
+		if ((c == '_' ? '-' : c) != prefix.data[i])
+			return false;
 	}
-	return len;
+	return true;
 }
 
-static bool same_name(struct osh_str name, const char *wanted)
+static bool same_name(struct osh_str name, struct osh_str wanted)
 {
-	size_t len = name_in_common(name, wanted);
-
-	return len == name.len && !wanted[len];
+	return name.len == wanted.len && has_name_prefix(name, wanted);
 }
 
-static bool has_name_prefix(struct osh_str name, const char *prefix)
-{
-	return !prefix[name_in_common(name, prefix)];
-}
-
-static bool is_listed(struct osh_str name, const char *const *list, size_t count)
+static bool is_listed(struct osh_str name, const struct osh_str *list, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		if (same_name(name, list[i]))
@@ -66,28 +61,31 @@ static bool is_named_by_connection(const struct osh_http_head *head, struct osh_
 static bool may_travel(struct osh_str name)
 {
 	return !is_listed(name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
-	       !is_listed(name, overriding, OSH_COUNT_OF(overriding)) && !has_name_prefix(name, "x-forwarded-");
+	       !is_listed(name, overriding, OSH_COUNT_OF(overriding)) &&
+	       !has_name_prefix(name, osh_str("x-forwarded-"));
 }
 
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field)
 {
 	/* HTTP/1.0 knows no interim response that Expect could ask for. */
-	if (head->minor == 0 && same_name(field->name, "expect"))
+	if (head->minor == 0 && same_name(field->name, osh_str("expect")))
 		return false;
 	return may_travel(field->name) && !is_named_by_connection(head, field->name);
 }
 
 /* Must be known before the body is read (RFC 9110 6.5.1): a server that merges trailers into
  * the head would route, authenticate, decode or cache by something that came too late. */
-static const char *const head_only[] = {
-	"authorization", "www-authenticate", "authentication-info", "cookie", "set-cookie",
-	"expect", "max-forwards", "range", "cache-control", "pragma", "age", "expires", "date",
-	"location", "retry-after", "vary", "warning", "allow", "server", "origin", "refresh",
-	"strict-transport-security", "clear-site-data",
+static const struct osh_str head_only[] = {
+	S("authorization"), S("www-authenticate"), S("authentication-info"), S("cookie"),
+	S("set-cookie"), S("expect"), S("max-forwards"), S("range"), S("cache-control"),
+	S("pragma"), S("age"), S("expires"), S("date"), S("location"), S("retry-after"), S("vary"),
+	S("warning"), S("allow"), S("server"), S("origin"), S("refresh"),
+	S("strict-transport-security"), S("clear-site-data"),
 };
-static const char *const head_only_families[] = {
-	"content-encoding", "content-type", "content-range", "content-location", "content-disposition",
-	"content-security-policy", "if-", "sec-", "accept", "access-control-", "cross-origin-",
+static const struct osh_str head_only_families[] = {
+	S("content-encoding"), S("content-type"), S("content-range"), S("content-location"),
+	S("content-disposition"), S("content-security-policy"), S("if-"), S("sec-"), S("accept"),
+	S("access-control-"), S("cross-origin-"),
 };
 
 bool osh_http_trailer_passes(const struct osh_http_field *field)

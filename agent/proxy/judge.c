@@ -10,6 +10,14 @@
 #include "proxy/inspect.h"
 #include "proxy/rewrite.h"
 
+/* What a judgement's paths point into. Not in the judgement: on the stack it would be twenty
+ * pages to walk through for each request. */
+static _Thread_local struct {
+	char path[3 * OSH_PATH_TARGET_MAX + 1];
+	char shown[3 * OSH_PATH_TARGET_MAX + 1];
+	char query[OSH_HTTP_TARGET_MAX];
+} room;
+
 static void refuse(struct osh_judgement *j, unsigned status, const char *error,
 		   enum osh_verdict_engine engine, enum osh_stage stage, const char *reason)
 {
@@ -91,10 +99,10 @@ static bool canonicalise(const struct osh_request_facts *facts, struct osh_judge
 		j->path = (struct osh_path){ .path = facts->target };
 		return true;
 	}
-	error = osh_path_canonicalise(facts->target, false, j->path_bytes, sizeof(j->path_bytes), &j->path);
+	error = osh_path_canonicalise(facts->target, false, room.path, sizeof(room.path), &j->path);
 	if (error == OSH_PATH_ENCODED_SLASH) {
 		*ret_encoded_slash = true;
-		error = osh_path_canonicalise(facts->target, true, j->path_bytes, sizeof(j->path_bytes),
+		error = osh_path_canonicalise(facts->target, true, room.path, sizeof(room.path),
 					      &j->path);
 	}
 	if (error == OSH_PATH_OK)
@@ -119,10 +127,10 @@ static bool hide_placeholders(const struct osh_session *session, struct osh_judg
 	j->sent = j->path;
 	if (!osh_vault_contains(vault, shown->path) && !osh_vault_contains(vault, shown->query))
 		return true;
-	if (osh_vault_redact(vault, shown->path, OSH_CREDENTIAL_SHOWN, j->shown_bytes,
-			     sizeof(j->shown_bytes), &shown->path) == 0 &&
-	    osh_vault_redact(vault, shown->query, "%5BCREDENTIAL%5D", j->query_bytes,
-			     sizeof(j->query_bytes), &shown->query) == 0)
+	if (osh_vault_redact(vault, shown->path, OSH_CREDENTIAL_SHOWN, room.shown,
+			     sizeof(room.shown), &shown->path) == 0 &&
+	    osh_vault_redact(vault, shown->query, "%5BCREDENTIAL%5D", room.query,
+			     sizeof(room.query), &shown->query) == 0)
 		return true;
 	j->path = (struct osh_path){ 0 };
 	refuse_credential(j, &osh_credential_invalid);
@@ -212,7 +220,7 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 {
 	bool encoded_slash;
 
-	memset(ret, 0, offsetof(struct osh_judgement, path_bytes));
+	*ret = (struct osh_judgement){ 0 };
 	if (session->denied) {
 		/* Refused when it connected; whatever it says now, this is the answer. */
 		(void)(canonicalise(facts, ret, &encoded_slash) && hide_placeholders(session, ret));

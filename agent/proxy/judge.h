@@ -21,12 +21,10 @@ struct osh_judgement {
 	const char *error;                /* "policy_denied", ... */
 	enum osh_verdict_engine engine;
 	struct osh_decision decision;
+	/* The two point into the target, or into memory of this thread's that the next question
+	 * about a request takes again. */
 	struct osh_path path;             /* canonical, as judged and shown: without placeholders */
 	struct osh_path sent;             /* the same with them, to be resolved (rewrite.h) */
-	/* What the two point into, beside the target. */
-	char path_bytes[3 * OSH_PATH_TARGET_MAX + 1];
-	char shown_bytes[3 * OSH_PATH_TARGET_MAX + 1];
-	char query_bytes[OSH_HTTP_TARGET_MAX];
 };
 
 /* Asks, in this order: does the authority name the host that was dialled (RFC 9110

@@ -5,26 +5,15 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 EXECS=2000
 CONNECTS=2000
 STATS=/proc/sys/kernel/bpf_stats_enabled
-scratch=$(mktemp -d)
-world=bench-$$
 before=$(<$STATS)
 
-clean_up() {
-	echo "$before" >$STATS
-	"$BUILD/openshell" sandbox delete bench >/dev/null 2>&1 || true
-	agent_stop || true
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
-}
+end_more() { echo "$before" >$STATS; }
 
 # ran NAME: run time in ns and runs so far, of this agent's program: the one loaded last.
 ran() {
@@ -40,19 +29,16 @@ measure() {
 	local what=$1 program=$2 bound=$3 time0 runs0 time1 runs1
 	shift 3
 	read -r time0 runs0 < <(ran "$program")
-	"$BUILD/openshell" sandbox exec bench -- "$@" >/dev/null
+	osh sandbox exec bench -- "$@" >/dev/null
 	read -r time1 runs1 < <(ran "$program")
 	awk -v what="$what" -v ns=$((time1 - time0)) -v runs=$((runs1 - runs0)) -v bound="$bound" \
 		'BEGIN { printf "%-38s %.2f us mean of %d (at most %d)\n", what, ns / runs / 1000, runs, bound }'
 }
 
-trap clean_up EXIT
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
-agent_start "$scratch/agent"
-"$BUILD/openshell" sandbox create --name bench --policy tests/e2e/policies/probe.yaml >/dev/null 2>&1
+bench_begin
+osh sandbox create --name bench --policy tests/e2e/policies/probe.yaml >/dev/null 2>&1
 # Python under a name that no policy names.
-"$BUILD/openshell" sandbox exec bench -- cp /usr/bin/python3 /sandbox/unnamed
+osh sandbox exec bench -- cp /usr/bin/python3 /sandbox/unnamed
 echo 1 >$STATS
 # shellcheck disable=SC2016  # for the shell inside
 measure "exec hook" osh_on_exec 5 sh -c 'i=0; while [ $i -lt '$EXECS' ]; do /usr/bin/true; i=$((i + 1)); done'
@@ -91,7 +77,7 @@ print(int(statistics.median(took)))"
 }
 denied=() plain=()
 for _ in 1 2 3; do
-	denied+=("$("$BUILD/openshell" sandbox exec bench -- /sandbox/unnamed -c "$(refused l4.test 5432 EPERM)")")
+	denied+=("$(osh sandbox exec bench -- /sandbox/unnamed -c "$(refused l4.test 5432 EPERM)")")
 	plain+=("$(nsenter --net="$WORLD_PX" /usr/bin/python3 -c "$(refused 127.0.0.1 9 ECONNREFUSED)")")
 done
 awk -v denied="$(printf '%s\n' "${denied[@]}" | sort -n | head -n 1)" -v plain="$(printf '%s\n' "${plain[@]}" | sort -n | head -n 1)" \

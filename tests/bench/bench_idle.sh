@@ -4,27 +4,11 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 FLOWS=${FLOWS:-10000}
 LIMIT_KIB=40
-scratch=$(mktemp -d)
-chmod 0711 "$scratch"
-world=bench-idle-$$
-
-osh() { "$BUILD/openshell" "$@"; }
-
-clean_up() {
-	osh sandbox delete left >/dev/null 2>&1 || true
-	osh sandbox delete right >/dev/null 2>&1 || true
-	agent_stop || true
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
-}
 
 make_sandbox() {
 	osh sandbox create --name "$1" --policy tests/e2e/policies/probe.yaml </dev/null >/dev/null 2>&1
@@ -41,10 +25,7 @@ hold() {
 
 rss_kib() { awk '/^VmRSS/ { print $2 }' "/proc/$proxy/status"; }
 
-trap clean_up EXIT
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
-agent_start "$scratch/agent"
+bench_begin
 make_sandbox left
 make_sandbox right
 proxy=$(osh status -o json | /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["proxy_pid"])')

@@ -4,24 +4,13 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 ROUNDS=${ROUNDS:-51}
 LIMIT_MS=15
-scratch=$(mktemp -d)
-world=bench-launch-$$
 
-clean_up() {
-	agent_stop || true
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
-}
-
-ours() { "$BUILD/openshell" sandbox create --no-keep -- /usr/bin/true; }
+ours() { osh sandbox create --no-keep -- /usr/bin/true; }
 
 bubblewrap() {
 	bwrap --unshare-all --ro-bind /usr /usr --ro-bind /etc /etc --symlink usr/bin /bin \
@@ -29,29 +18,16 @@ bubblewrap() {
 		--tmpfs /tmp /usr/bin/true
 }
 
-# Microseconds of one command.
-microseconds_of() {
-	local start=${EPOCHREALTIME/./}
-	"$@" >/dev/null 2>&1
-	echo $((${EPOCHREALTIME/./} - start))
-}
-
 # percentile FILE PERCENT
 percentile() { sort -n "$1" | sed -n "$(((ROUNDS - 1) * $2 / 100 + 1))p"; }
 
-# milliseconds MICROSECONDS
-milliseconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
-
 # report NAME FILE
 report() {
-	printf '%-38s %8s ms median of %d (p90 %s)\n' "$1" "$(milliseconds "$(percentile "$2" 50)")" \
-		"$ROUNDS" "$(milliseconds "$(percentile "$2" 90)")"
+	printf '%-38s %8s ms median of %d (p90 %s)\n' "$1" "$(as_ms "$(percentile "$2" 50)")" \
+		"$ROUNDS" "$(as_ms "$(percentile "$2" 90)")"
 }
 
-trap clean_up EXIT
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
-agent_start "$scratch/agent"
+bench_begin
 # Alternating, so that a busy machine slows both.
 for ((round = 0; round < ROUNDS; round++)); do
 	microseconds_of bubblewrap >>"$scratch/bwrap"

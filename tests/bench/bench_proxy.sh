@@ -10,11 +10,8 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 keep=
 [[ ${1:-} != --keep ]] || { keep=yes; shift; }
@@ -26,22 +23,15 @@ IDLE=500
 ENDPOINTS=${OSH_BENCH_ENDPOINTS:-10000}
 SANDBOXES=${OSH_BENCH_SANDBOXES:-200}
 peers=(direct openshell haproxy squid mitmproxy)
-world=bench-$$
-scratch=$(mktemp -d /tmp/openshell-bench.XXXXXX)
-chmod 0711 "$scratch"
+AGENT_UNDER=(setsid) # see below
 declare -A samples started
 
-clean_up() {
+end_more() {
 	local pid
-	"$BUILD/openshell" sandbox list -o name 2>/dev/null |
-		xargs -r "$BUILD/openshell" sandbox delete >/dev/null 2>&1 || true
-	[[ ! ${AGENT_PID:-} ]] || agent_stop || true
 	for pid in "${started[@]}"; do
 		kill "$pid" 2>/dev/null || true
 		wait_until 10 is_gone "$pid" || true
 	done
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
 }
 
 # ---- The real server -------------------------------------------------------------------------
@@ -133,10 +123,8 @@ write_policy() { # ENDPOINTS: bench.test, relay.test and others that nobody asks
 }
 
 start_openshell() {
-	AGENT_UNDER=(setsid)
-	agent_start "$scratch/agent"
-	write_policy 10 >"$scratch/policy.yaml"
-	"$BUILD/openshell" sandbox create --name bench --policy "$scratch/policy.yaml" >/dev/null 2>&1
+	write_policy 2 >"$scratch/policy.yaml"
+	osh sandbox create --name bench --policy "$scratch/policy.yaml" >/dev/null 2>&1
 	started[openshell]=$(<"/proc/$AGENT_PID/task/$AGENT_PID/children")
 	started[openshell]=${started[openshell]%% *}
 }
@@ -165,7 +153,7 @@ client() { # PEER COMMAND...
 	local peer=$1
 	shift
 	if [[ $peer == openshell ]]; then
-		"$BUILD/openshell" sandbox exec bench -- "$@"
+		osh sandbox exec bench -- "$@"
 	else
 		# shellcheck disable=SC2016  # for the inner shell
 		in_px setsid --wait unshare -m sh -c 'mount --bind "$1" /etc/hosts; shift 1
@@ -197,8 +185,10 @@ memory_of() { # in KiB; what is shared or mapped from files is not the flows'
 	done | awk '/^RssAnon:/ { total += $2 } END { print total }'
 }
 
+stage= # of what grows; the first one has no name
+
 add() { # PEER KEY VALUE
-	samples[$1,$2]+=" $3"
+	samples[$1,$stage$2]+=" $3"
 }
 
 divide() { awk -v a="$1" -v b="$2" -v f="$3" 'BEGIN { printf f, b ? a / b : 0 }'; }
@@ -275,27 +265,27 @@ measure() { # PEER
 }
 
 # How ours grows; HAProxy beside it, which does not, shows what the machine did meanwhile.
-measure_growth() { # KEY
-	local i
-	for ((i = 0; i < rounds; i++)); do
-		lead_to openshell
-		load openshell "$1" 64
-		lead_to haproxy
-		load haproxy "$1" 64
+measure_stage() { # NAME
+	local round peer
+	stage=$1/
+	for ((round = 0; round < rounds; round++)); do
+		for peer in openshell haproxy; do
+			measure "$peer"
+		done
 	done
+	stage=
 }
 
 grow() {
 	local i
-	measure_growth small
 	write_policy "$ENDPOINTS" >"$scratch/large.yaml"
-	"$BUILD/openshell" policy set bench --policy "$scratch/large.yaml" --wait >/dev/null
-	measure_growth large
-	"$BUILD/openshell" policy set bench --policy "$scratch/policy.yaml" --wait >/dev/null
+	osh policy set bench --policy "$scratch/large.yaml" --wait >/dev/null
+	measure_stage large
+	osh policy set bench --policy "$scratch/policy.yaml" --wait >/dev/null
 	for ((i = 2; i <= SANDBOXES; i++)); do
-		"$BUILD/openshell" sandbox create --name "other$i" --policy "$scratch/policy.yaml" >/dev/null 2>&1 </dev/null
+		osh sandbox create --name "other$i" --policy "$scratch/policy.yaml" >/dev/null 2>&1 </dev/null
 	done
-	measure_growth crowd
+	measure_stage crowd
 }
 
 # ---- The tables ------------------------------------------------------------------------------
@@ -310,22 +300,61 @@ beside() { # ratio|difference KEY PEER: ours and the peer's, round by round
 		median
 }
 
-row() { # TITLE KEY COMPARED BOUND
+# TITLE|KEY|how it is compared|BOUND
+rows=(
+	'keep-alive 1 KiB, 64 connections, requests/s|many,rate|of haproxy|'
+	'the same, cpu us/request|many,cpu|of haproxy|0.75'
+	'the same, p50 us|many,p50|over direct|'
+	'the same, p99 us|many,p99|over direct|'
+	'the same, cpu us/request of the agent, which writes the verdict down|many,agent||'
+	'1 connection, p50 us|one,p50|over direct|direct +60'
+	'1 connection, p99 us|one,p99|over direct|'
+	'1 connection, cpu us/request|one,cpu|of haproxy|0.75'
+	'a connection for each request, 16 at once, connections/s|new,rate|of haproxy|'
+	'the same, cpu us/connection|new,cpu|of haproxy|0.75'
+	'download inspected, HTTP/1.1, MB/s|bulk,rate|of haproxy|'
+	'the same, cpu ns/byte|bulk,cpu|of haproxy|0.80'
+	'download inspected, HTTP/2, MB/s|bulk2,rate|of haproxy|'
+	'the same, cpu ns/byte|bulk2,cpu|of haproxy|0.80'
+	'download relayed (tls: skip), MB/s|relay,rate|of direct|0.6 of direct'
+	'the same, cpu ns/byte|relay,cpu||'
+	'HTTP/2, 1 connection, 100 streams, requests/s|h2,rate|of haproxy|'
+	'the same, cpu us/request|h2,cpu|of haproxy|'
+	"memory per idle TLS flow, KiB ($IDLE flows)|idle|of haproxy|40"
+)
+
+compare() { # HOW KEY
+	case $1 in
+	'over direct') echo "direct $(beside difference "$2" direct)" ;;
+	'of '*) echo "$(beside ratio "$2" "${1#of }") $1" ;;
+	esac
+}
+
+print_row() { # TITLE KEY HOW BOUND
 	local peer
 	printf '| %s |' "$1"
 	for peer in "${peers[@]}"; do
 		printf ' %s |' "$(figure "$peer" "$2")"
 	done
-	printf ' %s | %s |\n' "$3" "$4"
+	printf ' %s | %s |\n' "$(compare "$3" "$2")" "$4"
 }
 
-to_haproxy() { echo "$(beside ratio "$1" haproxy) of haproxy"; }
-to_direct() { echo "$(beside ratio "$1" direct) of direct"; }
-over_direct() { echo "direct $(beside difference "$1" direct)"; }
+print_growth() { # TITLE KEY
+	local at
+	[[ ${samples[openshell,large/$2]:-} ]] || return 0 # memory: what an earlier crowd left is used again
+	printf '| %s |' "$1"
+	for at in '' large/ crowd/; do
+		printf ' %s | %s |' "$(figure openshell "$at$2")" "$(beside ratio "$at$2" haproxy)"
+	done
+	printf '\n'
+}
 
-growth_row() { # TITLE KEY
-	printf '| %s | %s | %s | %s |\n' "$1" "$(figure openshell "$2,rate")" "$(figure openshell "$2,cpu")" \
-		"$(beside ratio "$2,cpu" haproxy)"
+each_row() { # COMMAND: with the fields of each row
+	local row title key how bound
+	for row in "${rows[@]}"; do
+		IFS='|' read -r title key how bound <<<"$row"
+		"$1" "$title" "$key" "$how" "$bound"
+	done
 }
 
 report() {
@@ -334,30 +363,11 @@ report() {
 	printf 'cpu is user and system time of the proxy process; for direct it is the server'"'"'s.\n\n'
 	printf '| figure | %s | %s | %s | %s | %s | openshell is | bound |\n' "${peers[@]}"
 	printf '|---|---|---|---|---|---|---|---|\n'
-	row 'keep-alive 1 KiB, 64 connections, requests/s' many,rate "$(to_haproxy many,rate)" ''
-	row 'the same, cpu us/request' many,cpu "$(to_haproxy many,cpu)" '0.75'
-	row 'the same, p50 us' many,p50 "$(over_direct many,p50)" ''
-	row 'the same, p99 us' many,p99 "$(over_direct many,p99)" ''
-	row 'the same, cpu us/request of the agent, which writes the verdict down' many,agent '' ''
-	row '1 connection, p50 us' one,p50 "$(over_direct one,p50)" 'direct +60'
-	row '1 connection, p99 us' one,p99 "$(over_direct one,p99)" ''
-	row '1 connection, cpu us/request' one,cpu "$(to_haproxy one,cpu)" '0.75'
-	row 'a connection for each request, 16 at once, connections/s' new,rate "$(to_haproxy new,rate)" ''
-	row 'the same, cpu us/connection' new,cpu "$(to_haproxy new,cpu)" '0.75'
-	row 'download inspected, HTTP/1.1, MB/s' bulk,rate "$(to_haproxy bulk,rate)" ''
-	row 'the same, cpu ns/byte' bulk,cpu "$(to_haproxy bulk,cpu)" '0.80'
-	row 'download inspected, HTTP/2, MB/s' bulk2,rate "$(to_haproxy bulk2,rate)" ''
-	row 'the same, cpu ns/byte' bulk2,cpu "$(to_haproxy bulk2,cpu)" '0.80'
-	row 'download relayed (tls: skip), MB/s' relay,rate "$(to_direct relay,rate)" '0.6 of direct'
-	row 'the same, cpu ns/byte' relay,cpu '' ''
-	row 'HTTP/2, 1 connection, 100 streams, requests/s' h2,rate "$(to_haproxy h2,rate)" ''
-	row 'the same, cpu us/request' h2,cpu "$(to_haproxy h2,cpu)" ''
-	row "memory per idle TLS flow, KiB ($IDLE flows)" idle "$(to_haproxy idle)" '40'
-	printf '\n'
-	printf '| openshell, keep-alive 1 KiB, 64 connections | requests/s | cpu us/request | of haproxy meanwhile |\n|---|---|---|---|\n'
-	growth_row '10 endpoints, 1 sandbox' small
-	growth_row "$ENDPOINTS endpoints" large
-	growth_row "$SANDBOXES sandboxes" crowd
+	each_row print_row
+	printf '\nHow openshell grows, and what each figure is of HAProxy'"'"'s meanwhile:\n\n'
+	printf '| figure | 2 endpoints, 1 sandbox | | %s endpoints | | %s sandboxes | |\n' "$ENDPOINTS" "$SANDBOXES"
+	printf '|---|---|---|---|---|---|---|\n'
+	each_row print_growth
 }
 
 # The committed page says what the tables mean; they stand between two marks.
@@ -370,10 +380,7 @@ keep_tables() {
 	cp "$scratch/page" "$page"
 }
 
-trap clean_up EXIT
-export OSH_WORLD_CAPTURE=no
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
+bench_begin
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 make_certificates
 start_server

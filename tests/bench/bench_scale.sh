@@ -4,40 +4,17 @@
 set -euo pipefail
 
 cd "$(dirname "$(readlink -f "$0")")/../.."
-export BUILD=$PWD/build
-# shellcheck source=scripts/lib/common.bash
-. scripts/lib/common.bash
-# shellcheck source=scripts/lib/agent.bash
-. scripts/lib/agent.bash
+# shellcheck source=scripts/lib/bench.bash
+. scripts/lib/bench.bash
 
 COUNT=${COUNT:-200}
 EACH_KIB=1536 ADOPTED_MS=1000 DELETED_MS=20
 ROUNDS=21
-scratch=$(mktemp -d)
-chmod 0711 "$scratch"
-world=bench-scale-$$
 policy=tests/e2e/policies/probe.yaml
 status=0
 
-osh() { "$BUILD/openshell" "$@"; }
-
-clean_up() {
-	! is_gone "$AGENT_PID" || agent_start "$scratch/agent"
-	osh sandbox delete --all >/dev/null 2>&1 || true
-	agent_stop || true
-	scripts/world down "$world" || true
-	rm -rf "$scratch"
-}
-
 # bound VALUE MOST: remembers a figure that is over its bound.
 bound() { (($1 <= $2)) || status=1; }
-
-# Milliseconds of one command.
-milliseconds_of() {
-	local start=${EPOCHREALTIME/./}
-	"$@" >/dev/null 2>&1
-	echo $(((${EPOCHREALTIME/./} - start) / 1000))
-}
 
 median() { sort -n | sed -n "$(((ROUNDS + 1) / 2))p"; }
 
@@ -146,15 +123,13 @@ measure_neighbours() {
 
 measure_deletion() {
 	local took i
-	took=$(for ((i = 1; i <= ROUNDS; i++)); do milliseconds_of osh sandbox delete "s$i"; done | median)
+	took=$(for ((i = 1; i <= ROUNDS; i++)); do microseconds_of osh sandbox delete "s$i"; done | median)
+	took=$((took / 1000))
 	printf 'deletion of one of them, the whole command: %d ms median of %d (at most %d)\n' "$took" "$ROUNDS" "$DELETED_MS"
 	bound "$took" "$DELETED_MS"
 }
 
-trap clean_up EXIT
-# shellcheck source=/dev/null
-. "$(scripts/world up "$world")"
-agent_start "$scratch/agent"
+bench_begin
 measure_memory
 measure_adoption
 measure_neighbours
