@@ -1,5 +1,6 @@
 /* What the kernel cannot enforce on a cgroup that was not made for it: no namespaces, no seccomp filter
  * and no Landlock of ours stand behind the hooks there, only, on some kernels, bpf/attached.bpf.c. */
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/mem.h"
+#include "base/netns.h"
 #include "control/agent.h"
 #include "control/lifecycle_parts.h"
 #include "kernel/kernel.h"
@@ -15,7 +17,9 @@
 
 #define STATUS_BYTES_MAX 65536
 
-/* With one of these, in the host's own user namespace, a process can undo what holds it. */
+/* With one of these, in the host's own user namespace, a process can undo what holds it. The first two
+ * do so as well in the one that its network belongs to: packets need not pass by sockets then. */
+#define NETWORK_CAPABILITIES (1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW)
 static const struct {
 	unsigned number;
 	const char *name;
@@ -49,6 +53,18 @@ static bool is_in_our_user_namespace(pid_t pid)
 	return stat("/proc/self/ns/user", &ours) < 0 || stat(path, &theirs) < 0 || theirs.st_ino == ours.st_ino;
 }
 
+static bool rules_its_network(pid_t pid)
+{
+	_cleanup_fd_ int net = -1, user = -1;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
+	net = open(path, O_RDONLY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	user = open(path, O_RDONLY | O_CLOEXEC);
+	return osh_netns_is_ruled_from(net, user) != 0; /* also when it cannot be told */
+}
+
 /* Of a line "NAME:\tVALUE" of its status. All bits: it cannot be told. */
 static uint64_t status_value(const char *status, const char *name, int base)
 {
@@ -57,15 +73,14 @@ static uint64_t status_value(const char *status, const char *name, int base)
 	return line ? strtoull(line + strlen(name), NULL, base) : UINT64_MAX;
 }
 
-/* Of its capabilities those that it may take on at any time. That of a network is the one of the
- * namespace which owns it: a rootless container's, too. */
+/* Of its capabilities those that it may take on at any time. */
 static void look_at_status(struct findings *found, pid_t pid, const char *status)
 {
 	uint64_t permitted = status_value(status, "\nCapPrm:\t", 16);
 	uint64_t tracer = status_value(status, "\nTracerPid:\t", 10);
 
 	if (!is_in_our_user_namespace(pid))
-		permitted &= 1ull << CAP_NET_ADMIN | 1ull << CAP_NET_RAW;
+		permitted &= rules_its_network(pid) ? NETWORK_CAPABILITIES : 0;
 	found->capabilities |= permitted;
 	found->is_traced |= tracer && osh_sandbox_holds_process(found->sandbox->instance, (pid_t)tracer);
 }

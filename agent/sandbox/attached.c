@@ -422,12 +422,14 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context)
 {
 	struct socket_walk walk = { .instance = instance, .each = each, .context = context };
-	int r = freeze(instance), thawed;
+	/* A container that is paused is its manager's to resume. */
+	int paused = cgroup_is_frozen(instance->cgroup_fd), thawed;
+	int r = paused < 0 ? paused : paused ? cgroup_freeze(instance->cgroup_fd, true) : freeze(instance);
 
 	osh_crash_point();
 	if (r == 0)
 		r = cgroup_each_process(instance->record.attached, each_socket_of, &walk);
-	thawed = thaw(instance);
+	thawed = paused ? 0 : thaw(instance);
 	return r < 0 ? r : thawed;
 }
 

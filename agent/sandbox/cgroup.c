@@ -154,6 +154,14 @@ int cgroup_freeze(int cgroup_fd, bool frozen)
 	return frozen ? await_event(cgroup_fd, "frozen 1") : 0;
 }
 
+int cgroup_is_frozen(int cgroup_fd)
+{
+	_cleanup_fd_ int fd = openat(cgroup_fd, "cgroup.freeze", O_RDONLY | O_CLOEXEC);
+	char state;
+
+	return fd < 0 || read(fd, &state, 1) != 1 ? -errno : state == '1';
+}
+
 int cgroup_remove(const char *path)
 {
 	return rmdir(path) < 0 && errno != ENOENT ? -errno : 0;

@@ -128,6 +128,8 @@ void netns_remove_gateway(uint32_t gateway);
 int cgroup_is_empty(int events_fd);
 /* Stop everything in it, and have it go on. */
 int cgroup_freeze(int cgroup_fd, bool frozen);
+/* Whether it has been told to stop, by whomever: 1, 0 or -errno. */
+int cgroup_is_frozen(int cgroup_fd);
 /* Call `each` for every process in it and below, with a bound; stops when it returns < 0 and
  * returns that. */
 int cgroup_each_process(const char *path, int (*each)(void *context, pid_t pid), void *context);
