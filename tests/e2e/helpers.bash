@@ -73,7 +73,7 @@ start_preloaded() {
 	make -s -C "$REPO" build/preload.so
 	cp "$REPO/build/preload.so" "$PROBES/"
 	export FAULTS=$PROBES/faults
-	: >"$FAULTS" >"$FAULTS.proxy"
+	truncate -s 0 "$FAULTS" "$FAULTS.proxy"
 	set_faults "$FAULTS" && set_faults "$FAULTS.proxy"
 	chmod 0644 "$FAULTS"{,.proxy} "$PROBES/preload.so"
 }

@@ -169,5 +169,5 @@ asked() { in_scope curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }
 	systemctl stop openshelld
 	[[ ! -e $UNIT_CGROUP ]]
 	expect_equal "$(find /sys/fs/bpf /sys/fs/cgroup -name '*openshell*')" ""
-	expect_equal "$(ps -eo args= | grep -c '[o]penshelld')" 0
+	refute pgrep -x openshelld
 }
