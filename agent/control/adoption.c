@@ -203,7 +203,8 @@ void osh_lifecycle_join(struct osh_agent *agent)
 				   "the agent before did not stop in order, and what it left in the kernel is gone (did "
 				   "the host go down?): its last verdicts may be missing");
 	HASH_ITER(hh, agent->sandboxes, sandbox, next) {
-		/* The connection that it was to end with is gone with the agent before us. */
+		/* The connection that it was to end with is gone with the agent before us; or that one
+		 * died before the rules held for all in a cgroup, and nobody was told that they do. */
 		if (!sandbox->keep)
 			osh_lifecycle_delete_unasked(sandbox);
 		else if (sandbox->in_kernel)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/agent.h"
@@ -149,7 +150,14 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 	const struct osh_kernel_attachment attachment = describe(sandbox);
 	int r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
 
-	return r < 0 ? r : settle_older(sandbox, err);
+	osh_crash_point();
+	if (r == 0)
+		r = settle_older(sandbox, err);
+	osh_crash_point();
+	if (r < 0)
+		return r;
+	r = osh_sandbox_attached_whole(sandbox->instance);
+	return r < 0 ? osh_err_sys(err, -r, "cannot record that %s is attached", sandbox->name) : 0;
 }
 
 /* ---- Making, taking over ---------------------------------------- */

@@ -168,27 +168,41 @@ static uint32_t choose_gateway(const struct osh_sandbox_instance *instance)
 	return gateway;
 }
 
-static int enter_and_prepare(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
+static int say_unfit(const struct osh_sandbox_instance *instance, int r, struct osh_err *err)
+{
+	return r == 0 ? 0 : osh_err_sys(err, -r, "cannot prepare the network of %s (lo needs IPv4 and IPv6, and "
+						 "there is room for 15 attached cgroups in one network)",
+					instance->record.attached);
+}
+
+static int identify_network(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
 {
 	int r, home = sandbox_enter_network(instance, err);
 
 	if (home < 0)
 		return home;
 	r = osh_netns_cookie(&instance->record.netns);
+	sandbox_leave_network(instance, home);
 	if (r == 0 && is_new)
 		instance->record.gateway = choose_gateway(instance);
 	if (r == 0 && instance->record.gateway > OSH_GATEWAY_LAST)
 		r = -ENOSPC;
-	if (r == 0)
-		r = netns_add_gateway(instance->record.gateway);
-	sandbox_leave_network(instance, home);
-	return r < 0 ? osh_err_sys(err, -r, "cannot prepare the network of %s (lo needs IPv4 and IPv6, and there "
-					    "is room for 15 attached cgroups in one network)",
-				   instance->record.attached)
-		     : 0;
+	return say_unfit(instance, r, err);
 }
 
-static int prepare(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
+/* The record names the address already: whoever finds it can take it away. */
+static int prepare_network(struct osh_sandbox_instance *instance, struct osh_err *err)
+{
+	int r, home = sandbox_enter_network(instance, err);
+
+	if (home < 0)
+		return home;
+	r = netns_add_gateway(instance->record.gateway);
+	sandbox_leave_network(instance, home);
+	return say_unfit(instance, r, err);
+}
+
+static int identify(struct osh_sandbox_instance *instance, bool is_new, struct osh_err *err)
 {
 	int r = cgroup_each_process(instance->record.attached, open_anchor, instance);
 
@@ -198,7 +212,7 @@ static int prepare(struct osh_sandbox_instance *instance, bool is_new, struct os
 		return osh_err_set(err, ESRCH, "no process is in %s: attach when its programs run",
 				   instance->record.attached);
 	instance->shares_net = is_shared(instance);
-	return enter_and_prepare(instance, is_new, err);
+	return identify_network(instance, is_new, err);
 }
 
 /* ---- Stopped for a moment ---------------------------------------- */
@@ -247,15 +261,16 @@ static int make(struct osh_sandbox_instance *instance, struct osh_err *err)
 	if (r < 0)
 		return osh_err_sys(err, -r, "%s", instance->record.attached);
 	instance->record.created = time(NULL);
-	instance->record.keep = true;
-	r = prepare(instance, true, err);
+	r = identify(instance, true, err);
 	if (r < 0)
 		return r;
 	r = sandbox_make_log(instance);
 	if (r == 0)
 		r = record_save(instance->dir, &instance->record);
-	return r < 0 ? osh_err_sys(err, -r, "cannot record sandbox %s in %s", instance->record.name, instance->dir)
-		     : 0;
+	if (r < 0)
+		return osh_err_sys(err, -r, "cannot record sandbox %s in %s", instance->record.name, instance->dir);
+	osh_crash_point();
+	return prepare_network(instance, err);
 }
 
 int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, const char *cgroup,
@@ -288,6 +303,12 @@ int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, c
 	return 0;
 }
 
+int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance)
+{
+	instance->record.keep = true;
+	return record_save(instance->dir, &instance->record);
+}
+
 /* A network that only programs of the cgroup were in is gone with them; ours is not. */
 static bool was_in_our_network(const struct osh_sandbox_instance *instance)
 {
@@ -317,7 +338,7 @@ int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached,
 	if (id != instance->record.id)
 		return osh_err_set(err, ESTALE, "%s is another cgroup by now", instance->record.attached);
 	thaw_left(instance);
-	*ret_reached = prepare(instance, false, err) == 0;
+	*ret_reached = identify(instance, false, err) == 0 && prepare_network(instance, err) == 0;
 	return 0;
 }
 

@@ -94,6 +94,9 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
  * cgroup and its sandboxes' and what has rules already, above or below. */
 int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, const char *cgroup,
 			      struct osh_sandbox_instance **ret_instance, struct osh_err *err);
+/* The rules are in force for all that is in it: from now on an agent that adopts it keeps it
+ * (osh_sandbox_keep). 0 or -errno. */
+int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance);
 /* "" unless it is one: the directory. */
 const char *osh_sandbox_attached(const struct osh_sandbox_instance *instance);
 int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance); /* borrowed */

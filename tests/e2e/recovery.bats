@@ -85,6 +85,59 @@ after_life() {
 	((at > 60))
 }
 
+# A cgroup of somebody else's is attached and let go. As life().
+attached_life() {
+	agent_here 2>/dev/null &&
+		osh sandbox attach --cgroup "$CG" --name a --policy "$(policy probe)" --allow-degraded && touch "$SCRATCH/was-attached" &&
+		osh sandbox detach a && touch "$SCRATCH/was-detached" &&
+		agent_stop && touch "$SCRATCH/ended"
+} >"$SCRATCH/life" 2>&1
+
+# Whole, or not at all: what was not told to be attached is as it was before.
+after_attached_life() {
+	local at=$1 canary
+	agent_here || fail "after a crash at point $at no agent starts" || return
+	if [[ $(state_of a) == none ]]; then
+		[[ ! -e $SCRATCH/was-attached || $(osh logs a) == *detached* ]] || fail "point $at lost an attachment" || return
+		canary=$(new_canary)
+		in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$canary"
+		expect_arrived "$canary"
+	else
+		expect_equal "$(in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$(new_canary)")" "connect EPERM" "point $at" || return
+		osh sandbox detach a
+	fi
+	agent_stop || return
+	expect_equal "$(ip -n "${WORLD_PX##*/}" -o addr show lo | grep -c 198.18)" 0 "addresses left by point $at"
+}
+
+in_cgroup() {
+	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"
+}
+
+# F01
+@test "the agent dies between any two steps of attaching: the cgroup is attached, or as before" {
+	local at
+	CG=$(cgroup_mount)/osh-recovery-$$
+	mkdir "$CG"
+	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
+	for ((at = 1; ; at++)); do
+		rm -f "$SCRATCH"/was-* "$SCRATCH/ended"
+		export OSH_CRASH_AT=$at
+		attached_life || true
+		unset OSH_CRASH_AT
+		[[ ! -e $SCRATCH/ended ]] || break
+		wait_until 5 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "at point $at it did not die: $(<"$SCRATCH/life")"
+		after_attached_life "$at"
+	done
+	AGENT_DIR=
+	echo 1 >"$CG/cgroup.kill"
+	is_empty() { grep -q "populated 0" "$CG/cgroup.events"; }
+	wait_until 5 is_empty
+	rmdir "$CG"
+	echo "# $at crash points" >&3
+	((at > 20))
+}
+
 # ---- Taking over, sweeping ------------------------------------------------------------------
 
 # One with work in it that runs, one that is stopped, one that is not to be kept.
