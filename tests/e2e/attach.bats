@@ -366,3 +366,31 @@ while True:
 	fi
 	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2, $4 }')" "attached 1"
 }
+
+# F19: each of these calls of the agent's, each time that it makes it for that
+@test "a step that fails: attached and enforced, or as before, with nothing left" {
+	local call count at canary tracer
+	for call in bpf setns pidfd_open getdents64 sendmsg; do
+		with_strace -o "$SCRATCH/attaching" -e "trace=$call"
+		attach
+		end_strace
+		osh sandbox detach box
+		count=$(grep -c "$call" "$SCRATCH/attaching")
+		for ((at = 1; at <= count; at++)); do
+			with_strace -o /dev/null -e "trace=$call" -e "inject=$call:error=EPERM:when=$at"
+			run attach
+			end_strace
+			! is_gone "$AGENT_PID" || agent_start "$AGENT_DIR" # no way back from that network: it ended itself
+			canary=$(new_canary)
+			if ((status == 0)); then
+				expect_equal "$(direct "$canary")" "connect EPERM" "with $call failing, the ${at}th time"
+				osh sandbox detach box
+			else
+				run -1 osh sandbox get box
+				direct "$canary"
+				expect_arrived "$canary"
+			fi
+			expect_equal "$(ip -n "$NET" -o addr show lo | grep -c 198.18)" 0 "addresses, $call, the ${at}th time"
+		done
+	done
+}

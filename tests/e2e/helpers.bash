@@ -301,3 +301,18 @@ has_request() {
 # What the servers saw since MARK (a number of lines): marks=$(mark); events_since "$marks"
 mark() { wc -l <"$WORLD_DIR/requests.log"; }
 events_since() { tail -n +$(($1 + 1)) "$WORLD_DIR/requests.log"; }
+
+# ---- Faults from outside ----------------------------------------------------------------------
+
+is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$AGENT_PID/status"))); }
+# with_strace OPTION...: strace on the agent and what it makes, until end_strace.
+with_strace() {
+	strace -f -qq "$@" -p "$AGENT_PID" 3>&- &
+	tracer=$!
+	wait_until 10 is_traced || fail "strace does not attach"
+}
+end_strace() {
+	kill "$tracer" || true # it ends with whom it traces
+	wait "$tracer" 2>/dev/null || true
+	! is_traced 2>/dev/null
+}

@@ -32,20 +32,6 @@ ran'
 # create NAME: sets `output` to what the program said, and `status`.
 create() { run --separate-stderr osh sandbox create --name "$1" --no-keep -- sh -c "$PROOF"; }
 
-# with_strace OPTION...: strace on the agent and what it makes, until end_strace.
-is_traced() { (($(status_of TracerPid))); }
-status_of() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$AGENT_PID/status"; }
-with_strace() {
-	strace -f -qq "$@" -p "$AGENT_PID" 3>&- &
-	tracer=$!
-	wait_until 10 is_traced || fail "strace does not attach"
-}
-end_strace() {
-	kill "$tracer"
-	wait "$tracer" 2>/dev/null || true
-	refute is_traced
-}
-
 # One good launch, counted: "CALL TIMES-BY-AGENT TIMES-BY-CHILD" for each call that the child
 # makes before it is openshell-init.
 record_calls() {
@@ -105,6 +91,7 @@ fails_closed() {
 	done
 }
 
+# F19
 @test "any call of the child fails: the program does not run, or as confined as ever" {
 	local call agent child when
 	while read -r call agent child; do
