@@ -14,7 +14,8 @@ teardown_file() { stop_all; }
 setup() {
 	CG=$PLACE-$BATS_TEST_NUMBER
 	mkdir "$CG"
-	make_network
+	NET=osh-attach-$$-$BATS_TEST_NUMBER
+	make_network "$NET"
 	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
 	wait_until 5 populated
 }
@@ -29,20 +30,6 @@ teardown() {
 
 populated() { grep -q "populated 1" "$CG/cgroup.events"; }
 empty() { grep -q "populated 0" "$CG/cgroup.events"; }
-
-make_network() {
-	NET=osh-attach-$$-$BATS_TEST_NUMBER
-	ip netns add "$NET"
-	ip -n "${WORLD_PX##*/}" link add "c$BATS_TEST_NUMBER" type veth peer name eth0 netns "$NET"
-	ip -n "${WORLD_PX##*/}" addr add "172.30.$BATS_TEST_NUMBER.1/24" dev "c$BATS_TEST_NUMBER"
-	ip -n "${WORLD_PX##*/}" link set "c$BATS_TEST_NUMBER" up
-	ip -n "$NET" link set lo up
-	ip -n "$NET" addr add "172.30.$BATS_TEST_NUMBER.2/24" dev eth0
-	ip -n "$NET" link set eth0 up
-	ip -n "$NET" route add default via "172.30.$BATS_TEST_NUMBER.1"
-	in_px sysctl -qw net.ipv4.ip_forward=1
-	ip -n "${WORLD_UP##*/}" route replace "172.30.$BATS_TEST_NUMBER.0/24" via 203.0.113.1
-}
 
 # Not yet a program of it when it joins: what it executes then is.
 in_cgroup() {

@@ -23,7 +23,7 @@ setup() {
 	BOX=$PREFIX-$BATS_TEST_NUMBER
 	BUNDLE=$SCRATCH/$BOX
 	CG=$(cgroup_mount)/$BOX
-	make_network "$BOX" "172.30.$BATS_TEST_NUMBER"
+	make_network "$BOX"
 	mkdir -p "$BUNDLE/rootfs$APP"
 	mkfifo "$BUNDLE/stdin"
 	exec {stdin}<>"$BUNDLE/stdin"
@@ -34,20 +34,6 @@ teardown() {
 	runc_ delete -f "$BOX"
 	ip netns del "$BOX"
 	rm -rf "$BUNDLE"
-}
-
-# A container's network as its manager makes one: a cable to the host, which routes.
-make_network() {
-	ip netns add "$1"
-	ip -n "${WORLD_PX##*/}" link add "c$BATS_TEST_NUMBER" type veth peer name eth0 netns "$1"
-	ip -n "${WORLD_PX##*/}" addr add "$2.1/24" dev "c$BATS_TEST_NUMBER"
-	ip -n "${WORLD_PX##*/}" link set "c$BATS_TEST_NUMBER" up
-	ip -n "$1" link set lo up
-	ip -n "$1" addr add "$2.2/24" dev eth0
-	ip -n "$1" link set eth0 up
-	ip -n "$1" route add default via "$2.1"
-	in_px sysctl -qw net.ipv4.ip_forward=1
-	ip -n "${WORLD_UP##*/}" route replace "$2.0/24" via 203.0.113.1
 }
 
 # runc asks /sys/fs/cgroup which version is in use: where both are, it shall be the second.

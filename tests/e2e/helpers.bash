@@ -302,6 +302,24 @@ has_request() {
 mark() { wc -l <"$WORLD_DIR/requests.log"; }
 events_since() { tail -n +$(($1 + 1)) "$WORLD_DIR/requests.log"; }
 
+# ---- Networks of others -------------------------------------------------------------------------
+
+# make_network NAME: a namespace as a container's manager makes one, with a cable into the world, which
+# routes. One for each test.
+make_network() {
+	local net=172.30.$BATS_TEST_NUMBER
+	ip netns add "$1"
+	ip -n "${WORLD_PX##*/}" link add "c$BATS_TEST_NUMBER" type veth peer name eth0 netns "$1"
+	ip -n "${WORLD_PX##*/}" addr add "$net.1/24" dev "c$BATS_TEST_NUMBER"
+	ip -n "${WORLD_PX##*/}" link set "c$BATS_TEST_NUMBER" up
+	ip -n "$1" link set lo up
+	ip -n "$1" addr add "$net.2/24" dev eth0
+	ip -n "$1" link set eth0 up
+	ip -n "$1" route add default via "$net.1"
+	in_px sysctl -qw net.ipv4.ip_forward=1
+	ip -n "${WORLD_UP##*/}" route replace "$net.0/24" via 203.0.113.1
+}
+
 # ---- Faults from outside ----------------------------------------------------------------------
 
 is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$AGENT_PID/status"))); }

@@ -68,20 +68,25 @@ after_life() {
 	expect_equal "$(find "$AGENT_DIR/state/sandboxes" "$AGENT_DIR/run" -mindepth 1 | head -n 3)" "" "left by point $at"
 }
 
-# F01
-@test "the agent dies between any two steps: the next one copes, and nothing is left" {
-	local at
+# die_at_each LIFE AFTER: at every crash point of that life; sets $at to how many it has, and one.
+die_at_each() {
 	for ((at = 1; ; at++)); do
 		rm -f "$SCRATCH"/was-* "$SCRATCH/ended"
 		export OSH_CRASH_AT=$at
-		life || true
+		"$1" || true
 		unset OSH_CRASH_AT
 		[[ ! -e $SCRATCH/ended ]] || break
 		wait_until 5 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "at point $at it did not die: $(<"$SCRATCH/life")"
-		after_life "$at"
+		"$2" "$at"
 	done
 	AGENT_DIR=
 	echo "# $at crash points" >&3
+}
+
+# F01
+@test "the agent dies between any two steps: the next one copes, and nothing is left" {
+	local at
+	die_at_each life after_life
 	((at > 60))
 }
 
@@ -120,21 +125,11 @@ in_cgroup() {
 	CG=$(cgroup_mount)/osh-recovery-$$
 	mkdir "$CG"
 	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
-	for ((at = 1; ; at++)); do
-		rm -f "$SCRATCH"/was-* "$SCRATCH/ended"
-		export OSH_CRASH_AT=$at
-		attached_life || true
-		unset OSH_CRASH_AT
-		[[ ! -e $SCRATCH/ended ]] || break
-		wait_until 5 is_gone "$(<"$AGENT_DIR/agent.pid")" || fail "at point $at it did not die: $(<"$SCRATCH/life")"
-		after_attached_life "$at"
-	done
-	AGENT_DIR=
+	die_at_each attached_life after_attached_life
 	echo 1 >"$CG/cgroup.kill"
 	is_empty() { grep -q "populated 0" "$CG/cgroup.events"; }
 	wait_until 5 is_empty
 	rmdir "$CG"
-	echo "# $at crash points" >&3
 	((at > 20))
 }
 
