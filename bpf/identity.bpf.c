@@ -13,6 +13,7 @@
 
 #include "cgroup.h"
 #include "common.h"
+#include "decide.h"
 #include "file.h"
 #include "inject.h"
 #include "types.h"
@@ -563,6 +564,22 @@ static __always_inline struct file *file_of(__u32 fd)
 	return file;
 }
 
+/* What a Unix socket accepted is bound where its listener is (unix_stream_connect in af_unix.c). */
+static __always_inline void read_peer(struct sock *sk, struct osh_unix_key *ret)
+{
+	struct sock *peer = NULL;
+	struct inode *inode;
+	__u64 ctime_ns;
+
+	if (sk && BPF_CORE_READ(sk, __sk_common.skc_family) == OSH_AF_UNIX)
+		peer = BPF_CORE_READ((struct unix_sock *)sk, peer);
+	inode = peer ? BPF_CORE_READ((struct unix_sock *)peer, path.dentry, d_inode) : NULL;
+	if (!inode)
+		return;
+	read_inode(inode, &ret->dev, &ret->ino, &ctime_ns);
+	ret->generation = BPF_CORE_READ(inode, i_generation);
+}
+
 /* Asked by the agent before it reads a file: is it the one that was executed? */
 SEC("syscall")
 int osh_file(struct osh_file_question *ctx)
@@ -574,6 +591,7 @@ int osh_file(struct osh_file_question *ctx)
 	read_inode(inode, &ctx->dev, &ctx->ino, &ctx->ctime_ns);
 	ctx->generation = BPF_CORE_READ(inode, i_generation);
 	ctx->socket_cgroup = sk ? ancestor_of(BPF_CORE_READ(sk, sk_cgrp_data.cgroup), ctx->level) : 0;
+	read_peer(sk, &ctx->peer);
 	return 0;
 }
 

@@ -144,6 +144,7 @@ struct unix_sock {
 	struct sock sk;
 	struct unix_address *addr; /* NULL: it is bound to nothing */
 	struct path path; /* where it is bound; empty: it has an abstract name, or none */
+	struct sock *peer; /* the other end; NULL: it is not connected */
 };
 
 struct socket {

@@ -100,7 +100,8 @@ bool osh_attachment_escapes(const struct osh_agent_sandbox *sandbox, const struc
 	if (found->type == SOCK_DGRAM || getpeername(found->fd, (struct sockaddr *)&peer, &len) < 0)
 		return !made_inside && !is_listening(found->fd);
 	if (has_name(found->fd, getpeername))
-		return !is_answered_inside(sandbox, found->fd);
+		return !is_answered_inside(sandbox, found->fd) &&
+		       osh_kernel_leads_to_named(sandbox->agent->kernel, sandbox->id, found->fd) <= 0;
 	/* The other end of a pair was made where this one was. Whoever connected from outside meant to. */
 	return !made_inside && !has_name(found->fd, getsockname);
 }

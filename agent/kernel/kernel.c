@@ -313,6 +313,19 @@ int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_at
 	return r < 0 ? r : question.socket_cgroup == attachment->sandbox;
 }
 
+int osh_kernel_leads_to_named(struct osh_kernel *kernel, uint64_t sandbox, int fd)
+{
+	struct osh_file_question question = { .fd = (uint32_t)fd };
+	uint8_t present;
+	int r = ask_about_file(kernel, &question);
+
+	question.peer.sandbox = sandbox;
+	if (r < 0 || !question.peer.ino)
+		return r;
+	r = bpf_map_lookup_elem(map_of(kernel, OSH_MAP_UNIX_SOCKETS), &question.peer, &present);
+	return r == -ENOENT ? 0 : r < 0 ? r : 1;
+}
+
 int osh_kernel_task(struct osh_kernel *kernel, pid_t pid, struct osh_task *ret_task)
 {
 	uint32_t key = (uint32_t)pid;

@@ -70,6 +70,8 @@ int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_at
  * find room, and are out of reach. */
 int osh_kernel_unix_sockets_set(struct osh_kernel *kernel, uint64_t sandbox, const struct osh_unix_key *keys,
 				size_t count);
+/* Does a connection (of a Unix socket of the caller's) lead to one of them? 1, 0 or -errno. */
+int osh_kernel_leads_to_named(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Do the kernel's security hooks stand in for what a sandbox has around it (bpf/attached.bpf.c)? */
 bool osh_kernel_guards_attached(const struct osh_kernel *kernel);
 /* A socket in it that is older: its packets pass as before. 0 or -errno. */

@@ -113,6 +113,16 @@ struct osh_level_question {
 	__u64 cgroup; /* out: its id, to compare */
 };
 
+/* unix_sockets map (a set): the Unix sockets outside that an attached cgroup's policy names, by
+ * their inodes, so that every spelling of a path is the same one. */
+struct osh_unix_key {
+	__u64 sandbox;
+	__u64 ino; /* all three as in struct osh_file_question, below */
+	__u32 dev;
+	__u32 generation;
+};
+_Static_assert(sizeof(struct osh_unix_key) == 24, "map key: no holes");
+
 /* Argument of the osh_file program: a file as the exec hook sees one, which fstat(2) does
  * not show on overlayfs and btrfs; of a socket, whose hooks it passes. */
 struct osh_file_question {
@@ -123,17 +133,8 @@ struct osh_file_question {
 	__u64 socket_cgroup; /* id of the cgroup of that level; 0: made higher up, or no socket */
 	__u32 dev;
 	__u32 generation;    /* of the inode: the next one with its number has another */
+	struct osh_unix_key peer; /* where the other end of a Unix connection is bound, sandbox 0; ino 0: nowhere */
 };
-
-/* unix_sockets map (a set): the Unix sockets outside that an attached cgroup's policy names, by
- * their inodes, so that every spelling of a path is the same one. */
-struct osh_unix_key {
-	__u64 sandbox;
-	__u64 ino; /* all three as in struct osh_file_question */
-	__u32 dev;
-	__u32 generation;
-};
-_Static_assert(sizeof(struct osh_unix_key) == 24, "map key: no holes");
 
 /* Why the kernel refused; the agent turns it into words. */
 enum osh_kernel_reason {

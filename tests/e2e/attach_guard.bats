@@ -338,6 +338,11 @@ if sys.argv[1] != "own": client.sendall(b"on and on"); print(client.recv(99).dec
 	run -1 attach
 	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded
 	expect_contains "$output" "a Unix socket that leads outside of the cgroup"
+	# T: one that the policy names.
+	name_sockets "$dir/outside" >"$dir/named.yaml"
+	osh sandbox attach --cgroup "$CG" --name box --policy "$dir/named.yaml" --allow-degraded 2>/dev/null
+	expect_lacks "$(osh logs box)" "keeps a Unix socket"
+	osh sandbox detach box
 	OPTION=--keep-established attach
 	expect_contains "$(osh logs box)" "keeps a Unix socket that leads outside of the cgroup"
 	osh sandbox detach box

@@ -135,13 +135,22 @@ expect_adopted() {
 in_scope() { systemd-run -q --scope --slice=osh-work.slice "$@"; }
 asked() { in_scope curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }
 
+# The output of a service goes to the journal, by a Unix socket: a policy has to name that.
+journaled() {
+	cat "$(policy probe)"
+	printf '  journal:\n    unix_sockets: [/run/systemd/journal/stdout]\n'
+}
+
 @test "a slice is attached: its scopes and services, also those started later" {
 	local free refused
 	free=$(new_canary) refused=$(new_canary)
 	systemd-run -q --unit=osh-worker --slice=osh-work.slice tail -f /dev/null
 	expect_equal "$(asked -d "$free" https://ok.test/other)" 200
 	expect_arrived "$free"
-	osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice --name work --policy "$(policy probe)" --allow-degraded
+	run -1 osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice --policy "$(policy probe)" --allow-degraded
+	expect_contains "$output" "a Unix socket that leads outside of the cgroup"
+	journaled >"$SCRATCH/journaled.yaml"
+	osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice --name work --policy "$SCRATCH/journaled.yaml" --allow-degraded
 	expect_equal "$(asked https://ok.test/pub/scope)" 200
 	expect_equal "$(asked -d "$refused" https://ok.test/other)" 403
 	systemctl restart osh-worker
@@ -158,7 +167,8 @@ asked() { in_scope curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }
 
 @test "a service is attached: its end is the end of the rules" {
 	systemd-run -q --unit=osh-worker --slice=osh-work.slice tail -f /dev/null
-	osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice/osh-worker.service --name work --policy "$(policy probe)" --allow-degraded
+	journaled >"$SCRATCH/journaled.yaml"
+	osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice/osh-worker.service --name work --policy "$SCRATCH/journaled.yaml" --allow-degraded
 	expect_equal "$(osh sandbox list | awk '$1 == "work" { print $2 }')" attached
 	systemctl stop osh-worker
 	gone() { ! osh sandbox get work >/dev/null 2>&1; }
