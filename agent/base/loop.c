@@ -14,6 +14,8 @@ struct osh_loop {
 	int epoll_fd;
 	bool stopping;
 	uint64_t now_ms;
+	uint64_t spin_ns, spun_ns;
+	bool was_short; /* the last wait: the next may be */
 	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
 	struct osh_deferred *deferred;
@@ -24,12 +26,17 @@ struct osh_loop {
 	void *batch_end_context;
 };
 
-static uint64_t clock_ms(void)
+static uint64_t clock_ns(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t clock_ms(void)
+{
+	return clock_ns() / 1000000;
 }
 
 struct osh_loop *osh_loop_new(void)
@@ -228,9 +235,43 @@ static int wait_ms(const struct osh_loop *loop, int timeout_ms)
 	return left > 3600000 ? 3600000 : (int)left;
 }
 
+void osh_loop_set_spin(struct osh_loop *loop, uint64_t spin_ns)
+{
+	loop->spin_ns = spin_ns;
+}
+
+uint64_t osh_loop_spun_ns(const struct osh_loop *loop)
+{
+	return loop->spun_ns;
+}
+
+static int fetch(struct osh_loop *loop, int timeout_ms)
+{
+	return epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
+}
+
+static int fetch_or_spin(struct osh_loop *loop, int timeout_ms)
+{
+	uint64_t began = clock_ns(), passed = 0;
+	int n = 0;
+
+	while (n == 0 && loop->was_short && passed < loop->spin_ns) {
+		n = fetch(loop, 0);
+		if (n == 0)
+			passed = clock_ns() - began;
+	}
+	loop->spun_ns += passed;
+	if (n == 0) {
+		n = fetch(loop, timeout_ms);
+		loop->was_short = clock_ns() - began < loop->spin_ns;
+	}
+	return n;
+}
+
 int osh_loop_run_once(struct osh_loop *loop, int timeout_ms)
 {
-	int n = epoll_wait(loop->epoll_fd, loop->batch, BATCH, wait_ms(loop, timeout_ms));
+	int wait = wait_ms(loop, timeout_ms);
+	int n = loop->spin_ns && wait ? fetch_or_spin(loop, wait) : fetch(loop, wait);
 
 	if (n < 0 && errno != EINTR)
 		return -errno;

@@ -7,13 +7,13 @@
 #define TAKEN_MAX 128 /* in a window: how busy they will make it shows only at its end */
 
 /* The processor's time, not the clock's: to a worker that waits for a processor another thread
- * that wants one is no help. */
-static uint64_t thread_ms(void)
+ * that wants one is no help. Without what it spent on looking for work. */
+static uint64_t worked_ms(const struct osh_worker *worker)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return ((uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec - osh_loop_spun_ns(worker->loop)) / 1000000;
 }
 
 void osh_spread_measure(struct osh_worker *worker)
@@ -23,7 +23,7 @@ void osh_spread_measure(struct osh_worker *worker)
 
 	if (passed_ms < WINDOW_MS)
 		return;
-	used_ms = thread_ms();
+	used_ms = worked_ms(worker);
 	if ((used_ms - load->used_ms) * 100 >= passed_ms * BUSY_PERCENT)
 		atomic_store(&load->busy_until_ms, now_ms + 2 * WINDOW_MS); /* the next may end late */
 	load->measured_ms = now_ms;

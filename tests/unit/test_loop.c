@@ -245,3 +245,31 @@ Test(loop, run_until_stopped)
 	cr_expect(osh_loop_run(loop) == 0);
 	cr_expect(batches >= 1);
 }
+
+/* ---- Keeping the processor ----------------------------------------------------------- */
+
+#define SPIN_NS 20000000
+
+Test(loop, spins_after_a_short_wait_alone)
+{
+	struct counter c = { 0 };
+	uint64_t spun;
+
+	osh_loop_set_spin(loop, SPIN_NS);
+	cr_assert(osh_loop_run_once(loop, 30) == 0);
+	cr_expect(osh_loop_spun_ns(loop) == 0, "no wait was short yet");
+	watch(&c);
+	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 1);
+	cr_expect(osh_loop_spun_ns(loop) == 0, "it had slept before");
+	/* What comes while it spins is served. */
+	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 2);
+	cr_expect(osh_loop_spun_ns(loop) < SPIN_NS);
+	osh_loop_remove(loop, &c.io);
+	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_expect(osh_loop_spun_ns(loop) >= SPIN_NS, "it looked in vain");
+	/* So the next wait is slept through. */
+	spun = osh_loop_spun_ns(loop);
+	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_expect(osh_loop_spun_ns(loop) == spun);
+	close(c.io.fd);
+}
