@@ -14,7 +14,7 @@ struct osh_loop {
 	int epoll_fd;
 	bool stopping;
 	uint64_t now_ms;
-	uint64_t spin_ns, spun_ns;
+	uint64_t spin_ns, spun_ns, fetched_ns;
 	bool was_short; /* the last wait: the next may be */
 	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
@@ -250,21 +250,30 @@ static int fetch(struct osh_loop *loop, int timeout_ms)
 	return epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
 }
 
+/* Who has much to do at a time is woken seldom for it: there it is not worth its while. */
+static bool is_worth_spinning(const struct osh_loop *loop, uint64_t now_ns)
+{
+	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2;
+}
+
 static int fetch_or_spin(struct osh_loop *loop, int timeout_ms)
 {
-	uint64_t began = clock_ns(), passed = 0;
+	uint64_t began = clock_ns(), now = began;
+	bool spins = is_worth_spinning(loop, now);
 	int n = 0;
 
-	while (n == 0 && loop->was_short && passed < loop->spin_ns) {
+	while (n == 0 && spins && now - began < loop->spin_ns) {
 		n = fetch(loop, 0);
 		if (n == 0)
-			passed = clock_ns() - began;
+			now = clock_ns();
 	}
-	loop->spun_ns += passed;
+	loop->spun_ns += now - began;
 	if (n == 0) {
 		n = fetch(loop, timeout_ms);
-		loop->was_short = clock_ns() - began < loop->spin_ns;
+		now = clock_ns();
 	}
+	loop->was_short = now - began < loop->spin_ns;
+	loop->fetched_ns = now;
 	return n;
 }
 

@@ -24,7 +24,7 @@
 #define WHOS_MAX 2048
 /* A server on this host answers within, one elsewhere does not: sleeping and being woken twice made
  * half of what a request took (tests/bench/bench.md). */
-#define SPIN_NS 50000
+#define SPIN_NS 100000
 #define TELL_MS 4
 #define TELL_COUNT 128 /* an eighth of the ring (supervisor.c): before its oldest are lost */
 
