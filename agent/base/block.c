@@ -36,6 +36,13 @@ static struct shelf *shelf_for(size_t size)
 	return NULL;
 }
 
+size_t osh_block_room(size_t size)
+{
+	const struct shelf *shelf = shelf_for(size);
+
+	return shelf ? shelf->size : size;
+}
+
 void *osh_block_alloc(size_t size)
 {
 	struct shelf *shelf = shelf_for(size);

@@ -15,6 +15,8 @@
 #define OSH_BLOCKS_KEPT 16
 #endif
 
+/* How many bytes one of that size has in truth. */
+size_t osh_block_room(size_t size);
 /* At least `size` bytes, as malloc(3) gives them; NULL when memory is out. */
 void *osh_block_alloc(size_t size);
 /* The same, zeroed. */

@@ -59,6 +59,7 @@ static size_t room_for(const struct osh_buf *buf, size_t len)
 		return buf->room < buf->max ? 2 * buf->room : 2 * buf->max;
 	while (room < len)
 		room *= 2;
+	room = osh_block_room(room);
 	return room > buf->max && len <= buf->max ? buf->max : room;
 }
 

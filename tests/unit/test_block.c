@@ -61,3 +61,15 @@ Test(block, only_a_few_are_kept, .init = need_kept_blocks)
 	after = mallinfo2();
 	cr_expect(before.uordblks - after.uordblks >= (size_t)(MANY - OSH_BLOCKS_KEPT) * 18000);
 }
+
+Test(block, tells_what_it_gives)
+{
+	for (size_t size = 1; size < 100000; size += 333) {
+		size_t room = osh_block_room(size);
+		char *memory = osh_block_alloc(size);
+
+		cr_assert(memory && room >= size && osh_block_room(room) == room);
+		memset(memory, 1, room);
+		osh_block_free(memory);
+	}
+}
