@@ -104,6 +104,12 @@ start_tmux() {
 
 stop_tmux() { tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null || true; }
 
+# Is BPF one of this kernel's security modules, so that it guards what is attached?
+guarded() {
+	osh status -o json | /usr/bin/python3 -c 'import json, sys
+sys.exit(not any(f["name"] == "BPF LSM" and f["present"] for f in json.load(sys.stdin)["features"]))'
+}
+
 cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
 
 cgroup_of() {
