@@ -331,6 +331,7 @@ make_network() {
 is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$AGENT_PID/status"))); }
 # with_strace OPTION...: strace on the agent and what it makes, until end_strace.
 with_strace() {
+	AGENT_PID=$(<"$AGENT_DIR/agent.pid") # a test before this one may have started another
 	strace -f -qq "$@" -p "$AGENT_PID" 3>&- &
 	tracer=$!
 	wait_until 10 is_traced || fail "strace does not attach"
