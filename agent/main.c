@@ -16,6 +16,7 @@
 #include "control/agent.h"
 #include "control/config.h"
 #include "proxy/supervisor.h"
+#include "proxy/tls.h"
 
 #define EXIT_USAGE 2
 #define FILES_MAX 65536 /* about 20 descriptors per sandbox, 40 per attached cgroup */
@@ -170,13 +171,14 @@ int main(int argc, char **argv)
 	static struct osh_config config;
 	struct arguments arguments = { 0 };
 	struct osh_err err = { 0 };
+	bool is_proxy = argc == 2 && strcmp(argv[1], "proxy") == 0;
 	int status;
 
-	if (!has_openssl()) {
+	if ((is_proxy && osh_tls_use_blocks() < 0) || !has_openssl()) {
 		fputs("openshelld: OpenSSL cannot start: out of memory\n", stderr);
 		return EXIT_FAILURE;
 	}
-	if (argc == 2 && strcmp(argv[1], "proxy") == 0)
+	if (is_proxy)
 		return osh_proxy_main();
 	status = parse_arguments(argc, argv, &arguments);
 	if (status < 0)

@@ -373,7 +373,6 @@ int osh_proxy_main(void)
 
 	osh_log_init("openshelld proxy", OSH_LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
-	osh_tls_use_blocks();
 	proxy.channel_fd = OSH_CHANNEL_FD;
 	if (osh_confine(&err) < 0) {
 		osh_error("%s", err.message);

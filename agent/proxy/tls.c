@@ -85,10 +85,9 @@ static void tls_free(void *memory, const char *file, int line)
 	osh_block_free(memory);
 }
 
-void osh_tls_use_blocks(void)
+int osh_tls_use_blocks(void)
 {
-	/* Refused when OpenSSL has allocated already: then it goes on with malloc(3). */
-	(void)CRYPTO_set_mem_functions(tls_alloc, tls_realloc, tls_free);
+	return CRYPTO_set_mem_functions(tls_alloc, tls_realloc, tls_free) == 1 ? 0 : -EBUSY;
 }
 
 int osh_tls_proxy_init(struct osh_proxy *proxy, struct osh_str extra_pem)

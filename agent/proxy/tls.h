@@ -15,8 +15,8 @@ struct osh_conn;
 struct osh_upstream_key;
 
 /* Let OpenSSL take its memory from base/block.h: it asks for a record's worth with each. To be
- * called before anything else of OpenSSL. */
-void osh_tls_use_blocks(void);
+ * called before anything else of OpenSSL. Returns 0, or -EBUSY: it has memory of malloc's. */
+int osh_tls_use_blocks(void);
 
 /* Fill in what the workers share: the system's trust anchors plus those in `extra_pem`, and
  * the keys of session tickets. Returns 0, -ENOMEM, or -EINVAL: extra_pem holds no certificate
