@@ -46,7 +46,8 @@ static bool calls_unfiltered(const struct process *process)
 }
 
 /* A helper on a pipe gets the memory, and since Linux 6.16 a server on a socket ("@"), whatever the limit
- * is, 0 included, but not with 1 (core(5)). */
+ * is, 0 included, but not with 1 (core(5)). That keeps the memory of what crashes by mistake; a program that
+ * lowers its own limit to 0 first is not stopped, here or in a sandbox. */
 static bool dumps_outside(const struct process *process)
 {
 	static const char name[] = "\nMax core file size ";
