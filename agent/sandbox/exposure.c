@@ -45,22 +45,26 @@ static bool calls_unfiltered(const struct process *process)
 	return !strstr(process->status, "\nSeccomp:\t2\n");
 }
 
-/* A helper on a pipe gets the memory, and since Linux 6.16 a server on a socket ("@"), whatever the limit
- * is, 0 included, but not with 1 (core(5)). That keeps the memory of what crashes by mistake; a program that
- * lowers its own limit to 0 first is not stopped, here or in a sandbox. */
-static bool dumps_outside(const struct process *process)
+/* Has it the limit that a helper on a pipe is not started with? 0 does not stop it (core(5)). */
+static bool dumps_nothing(const struct process *process)
 {
 	static const char name[] = "\nMax core file size ";
 	const char *line = strstr(process->limits, name);
-	_cleanup_free_ char *pattern = NULL;
 	char soft[24], hard[24];
+
+	return line && sscanf(line + sizeof(name) - 1, "%23s %23s", soft, hard) == 2 && strcmp(soft, "1") == 0 &&
+	       strcmp(hard, "1") == 0;
+}
+
+/* A limit keeps the memory of what crashes by mistake; a program that lowers its own to 0 first is not
+ * stopped, here or in a sandbox. A server on a socket ("@", Linux 6.16) gets it whatever the limit. */
+static bool dumps_outside(const struct process *process)
+{
+	_cleanup_free_ char *pattern = NULL;
 	size_t len;
 
-	if (line && sscanf(line + sizeof(name) - 1, "%23s %23s", soft, hard) == 2 && strcmp(soft, "1") == 0 &&
-	    strcmp(hard, "1") == 0)
-		return false;
-	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 ||
-	       pattern[0] == '|' || pattern[0] == '@';
+	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 || pattern[0] == '@' ||
+	       (pattern[0] == '|' && !dumps_nothing(process));
 }
 
 static bool may_type_at_all(void)
