@@ -10,11 +10,16 @@
 
 #define BATCH 128
 
+/* Looking for events takes less than a microsecond. When it took this long, another thread had the
+ * processor, and the next may want it soon. */
+#define LOOK_NS 30000
+#define REST_NS 20000000
+
 struct osh_loop {
 	int epoll_fd;
 	bool stopping;
 	uint64_t now_ms;
-	uint64_t spin_ns, spun_ns, fetched_ns;
+	uint64_t spin_ns, spun_ns, fetched_ns, rest_until_ns;
 	bool was_short; /* the last wait: the next may be */
 	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
@@ -253,21 +258,33 @@ static int fetch(struct osh_loop *loop, int timeout_ms)
 /* Who has much to do at a time is woken seldom for it: there it is not worth its while. */
 static bool is_worth_spinning(const struct osh_loop *loop, uint64_t now_ns)
 {
-	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2;
+	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2 && now_ns >= loop->rest_until_ns;
+}
+
+/* Until something has come, it was too long, or somebody else took the processor. *now: when it began,
+ * and when it ended. */
+static int spin(struct osh_loop *loop, uint64_t *now)
+{
+	const uint64_t began = *now;
+	uint64_t looked_at;
+	int n;
+
+	do {
+		looked_at = *now;
+		n = fetch(loop, 0);
+		*now = clock_ns();
+	} while (n == 0 && *now - began < loop->spin_ns && *now - looked_at < LOOK_NS);
+	if (*now - looked_at >= LOOK_NS)
+		loop->rest_until_ns = *now + REST_NS;
+	loop->spun_ns += *now - began;
+	return n;
 }
 
 static int fetch_or_spin(struct osh_loop *loop, int timeout_ms)
 {
 	uint64_t began = clock_ns(), now = began;
-	bool spins = is_worth_spinning(loop, now);
-	int n = 0;
+	int n = is_worth_spinning(loop, now) ? spin(loop, &now) : 0;
 
-	while (n == 0 && spins && now - began < loop->spin_ns) {
-		n = fetch(loop, 0);
-		if (n == 0)
-			now = clock_ns();
-	}
-	loop->spun_ns += now - began;
 	if (n == 0) {
 		n = fetch(loop, timeout_ms);
 		now = clock_ns();

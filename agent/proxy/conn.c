@@ -277,7 +277,7 @@ static ssize_t write_tls(struct osh_conn *conn, size_t len)
 
 	len = len > conn->unfinished ? len : conn->unfinished;
 	forget_errors();
-	osh_tls_socket_more(conn->ssl, len > SSL3_RT_MAX_PLAIN_LENGTH && !conn->meter);
+	osh_tls_socket_more(conn->ssl, len > SSL3_RT_MAX_PLAIN_LENGTH);
 	n = SSL_write(conn->ssl, osh_buf_bytes(&conn->out), (int)len);
 	conn->unfinished = n <= 0 ? len : 0;
 	if (n <= 0)

@@ -306,9 +306,13 @@ bad_policy() {
 	run complete_words openshell ''
 	expect_contains "$output" sandbox
 	expect_contains "$output" policy
+	for group in sandbox policy provider forward; do
+		run complete_words openshell "$group" ''
+		expect_equal "$(tr ' ' '\n' <<<"${output% --help}" | sort)" \
+			"$(osh "$group" --help | awk -v group="$group" '$1 == group { print $2 }' | sort)" "$group"
+	done
 	run complete_words openshell sandbox cr
-	expect_contains "$output" create
-	expect_lacks "$output" delete
+	expect_equal "$output" create
 	run complete_words openshell sandbox delete de
 	expect_contains "$output" demo
 	for words in "sandbox attach-main" "sandbox stop" "sandbox start" "sandbox exec" "policy get" "forward start 3000" "forward stop 3000"; do

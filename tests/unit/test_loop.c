@@ -3,6 +3,9 @@
 #include "base/loop.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -265,11 +268,43 @@ Test(loop, spins_after_a_short_wait_alone)
 	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 2);
 	cr_expect(osh_loop_spun_ns(loop) < SPIN_NS);
 	osh_loop_remove(loop, &c.io);
+	spun = osh_loop_spun_ns(loop);
 	cr_assert(osh_loop_run_once(loop, 1) == 0);
-	cr_expect(osh_loop_spun_ns(loop) >= SPIN_NS, "it looked in vain");
+	cr_expect(osh_loop_spun_ns(loop) > spun, "it looked in vain");
 	/* So the next wait is slept through. */
 	spun = osh_loop_spun_ns(loop);
 	cr_assert(osh_loop_run_once(loop, 1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) == spun);
+	close(c.io.fd);
+}
+
+static void *be_busy(void *stop)
+{
+	while (!atomic_load((atomic_bool *)stop))
+		;
+	return NULL;
+}
+
+/* Who wants the same processor gets it. */
+Test(loop, spins_beside_nobody)
+{
+	const uint64_t longest = 10000000000; /* far beyond what a scheduler lets one thread have */
+	struct counter c = { 0 };
+	atomic_bool stop = false;
+	pthread_t other;
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	cr_assert(sched_setaffinity(0, sizeof(one), &one) == 0);
+	cr_assert(pthread_create(&other, NULL, be_busy, &stop) == 0);
+	osh_loop_set_spin(loop, longest);
+	watch(&c);
+	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 1);
+	osh_loop_remove(loop, &c.io);
+	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_expect(osh_loop_spun_ns(loop) > 0 && osh_loop_spun_ns(loop) < longest);
+	atomic_store(&stop, true);
+	pthread_join(other, NULL);
 	close(c.io.fd);
 }
