@@ -19,7 +19,7 @@
 #include "proxy/tls.h"
 
 #define EXIT_USAGE 2
-#define FILES_MAX 65536 /* about 20 descriptors per sandbox */
+#define FILES_MAX 65536 /* about 20 descriptors per sandbox, 40 per attached cgroup */
 
 static const char usage[] =
 	"usage: openshelld [--config FILE] [--state-dir DIR] [--run-dir DIR]\n"

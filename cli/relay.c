@@ -32,7 +32,7 @@ struct relay {
 	struct osh_relay_result result;
 	char input[COPY_BYTES];  /* typed, not yet taken by the pty */
 	size_t input_start, input_len;
-	char message[640];       /* why the program was lost, printed when the terminal is ours again */
+	char message[1152];      /* why the program was lost, printed when the terminal is ours again */
 };
 
 static int block_signals(struct relay *relay)

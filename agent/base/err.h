@@ -9,7 +9,7 @@
 
 struct osh_err {
 	int code;             /* positive errno value, 0 when unset */
-	char message[512];    /* one line, no trailing newline */
+	char message[1024];   /* one line, no trailing newline */
 };
 
 /* Set the message (printf style) and return -code, so that a failing function

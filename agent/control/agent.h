@@ -32,6 +32,7 @@ struct osh_agent {
 	struct osh_loop *loop;
 	struct osh_io signal_io;
 	struct osh_timer watch_timer; /* control/watch.c */
+	bool pins_lost;               /* told once: they cannot be put back */
 	struct osh_sandbox_host *host;
 	struct osh_kernel *kernel;
 	struct osh_supervisor *supervisor;

@@ -164,7 +164,7 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 
 static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
-	char list[440] = ""; /* with all that there can be, it fits an error */
+	char list[940] = ""; /* with all that there can be, it fits an error */
 	size_t i, len = 0;
 	json_t *row;
 

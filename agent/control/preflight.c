@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/fd.h"
 #include "base/mem.h"
@@ -31,26 +30,32 @@ static const struct {
 	{ CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false },
 };
 
+/* No hook of a cgroup stands in for these, whatever the kernel has. A perf_event_open hook would be one
+ * system call of dozens that our filter refuses: it would take no row away. */
+static const struct {
+	enum osh_exposure exposure;
+	const char *text;
+} exposures[] = {
+	{ OSH_EXPOSED_CGROUP, "its processes may leave the cgroup" },
+	{ OSH_EXPOSED_PINS, "its processes may remove the rules' pins: without the agent they end" },
+	{ OSH_EXPOSED_CALLS, "its system calls are not filtered (perf_event_open, keyctl, userfaultfd)" },
+	{ OSH_EXPOSED_CORE, "a crash hands its memory to a program outside (core_pattern)" },
+	{ OSH_EXPOSED_SIGNALS, "its processes may signal programs outside" },
+	{ OSH_EXPOSED_IPC, "System V IPC and POSIX queues are shared with programs outside" },
+	{ OSH_EXPOSED_TERMINAL, "its processes may type into a terminal of others (TIOCSTI)" },
+};
+
 /* What was found of all processes together. */
 struct findings {
 	const struct osh_agent_sandbox *sandbox;
 	uint64_t capabilities;
-	bool may_leave;
+	unsigned exposure; /* enum osh_exposure */
 	bool is_traced; /* by another one in there */
 };
 
 static void add(json_t *rows, const char *text)
 {
 	(void)json_array_append_new(rows, json_string(text));
-}
-
-static bool is_in_our_user_namespace(pid_t pid)
-{
-	char path[32];
-	struct stat theirs, ours;
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
-	return stat("/proc/self/ns/user", &ours) < 0 || stat(path, &theirs) < 0 || theirs.st_ino == ours.st_ino;
 }
 
 static bool rules_its_network(pid_t pid)
@@ -79,7 +84,7 @@ static void look_at_status(struct findings *found, pid_t pid, const char *status
 	uint64_t permitted = status_value(status, "\nCapPrm:\t", 16);
 	uint64_t tracer = status_value(status, "\nTracerPid:\t", 10);
 
-	if (!is_in_our_user_namespace(pid))
+	if (!osh_sandbox_is_in_our_namespace(pid, "user"))
 		permitted &= rules_its_network(pid) ? NETWORK_CAPABILITIES : 0;
 	found->capabilities |= permitted;
 	found->is_traced |= tracer && osh_sandbox_holds_process(found->sandbox->instance, (pid_t)tracer);
@@ -96,7 +101,7 @@ static int look_at(void *context, pid_t pid)
 	if (osh_read_file(path, STATUS_BYTES_MAX, &status, &len) < 0)
 		return 0; /* it has ended */
 	look_at_status(found, pid, status);
-	found->may_leave = found->may_leave || osh_sandbox_may_leave(found->sandbox->instance, pid);
+	found->exposure |= osh_sandbox_exposure(found->sandbox->instance, pid);
 	return 0;
 }
 
@@ -114,6 +119,14 @@ static void add_capabilities(const struct findings *found, bool guarded, json_t 
 		return;
 	snprintf(row, sizeof(row), "its processes have %s, and can take the rules away", text);
 	add(rows, row);
+}
+
+static void add_exposures(unsigned exposure, json_t *rows)
+{
+	for (size_t i = 0; i < OSH_COUNT_OF(exposures); i++) {
+		if (exposure & exposures[i].exposure)
+			add(rows, exposures[i].text);
+	}
 }
 
 /* What security hooks would be needed for. connect_unix, which newer kernels have without them, sees the
@@ -136,10 +149,9 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 	json_t *rows = json_array();
 
 	if (osh_sandbox_each_process(sandbox->instance, look_at, &found) < 0)
-		found = (struct findings){ .capabilities = UINT64_MAX, .may_leave = true };
+		found = (struct findings){ .capabilities = UINT64_MAX, .exposure = OSH_EXPOSED_ALL };
 	add_capabilities(&found, guarded, rows);
-	if (found.may_leave)
-		add(rows, "its processes may leave the cgroup");
+	add_exposures(found.exposure, rows);
 	if (found.is_traced)
 		add(rows, "one of its processes traces another");
 	if (!guarded)

@@ -1,5 +1,7 @@
 #include "control/watch.h"
 
+#include <string.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "control/agent.h"
@@ -22,10 +24,24 @@ static void tell_all(struct osh_agent *agent)
 	}
 }
 
+/* Held open they stay in force; without its pin a link ends with the agent. */
+static void mend_pins(struct osh_agent *agent)
+{
+	int r = osh_kernel_repin(agent->kernel);
+
+	if (r > 0)
+		osh_warning("somebody removed %d pins of rules on attached cgroups; they are back", r);
+	else if (r < 0 && !agent->pins_lost)
+		osh_error("somebody removed the pins of rules on attached cgroups, and they cannot be put back (%s): "
+			  "these rules end with this agent; detach and attach anew", strerror(-r));
+	agent->pins_lost = r < 0;
+}
+
 static void on_period(struct osh_timer *timer)
 {
 	struct osh_agent *agent = osh_container_of(timer, struct osh_agent, watch_timer);
 
+	mend_pins(agent);
 	if (osh_kernel_is_attached(agent->kernel))
 		(void)osh_loop_timer_set(agent->loop, timer, PERIOD_MS);
 	else

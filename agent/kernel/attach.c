@@ -1,5 +1,5 @@
 /* The programs in force on one more cgroup: the links of the agent's root cgroup, made again for
- * it. */
+ * it. Pins keep them when the agent ends; its descriptors keep them when somebody removes the pins. */
 #include "kernel/install.h"
 
 #include <bpf/bpf.h>
@@ -7,10 +7,15 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
+#include "base/str.h"
 #include "kernel/pins.h"
 
 /* The packets' guard first; connect last. */
@@ -31,20 +36,96 @@ static enum turn turn_of(uint32_t attach_type)
 
 struct place {
 	const struct osh_install *install;
+	struct osh_held_links *held;
 	int cgroup_fd;
 	char dir[PATH_MAX];
 	struct osh_err *err;
 };
+
+/* ---- Held open ---------------------------------------- */
+
+static struct osh_held_links *find_held(const struct osh_install *install, const char *name)
+{
+	struct osh_held_links *held;
+
+	LL_FOREACH(install->held, held) {
+		if (strcmp(held->name, name) == 0)
+			return held;
+	}
+	return NULL;
+}
+
+static int hold_place(struct osh_install *install, const char *name, struct osh_held_links **ret_held)
+{
+	struct osh_held_links *held = find_held(install, name);
+
+	if (!held) {
+		held = calloc(1, sizeof(*held));
+		if (!held)
+			return -ENOMEM;
+		if (osh_str_copy(osh_str(name), held->name, sizeof(held->name)) < 0) {
+			free(held);
+			return -ENAMETOOLONG;
+		}
+		LL_PREPEND(install->held, held);
+	}
+	*ret_held = held;
+	return 0;
+}
+
+static bool holds(const struct osh_held_links *held, uint32_t program)
+{
+	for (size_t i = 0; i < held->count; i++) {
+		if (held->programs[i] == program)
+			return true;
+	}
+	return false;
+}
+
+/* There are at most as many as link_fds has room for. */
+static void hold(struct osh_held_links *held, uint32_t program, int *link)
+{
+	held->programs[held->count] = program;
+	held->fds[held->count++] = osh_take_fd(link);
+}
+
+static void let_go(struct osh_install *install, struct osh_held_links *held)
+{
+	if (!held)
+		return;
+	for (size_t i = 0; i < held->count; i++)
+		osh_close(held->fds[i]);
+	LL_DELETE(install->held, held);
+	free(held);
+}
+
+void osh_install_release(struct osh_install *install)
+{
+	while (install->held)
+		let_go(install, install->held);
+}
+
+/* ---- Attaching ---------------------------------------- */
+
+/* Two programs may have the same type of attachment: their numbers differ. */
+static void name_pin(const char *dir, uint32_t program, char path[static PATH_MAX + 16])
+{
+	snprintf(path, PATH_MAX + 16, "%s/%u", dir, program);
+}
 
 static int attach_like(const struct place *place, const struct bpf_link_info *model)
 {
 	_cleanup_fd_ int program = -1, link = -1;
 	char path[PATH_MAX + 16];
 
-	/* Two programs may have the same type of attachment: their numbers differ. */
-	snprintf(path, sizeof(path), "%s/%u", place->dir, model->prog_id);
-	if (access(path, F_OK) == 0)
+	if (holds(place->held, model->prog_id))
 		return 0;
+	name_pin(place->dir, model->prog_id, path);
+	link = bpf_obj_get(path);
+	if (link >= 0) {
+		hold(place->held, model->prog_id, &link);
+		return 0;
+	}
 	program = bpf_prog_get_fd_by_id(model->prog_id);
 	if (program < 0)
 		return osh_err_sys(place->err, -program, "cannot find kernel program %u again", model->prog_id);
@@ -53,6 +134,7 @@ static int attach_like(const struct place *place, const struct bpf_link_info *mo
 		return osh_err_sys(place->err, -link, "cannot attach kernel program %u", model->prog_id);
 	if (bpf_obj_pin(link, path) < 0)
 		return osh_err_sys(place->err, errno, "cannot pin %s", path);
+	hold(place->held, model->prog_id, &link);
 	return 0;
 }
 
@@ -86,6 +168,8 @@ int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *n
 	struct place place = { .install = install, .cgroup_fd = cgroup_fd, .err = err };
 	int r = find_place(install, name, place.dir);
 
+	if (r == 0)
+		r = hold_place(install, name, &place.held);
 	if (r < 0 || (mkdir(place.dir, 0700) < 0 && errno != EEXIST))
 		return osh_err_sys(err, r < 0 ? -r : errno, "cannot make %s", place.dir);
 	for (int turn = 0; r == 0 && turn < TURN_COUNT; turn++)
@@ -100,12 +184,58 @@ void osh_install_detach(struct osh_install *install, const char *name)
 	char dir[PATH_MAX];
 	_cleanup_fd_ int fd = -1;
 
+	let_go(install, find_held(install, name));
 	if (find_place(install, "", dir) < 0)
 		return;
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		pins_remove_tree(fd, name);
 }
+
+/* ---- Pins that somebody removed ---------------------------------------- */
+
+static int make_place(const struct osh_install *install, const char *name, char dir[static PATH_MAX])
+{
+	int r = find_place(install, name, dir);
+
+	return r < 0 ? r : mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+static int repin(const struct osh_install *install, const struct osh_held_links *held)
+{
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	int pinned = 0, r = find_place(install, held->name, dir);
+
+	for (size_t i = 0; r == 0 && i < held->count; i++) {
+		name_pin(dir, held->programs[i], path);
+		if (access(path, F_OK) == 0)
+			continue;
+		r = make_place(install, "", dir);
+		if (r == 0)
+			r = make_place(install, held->name, dir);
+		if (r == 0 && bpf_obj_pin(held->fds[i], path) < 0)
+			r = -errno;
+		pinned++;
+	}
+	return r < 0 ? r : pinned;
+}
+
+int osh_install_repin(const struct osh_install *install)
+{
+	const struct osh_held_links *held;
+	int first_error = 0, pinned = 0;
+
+	LL_FOREACH(install->held, held) {
+		int r = repin(install, held);
+
+		if (r < 0 && first_error == 0)
+			first_error = r;
+		pinned += r > 0 ? r : 0;
+	}
+	return first_error < 0 ? first_error : pinned;
+}
+
+/* ---- Who runs already ---------------------------------------- */
 
 int osh_install_run_late(const struct osh_install *install)
 {

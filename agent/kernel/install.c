@@ -579,6 +579,7 @@ int osh_install_sweep(const char *pin_dir, struct osh_err *err)
 void osh_install_done(struct osh_install *inst)
 {
 	close_handles(inst);
+	osh_install_release(inst);
 	inst->pin_dir_fd = osh_close(inst->pin_dir_fd);
 	free(osh_take(inst->pin_dir));
 }

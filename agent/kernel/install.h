@@ -45,11 +45,21 @@ struct osh_optional_hooks {
 
 #define OSH_LINKS_MAX 32
 
+/* The links on one attached cgroup: attach.c. */
+struct osh_held_links {
+	struct osh_held_links *next;
+	char name[24];                    /* of their directory */
+	uint32_t programs[OSH_LINKS_MAX]; /* a pin is called by its program's number */
+	int fds[OSH_LINKS_MAX];
+	size_t count;
+};
+
 struct osh_install {
 	int pin_dir_fd;                /* holds the lock: one agent per pin directory */
 	int map_fds[OSH_MAP_COUNT];
 	int link_fds[OSH_LINKS_MAX];   /* so that a removed pin alone detaches nothing */
 	size_t link_count;
+	struct osh_held_links *held;   /* owned, with the descriptors: the same for attached cgroups */
 	int file_program_fd;           /* osh_file, run by osh_kernel_file */
 	char *pin_dir;                 /* owned */
 	bool adopted;                  /* found in force, not loaded by this call */
@@ -63,13 +73,18 @@ int osh_install_sweep(const char *pin_dir, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
 /* Attach every program that is attached to the agent's root cgroup to this one as well, and pin
- * the links under `name`; what is there already stays. First the guard of packets and last what leads
+ * the links under `name`; what is there already stays. The links are held open as well. First the guard of packets and last what leads
  * connections to the agent, so that from the first link on nothing leaves unjudged. */
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
 /* Run osh_late over all tasks. 0 or -errno. */
 int osh_install_run_late(const struct osh_install *install);
 /* Undo it; what is not there is no error. */
 void osh_install_detach(struct osh_install *install, const char *name);
+/* Pin again what is held for attached cgroups and has lost its pin. Returns how many, or the first
+ * -errno. */
+int osh_install_repin(const struct osh_install *install);
+/* Close what is held for attached cgroups; what is pinned stays. */
+void osh_install_release(struct osh_install *install);
 /* Close the descriptors; what is pinned stays. */
 void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */

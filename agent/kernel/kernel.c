@@ -499,6 +499,11 @@ bool osh_kernel_is_attached(const struct osh_kernel *kernel)
 	return osh_install_is_attached(&kernel->install);
 }
 
+int osh_kernel_repin(const struct osh_kernel *kernel)
+{
+	return osh_install_repin(&kernel->install);
+}
+
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features)
 {
 	*ret_features = kernel->features;

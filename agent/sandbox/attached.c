@@ -51,6 +51,15 @@ static int find_own_cgroup(const struct osh_sandbox_host *host, char path[static
 	return n < 0 || n >= OSH_SANDBOX_PATH_MAX ? -ENAMETOOLONG : 0;
 }
 
+/* The root cgroup of any agent: "openshell", or "openshell-KEY", at the top (host.c). */
+static bool is_of_an_agent(const struct osh_sandbox_host *host, const char *path)
+{
+	const char *below = path + attached_top_len(host) + 1;
+	size_t len = strcspn(below, "/");
+
+	return (len == 9 && memcmp(below, "openshell", 9) == 0) || strncmp(below, "openshell-", 10) == 0;
+}
+
 /* Not all of the host, not the agent, nothing that has rules already. */
 static int check_place(const struct osh_sandbox_host *host, const char *path, struct osh_err *err)
 {
@@ -63,6 +72,9 @@ static int check_place(const struct osh_sandbox_host *host, const char *path, st
 				   path, (int)attached_top_len(host), host->cgroup);
 	if (osh_path_is_below(path, host->cgroup) || osh_path_is_below(host->cgroup, path))
 		return osh_err_set(err, EINVAL, "%s holds openshell's own sandboxes: attach to another cgroup", path);
+	if (is_of_an_agent(host, path))
+		return osh_err_set(err, EINVAL, "%s belongs to another agent's sandboxes, which have rules: attach to "
+						"another cgroup", path);
 	r = find_own_cgroup(host, own);
 	if (r < 0)
 		return osh_err_sys(err, -r, "cannot tell which cgroup the agent is in");

@@ -113,6 +113,12 @@ int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached,
 /* Take the agent's address out of its network. */
 void attached_leave(struct osh_sandbox_instance *instance);
 
+/* ---- leave.c ---- */
+/* By the texts of its /proc/PID/mountinfo and /proc/PID/status. */
+bool attached_may_leave(const struct osh_sandbox_instance *instance, const char *mounts, const char *status);
+/* Is it root or this user, or can become so without a capability? Also when that cannot be told. */
+bool attached_may_be(const char *status, uid_t owner);
+
 /* ---- sockets.c ---- */
 /* Go into its network. Returns a descriptor of the agent's own, to come back with, or -errno. */
 int sandbox_enter_network(const struct osh_sandbox_instance *instance, struct osh_err *err);

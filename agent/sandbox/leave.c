@@ -3,27 +3,13 @@
  * hierarchy from there on, not from its own cgroup down as most containers do. */
 #include "sandbox/internal.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/fd.h"
 #include "base/mem.h"
 #include "base/str.h"
-
-#define PROC_BYTES_MAX (1u << 20)
-
-static int read_proc(pid_t pid, const char *name, char **ret_text)
-{
-	char path[48];
-	size_t len;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return osh_read_file(path, PROC_BYTES_MAX, ret_text, &len);
-}
 
 /* A line of proc_pid_mountinfo(5): "36 35 0:31 ROOT PLACE rw,... - cgroup2 ...", ROOT as it is called in
  * our own cgroup namespace. */
@@ -39,11 +25,9 @@ static bool shows_above(const char *line, const char *below_top)
 }
 
 /* Is there a place where it sees cgroups above this one, and may write? */
-static bool sees_above(char *mounts, const char *below_top)
+static bool sees_above(const char *mounts, const char *below_top)
 {
-	const char *line;
-
-	while ((line = strsep(&mounts, "\n"))) {
+	for (const char *line = mounts; *line; line += strcspn(line, "\n"), line += *line == '\n') {
 		if (shows_above(line, below_top))
 			return true;
 	}
@@ -51,7 +35,7 @@ static bool sees_above(char *mounts, const char *below_top)
 }
 
 /* "Uid:\treal\teffective\tsaved\tfs": it may become any of them. */
-static bool may_be(const char *status, uid_t owner)
+bool attached_may_be(const char *status, uid_t owner)
 {
 	const char *line = strstr(status, "\nUid:\t");
 	unsigned uids[4] = { 0 };
@@ -75,21 +59,14 @@ static bool may_write_above(const struct osh_sandbox_instance *instance, const c
 		while (cgroup[--len] != '/')
 			;
 		snprintf(path, sizeof(path), "%.*s/cgroup.procs", (int)len, cgroup);
-		if (stat(path, &st) < 0 || may_be(status, st.st_uid))
+		if (stat(path, &st) < 0 || attached_may_be(status, st.st_uid))
 			return true;
 	}
 	return false;
 }
 
-bool osh_sandbox_may_leave(const struct osh_sandbox_instance *instance, pid_t pid)
+bool attached_may_leave(const struct osh_sandbox_instance *instance, const char *mounts, const char *status)
 {
-	const char *below_top = instance->record.attached + attached_top_len(instance->host);
-	_cleanup_free_ char *mounts = NULL, *status = NULL;
-	int r = read_proc(pid, "mountinfo", &mounts);
-
-	if (r == 0)
-		r = read_proc(pid, "status", &status);
-	if (r < 0)
-		return r != -ENOENT && r != -ESRCH && r != -EINVAL; /* it has ended */
-	return sees_above(mounts, below_top) && may_write_above(instance, status);
+	return sees_above(mounts, instance->record.attached + attached_top_len(instance->host)) &&
+	       may_write_above(instance, status);
 }

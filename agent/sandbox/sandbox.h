@@ -120,8 +120,23 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
 /* Is the process in it, or below? */
 bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_t pid);
-/* Could that process of it move to a cgroup outside, where no rule holds? */
-bool osh_sandbox_may_leave(const struct osh_sandbox_instance *instance, pid_t pid);
+/* What a sandbox's own walls hold and the hooks on a cgroup do not. */
+enum osh_exposure {
+	OSH_EXPOSED_CGROUP = 1 << 0,   /* it may move to one outside, where no rule holds */
+	OSH_EXPOSED_PINS = 1 << 1,     /* it may remove what keeps the rules beyond the agent's life */
+	OSH_EXPOSED_CALLS = 1 << 2,    /* no seccomp filter */
+	OSH_EXPOSED_CORE = 1 << 3,     /* a helper outside gets its memory when it crashes */
+	OSH_EXPOSED_SIGNALS = 1 << 4,  /* it is in the agent's PID namespace */
+	OSH_EXPOSED_IPC = 1 << 5,      /* it is in the agent's IPC namespace */
+	OSH_EXPOSED_TERMINAL = 1 << 6, /* it may put input into a terminal that somebody outside reads */
+	OSH_EXPOSED_ALL = (1 << 7) - 1,
+};
+/* Bits of enum osh_exposure of one process of it, by /proc; none of one that has ended, all when it cannot
+ * be told. */
+unsigned osh_sandbox_exposure(const struct osh_sandbox_instance *instance, pid_t pid);
+/* Is it in the caller's namespace of this kind ("user", "pid", as in /proc/PID/ns)? True when it cannot be
+ * told, false of one that has ended. */
+bool osh_sandbox_is_in_our_namespace(pid_t pid, const char *kind);
 int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 			     int (*each)(void *context, pid_t pid), void *context);
 

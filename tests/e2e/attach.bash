@@ -5,6 +5,7 @@
 setup_file() {
 	start_all
 	install_probe
+	gcc -O -static -o "$PROBES/filtered" "$E2E/programs/filtered.c"
 	PLACE=$(cgroup_mount)/osh-attach-$$
 	export PLACE
 }
@@ -35,6 +36,13 @@ empty() { grep -q "populated 0" "$CG/cgroup.events"; }
 in_cgroup() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' _ "$CG" "$NET" "$@"
 }
+# As what a container manager starts: PIDs and IPC are its own (SPACES), its system calls are filtered
+# (FILTER). Its parent, outside, waits for it.
+in_box() {
+	# shellcheck disable=SC2086  # words
+	unshare ${SPACES---pid --ipc} --fork bash -c 'echo 0 >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' \
+		_ "$CG" "$NET" "${FILTER-$PROBES/filtered}" "$@"
+}
 in_cgroup_of_px() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"
 }
@@ -42,12 +50,6 @@ in_cgroup_of_px() {
 attach() {
 	# shellcheck disable=SC2086  # none, or one
 	osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded ${OPTION:-} 2>/dev/null
-}
-
-# Is BPF one of this kernel's security modules, so that it guards what is attached?
-guarded() {
-	osh status -o json | /usr/bin/python3 -c 'import json, sys
-sys.exit(not any(f["name"] == "BPF LSM" and f["present"] for f in json.load(sys.stdin)["features"]))'
 }
 
 direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy

@@ -234,6 +234,14 @@ for address in ("127.0.0.1", "0.0.0.0", "127.0.0.2", "203.0.113.1"):
 	BODY=$(osh sandbox get inner -o json)
 	inner=$(cgroup_of "$(json 'b["pid"]')")
 	expect_contains "$inner" "$mount/openshell-"
+	# Another agent's, whose sandboxes these would be.
+	for place in openshell-other openshell; do
+		[[ ! -e $mount/$place ]] || continue # there is one
+		mkdir -p "$mount/$place/box"
+		run -1 osh sandbox attach --cgroup "$mount/$place/box" --policy "$(policy probe)" --allow-degraded
+		rmdir "$mount/$place/box" "$mount/$place"
+		expect_contains "$output" "belongs to another agent's sandboxes"
+	done
 	for place in "$SCRATCH" "$SCRATCH/none" "$mount" "$CG" "$CG/below" "$inner" "${inner%/*}"; do
 		run -1 osh sandbox attach --cgroup "$place" --policy "$(policy probe)" --allow-degraded
 	done

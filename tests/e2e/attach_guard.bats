@@ -56,11 +56,11 @@ place_rewrite() {
 
 # ---- What the kernel holds ----------------------------------------------------------------------
 
-# hold_by COMMAND...: of $CG, instead of the process that waits there.
+# hold_by COMMAND...: of $CG, instead of the process that waits there, as in_box says.
 hold_by() {
 	echo 1 >"$CG/cgroup.kill"
 	wait_until 5 empty
-	in_cgroup "$@" tail -f /dev/null --pid=$$ 3>&- &
+	in_box "$@" tail -f /dev/null 3>&- &
 	wait_until 10 holds_tail
 }
 holds_tail() { [[ $(ps -o comm= -p "$(paste -sd, "$CG/cgroup.procs")") == tail ]]; }
@@ -76,7 +76,7 @@ expect_named() {
 # A42, A29. As a service that is somebody's own.
 @test "what the kernel does not hold is named, row by row; where it holds all, nothing is" {
 	local row
-	hold_by setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --inh-caps=-all
+	plain
 	if guarded; then
 		run attach_whole
 		expect_equal "${lines[-1]}" box
@@ -109,6 +109,124 @@ expect_named() {
 		exec capsh --drop=all --inh= -- -c "exec \"\$@\"" _ "$@"' "$(cgroup_mount)"
 	run attach_whole
 	expect_lacks "$output" "leave the cgroup"
+}
+
+# plain COMMAND...: somebody's own, with no capability.
+plain() { hold_by setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --inh-caps=-all "$@"; }
+
+# expect_row TEXT COMMAND...: a process that COMMAND starts is named with it, by plain it is not.
+expect_row() {
+	"${@:2}"
+	run -1 attach_whole
+	expect_contains "$output" "$1"
+	plain
+	expect_unnamed "$1"
+}
+
+# expect_unnamed TEXT: of the process that is there now.
+expect_unnamed() {
+	run attach_whole
+	expect_lacks "$output" "$1"
+	osh sandbox detach box 2>/dev/null || true
+}
+
+# A36
+@test "system calls that nobody filters are named" {
+	unfiltered() { FILTER="env" plain; }
+	expect_row "its system calls are not filtered (perf_event_open, keyctl, userfaultfd)" unfiltered
+}
+
+# A44
+@test "a PID or an IPC namespace that is the host's is named" {
+	in_spaces() { SPACES=$1 plain; }
+	expect_row "its processes may signal programs outside" in_spaces --ipc
+	expect_row "System V IPC and POSIX queues are shared with programs outside" in_spaces --pid
+}
+
+# A44: who leads its session is outside; in a session of its own it has no terminal.
+@test "a terminal of others that it may type into is named" {
+	local row="its processes may type into a terminal of others (TIOCSTI)"
+	export -f in_box
+	export CG NET PROBES
+	# on_terminal WORD...: the process, started on one.
+	on_terminal() {
+		echo 1 >"$CG/cgroup.kill"
+		wait_until 5 empty
+		SHELL=/bin/bash script -qefc "in_box $* tail -f /dev/null" /dev/null >/dev/null 2>&1 3>&- < <(tail -f /dev/null --pid=$$) &
+		wait_until 10 holds_tail
+	}
+	on_terminal
+	run -1 attach_whole
+	if [[ $(cat /proc/sys/dev/tty/legacy_tiocsti 2>/dev/null) != 0 ]]; then
+		expect_contains "$output" "$row"
+	else
+		expect_lacks "$output" "$row"
+	fi
+	on_terminal setsid
+	expect_unnamed "$row"
+}
+
+# A43: no limit but 1 keeps a helper from being started.
+@test "a helper outside that gets its memory when it crashes is named" {
+	local pattern piped limited served row="a crash hands its memory to a program outside (core_pattern)"
+	dumping() { plain prlimit --core="$1"; }
+	pattern=$(</proc/sys/kernel/core_pattern)
+	echo "|/bin/false" >/proc/sys/kernel/core_pattern
+	dumping 0:0
+	run attach_whole
+	piped=$output
+	dumping 1:1
+	run attach_whole
+	limited=$output
+	osh sandbox detach box 2>/dev/null || true
+	# A server on a socket gets it whatever the limit; nothing crashes here.
+	echo "@$SCRATCH/cores" >/proc/sys/kernel/core_pattern
+	run attach_whole
+	served=$output
+	echo "$pattern" >/proc/sys/kernel/core_pattern
+	expect_contains "$piped" "$row"
+	expect_lacks "$limited" "$row"
+	expect_contains "$served" "$row"
+	osh sandbox detach box 2>/dev/null || true
+	[[ $pattern == [\|@]* ]] || { dumping 0:0 && expect_unnamed "$row"; }
+}
+
+# ---- Pins ---------------------------------------------------------------------------------------
+
+# A42
+@test "who may remove the pins of its rules is named" {
+	local row="its processes may remove the rules' pins"
+	expect_row "$row" hold_by capsh --drop=all --inh= -- -c 'exec "$@"' _
+	# shellcheck disable=SC2016  # for the inner shell
+	hold_by unshare --mount sh -c 'umount -l /sys/fs/bpf && exec capsh --drop=all --inh= -- -c "exec \"\$@\"" _ "$@"' _
+	expect_unnamed "$row"
+}
+
+@test "pins that are removed: the rules stay, the pins come back, and the next agent finds them" {
+	local canary pins place
+	canary=$(new_canary)
+	attach
+	pins=$(find /sys/fs/bpf -path "*/attached/$(stat -c %i "$CG")/*" | sort)
+	place=${pins%%/attached/*}/attached
+	(($(wc -l <<<"$pins") >= 8)) || fail "$pins"
+	in_cgroup rm -r "$place"
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	expect_equal "$(asked https://ok.test/other)" 403
+	are_back() { [[ $(find "$place" -type f 2>/dev/null | sort) == "$pins" ]]; }
+	wait_until 10 are_back
+	expect_contains "$(<"$AGENT_DIR/agent.log")" "somebody removed $(wc -l <<<"$pins") pins"
+	agent_crash
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	expect_absent "$canary"
+	osh sandbox detach box
+	run direct "$canary"
+	expect_arrived "$canary"
 }
 
 # A42: one at a time, and of a user namespace of its own.

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """bundle.py DIR CGROUP NETNS [OPTION...]: an OCI bundle in DIR, whose config.json `runc spec` wrote.
 The container's files are DIR/rootfs and the host's /usr; it joins the network namespace NETNS and runs a
-shell that does what comes on its stdin. OPTION: CAP_X, one capability more; `userns`, a user namespace of
-its own, and a network namespace in place of NETNS that belongs to it."""
+shell that does what comes on its stdin, with a seccomp filter. OPTION: CAP_X, one capability more; `userns`, a
+user namespace of its own, and a network namespace in place of NETNS that belongs to it; `unfiltered`, no filter;
+`hostpid`, `hostipc`, no namespace of that kind."""
 import json
 import os
 import sys
@@ -22,6 +23,12 @@ namespaces = config["linux"]["namespaces"]
 for namespace in namespaces:
     if namespace["type"] == "network" and "userns" not in options:
         namespace["path"] = netns
+for kind in "pid", "ipc":
+    if f"host{kind}" in options:
+        namespaces.remove({"type": kind})
+if "unfiltered" not in options:
+    config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["perf_event_open", "keyctl", "userfaultfd"], "action": "SCMP_ACT_ERRNO"}]}
 if "userns" in options:
     namespaces.append({"type": "user"})
     config["linux"]["uidMappings"] = config["linux"]["gidMappings"] = [

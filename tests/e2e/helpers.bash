@@ -104,6 +104,12 @@ start_tmux() {
 
 stop_tmux() { tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null || true; }
 
+# Is BPF one of this kernel's security modules, so that it guards what is attached?
+guarded() {
+	osh status -o json | /usr/bin/python3 -c 'import json, sys
+sys.exit(not any(f["name"] == "BPF LSM" and f["present"] for f in json.load(sys.stdin)["features"]))'
+}
+
 cgroup_mount() { awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo; }
 
 cgroup_of() {
@@ -325,6 +331,7 @@ make_network() {
 is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$AGENT_PID/status"))); }
 # with_strace OPTION...: strace on the agent and what it makes, until end_strace.
 with_strace() {
+	AGENT_PID=$(<"$AGENT_DIR/agent.pid") # a test before this one may have started another
 	strace -f -qq "$@" -p "$AGENT_PID" 3>&- &
 	tracer=$!
 	wait_until 10 is_traced || fail "strace does not attach"
