@@ -145,7 +145,7 @@ static int configure(const struct arguments *arguments, struct osh_config *confi
 static void harden(void)
 {
 	/* One byte: no core file, and unlike 0 no pipe to a core_pattern helper (core(5)). A
-	 * sandbox, which can only lower it, gets the same. */
+	 * sandbox gets the same, and cannot lower it (sandbox/seccomp.c). */
 	struct rlimit core = { 1, 1 };
 	struct rlimit files;
 
