@@ -278,10 +278,8 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 
 # As often as they wait for each other: a server that is slower than we are gives them one by one.
 @test "records of a large answer leave together, and a small one at once" {
-	local proxy
 	BODY=$(osh status -o json)
-	proxy=$(json 'b["proxy_pid"]')
-	AGENT_PID=$proxy with_strace -o "$SCRATCH/sent" -e trace=sendto
+	strace_on "$(json 'b["proxy_pid"]')" -o "$SCRATCH/sent" -e trace=sendto
 	fetch web https://ok.test/pub/x
 	refute grep -q MSG_MORE "$SCRATCH/sent"
 	leave_together() {
