@@ -12,7 +12,8 @@ setup_file() {
 
 teardown_file() { stop_all; }
 
-setup() {
+setup() { make_place; }
+make_place() {
 	CG=$PLACE-$BATS_TEST_NUMBER
 	mkdir "$CG"
 	NET=osh-attach-$$-$BATS_TEST_NUMBER

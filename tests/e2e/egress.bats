@@ -3,6 +3,7 @@
 # allowed request goes before and after every test. A comment names the case.
 
 load helpers
+load ways_out
 
 setup_file() {
 	start_all
@@ -149,31 +150,9 @@ only_dns="only TCP, and UDP to port 53, may leave a sandbox"
 	expect_verdicts 1 out l7_protocol=udp binary="$PROBES/net-no" dst_host=203.0.113.10 "l7_deny_reason=$only_dns"
 }
 
-# A11
-@test "each connect of one descriptor is judged afresh" {
-	local canary
-	canary=$(new_canary)
-	run probe out reconnect l4.test 5432 5434 "$canary"
-	expect_contains "${lines[0]}" "ok b'l4 ready"
-	expect_equal "${lines[1]}" EPERM "the denied port"
-	expect_contains "${lines[2]}" "ok b'l4 ready"
-	expect_equal "${lines[3]}" "ok " "held back for the resolver"
-	# The kernel adds it to what is held back, for the same destination.
-	expect_equal "${lines[4]}" "ok " "sent elsewhere"
-	expect_absent "$canary"
-	expect_verdicts 1 out l7_decision=deny dst_host=l4.test dst_port=5434 engine=kernel
-}
+@test "each connect of one descriptor is judged afresh" { judge_each_connect out; }
 
-# A12
-@test "nothing is sent to groups, not even within the network" {
-	local canary
-	canary=$(new_canary)
-	run probe out group "$canary"
-	expect_equal "$(head -n 5 <<<"$output" | sort -u)" EPERM "$output"
-	expect_equal "${lines[5]}" "ok rcode=0 answers=1" "a query that names its interface"
-	expect_absent "$canary"
-	expect_verdicts 1 out l7_decision=deny dst_host=224.0.0.251 dst_port=5353
-}
+@test "nothing is sent to groups, not even within the network" { send_to_groups out; }
 
 # A13: the connect hook sees ::1, or the resolver.
 @test "no packet takes a route of its own" {
@@ -222,26 +201,7 @@ client.connect(("::1", 9999)); print("connected")'
 	expect_equal "$output" epoll
 }
 
-# A16, A17: by UDP, and what looks like another address.
-@test "an address in disguise is judged as what it is" {
-	local canary address
-	canary=$(new_canary)
-	for address in ::ffff:203.0.113.10 2001:db8::10 64:ff9b::cb00:710a 2002:cb00:710a::1 ::cb00:710a; do
-		run probe out udp "$address" 443 "$canary"
-		expect_equal "$output" $'EPERM\nEPERM\nEPERM\nfast' "UDP to $address"
-		run net_no out tcp "$address" 5436 "$canary"
-		expect_equal "$output" "connect EPERM" "TCP to $address"
-	done
-	expect_absent "$canary"
-	# A mapped one is the IPv4 address.
-	for address in 203.0.113.10 2001:db8::10 64:ff9b::cb00:710a 2002:cb00:710a::1; do
-		expect_verdicts 1 out l7_protocol=tcp binary="$PROBES/net-no" dst_host="$address" dst_port=5436
-	done
-	run probe out resolve l4.test
-	address=$(awk '{ print $3 }' <<<"$output")
-	run net_ok out tcp "::ffff:$address" 5432 ""
-	expect_equal "${lines[0]}" "ok l4 ready"
-}
+@test "an address in disguise is judged as what it is" { judge_disguises out; }
 
 # A19
 @test "options that choose a device or a mark lead nowhere else" {
@@ -255,15 +215,7 @@ client.connect(("::1", 9999)); print("connected")'
 	expect_equal "$(grep -c "ok b'l4 ready" <<<"$output")" 5 "$output"
 }
 
-# A37
-@test "alternating programs keep their identities" {
-	# shellcheck disable=SC2016  # for the inner shell
-	run inside out sh -c 'i=0; while [ $i -lt 200 ]; do "$1/net-ok" tcp l4.test 5432 ""; "$1/net-no" tcp l4.test 5432 ""
-		i=$((i + 1)); done' _ "$PROBES"
-	expect_equal "$(grep -c '^ok l4 ready' <<<"$output")" 200
-	expect_equal "$(grep -cE '^(connect (EPERM|ECONNRESET)|recv ECONNRESET)' <<<"$output")" 200 \
-		"of $(sort <<<"$output" | uniq -c)"
-}
+@test "alternating programs keep their identities" { alternate_programs out; }
 
 # A25
 @test "the agent's own listeners are not to be dialled" {
@@ -306,16 +258,7 @@ client.connect(("::1", 9999)); print("connected")'
 	expect_equal "${lines[0]%% *}" ok
 }
 
-# A38
-@test "the peer's address is the one that was dialled" {
-	run probe out peer l4.test 5432
-	expect_equal "$output" "ok True
-ok True
-ok rcode=0 answers=1"
-	# A host that is denied looks the same.
-	run probe out peer no.test 443
-	expect_equal "${lines[0]} ${lines[1]}" "ok True ok True"
-}
+@test "the peer's address is the one that was dialled" { show_dialled_peer out; }
 
 # A18
 @test "programs in a sandbox talk to each other over its own loopback" {

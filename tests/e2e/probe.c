@@ -400,6 +400,29 @@ static void call_by_x32(void)
 	_exit(result >= 0 ? 1 : errno == ENOSYS || errno == EPERM ? 0 : 2);
 }
 
+/* The 32-bit door cuts pointers. */
+static void *low_copy(const void *data, size_t len)
+{
+	void *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+
+	return low == MAP_FAILED ? NULL : memcpy(low, data, len);
+}
+
+/* tcp_32 HOST PORT TEXT: connects by the 32-bit door. */
+static int tcp_32(char **args)
+{
+	union address to;
+	socklen_t len = parse(args[0], args[1], &to);
+	long fd = call_32(359, to.any.sa_family, SOCK_STREAM, 0);                  /* socket */
+	long r = fd < 0 ? fd : call_32(362, fd, (long)low_copy(&to, len), (long)len); /* connect */
+
+	if (r < 0) {
+		errno = (int)-r;
+		return report("connect", -1);
+	}
+	return talk((int)fd, args[2]);
+}
+
 static void in_child(const char *name, void (*call)(void))
 {
 	pid_t child = fork();
@@ -656,6 +679,9 @@ static const struct {
 	{ "calls", 0, calls },
 	{ "namespaces", 0, namespaces },
 	{ "abi", 0, abi },
+#ifdef __x86_64__
+	{ "tcp_32", 3, tcp_32 },
+#endif
 	{ "filter", 0, filter },
 	{ "hold", 3, hold },
 	{ "steal", 2, steal },
