@@ -25,6 +25,15 @@ has_place() {
 	esac
 }
 
+# Sets LINK: the number of each program's link.
+read_links() {
+	local name number
+	declare -gA LINK=()
+	while read -r name number; do
+		LINK[$name]=$number
+	done < <(list_links)
+}
+
 take_off() {
 	[[ ${LINK[$1]:-} ]] || fail "$1 is not in force: $(list_links)" || return
 	bpftool link detach id "${LINK[$1]}"
@@ -38,12 +47,9 @@ attach_probe() {
 # two, and so on. Nothing arrives until the last is gone, and then it does; at once, where a kernel has a
 # place for none of them.
 peel() {
-	local layer name number canary
-	local -A LINK
+	local layer canary
 	attach_probe || return
-	while read -r name number; do
-		LINK[$name]=$number
-	done < <(list_links)
+	read_links
 	for layer; do
 		has_place "$layer" || continue
 		canary=$(new_canary)

@@ -82,6 +82,33 @@ give_ipv6() {
 	peel osh_connect4 osh_skb_egress
 }
 
+# A25
+@test "the connect hook refuses the agent's listener, then the proxy: no record" {
+	attempt() { dial tcp 198.18.0.1 1 hello; }
+	attach_probe
+	read_links
+	run attempt
+	expect_equal "$output" "connect EPERM"
+	take_off osh_connect4
+	run attempt
+	[[ $output == "recv ECONNRESET" || $output == "ok " ]] || fail "$output" # closed, with or without a reset
+	expect_verdicts 1 box engine=bypass l7_decision=deny "l7_deny_reason~without passing the kernel hook"
+}
+
+# A27
+@test "the connect hook tells the listeners of others on its loopback from its own" {
+	local listener
+	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import socket
+server = socket.create_server(("127.0.0.1", 2375)); print("listening", flush=True)
+while True: print(server.accept()[0].recv(99).decode(), flush=True)' >"$SCRATCH/others" 3>&- &
+	listener=$!
+	wait_until 5 has_line "$SCRATCH/others" listening
+	attempt() { dial tcp 127.0.0.1 2375 "$1"; }
+	arrived() { grep -qF -- "$1" "$SCRATCH/others"; }
+	peel osh_connect4
+	kill "$listener"
+}
+
 # A24
 @test "the connect hook keeps programs from Node's inspector" {
 	attempt() {
@@ -123,6 +150,26 @@ server.accept()[0].sendall(sys.argv[1].encode())' "$1" >"$SCRATCH/listens" 2>&1 
 # A08
 @test "UDP-Lite is no socket to be had, then the packet guard" {
 	attempt() { said udplite 203.0.113.10 9999 "$1"; }
+	peel osh_attached_socket osh_sock_create osh_skb_egress
+}
+
+# A06: to the connect hook it is one of TCP.
+@test "MPTCP is no socket to be had, then the connect hook, then the packet guard" {
+	attempt() {
+		in_cgroup timeout 3 /usr/bin/python3 -c 'import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+sock.connect(("203.0.113.10", 5432)); sock.sendall(sys.argv[1].encode()); sock.recv(9)' "$1"
+	}
+	peel osh_sock_create osh_connect4 osh_skb_egress
+}
+
+# A04: no address hook sees what it sends
+@test "a raw socket is not to be had, then the packet guard" {
+	attempt() {
+		in_cgroup /usr/bin/python3 -c 'import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+sock.sendto(b"\x08\0\0\0\0\0\0\0" + sys.argv[1].encode(), ("203.0.113.10", 0))' "$1"
+	}
 	peel osh_attached_socket osh_sock_create osh_skb_egress
 }
 
