@@ -135,6 +135,29 @@ server.accept()[0].sendall(sys.argv[1].encode())' "$1" >"$SCRATCH/listens" 2>&1 
 	peel osh_skb_egress
 }
 
+# A30: the one layer that is no program in the kernel, so another agent, of the test build, goes without it.
+# TCP keeps sending what the guard drops.
+@test "older connections are ended, then the packet guard drops what they send" {
+	local canary
+	canary=$(new_canary)
+	build_knockout
+	BUILD=$REPO/build/knockout OSH_LAYERS_OFF=older agent_start "$SCRATCH/older"
+	mkfifo "$SCRATCH/go"
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+sock = socket.create_connection(("203.0.113.10", 5432)); print("connected", flush=True); open(sys.argv[2]).read()
+sock.sendall(sys.argv[1].encode()); print("sent", flush=True); open(sys.argv[2]).read()' \
+		"$canary" "$SCRATCH/go" >"$SCRATCH/connection" 3>&- &
+	wait_until 5 has_line "$SCRATCH/connection" connected
+	attach_probe
+	read_links
+	echo >"$SCRATCH/go"
+	wait_until 5 has_line "$SCRATCH/connection" sent
+	expect_absent "$canary"
+	take_off osh_skb_egress
+	wait_until 10 arrived "$canary"
+	echo >"$SCRATCH/go"
+}
+
 # F01: what the hook would judge leads to the agent's port, where nobody listens.
 @test "with the agent dead nothing leaves, by either layer" {
 	attempt() {
