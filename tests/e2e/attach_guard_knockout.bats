@@ -14,22 +14,20 @@ load attach_knockout
 
 # A32: by stream, and by datagram, which is connected or not
 @test "Unix sockets are judged where they lead to" {
-	local way layer
+	local way
 	local -A layers=([stream]=osh_attached_unix_connect [datagram]=osh_attached_unix_send)
 	mkdir "$SCRATCH/unix"
 	serve_unix "$SCRATCH/unix/other"
 	attempt() { said unix "$1" "$SCRATCH/unix/other"; }
 	arrived() { grep -qF -- "$way $1" "$SCRATCH/server"; }
 	for way in stream datagram; do
-		layer=${layers[$way]}
-		peel "$layer"
-		osh sandbox detach box
+		peel "${layers[$way]}"
 	done
 	kill "$SERVER"
 }
 
-# A23, A42
-@test "no program acts as another one, or changes the network" {
+# A23, A42, A36
+@test "no program acts as another one, changes the network, or takes a hook away" {
 	# witness FILE: what an attempt may leave there is what arrives.
 	witness() {
 		WITNESS=$SCRATCH/$1
@@ -38,20 +36,16 @@ load attach_knockout
 	witness attached
 	attempt() { in_cgroup strace -o "$WITNESS" true "$1"; }
 	peel osh_attached_ptrace
-	osh sandbox detach box
 
 	witness traced
 	attempt() { said traced "$1" >>"$WITNESS"; }
 	peel osh_attached_traceme
-	osh sandbox detach box
 
 	attempt() { in_cgroup ip link set lo alias "$1"; }
 	arrived() { ip -n "$NET" link show lo | grep -qF -- "$1"; }
 	peel osh_attached_capable
-}
 
-# A36: the links of the rules that hold the next connection, by their numbers
-@test "no program takes a hook away" {
+	# The links of what holds the next connection, by their numbers.
 	attempt() {
 		local layer
 		for layer in osh_connect4 osh_skb_egress; do
@@ -59,6 +53,7 @@ load attach_knockout
 		done
 		in_cgroup timeout 3 "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"
 	}
+	arrived() { wire_has "$1"; }
 	peel osh_attached_bpf
 }
 

@@ -6,16 +6,26 @@
 load helpers
 load attach
 
+attach_probe() {
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+}
+
 # The attached cgroup's links: program and number.
 list_links() {
-	bpftool -j link show >"$SCRATCH/links"
-	bpftool -j prog show >"$SCRATCH/programs"
-	/usr/bin/python3 -c 'import json, os, sys
-links, programs = (json.load(open(file)) for file in sys.argv[1:3])
-name = {program["id"]: program.get("name") for program in programs}
-for link in links:
-    if link.get("cgroup_id") == os.stat(sys.argv[3]).st_ino: print(name[link["prog_id"]], link["id"])' \
-		"$SCRATCH/links" "$SCRATCH/programs" "$CG"
+	{ bpftool prog show && bpftool link show; } | awk -v cgroup="$(stat -c %i "$CG")" '
+		$3 == "name" { name[$1] = $4 }
+		$3 == "prog" { program = $4 ":"; link = $1 + 0 }
+		$1 == "cgroup_id" && $2 == cgroup { print name[program], link }'
+}
+
+# Attaches and sets LINK, the number of each program's link.
+attach_layers() {
+	local name number
+	attach_probe || return
+	declare -gA LINK=()
+	while read -r name number; do
+		LINK[$name]=$number
+	done < <(list_links)
 }
 
 # Has this kernel a place for that program?
@@ -25,31 +35,17 @@ has_place() {
 	esac
 }
 
-# Sets LINK: the number of each program's link.
-read_links() {
-	local name number
-	declare -gA LINK=()
-	while read -r name number; do
-		LINK[$name]=$number
-	done < <(list_links)
-}
-
 take_off() {
 	[[ ${LINK[$1]:-} ]] || fail "$1 is not in force: $(list_links)" || return
 	bpftool link detach id "${LINK[$1]}"
 }
 
-attach_probe() {
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
-}
-
-# peel LAYER...: attaches, and calls attempt CANARY with every layer on, without the first, without the first
-# two, and so on. Nothing arrives until the last is gone, and then it does; at once, where a kernel has a
-# place for none of them.
+# peel LAYER...: attaches, unless that is done, and calls attempt CANARY with every layer on, without the
+# first, without the first two, and so on. Nothing arrives until the last is gone, and then it does; at
+# once, where a kernel has a place for none of them.
 peel() {
 	local layer canary
-	attach_probe || return
-	read_links
+	[[ ${LINK[*]:-} ]] || attach_layers || return
 	for layer; do
 		has_place "$layer" || continue
 		canary=$(new_canary)

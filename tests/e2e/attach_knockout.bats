@@ -85,8 +85,7 @@ give_ipv6() {
 # A25
 @test "the connect hook refuses the agent's listener, then the proxy: no record" {
 	attempt() { dial tcp 198.18.0.1 1 hello; }
-	attach_probe
-	read_links
+	attach_layers
 	run attempt
 	expect_equal "$output" "connect EPERM"
 	take_off osh_connect4
@@ -148,8 +147,7 @@ sock = socket.create_connection(("203.0.113.10", 5432)); print("connected", flus
 sock.sendall(sys.argv[1].encode()); print("sent", flush=True); open(sys.argv[2]).read()' \
 		"$canary" "$SCRATCH/go" >"$SCRATCH/connection" 3>&- &
 	wait_until 5 has_line "$SCRATCH/connection" connected
-	attach_probe
-	read_links
+	attach_layers
 	echo >"$SCRATCH/go"
 	wait_until 5 has_line "$SCRATCH/connection" sent
 	expect_absent "$canary"
@@ -207,6 +205,5 @@ print(sys.argv[2])' "$address" "$1" >>"$SCRATCH/bound"
 		}
 		arrived() { grep -qF -- "$1" "$SCRATCH/bound"; }
 		if [[ $address == *:* ]]; then peel osh_bind6; else peel osh_bind4; fi
-		osh sandbox detach box
 	done
 }
