@@ -328,13 +328,18 @@ make_network() {
 
 # ---- Faults from outside ----------------------------------------------------------------------
 
-is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$AGENT_PID/status"))); }
-# with_strace OPTION...: strace on the agent and what it makes, until end_strace.
-with_strace() {
-	AGENT_PID=$(<"$AGENT_DIR/agent.pid") # a test before this one may have started another
-	strace -f -qq "$@" -p "$AGENT_PID" 3>&- &
+is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$traced/status"))); }
+# strace_on PID OPTION...: strace on it and what it makes, until end_strace.
+strace_on() {
+	traced=$1
+	strace -f -qq "${@:2}" -p "$traced" 3>&- &
 	tracer=$!
 	wait_until 10 is_traced || fail "strace does not attach"
+}
+# with_strace OPTION...: the same on the agent.
+with_strace() {
+	AGENT_PID=$(<"$AGENT_DIR/agent.pid") # a test before this one may have started another
+	strace_on "$AGENT_PID" "$@"
 }
 end_strace() {
 	kill "$tracer" || true # it ends with whom it traces
