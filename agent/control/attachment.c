@@ -151,7 +151,7 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 	int r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
 
 	osh_crash_point();
-	if (r == 0)
+	if (r == 0 && !osh_layer_off("older"))
 		r = settle_older(sandbox, err);
 	osh_crash_point();
 	if (r < 0)

@@ -55,3 +55,17 @@ attach() {
 
 direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy
 asked() { in_cgroup curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }
+
+# ---- Unix sockets ----------------------------------------------------------------------------------
+
+# serve_unix PATH...: tests/e2e/unix_server.py, outside of the cgroup and in its network.
+serve_unix() {
+	: >"$SCRATCH/server" # of another test, or server
+	nsenter --net="/run/netns/$NET" /usr/bin/python3 "$E2E/unix_server.py" "$@" >"$SCRATCH/server" 3>&- \
+		< <(tail -f /dev/null --pid=$$) &
+	SERVER=$!
+	wait_until 5 has_line "$SCRATCH/server" listening
+}
+
+heard() { grep -cF -- "$1" "$SCRATCH/server"; }
+said() { in_cgroup /usr/bin/python3 "$E2E/probe.py" "$@"; }

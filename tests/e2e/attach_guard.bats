@@ -334,18 +334,6 @@ print("made", flush=True); open(sys.argv[1]).read()' "$SCRATCH/packet" >"$SCRATC
 
 # ---- Unix sockets ----------------------------------------------------------------------------------
 
-# serve_unix PATH...: tests/e2e/unix_server.py, outside of the cgroup and in its network.
-serve_unix() {
-	: >"$SCRATCH/server" # of another test, or server
-	nsenter --net="/run/netns/$NET" /usr/bin/python3 "$E2E/unix_server.py" "$@" >"$SCRATCH/server" 3>&- \
-		< <(tail -f /dev/null --pid=$$) &
-	SERVER=$!
-	wait_until 5 has_line "$SCRATCH/server" listening
-}
-
-heard() { grep -cF -- "$1" "$SCRATCH/server"; }
-said() { in_cgroup /usr/bin/python3 "$E2E/probe.py" "$@"; }
-
 name_sockets() {
 	cat "$SCRATCH/probe.yaml"
 	echo '  helpers:'

@@ -1,0 +1,59 @@
+# shellcheck shell=bash
+# Would the tests notice, of an attached cgroup? What guards it are programs with a link each: a test
+# takes one link off, then the next one, too. So no test build is needed, and it is the programs in
+# use that are shown to hold.
+
+load helpers
+load attach
+
+attach_probe() {
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+}
+
+# The attached cgroup's links: program and number.
+list_links() {
+	{ bpftool prog show && bpftool link show; } | awk -v cgroup="$(stat -c %i "$CG")" '
+		$3 == "name" { name[$1] = $4 }
+		$3 == "prog" { program = $4 ":"; link = $1 + 0 }
+		$1 == "cgroup_id" && $2 == cgroup { print name[program], link }'
+}
+
+# Attaches and sets LINK, the number of each program's link.
+attach_layers() {
+	local name number
+	attach_probe || return
+	declare -gA LINK=()
+	while read -r name number; do
+		LINK[$name]=$number
+	done < <(list_links)
+}
+
+# Has this kernel a place for that program?
+has_place() {
+	case $1 in
+	osh_attached_* | osh_file_receive | osh_socket_sendmsg) guarded ;;
+	esac
+}
+
+take_off() {
+	[[ ${LINK[$1]:-} ]] || fail "$1 is not in force: $(list_links)" || return
+	bpftool link detach id "${LINK[$1]}"
+}
+
+# peel LAYER...: attaches, unless that is done, and calls attempt CANARY with every layer on, without the
+# first, without the first two, and so on. Nothing arrives until the last is gone, and then it does; at
+# once, where a kernel has a place for none of them.
+peel() {
+	local layer canary
+	[[ ${LINK[*]:-} ]] || attach_layers || return
+	for layer; do
+		has_place "$layer" || continue
+		canary=$(new_canary)
+		run attempt "$canary"
+		expect_absent "$canary" || fail "with $layer it arrives: $output" || return
+		take_off "$layer" || return
+	done
+	canary=$(new_canary)
+	run attempt "$canary"
+	wait_until 5 arrived "$canary" || fail "nothing noticed: no canary without $*" "$output"
+}
