@@ -33,6 +33,7 @@ struct osh_agent {
 	struct osh_io signal_io;
 	struct osh_timer watch_timer; /* control/watch.c */
 	bool pins_lost;               /* told once: they cannot be put back */
+	bool hooks_lost;              /* the same of all sandboxes' hooks */
 	struct osh_sandbox_host *host;
 	struct osh_kernel *kernel;
 	struct osh_supervisor *supervisor;

@@ -160,6 +160,23 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 	return r < 0 ? osh_err_sys(err, -r, "cannot record that %s is attached", sandbox->name) : 0;
 }
 
+/* What connected meanwhile is older than the rules, again. */
+void osh_attachment_mend(struct osh_agent_sandbox *sandbox)
+{
+	unsigned dropped = osh_kernel_drop_detached(sandbox->agent->kernel, sandbox->id);
+	struct osh_err err = { 0 };
+
+	if (dropped == 0)
+		return;
+	if (osh_attachment_enforce(sandbox, &err) == 0)
+		osh_recorder_event(sandbox->agent->recorder, sandbox, "somebody detached %u of its hooks; they are back",
+				   dropped);
+	else if (osh_sandbox_hold(sandbox->instance) == 0) /* else the cgroup is gone */
+		osh_recorder_event(sandbox->agent->recorder, sandbox,
+				   "somebody detached %u of its hooks, and they cannot be put back (%s): its processes are "
+				   "frozen until you detach it", dropped, err.message);
+}
+
 /* ---- Making, taking over ---------------------------------------- */
 
 static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_err *err)

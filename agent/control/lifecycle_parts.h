@@ -43,6 +43,8 @@ void osh_lifecycle_delete_unasked(struct osh_agent_sandbox *sandbox);
 int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *err);
 /* The same when another agent made it. */
 int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err);
+/* Attached: put back the hooks that somebody detached; where that fails, stop its processes. */
+void osh_attachment_mend(struct osh_agent_sandbox *sandbox);
 /* Attached: let it reach the Unix sockets that the policy names, as they are now. What is not there is
  * left out, and told. */
 void osh_attachment_name_sockets(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy);

@@ -6,17 +6,20 @@
 #include "base/mem.h"
 #include "control/agent.h"
 #include "control/lifecycle.h"
+#include "control/lifecycle_parts.h"
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 
 #define PERIOD_MS 1000
 
+/* Only a new agent mends it: told once. */
 static void tell_all(struct osh_agent *agent)
 {
 	static const char text[] = "somebody detached the kernel's programs: no sandbox reaches the network "
 				   "until openshelld is started anew";
 	const struct osh_agent_sandbox *sandbox;
 
+	agent->hooks_lost = true;
 	osh_error("%s", text);
 	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
 		if (sandbox->in_kernel)
@@ -37,15 +40,25 @@ static void mend_pins(struct osh_agent *agent)
 	agent->pins_lost = r < 0;
 }
 
+static void mend_attachments(struct osh_agent *agent)
+{
+	struct osh_agent_sandbox *sandbox;
+
+	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
+		if (sandbox->state == OSH_AGENT_SANDBOX_RUNNING && osh_lifecycle_is_attached(sandbox))
+			osh_attachment_mend(sandbox);
+	}
+}
+
 static void on_period(struct osh_timer *timer)
 {
 	struct osh_agent *agent = osh_container_of(timer, struct osh_agent, watch_timer);
 
+	mend_attachments(agent);
 	mend_pins(agent);
-	if (osh_kernel_is_attached(agent->kernel))
-		(void)osh_loop_timer_set(agent->loop, timer, PERIOD_MS);
-	else
-		tell_all(agent); /* only a new agent mends it: no need to look again */
+	if (!agent->hooks_lost && !osh_kernel_is_attached(agent->kernel))
+		tell_all(agent);
+	(void)osh_loop_timer_set(agent->loop, timer, PERIOD_MS);
 }
 
 void osh_watch_open(struct osh_agent *agent)

@@ -122,10 +122,13 @@ static int attach_like(const struct place *place, const struct bpf_link_info *mo
 		return 0;
 	name_pin(place->dir, model->prog_id, path);
 	link = bpf_obj_get(path);
-	if (link >= 0) {
+	if (link >= 0 && !osh_install_is_detached(link)) {
 		hold(place->held, model->prog_id, &link);
 		return 0;
 	}
+	if (link >= 0)
+		(void)unlink(path);
+	link = osh_close(link);
 	program = bpf_prog_get_fd_by_id(model->prog_id);
 	if (program < 0)
 		return osh_err_sys(place->err, -program, "cannot find kernel program %u again", model->prog_id);
@@ -166,6 +169,7 @@ static int find_place(const struct osh_install *install, const char *name, char 
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err)
 {
 	struct place place = { .install = install, .cgroup_fd = cgroup_fd, .err = err };
+	bool is_new = !find_held(install, name);
 	int r = find_place(install, name, place.dir);
 
 	if (r == 0)
@@ -174,7 +178,7 @@ int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *n
 		return osh_err_sys(err, r < 0 ? -r : errno, "cannot make %s", place.dir);
 	for (int turn = 0; r == 0 && turn < TURN_COUNT; turn++)
 		r = attach_turn(&place, (enum turn)turn);
-	if (r < 0)
+	if (r < 0 && is_new)
 		osh_install_detach(install, name);
 	return r;
 }
@@ -190,6 +194,41 @@ void osh_install_detach(struct osh_install *install, const char *name)
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd >= 0)
 		pins_remove_tree(fd, name);
+}
+
+/* ---- Links that somebody detached ---------------------------------------- */
+
+bool osh_install_is_detached(int link_fd)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(link_fd, &info, &len) == 0 && info.type == BPF_LINK_TYPE_CGROUP &&
+	       info.cgroup.cgroup_id == 0;
+}
+
+unsigned osh_install_drop_detached(struct osh_install *install, const char *name)
+{
+	struct osh_held_links *held = find_held(install, name);
+	char dir[PATH_MAX], path[PATH_MAX + 16];
+	unsigned dropped = 0;
+	size_t kept = 0;
+
+	if (!held || find_place(install, name, dir) < 0)
+		return 0;
+	for (size_t i = 0; i < held->count; i++) {
+		if (!osh_install_is_detached(held->fds[i])) {
+			held->programs[kept] = held->programs[i];
+			held->fds[kept++] = held->fds[i];
+			continue;
+		}
+		name_pin(dir, held->programs[i], path);
+		(void)unlink(path);
+		osh_close(held->fds[i]);
+		dropped++;
+	}
+	held->count = kept;
+	return dropped;
 }
 
 /* ---- Pins that somebody removed ---------------------------------------- */

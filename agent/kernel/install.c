@@ -481,11 +481,7 @@ static int install(struct job *job, struct osh_install *inst)
 bool osh_install_is_attached(const struct osh_install *install)
 {
 	for (size_t i = 0; i < install->link_count; i++) {
-		struct bpf_link_info info = { 0 };
-		uint32_t len = sizeof(info);
-
-		if (bpf_obj_get_info_by_fd(install->link_fds[i], &info, &len) == 0 &&
-		    info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == 0)
+		if (osh_install_is_detached(install->link_fds[i]))
 			return false;
 	}
 	return true;

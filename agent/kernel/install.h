@@ -73,9 +73,15 @@ int osh_install_sweep(const char *pin_dir, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
 /* Attach every program that is attached to the agent's root cgroup to this one as well, and pin
- * the links under `name`; what is there already stays. The links are held open as well. First the guard of packets and last what leads
- * connections to the agent, so that from the first link on nothing leaves unjudged. */
+ * the links under `name`; what is there and in force already stays. The links are held open as well. First the guard
+ * of packets and last what leads connections to the agent, so that from the first link on nothing leaves
+ * unjudged. -errno: those that were not there before are not there. */
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
+/* Has somebody detached this link (BPF_LINK_DETACH), or is its cgroup gone? */
+bool osh_install_is_detached(int link_fd);
+/* Forget the links under `name` that are detached, with their pins, so that osh_install_attach makes them
+ * anew. Returns how many. */
+unsigned osh_install_drop_detached(struct osh_install *install, const char *name);
 /* Run osh_late over all tasks. 0 or -errno. */
 int osh_install_run_late(const struct osh_install *install);
 /* Undo it; what is not there is no error. */

@@ -214,6 +214,14 @@ int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachm
 	return osh_install_attach(&kernel->install, attachment->cgroup_fd, name, err);
 }
 
+unsigned osh_kernel_drop_detached(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	char name[24];
+
+	attachment_name(sandbox, name);
+	return osh_install_drop_detached(&kernel->install, name);
+}
+
 void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox)
 {
 	char name[24];

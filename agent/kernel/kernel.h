@@ -61,9 +61,12 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
  * -errno: then they have none until they execute something. */
 int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
 /* Put the hooks on it. From its return on nothing leaves unjudged. Returns 0 or -errno with a
- * message; then nothing is on it. */
+ * message; then those are not on it that were not before. */
 int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
 		      struct osh_err *err);
+/* Forget those of its hooks that somebody detached, so that osh_kernel_attach puts them on again. Returns
+ * how many. */
+unsigned osh_kernel_drop_detached(struct osh_kernel *kernel, uint64_t sandbox);
 /* Was an open socket made in it, so that it passes the hooks? 1, 0 or -errno. */
 int osh_kernel_made_inside(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment, int fd);
 /* The Unix sockets outside that its programs may reach are these from now on. 0 or -errno: some did not

@@ -264,6 +264,11 @@ static void thaw_left(const struct osh_sandbox_instance *instance)
 		(void)thaw(instance);
 }
 
+int osh_sandbox_hold(const struct osh_sandbox_instance *instance)
+{
+	return freeze(instance);
+}
+
 /* ---- Making, leaving, finding again ---------------------------------------- */
 
 static int make(struct osh_sandbox_instance *instance, struct osh_err *err)
@@ -334,6 +339,7 @@ void attached_leave(struct osh_sandbox_instance *instance)
 	struct osh_err err = { 0 };
 	int home = instance->net_fd < 0 ? -1 : sandbox_enter_network(instance, &err);
 
+	thaw_left(instance);
 	if (home >= 0 || was_in_our_network(instance))
 		netns_remove_gateway(instance->record.gateway);
 	if (home >= 0)

@@ -118,6 +118,8 @@ struct osh_sandbox_socket {
  * or what `each` returned other than 0. */
 int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
+/* Stop all its processes until it is detached, or taken over by another agent. 0 or -errno. */
+int osh_sandbox_hold(const struct osh_sandbox_instance *instance);
 /* Is the process in it, or below? */
 bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_t pid);
 /* What a sandbox's own walls hold and the hooks on a cgroup do not. */

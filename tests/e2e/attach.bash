@@ -22,7 +22,8 @@ make_place() {
 	wait_until 5 populated
 }
 
-teardown() {
+teardown() { remove_place; }
+remove_place() {
 	osh sandbox detach box 2>/dev/null || true
 	echo 1 >"$CG/cgroup.kill"
 	wait_until 5 empty
@@ -52,6 +53,17 @@ attach() {
 	# shellcheck disable=SC2086  # none, or one
 	osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded ${OPTION:-} 2>/dev/null
 }
+
+# The attached cgroup's links: program and number.
+list_links() {
+	{ bpftool prog show && bpftool link show; } | awk -v cgroup="$(stat -c %i "$CG")" '
+		$3 == "name" { name[$1] = $4 }
+		$3 == "prog" { program = $4 ":"; link = $1 + 0 }
+		$1 == "cgroup_id" && $2 == cgroup { print name[program], link }'
+}
+# Attachments are not mended while it is held.
+hold_agent() { kill -STOP "$(<"$AGENT_DIR/agent.pid")" 2>/dev/null || true; }
+release_agent() { kill -CONT "$(<"$AGENT_DIR/agent.pid")" 2>/dev/null || true; }
 
 direct() { in_cgroup "$PROBES/net-no" tcp 203.0.113.10 5432 "$1"; } # around every policy
 asked() { in_cgroup curl -sk -m 10 -o /dev/null -w '%{http_code}' "$@"; }

@@ -229,6 +229,35 @@ expect_unnamed() {
 	expect_arrived "$canary"
 }
 
+# F21
+@test "hooks that are detached come back, and what connected meanwhile ends" {
+	local during after link
+	during=$(new_canary) after=$(new_canary)
+	attach
+	mkfifo "$SCRATCH/go"
+	hold_agent
+	for link in $(list_links | awk '$1 == "osh_connect4" || $1 == "osh_skb_egress" { print $2 }'); do
+		bpftool link detach id "$link"
+	done
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+sock = socket.create_connection(("203.0.113.10", 5432)); sock.sendall(sys.argv[1].encode())
+open(sys.argv[3]).read()
+try: sock.sendall(sys.argv[2].encode())
+except OSError: pass' "$during" "$after" "$SCRATCH/go" 3>&- &
+	wait_until 5 arrived "$during" # T
+	release_agent
+	are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
+	wait_until 5 are_back
+	is_told() { osh logs box | grep -q "somebody detached 2 of its hooks; they are back"; }
+	wait_until 5 is_told
+	echo >"$SCRATCH/go"
+	wait $!
+	run direct "$after"
+	expect_equal "$output" "connect EPERM"
+	expect_absent "$after"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
 # A42: one at a time, and of a user namespace of its own.
 @test "capabilities that the kernel cannot hold are named, the others only where it does not" {
 	local cap

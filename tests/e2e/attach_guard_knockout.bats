@@ -71,6 +71,7 @@ load attach_knockout
 	guarded || {
 		attach_probe
 		run attempt late
+		release_agent
 		expect_verdicts 1 box l7_decision=audit binary="$PROBES/net-no" "l7_deny_reason~that another program opened, which ends it"
 		return
 	}

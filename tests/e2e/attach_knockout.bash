@@ -6,16 +6,13 @@
 load helpers
 load attach
 
-attach_probe() {
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+teardown() {
+	release_agent
+	remove_place
 }
 
-# The attached cgroup's links: program and number.
-list_links() {
-	{ bpftool prog show && bpftool link show; } | awk -v cgroup="$(stat -c %i "$CG")" '
-		$3 == "name" { name[$1] = $4 }
-		$3 == "prog" { program = $4 ":"; link = $1 + 0 }
-		$1 == "cgroup_id" && $2 == cgroup { print name[program], link }'
+attach_probe() {
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
 }
 
 # Attaches and sets LINK, the number of each program's link.
@@ -35,8 +32,10 @@ has_place() {
 	esac
 }
 
+# The agent would put it back.
 take_off() {
 	[[ ${LINK[$1]:-} ]] || fail "$1 is not in force: $(list_links)" || return
+	hold_agent
 	bpftool link detach id "${LINK[$1]}"
 }
 

@@ -91,6 +91,7 @@ give_ipv6() {
 	take_off osh_connect4
 	run attempt
 	[[ $output == "recv ECONNRESET" || $output == "ok " ]] || fail "$output" # closed, with or without a reset
+	release_agent
 	expect_verdicts 1 box engine=bypass l7_decision=deny "l7_deny_reason~without passing the kernel hook"
 }
 
