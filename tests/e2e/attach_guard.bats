@@ -246,8 +246,8 @@ try: sock.sendall(sys.argv[2].encode())
 except OSError: pass' "$during" "$after" "$SCRATCH/go" 3>&- &
 	wait_until 5 arrived "$during" # T
 	release_agent
-	are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
-	wait_until 5 are_back
+	hooks_are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
+	wait_until 5 hooks_are_back
 	is_told() { osh logs box | grep -q "somebody detached 2 of its hooks; they are back"; }
 	wait_until 5 is_told
 	echo >"$SCRATCH/go"
