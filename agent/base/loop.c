@@ -15,6 +15,10 @@
 #define LOOK_NS 30000
 #define REST_NS 20000000
 
+/* As many of the last RECENT events as came from FEW descriptors or less are a dialogue. */
+#define RECENT 8
+#define FEW 4
+
 struct osh_loop {
 	int epoll_fd;
 	bool stopping;
@@ -24,6 +28,8 @@ struct osh_loop {
 	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
 	struct osh_deferred *deferred;
+	const struct osh_io *recent[RECENT]; /* whose events came last: compared only */
+	unsigned recent_at;
 	struct epoll_event batch[BATCH];
 	int batch_len, batch_at;
 	bool batch_was_full;
@@ -255,10 +261,30 @@ static int fetch(struct osh_loop *loop, int timeout_ms)
 	return epoll_wait(loop->epoll_fd, loop->batch, BATCH, timeout_ms);
 }
 
+static bool is_new(const struct osh_loop *loop, unsigned at)
+{
+	for (unsigned i = 0; i < at; i++)
+		if (loop->recent[i] == loop->recent[at])
+			return false;
+	return true;
+}
+
+/* Between few, each waits for the other's answer; among many, what comes while this sleeps is done at
+ * one waking. */
+static bool is_dialogue(const struct osh_loop *loop)
+{
+	unsigned speakers = 0;
+
+	for (unsigned i = 0; i < RECENT; i++)
+		speakers += is_new(loop, i);
+	return speakers <= FEW;
+}
+
 /* Who has much to do at a time is woken seldom for it: there it is not worth its while. */
 static bool is_worth_spinning(const struct osh_loop *loop, uint64_t now_ns)
 {
-	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2 && now_ns >= loop->rest_until_ns;
+	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2 && now_ns >= loop->rest_until_ns &&
+	       is_dialogue(loop);
 }
 
 /* Until something has come, it was too long, or somebody else took the processor. *now: when it began,
@@ -308,8 +334,10 @@ int osh_loop_run_once(struct osh_loop *loop, int timeout_ms)
 		struct epoll_event *event = &loop->batch[loop->batch_at];
 		struct osh_io *io = event->data.ptr;
 
-		if (io)
-			io->on_ready(io, event->events);
+		if (!io)
+			continue;
+		loop->recent[loop->recent_at++ % RECENT] = io;
+		io->on_ready(io, event->events);
 	}
 	loop->batch_len = 0;
 	run_timers(loop);
