@@ -14,13 +14,16 @@ struct block {
 
 struct shelf {
 	size_t size;
-	unsigned count;
+	unsigned kept, count;
 	struct block *blocks;
 };
 
-/* 18 KiB hold a TLS record with all that may surround it, 64 a connection's whole buffer. */
+/* 4 KiB hold an exchange, 18 a TLS record with all that may surround it, 64 a connection's whole buffer.
+ * Exchanges live for as long as the server takes to answer: of theirs more are kept. */
 static _Thread_local struct shelf shelves[] = {
-	{ .size = 2048 }, { .size = 4096 }, { .size = 8192 }, { .size = 18432 }, { .size = 65536 },
+	{ .size = 2048, .kept = 4 * OSH_BLOCKS_KEPT }, { .size = 4096, .kept = 8 * OSH_BLOCKS_KEPT },
+	{ .size = 8192, .kept = OSH_BLOCKS_KEPT },     { .size = 18432, .kept = OSH_BLOCKS_KEPT },
+	{ .size = 65536, .kept = OSH_BLOCKS_KEPT },
 };
 
 #define SMALLEST 1024 /* below it malloc has lists of its own */
@@ -80,7 +83,7 @@ void osh_block_free(void *memory)
 	struct shelf *shelf = memory ? shelf_of(malloc_usable_size(memory)) : NULL;
 	struct block *block = memory;
 
-	if (!shelf || shelf->count == OSH_BLOCKS_KEPT) {
+	if (!shelf || shelf->count == shelf->kept) {
 		free(memory);
 		return;
 	}

@@ -53,7 +53,7 @@ static int grow(struct osh_buf *buf, size_t room)
  * that is used in this way is up to twice its maximum. */
 static size_t room_for(const struct osh_buf *buf, size_t len)
 {
-	size_t room = buf->room ? buf->room : 512;
+	size_t room = buf->room ? buf->room : 2048;
 
 	if (buf->start && len <= buf->room)
 		return buf->room < buf->max ? 2 * buf->room : 2 * buf->max;
