@@ -60,6 +60,7 @@ struct osh_upstream {
 	struct osh_upstream *leader, *followers;
 	bool leads;
 	struct osh_upstream *prev, *next; /* idle, leading or following */
+	struct shelf *shelf;           /* upstream_pool.c, while it is idle */
 	struct osh_deferred reap;
 };
 

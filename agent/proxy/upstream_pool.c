@@ -77,9 +77,10 @@ static void free_if_empty(struct osh_upstream_pool *pool, struct shelf *shelf)
 
 static void take_from_shelf(struct osh_upstream_pool *pool, struct osh_upstream *up)
 {
-	struct shelf *shelf = find_shelf(pool, &up->key);
+	struct shelf *shelf = up->shelf;
 
 	DL_DELETE(shelf->idle, up);
+	up->shelf = NULL;
 	pool->count--;
 	shelf->count--;
 	free_if_empty(pool, shelf);
@@ -114,23 +115,25 @@ static void on_idle_timeout(struct osh_timer *timer)
 	discard_idle(osh_container_of(timer, struct osh_upstream, timer));
 }
 
+static bool may_be_kept(const struct osh_upstream_pool *pool, const struct osh_upstream *up)
+{
+	const struct osh_conn *conn = &up->conn;
+
+	return !conn->carrier && !conn->in.len && !conn->out.len && !conn->eof &&
+	       !(conn->ssl && SSL_has_pending(conn->ssl)) && osh_conn_is_open(conn) && pool->count < IDLE_MAX;
+}
+
 void osh_upstream_keep(struct osh_upstream *up)
 {
 	struct osh_upstream_pool *pool = up->worker->pool;
-	struct shelf *shelf = find_shelf(pool, &up->key);
+	struct shelf *shelf = may_be_kept(pool, up) ? get_shelf(pool, &up->key) : NULL;
 
-	if (up->conn.carrier || up->conn.in.len || up->conn.out.len || up->conn.eof ||
-	    (up->conn.ssl && SSL_has_pending(up->conn.ssl)) || !osh_conn_is_open(&up->conn) ||
-	    pool->count >= IDLE_MAX || (shelf && shelf->count >= IDLE_PER_KEY_MAX)) {
-		osh_upstream_free(up);
-		return;
-	}
-	shelf = get_shelf(pool, &up->key);
-	if (!shelf) {
+	if (!shelf || shelf->count >= IDLE_PER_KEY_MAX) {
 		osh_upstream_free(up);
 		return;
 	}
 	DL_PREPEND(shelf->idle, up);
+	up->shelf = shelf;
 	shelf->count++;
 	pool->count++;
 	up->owner = NULL;
