@@ -59,7 +59,8 @@ void osh_loop_set_batch_end(struct osh_loop *loop, void (*fn)(void *context), vo
 
 /* Keep the processor for up to spin_ns before sleeping, while waits are shorter than that and what they
  * bring is soon done: being woken takes longer, and costs the one who wakes as well. A longer wait ends it
- * until the next short one, and for a while so does somebody else who takes the processor meanwhile. For a
+ * until the next short one, and for a while so does somebody else who takes the processor meanwhile. Not
+ * while more than a few descriptors have something: what comes while this sleeps is done at one waking. For a
  * thread beside which other processors are free; 0 (at first): never. */
 void osh_loop_set_spin(struct osh_loop *loop, uint64_t spin_ns);
 /* Processor time that this has taken so far. */

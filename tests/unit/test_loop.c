@@ -278,6 +278,34 @@ Test(loop, spins_after_a_short_wait_alone)
 	close(c.io.fd);
 }
 
+/* After a batch of events from `speakers`. */
+static uint64_t spun_after(unsigned speakers)
+{
+	struct counter c[8] = { 0 };
+
+	osh_loop_set_spin(loop, SPIN_NS);
+	for (unsigned i = 0; i < speakers; i++)
+		watch(&c[i]);
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	for (unsigned i = 0; i < speakers; i++) {
+		osh_loop_remove(loop, &c[i].io);
+		close(c[i].io.fd);
+	}
+	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	return osh_loop_spun_ns(loop);
+}
+
+Test(loop, spins_in_a_dialogue)
+{
+	cr_expect(spun_after(4) > 0);
+}
+
+Test(loop, spins_among_few_only)
+{
+	cr_expect(spun_after(5) == 0);
+}
+
 static void *be_busy(void *stop)
 {
 	while (!atomic_load((atomic_bool *)stop))
