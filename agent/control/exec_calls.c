@@ -137,8 +137,10 @@ static void on_cancel(struct osh_call *call)
 	struct osh_session *session = call->context;
 
 	/* A caller that goes away hangs its program up. An agent that stops does not: programs
-	 * go on, as they do when it is killed, and its instances are released, not told. */
-	if (!call->agent->is_stopping)
+	 * go on, as they do when it is killed. */
+	if (call->agent->is_stopping)
+		osh_sandbox_spawn_forget(session->sandbox->instance, session);
+	else
 		osh_sandbox_spawn_abandon(session->sandbox->instance, session);
 	free_session(session);
 }

@@ -189,40 +189,53 @@ int osh_sandbox_attach(struct osh_sandbox_instance *instance,
 	return r < 0 ? r : ask(instance, OSH_INIT_ATTACH, NULL, 0, &wanted, err);
 }
 
-void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, void *context)
+static struct pending_command *find_by_context(struct osh_sandbox_instance *instance, const void *context)
 {
 	struct pending_command *command;
 
 	LL_FOREACH(instance->commands, command) {
-		if (command->abandoned || command->events.context != context)
-			continue;
-		send_order(instance, OSH_INIT_RETAIN, command->id, 0);
-		command->abandoned = true;
-		command->holds = true;
+		if (!command->abandoned && command->events.context == context)
+			break;
 	}
+	return command;
+}
+
+void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, const void *context)
+{
+	struct pending_command *command = find_by_context(instance, context);
+
+	if (!command)
+		return;
+	send_order(instance, OSH_INIT_RETAIN, command->id, 0);
+	command->abandoned = true;
+	command->holds = true;
 }
 
 void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig)
 {
-	struct pending_command *command;
+	struct pending_command *command = find_by_context(instance, context);
 
-	LL_FOREACH(instance->commands, command) {
-		if (command->started && !command->abandoned && command->events.context == context)
-			send_signal(instance, command->id, sig);
-	}
+	if (command && command->started)
+		send_signal(instance, command->id, sig);
 }
 
-void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context)
+void osh_sandbox_spawn_forget(struct osh_sandbox_instance *instance, const void *context)
 {
-	struct pending_command *command;
+	struct pending_command *command = find_by_context(instance, context);
 
-	LL_FOREACH(instance->commands, command) {
-		if (command->abandoned || command->events.context != context)
-			continue;
+	if (command)
 		command->abandoned = true;
-		if (command->started && !command->holds)
-			send_signal(instance, command->id, SIGHUP);
-	}
+}
+
+void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, const void *context)
+{
+	struct pending_command *command = find_by_context(instance, context);
+
+	if (!command)
+		return;
+	command->abandoned = true;
+	if (command->started && !command->holds)
+		send_signal(instance, command->id, SIGHUP);
 }
 
 /* ---- Answers -------------------------------------------------------------------- */

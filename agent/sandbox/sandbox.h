@@ -206,13 +206,16 @@ int osh_sandbox_spawn(struct osh_sandbox_instance *instance, const struct osh_sa
  * err when it has none. */
 int osh_sandbox_attach(struct osh_sandbox_instance *instance,
 		       const struct osh_sandbox_command_events *events, struct osh_err *err);
-/* The program goes on without its caller, whose callbacks with this context are forgotten. */
-void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, void *context);
+/* The program keeps its terminal and goes on without its caller, whose callbacks with this context are
+ * forgotten. */
+void osh_sandbox_spawn_detach(struct osh_sandbox_instance *instance, const void *context);
+/* Forget the callbacks with this context, and tell nobody. */
+void osh_sandbox_spawn_forget(struct osh_sandbox_instance *instance, const void *context);
 /* Send a signal to the process group of the program with this context, if it runs. */
 void osh_sandbox_spawn_signal(struct osh_sandbox_instance *instance, const void *context, int sig);
 /* The caller went away: hang up (SIGHUP, then the pty or pipes are closed), unless it is
  * the first command on a terminal, and forget the callbacks with this context. */
-void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, void *context);
+void osh_sandbox_spawn_abandon(struct osh_sandbox_instance *instance, const void *context);
 
 /* Called when the sandbox's init ends by itself or is killed. */
 void osh_sandbox_on_death(struct osh_sandbox_instance *instance,

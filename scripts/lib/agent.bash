@@ -4,7 +4,7 @@
 #
 #   AGENT_UNDER        a command (array) that the agent is started by; none unless set
 #   agent_start DIR    sets AGENT_DIR, AGENT_PID, AGENT_SOCKET, OPENSHELL_SOCKET
-#   agent_stop         SIGTERM, and waits
+#   agent_stop         SIGTERM, and waits; fails when it did not come to its last step
 #   agent_crash        SIGKILL, and waits
 
 AGENT_UNDER=()
@@ -52,5 +52,12 @@ agent_end() {
 	wait_until 10 is_gone "$AGENT_PID"
 }
 
-agent_stop() { agent_end TERM; }
+# Its last step lets go of the state directory.
+agent_stop() {
+	agent_end TERM
+	[[ ! -e $AGENT_DIR/state/openshelld.lock ]] && return 0
+	echo "the agent did not stop in order:" >&2
+	tail -n 20 "$AGENT_DIR/agent.log" >&2
+	return 1
+}
 agent_crash() { agent_end KILL; }

@@ -165,6 +165,7 @@ take_over() {
 		kill "-$how" "$old"
 		take_over
 		wait_until 10 is_gone "$old"
+		[[ $how == STOP ]] || wait "$old" # in order: who does not hear is killed
 		wait_until 10 osh status
 		expect_equal "$(pid_of runs)" "$init"
 		expect_equal "$(state_of rests)" stopped
