@@ -203,6 +203,16 @@ pins() {
 	echo "/sys/fs/bpf/openshell${cgroup#openshell-}"
 }
 
+# links PINS: the kernel's numbers of the links there.
+links() {
+	local pin
+	for pin in "$1"/layout-*/links/*; do
+		bpftool -j link show pinned "$pin" | grep -o '"id":[0-9]*'
+	done
+}
+
+has_links() { [[ $(links "$1") == "$2" ]]; }
+
 # F09
 @test "a full table of connections refuses in its own name, and nobody evaded anything" {
 	local flows
@@ -267,15 +277,51 @@ for n in range(65536 + 64):
 }
 
 # F21
-@test "pins that somebody removes: the agent holds on, the next one pins anew" {
-	local pins
+@test "pins that somebody removes: nothing is let through, they come back within a second, and are the next agent's" {
+	local pins before
 	pins=$(pins)
-	find "$pins" -path '*/links/*' -delete
+	before=$(links "$pins")
+	find "$pins" -path '*/layout-*' -type f -delete
 	run probe "$BOX" tcp l4.test 5999
 	expect_equal "$output" EPERM
 	fetch "$BOX" https://ok.test/pub/x
 	expect_status 200
+	wait_until 5 has_links "$pins" "$before" || fail "$(links "$pins")"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~pins below $pins; they are back"
+	agent_crash
+	agent_start "$AGENT_DIR"
+	expect_equal "$(links "$pins")" "$before" "kernel's numbers of links"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
+# F21
+@test "pins that cannot be put back: told, and the rules hold; they are back once they can be" {
+	local pins layout before
+	pins=$(pins)
+	layout=$(echo "$pins"/layout-*)
+	before=$(links "$pins")
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	rm -r "$layout/links"
+	bpftool map pin pinned "$layout/maps/flows" "$layout/links"
+	thaw
+	expect_verdicts 1 "$BOX" "l7_deny_reason~cannot be put back (Not a directory)"
+	run probe "$BOX" tcp l4.test 5999
+	expect_equal "$output" EPERM
+	rm "$layout/links"
+	wait_until 5 has_links "$pins" "$before" || fail "$(links "$pins")"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~cannot be put back"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~pins below $pins; they are back"
+}
+
+# F21
+@test "pins that are gone when the agent dies: its successor pins anew" {
+	local pins
+	pins=$(pins)
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	find "$pins" -path '*/links/*' -delete
 	agent_crash # detaches them: whoever runs inside has no way out at all
+	rm "$SCRATCH/stopped"
 	agent_start "$AGENT_DIR"
 	[[ $(find "$pins" -path '*/links/*') ]]
 	run probe "$BOX" tcp l4.test 5999
