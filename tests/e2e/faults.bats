@@ -91,6 +91,34 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_equal "$lost" 0
 }
 
+# F02: what is denied stays so, cached or not; what has to be asked of the agent waits for it.
+@test "the agent is stopped: nothing leaks, a cached denial is one, a new program waits and goes on" {
+	local allowed denied
+	allowed=$(new_canary)
+	denied=$(new_canary)
+	sed '/^  database:/,/^  untouched:/ s|/usr/bin/python3\*|/usr/bin/nobody|' "$(policy probe)" >"$SCRATCH/none.yaml"
+	osh policy set "$BOX" --policy "$SCRATCH/none.yaml" --wait
+	inside "$BOX" sh -c "until python3 /sandbox/crowd.py bounce l4.test 5432 1 | grep -q 'refused 1'; do :; done
+		touch /sandbox/waits; until [ -e /sandbox/go ]; do sleep 0.02; done
+		python3 /sandbox/crowd.py bounce l4.test 5432 1000
+		curl -sS -m 5 https://no.test/$denied; wget -q -O - --timeout=5 --tries=1 http://no.test/$denied
+		echo asked; curl -sS -m 60 -w 'served %{http_code}' https://ok.test/pub/$allowed" >"$SCRATCH/said" 2>&1 3>&- &
+	LATER=$!
+	INIT=$(osh sandbox get "$BOX" -o json | grep -oP '"pid": \K\d+')
+	wait_until 10 test -e "/proc/$INIT/root/sandbox/waits"
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	go
+	wait_until 30 has_said '^refused 1000$' || fail "$(<"$SCRATCH/said")"
+	wait_until 30 has_said '^asked$' || fail "$(<"$SCRATCH/said")"
+	expect_absent "$denied"
+	expect_absent "$allowed"
+	thaw
+	wait_until 30 has_said 'served 200$' || fail "$(<"$SCRATCH/said")"
+	expect_arrived "$allowed"
+	wait "$LATER" || true
+	expect_absent "$denied"
+}
+
 # F02
 @test "the agent is stopped: flows go on; the proxy is stopped: they wait, and go on" {
 	local proxy canary

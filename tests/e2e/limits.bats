@@ -148,7 +148,7 @@ small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 	expect_status 200
 }
 
-# An agent of its own, that cannot have more than 256.
+# F06: an agent of its own, that cannot have more than 256; nor can its proxy.
 @test "out of descriptors: new flows are refused, live ones go on, nothing spins" {
 	local proxy base spent
 	AGENT_UNDER=(setpriv --bounding-set=-sys_resource prlimit --nofile=256:256)
@@ -167,6 +167,7 @@ small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 	# Refused, not left to wait; and nothing is done between two of them.
 	spent=$(cpu_ms "$proxy")
 	expect_equal "$(crowd knock ok.test 40)" "refused 40"
+	# Two seconds at least, of a processor less than a fifth.
 	(($(cpu_ms "$proxy") - spent < 400)) || fail "spins: $(($(cpu_ms "$proxy") - spent)) ms"
 	# Live ones find descriptors for their servers.
 	echo >&"${CROWD[1]}"
