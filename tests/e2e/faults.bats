@@ -142,6 +142,34 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
 }
 
+# cpu_ms PID: spent so far.
+cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
+
+# F06, of the agent; tests/e2e/limits.bats has the proxy's.
+@test "the agent has no descriptors left: flows go on, nothing spins, it serves again once it has" {
+	local agent asker began spent descriptors=0
+	agent=$(<"$AGENT_DIR/agent.pid")
+	inside "$BOX" /usr/bin/python3 /sandbox/crowd.py pace ok.test 2
+	later "$BOX" pace ok.test 300
+	while [[ -e /proc/$agent/fd/$descriptors ]]; do ((++descriptors)); done
+	prlimit --pid "$agent" --nofile="$descriptors:"
+	timeout 20 "$BUILD/openshell" status >"$SCRATCH/status" 2>&1 3>&- &
+	asker=$!
+	began=${EPOCHREALTIME/./} spent=$(cpu_ms "$agent")
+	go
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	spent=$((100000 * ($(cpu_ms "$agent") - spent) / (${EPOCHREALTIME/./} - began)))
+	((spent < 20)) || fail "$spent % of a processor"
+	! has_line "$SCRATCH/status" . || fail "$(<"$SCRATCH/status")"
+	has_line "$AGENT_DIR/agent.log" "Too many open files"
+	# T
+	prlimit --pid "$agent" --nofile="$((descriptors + 200)):"
+	wait "$asker" || fail "who waited is served: $(<"$SCRATCH/status")"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	wait "$LATER"
+}
+
 # F07: the kernel's own choice of whom to kill, where it can bound memory.
 @test "the agent is killed for want of memory: what runs goes on, the next agent has it" {
 	local group=/sys/fs/cgroup/memory/$WORLD_NAME file=memory.limit_in_bytes canary
