@@ -1,5 +1,7 @@
 #include "control/watch.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -12,14 +14,16 @@
 
 #define PERIOD_MS 1000
 
-/* Only a new agent mends it: told once. */
-static void tell_all(struct osh_agent *agent)
+__attribute__((format(printf, 2, 3)))
+static void tell_all(struct osh_agent *agent, const char *format, ...)
 {
-	static const char text[] = "somebody detached the kernel's programs: no sandbox reaches the network "
-				   "until openshelld is started anew";
 	const struct osh_agent_sandbox *sandbox;
+	char text[512];
+	va_list args;
 
-	agent->hooks_lost = true;
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
 	osh_error("%s", text);
 	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
 		if (sandbox->in_kernel)
@@ -27,16 +31,27 @@ static void tell_all(struct osh_agent *agent)
 	}
 }
 
-/* Held open they stay in force; without its pin a link ends with the agent. */
+/* Only a new agent mends it: told once. */
+static void look_at_hooks(struct osh_agent *agent)
+{
+	if (agent->hooks_lost || osh_kernel_is_attached(agent->kernel))
+		return;
+	agent->hooks_lost = true;
+	tell_all(agent, "somebody detached the kernel's programs: no sandbox reaches the network until openshelld is "
+			"started anew");
+}
+
+/* Held open all of it stays in force; without its pin it ends with the agent. */
 static void mend_pins(struct osh_agent *agent)
 {
 	int r = osh_kernel_repin(agent->kernel);
 
 	if (r > 0)
-		osh_warning("somebody removed %d pins of rules on attached cgroups; they are back", r);
+		tell_all(agent, "somebody removed %d pins below %.256s; they are back", r, agent->pin_dir);
 	else if (r < 0 && !agent->pins_lost)
-		osh_error("somebody removed the pins of rules on attached cgroups, and they cannot be put back (%s): "
-			  "these rules end with this agent; detach and attach anew", strerror(-r));
+		tell_all(agent, "somebody removed pins below %.256s, and they cannot be put back (%s): the rules hold as "
+				"long as this agent runs; end the sandboxes before it, or mend that directory",
+			 agent->pin_dir, strerror(-r));
 	agent->pins_lost = r < 0;
 }
 
@@ -56,8 +71,7 @@ static void on_period(struct osh_timer *timer)
 
 	mend_attachments(agent);
 	mend_pins(agent);
-	if (!agent->hooks_lost && !osh_kernel_is_attached(agent->kernel))
-		tell_all(agent);
+	look_at_hooks(agent);
 	(void)osh_loop_timer_set(agent->loop, timer, PERIOD_MS);
 }
 

@@ -207,6 +207,15 @@ bool osh_install_is_detached(int link_fd)
 	       info.cgroup.cgroup_id == 0;
 }
 
+bool osh_install_is_attached(const struct osh_install *install)
+{
+	for (size_t i = 0; i < install->link_count; i++) {
+		if (osh_install_is_detached(install->link_fds[i]))
+			return false;
+	}
+	return true;
+}
+
 unsigned osh_install_drop_detached(struct osh_install *install, const char *name)
 {
 	struct osh_held_links *held = find_held(install, name);
@@ -259,7 +268,7 @@ static int repin(const struct osh_install *install, const struct osh_held_links 
 	return r < 0 ? r : pinned;
 }
 
-int osh_install_repin(const struct osh_install *install)
+int osh_install_repin_attached(const struct osh_install *install)
 {
 	const struct osh_held_links *held;
 	int first_error = 0, pinned = 0;

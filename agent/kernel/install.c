@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/netns.h"
+#include "base/str.h"
 #include "kernel/pins.h"
 #include "openshell.skel.h"
 
@@ -38,6 +39,8 @@ static const char *const map_names[OSH_MAP_COUNT] = {
 	[OSH_MAP_LATE] = "late",
 	[OSH_MAP_SOCKETS] = "sockets",
 	[OSH_MAP_UNIX_SOCKETS] = "unix_sockets",
+	[OSH_MAP_IDENTITY_LAST] = "identity_last",
+	[OSH_MAP_WOKEN] = "woken",
 };
 
 /* What one call of osh_install_open works with. */
@@ -153,12 +156,30 @@ static bool is_foreign_and_busy(const char *pin_dir, const char *layout)
 
 static void close_handles(struct osh_install *install)
 {
+	for (size_t i = 0; i < install->pin_count; i++)
+		osh_close(install->pins[i].fd);
+	install->pin_count = install->link_count = 0;
+	install->file_program_fd = -1;
 	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
-		install->map_fds[i] = osh_close(install->map_fds[i]);
-	for (size_t i = 0; i < install->link_count; i++)
-		install->link_fds[i] = osh_close(install->link_fds[i]);
-	install->link_count = 0;
-	install->file_program_fd = osh_close(install->file_program_fd);
+		install->map_fds[i] = -1;
+}
+
+/* Its descriptor, which the install keeps, or -errno. */
+static int open_pin(const struct job *job, struct osh_install *install, const char *kind, const char *name)
+{
+	struct osh_pin *pin = &install->pins[install->pin_count];
+	char path[PATH_MAX];
+
+	if (install->pin_count == OSH_PINS_MAX)
+		return -E2BIG;
+	if (osh_str_copy(osh_str(name), pin->name, sizeof(pin->name)) < 0)
+		return -ENAMETOOLONG;
+	pin->kind = kind;
+	pin->fd = bpf_obj_get(pin_path(job, path, kind, name));
+	if (pin->fd < 0)
+		return -ENOENT;
+	install->pin_count++;
+	return pin->fd;
 }
 
 /* Whoever forgets to raise LAYOUT must not have us read past a smaller entry. */
@@ -175,12 +196,10 @@ static bool is_our_shape(const struct job *job, int map_fd, const char *name)
 
 static int get_maps(const struct job *job, struct osh_install *install)
 {
-	char path[PATH_MAX];
-
 	for (size_t i = 0; i < OSH_MAP_COUNT; i++) {
-		install->map_fds[i] = bpf_obj_get(pin_path(job, path, "maps", map_names[i]));
+		install->map_fds[i] = open_pin(job, install, "maps", map_names[i]);
 		if (install->map_fds[i] < 0)
-			return -ENOENT;
+			return install->map_fds[i];
 		if (!is_our_shape(job, install->map_fds[i], map_names[i]))
 			return -ESTALE;
 	}
@@ -209,38 +228,31 @@ static bool is_hook(const struct bpf_program *program)
 	return bpf_program__type(program) != BPF_PROG_TYPE_SYSCALL && bpf_program__autoload(program);
 }
 
-static const char *file_program_path(const struct job *job, char buf[PATH_MAX])
+static const char *file_program_name(const struct job *job)
 {
-	return pin_path(job, buf, "programs", bpf_program__name(job->skel->progs.osh_file));
+	return bpf_program__name(job->skel->progs.osh_file);
 }
 
 static int get_file_program(const struct job *job, struct osh_install *install)
 {
-	char path[PATH_MAX];
-
-	install->file_program_fd = bpf_obj_get(file_program_path(job, path));
-	return install->file_program_fd < 0 ? -ENOENT : 0;
+	install->file_program_fd = open_pin(job, install, "programs", file_program_name(job));
+	return install->file_program_fd < 0 ? install->file_program_fd : 0;
 }
 
 static int get_links(const struct job *job, struct osh_install *install)
 {
 	struct bpf_program *program;
-	char path[PATH_MAX];
-	int r;
 
 	bpf_object__for_each_program(program, job->skel->obj) {
-		int fd;
+		int fd, r;
 
 		if (!is_hook(program))
 			continue;
-		fd = bpf_obj_get(pin_path(job, path, "links", bpf_program__name(program)));
-		if (fd < 0)
-			return -ENOENT;
-		r = install->link_count < OSH_LINKS_MAX ? check_link(job, fd) : -E2BIG;
-		if (r < 0) {
-			osh_close(fd);
+		fd = install->link_count < OSH_LINKS_MAX ?
+			     open_pin(job, install, "links", bpf_program__name(program)) : -E2BIG;
+		r = fd < 0 ? fd : check_link(job, fd);
+		if (r < 0)
 			return r;
-		}
 		install->link_fds[install->link_count++] = fd;
 	}
 	return 0;
@@ -363,7 +375,7 @@ static int pin_file_program(struct job *job)
 {
 	char path[PATH_MAX];
 
-	file_program_path(job, path);
+	pin_path(job, path, "programs", file_program_name(job));
 	(void)unlink(path);
 	if (bpf_obj_pin(bpf_program__fd(job->skel->progs.osh_file), path) < 0)
 		return osh_err_sys(job->err, errno, "cannot pin %s", path);
@@ -478,20 +490,10 @@ static int install(struct job *job, struct osh_install *inst)
 	return r;
 }
 
-bool osh_install_is_attached(const struct osh_install *install)
-{
-	for (size_t i = 0; i < install->link_count; i++) {
-		if (osh_install_is_detached(install->link_fds[i]))
-			return false;
-	}
-	return true;
-}
-
 void osh_install_init(struct osh_install *install)
 {
-	*install = (struct osh_install){ .pin_dir_fd = -1, .file_program_fd = -1 };
-	for (size_t i = 0; i < OSH_MAP_COUNT; i++)
-		install->map_fds[i] = -1;
+	*install = (struct osh_install){ .pin_dir_fd = -1 };
+	close_handles(install);
 }
 
 /* What the kernel does not have is left out. Of the two ways to mind a connection that changes

@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "kernel/kernel.h"
 
-/* The maps of bpf/maps.h that user space touches. */
+/* The maps of bpf/maps.h. */
 enum osh_map {
 	OSH_MAP_SETTINGS,
 	OSH_MAP_SANDBOXES,
@@ -28,6 +28,8 @@ enum osh_map {
 	OSH_MAP_LATE,
 	OSH_MAP_SOCKETS,
 	OSH_MAP_UNIX_SOCKETS,
+	OSH_MAP_IDENTITY_LAST, /* this and the next: the programs' alone, held to keep their pins */
+	OSH_MAP_WOKEN,
 	OSH_MAP_COUNT,
 };
 
@@ -45,6 +47,16 @@ struct osh_optional_hooks {
 
 #define OSH_LINKS_MAX 32
 
+/* What is pinned as pin_dir/LAYOUT/KIND/NAME. Held open, so that a removed pin alone takes nothing away
+ * and can be put back: repin.c. */
+struct osh_pin {
+	const char *kind; /* static: "maps", "links", "programs" */
+	char name[40];
+	int fd;
+};
+
+#define OSH_PINS_MAX (OSH_MAP_COUNT + OSH_LINKS_MAX + 1)
+
 /* The links on one attached cgroup: attach.c. */
 struct osh_held_links {
 	struct osh_held_links *next;
@@ -56,11 +68,13 @@ struct osh_held_links {
 
 struct osh_install {
 	int pin_dir_fd;                /* holds the lock: one agent per pin directory */
+	struct osh_pin pins[OSH_PINS_MAX]; /* owned, with the descriptors; the next four borrow them */
+	size_t pin_count;
 	int map_fds[OSH_MAP_COUNT];
-	int link_fds[OSH_LINKS_MAX];   /* so that a removed pin alone detaches nothing */
+	int link_fds[OSH_LINKS_MAX];
 	size_t link_count;
-	struct osh_held_links *held;   /* owned, with the descriptors: the same for attached cgroups */
 	int file_program_fd;           /* osh_file, run by osh_kernel_file */
+	struct osh_held_links *held;   /* owned, with the descriptors: the same for attached cgroups */
 	char *pin_dir;                 /* owned */
 	bool adopted;                  /* found in force, not loaded by this call */
 	struct osh_optional_hooks hooks;
@@ -86,9 +100,11 @@ unsigned osh_install_drop_detached(struct osh_install *install, const char *name
 int osh_install_run_late(const struct osh_install *install);
 /* Undo it; what is not there is no error. */
 void osh_install_detach(struct osh_install *install, const char *name);
-/* Pin again what is held for attached cgroups and has lost its pin. Returns how many, or the first
- * -errno. */
-int osh_install_repin(const struct osh_install *install);
+/* Pin again what is held and has lost its pin, also below a pin_dir that is gone: then it is made and
+ * locked again. Returns how many, or the first -errno (-EBUSY: another agent has made it meanwhile). */
+int osh_install_repin(struct osh_install *install);
+/* The same of what is held for attached cgroups alone; LAYOUT is there. */
+int osh_install_repin_attached(const struct osh_install *install);
 /* Close what is held for attached cgroups; what is pinned stays. */
 void osh_install_release(struct osh_install *install);
 /* Close the descriptors; what is pinned stays. */
@@ -96,7 +112,8 @@ void osh_install_done(struct osh_install *install);
 /* Also remove the pins: everything is detached. */
 void osh_install_remove(struct osh_install *install);
 
-/* Has nobody detached a program? A tracing program goes only with its last descriptor. */
+/* Has nobody detached a program from the root cgroup? A tracing program goes only with its last
+ * descriptor. */
 bool osh_install_is_attached(const struct osh_install *install);
 
 /* Find out which of them this kernel has, by trying them on a cgroup. Returns 0 or -errno: -ENOMEM,

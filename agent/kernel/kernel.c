@@ -507,7 +507,7 @@ bool osh_kernel_is_attached(const struct osh_kernel *kernel)
 	return osh_install_is_attached(&kernel->install);
 }
 
-int osh_kernel_repin(const struct osh_kernel *kernel)
+int osh_kernel_repin(struct osh_kernel *kernel)
 {
 	return osh_install_repin(&kernel->install);
 }

@@ -117,9 +117,9 @@ struct osh_kernel_feature {
 size_t osh_kernel_features(struct osh_kernel *kernel, const struct osh_kernel_feature **ret_features);
 /* Are all programs still attached, or has somebody detached one? */
 bool osh_kernel_is_attached(const struct osh_kernel *kernel);
-/* Attached cgroups whose hooks have lost their pins, without which they end with this agent, get them
- * again. Returns how many pins, or -errno: some are lost for good. */
-int osh_kernel_repin(const struct osh_kernel *kernel);
+/* Programs and maps that have lost their pins, without which they end with this agent, get them again.
+ * Returns how many pins, or -errno: some are lost for as long as that holds. */
+int osh_kernel_repin(struct osh_kernel *kernel);
 
 /* ---- Memory that outlives the agent ---------------------------------------- */
 

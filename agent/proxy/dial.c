@@ -12,12 +12,12 @@
 #include "base/mem.h"
 
 #define STAGGER_MS 250   /* RFC 8305 5, "Connection Attempt Delay" */
-#define PATIENCE_MS 5000 /* for the last address, and so at least that for each */
-/* A server that is gone without a word is noticed within two minutes (tcp(7)). */
-#define KEEP_IDLE_SECONDS 60
-#define KEEP_INTERVAL_SECONDS 20
 #define KEEP_PROBES 3
-#define UNACKED_MS 120000
+
+/* A server that is gone without a word is noticed within two minutes (tcp(7)). */
+struct osh_dial_deadlines osh_dial_deadlines = {
+	.connect_ms = 5000, .idle_s = 60, .probe_s = 20, .unacked_ms = 120000
+};
 
 struct attempt {
 	struct osh_io io; /* fd -1: not under way */
@@ -41,14 +41,14 @@ struct osh_dial {
 
 static void watch_peer(int fd)
 {
-	int on = 1, idle = KEEP_IDLE_SECONDS, interval = KEEP_INTERVAL_SECONDS, probes = KEEP_PROBES;
-	unsigned unacked = UNACKED_MS;
+	const struct osh_dial_deadlines *until = &osh_dial_deadlines;
+	int on = 1, probes = KEEP_PROBES;
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &until->idle_s, sizeof(until->idle_s));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &until->probe_s, sizeof(until->probe_s));
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacked, sizeof(unacked));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &until->unacked_ms, sizeof(until->unacked_ms));
 }
 
 /* A socket whose connect(2) is under way, or -errno. */
@@ -148,7 +148,7 @@ static bool go_on(struct osh_dial *dial)
 			dial->error = r;
 	}
 	(void)osh_loop_timer_set(dial->loop, &dial->timer,
-				 dial->next < dial->count ? STAGGER_MS : PATIENCE_MS);
+				 dial->next < dial->count ? STAGGER_MS : osh_dial_deadlines.connect_ms);
 	return dial->open > 0;
 }
 

@@ -11,6 +11,13 @@
 
 struct osh_dial;
 
+/* How long a server may be silent. For tests to shorten. */
+extern struct osh_dial_deadlines {
+	unsigned connect_ms; /* the last address, and so at least that for each */
+	int idle_s, probe_s; /* TCP keepalive: to the first of three probes, and between two */
+	unsigned unacked_ms; /* what was sent and not acknowledged */
+} osh_dial_deadlines;
+
 /* `done` is called exactly once unless cancelled, possibly before this returns: with a
  * connected socket, the receiver's from then on, and the address behind it; or with -errno of
  * the last failure and NULL. Returns a handle to cancel with, NULL when `done` was already

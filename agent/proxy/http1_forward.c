@@ -134,6 +134,9 @@ static void fail_dial(struct osh_session *s)
 	if (up->failure_engine == OSH_ENGINE_SSRF) {
 		error = "ssrf_denied";
 		status = 403;
+	} else if (up->timed_out) { /* RFC 9110 15.6.5 */
+		error = "upstream_timeout";
+		status = 504;
 	} else if (up->failure_engine == OSH_ENGINE_TLS) {
 		error = "upstream_tls_failed";
 	}

@@ -187,6 +187,7 @@ static void cannot_connect(struct osh_upstream *up, int error)
 {
 	const struct osh_via *via = &up->worker->proxy->via;
 
+	up->timed_out = error == ETIMEDOUT;
 	if (up->is_via)
 		break_off(up, OSH_ENGINE_UPSTREAM, "cannot connect to the upstream proxy %s:%u: %s",
 			  via->host.text, via->port_host, strerror(error));
@@ -239,6 +240,7 @@ static void on_timeout(struct osh_timer *timer)
 {
 	struct osh_upstream *up = osh_container_of(timer, struct osh_upstream, timer);
 
+	up->timed_out = true;
 	if (up->state == OSH_UPSTREAM_TUNNELLING)
 		no_tunnel(up, "did not answer in time");
 	else
@@ -376,6 +378,7 @@ static void release(struct osh_upstream *up, const struct osh_upstream *leader)
 {
 	DL_DELETE(up->leader->followers, up);
 	up->leader = NULL;
+	up->timed_out = leader->timed_out;
 	if (leader->state == OSH_UPSTREAM_BROKEN)
 		break_off(up, leader->failure_engine, "%s", leader->failure);
 	else if (!share(up))

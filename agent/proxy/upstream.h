@@ -52,6 +52,7 @@ struct osh_upstream {
 	struct osh_timer timer;
 	enum osh_verdict_engine failure_engine;
 	char failure[384];
+	bool timed_out;                /* BROKEN because nobody answered in time */
 	/* The owner's: called after any progress or failure, never from within open. */
 	void (*on_event)(struct osh_upstream *upstream);
 	enum osh_address_verdict (*check_address)(void *owner, const struct in6_addr *addr);

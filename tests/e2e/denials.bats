@@ -37,6 +37,29 @@ bytes_to() { probe "$BOX" tcp "$@"; }
 	expect_contains "$output" "ok b'l4 ready"
 }
 
+# F24
+@test "a cached denial is of one policy and one sandbox: neither the next policy nor a namesake meets it" {
+	sed '/^  database:/,/^  untouched:/ s|/usr/bin/python3\*|/usr/bin/nobody|' "$(policy probe)" >"$SCRATCH/none.yaml"
+	osh sandbox delete "$BOX"
+	make_sandbox "$BOX" "$SCRATCH/none.yaml"
+	run bytes_to l4.test 5432
+	expect_equal "$output" ECONNRESET
+	run bytes_to l4.test 5432 # T: under the same policy it is met
+	expect_equal "$output" EPERM
+	osh policy set "$BOX" --policy "$(policy probe)" --wait
+	run bytes_to l4.test 5432 hello
+	expect_contains "$output" "ok b'l4 ready"
+	osh policy set "$BOX" --policy "$SCRATCH/none.yaml" --wait
+	run bytes_to l4.test 5432
+	expect_equal "$output" ECONNRESET
+	run bytes_to l4.test 5432
+	expect_equal "$output" EPERM
+	osh sandbox delete "$BOX"
+	make_sandbox "$BOX" probe
+	run bytes_to l4.test 5432 hello
+	expect_contains "$output" "ok b'l4 ready"
+}
+
 @test "psql that insists on TLS is told that there is none" {
 	run psql_to l4.test 5432 sslmode=require
 	((status != 0))

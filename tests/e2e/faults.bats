@@ -91,6 +91,34 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_equal "$lost" 0
 }
 
+# F02: what is denied stays so, cached or not; what has to be asked of the agent waits for it.
+@test "the agent is stopped: nothing leaks, a cached denial is one, a new program waits and goes on" {
+	local allowed denied
+	allowed=$(new_canary)
+	denied=$(new_canary)
+	sed '/^  database:/,/^  untouched:/ s|/usr/bin/python3\*|/usr/bin/nobody|' "$(policy probe)" >"$SCRATCH/none.yaml"
+	osh policy set "$BOX" --policy "$SCRATCH/none.yaml" --wait
+	inside "$BOX" sh -c "until python3 /sandbox/crowd.py bounce l4.test 5432 1 | grep -q 'refused 1'; do :; done
+		touch /sandbox/waits; until [ -e /sandbox/go ]; do sleep 0.02; done
+		python3 /sandbox/crowd.py bounce l4.test 5432 1000
+		curl -sS -m 5 https://no.test/$denied; wget -q -O - --timeout=5 --tries=1 http://no.test/$denied
+		echo asked; curl -sS -m 60 -w 'served %{http_code}' https://ok.test/pub/$allowed" >"$SCRATCH/said" 2>&1 3>&- &
+	LATER=$!
+	INIT=$(osh sandbox get "$BOX" -o json | grep -oP '"pid": \K\d+')
+	wait_until 10 test -e "/proc/$INIT/root/sandbox/waits"
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	go
+	wait_until 30 has_said '^refused 1000$' || fail "$(<"$SCRATCH/said")"
+	wait_until 30 has_said '^asked$' || fail "$(<"$SCRATCH/said")"
+	expect_absent "$denied"
+	expect_absent "$allowed"
+	thaw
+	wait_until 30 has_said 'served 200$' || fail "$(<"$SCRATCH/said")"
+	expect_arrived "$allowed"
+	wait "$LATER" || true
+	expect_absent "$denied"
+}
+
 # F02
 @test "the agent is stopped: flows go on; the proxy is stopped: they wait, and go on" {
 	local proxy canary
@@ -112,6 +140,34 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_status 200
 	expect_arrived "$canary"
 	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
+}
+
+# cpu_ms PID: spent so far.
+cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
+
+# F06, of the agent; tests/e2e/limits.bats has the proxy's.
+@test "the agent has no descriptors left: flows go on, nothing spins, it serves again once it has" {
+	local agent asker began spent descriptors=0
+	agent=$(<"$AGENT_DIR/agent.pid")
+	inside "$BOX" /usr/bin/python3 /sandbox/crowd.py pace ok.test 2
+	later "$BOX" pace ok.test 300
+	while [[ -e /proc/$agent/fd/$descriptors ]]; do ((++descriptors)); done
+	prlimit --pid "$agent" --nofile="$descriptors:"
+	timeout 20 "$BUILD/openshell" status >"$SCRATCH/status" 2>&1 3>&- &
+	asker=$!
+	began=${EPOCHREALTIME/./} spent=$(cpu_ms "$agent")
+	go
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	spent=$((100000 * ($(cpu_ms "$agent") - spent) / (${EPOCHREALTIME/./} - began)))
+	((spent < 20)) || fail "$spent % of a processor"
+	! has_line "$SCRATCH/status" . || fail "$(<"$SCRATCH/status")"
+	has_line "$AGENT_DIR/agent.log" "Too many open files"
+	# T
+	prlimit --pid "$agent" --nofile="$((descriptors + 200)):"
+	wait "$asker" || fail "who waited is served: $(<"$SCRATCH/status")"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	wait "$LATER"
 }
 
 # F07: the kernel's own choice of whom to kill, where it can bound memory.
@@ -203,6 +259,16 @@ pins() {
 	echo "/sys/fs/bpf/openshell${cgroup#openshell-}"
 }
 
+# links PINS: the kernel's numbers of the links there.
+links() {
+	local pin
+	for pin in "$1"/layout-*/links/*; do
+		bpftool -j link show pinned "$pin" | grep -o '"id":[0-9]*'
+	done
+}
+
+has_links() { [[ $(links "$1") == "$2" ]]; }
+
 # F09
 @test "a full table of connections refuses in its own name, and nobody evaded anything" {
 	local flows
@@ -267,15 +333,51 @@ for n in range(65536 + 64):
 }
 
 # F21
-@test "pins that somebody removes: the agent holds on, the next one pins anew" {
-	local pins
+@test "pins that somebody removes: nothing is let through, they come back within a second, and are the next agent's" {
+	local pins before
 	pins=$(pins)
-	find "$pins" -path '*/links/*' -delete
+	before=$(links "$pins")
+	find "$pins" -path '*/layout-*' -type f -delete
 	run probe "$BOX" tcp l4.test 5999
 	expect_equal "$output" EPERM
 	fetch "$BOX" https://ok.test/pub/x
 	expect_status 200
+	wait_until 5 has_links "$pins" "$before" || fail "$(links "$pins")"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~pins below $pins; they are back"
+	agent_crash
+	agent_start "$AGENT_DIR"
+	expect_equal "$(links "$pins")" "$before" "kernel's numbers of links"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+}
+
+# F21
+@test "pins that cannot be put back: told, and the rules hold; they are back once they can be" {
+	local pins layout before
+	pins=$(pins)
+	layout=$(echo "$pins"/layout-*)
+	before=$(links "$pins")
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	rm -r "$layout/links"
+	bpftool map pin pinned "$layout/maps/flows" "$layout/links"
+	thaw
+	expect_verdicts 1 "$BOX" "l7_deny_reason~cannot be put back (Not a directory)"
+	run probe "$BOX" tcp l4.test 5999
+	expect_equal "$output" EPERM
+	rm "$layout/links"
+	wait_until 5 has_links "$pins" "$before" || fail "$(links "$pins")"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~cannot be put back"
+	expect_verdicts 1 "$BOX" "l7_deny_reason~pins below $pins; they are back"
+}
+
+# F21
+@test "pins that are gone when the agent dies: its successor pins anew" {
+	local pins
+	pins=$(pins)
+	freeze "$(<"$AGENT_DIR/agent.pid")"
+	find "$pins" -path '*/links/*' -delete
 	agent_crash # detaches them: whoever runs inside has no way out at all
+	rm "$SCRATCH/stopped"
 	agent_start "$AGENT_DIR"
 	[[ $(find "$pins" -path '*/links/*') ]]
 	run probe "$BOX" tcp l4.test 5999

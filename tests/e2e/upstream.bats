@@ -69,3 +69,26 @@ say() { probe up tcp l4.test 5432 hello; }
 	expect_status 502
 	expect_contains "$(json 'b["reason"]')" "cannot connect to race.test:443"
 }
+
+descriptors() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
+has_at_most() { (($(descriptors "$1") <= $2)); }
+
+# F11; the other steps are in tests/unit/test_proxy_silence.c, with shorter deadlines. What the server says on
+# this port has no way back, as behind a firewall that drops it.
+@test "a server that does not answer a SYN: 504 after some seconds, and nothing of it stays" {
+	local proxy before
+	BODY=$(osh status -o json)
+	proxy=$(json 'b["proxy_pid"]')
+	fetch up https://ok.test/pub/x
+	expect_status 200
+	before=$(descriptors "$proxy")
+	ip -n "${WORLD_UP##*/}" rule add pref 10 ipproto tcp sport 80 blackhole
+	fetch up http://plain.test/pub/x
+	ip -n "${WORLD_UP##*/}" rule del pref 10
+	expect_status 504
+	expect_equal "$(json 'b["error"]')" upstream_timeout
+	expect_verdicts 1 up dst_host=plain.test l7_decision=deny engine=upstream status=504 "l7_deny_reason~timed out"
+	wait_until 5 has_at_most "$proxy" "$before"
+	fetch up http://plain.test/pub/x # T
+	expect_status 200
+}

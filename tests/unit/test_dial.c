@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <linux/if.h>
 #include <linux/ipv6.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -240,13 +241,23 @@ Test(dial, what_loses_is_closed)
 	cr_expect(after == before);
 }
 
+static int option(int level, int name)
+{
+	int value = -1;
+	socklen_t len = sizeof(value);
+
+	cr_expect_eq(getsockopt(outcome.fd, level, name, &value, &len), 0);
+	return value;
+}
+
+/* F11, in two minutes; test_proxy_silence.c does not wait that long. */
 Test(dial, a_peer_that_vanishes_is_noticed)
 {
-	int on = 0;
-	socklen_t len = sizeof(on);
-
 	listen_at("::1");
 	DIAL("::1");
-	cr_expect(getsockopt(outcome.fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len) == 0 && on == 1);
+	cr_expect_eq(option(SOL_SOCKET, SO_KEEPALIVE), 1);
+	cr_expect_leq(option(IPPROTO_TCP, TCP_KEEPIDLE) +
+			      option(IPPROTO_TCP, TCP_KEEPCNT) * option(IPPROTO_TCP, TCP_KEEPINTVL), 120);
+	cr_expect_eq(option(IPPROTO_TCP, TCP_USER_TIMEOUT), 120000);
 	cr_expect(reached("::1"));
 }

@@ -68,6 +68,65 @@ Test(kernel_install, lost_pins_are_made_again)
 	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
 }
 
+static void remove_pins(const char *what)
+{
+	_cleanup_fd_ int fd = open(w.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char path[256];
+
+	format(path, sizeof(path), "bpf/agent%s", what);
+	pins_remove_tree(fd, path);
+}
+
+/* F21: while the agent lives they come back, and are the same to the next one. */
+Test(kernel_install, removed_pins_are_put_back)
+{
+	static const char *const places[] = { "/" LAYOUT "/links/osh_connect4", "/" LAYOUT "/maps/identity_last",
+					      "/" LAYOUT "/programs", "/" LAYOUT "/links", "/" LAYOUT "/maps" };
+	struct osh_kernel_options options = { .pin_dir = w.pins, .cgroup_path = w.cgroup };
+	uint32_t connect4 = link_id("osh_connect4"), on_exec = link_id("osh_on_exec");
+	struct osh_kernel *second = NULL;
+	struct osh_err err = { 0 };
+	int some = 0, found = 0;
+
+	cr_expect_eq(osh_kernel_repin(w.kernel), 0, "nothing is missing");
+	for (size_t i = 0; i < OSH_COUNT_OF(places); i++) {
+		int r;
+
+		remove_pins(places[i]);
+		r = osh_kernel_repin(w.kernel);
+		cr_expect(i < 3 ? r == 1 : r > 1, "%s: %d", places[i], r);
+		some += i < 2 ? 0 : r;
+		cr_expect_eq(osh_kernel_repin(w.kernel), 0);
+	}
+	remove_pins("");
+	cr_assert_neq(access(w.pins, F_OK), 0);
+	cr_expect_eq(osh_kernel_repin(w.kernel), some, "programs, links and maps");
+	/* The directory is another one now, and locked all the same. */
+	cr_expect_eq(osh_kernel_open(&options, &second, &err), -EBUSY);
+	osh_kernel_close(osh_take(w.kernel));
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+	open_kernel();
+	cr_expect_eq(link_id("osh_connect4"), connect4);
+	cr_expect_eq(link_id("osh_on_exec"), on_exec);
+	osh_kernel_sandbox_each(w.kernel, find_sandbox, &found);
+	cr_expect_eq(found, 1);
+}
+
+/* F21: said with its reason, and tried again. */
+Test(kernel_install, pins_that_cannot_be_put_back)
+{
+	char links[256];
+
+	format(links, sizeof(links), "%s/" LAYOUT "/links", w.pins);
+	remove_pins("/" LAYOUT "/links");
+	cr_assert_eq(bpf_obj_pin(osh_kernel_maps(w.kernel)->flows, links), 0);
+	cr_expect_eq(osh_kernel_repin(w.kernel), -ENOTDIR);
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
+	cr_assert_eq(unlink(links), 0);
+	cr_expect_gt(osh_kernel_repin(w.kernel), 0);
+	cr_expect_eq(osh_kernel_repin(w.kernel), 0);
+}
+
 /* Programs of another build with the same layout stay for as long as a sandbox needs them. */
 Test(kernel_install, another_build_waits_for_the_last_sandbox)
 {

@@ -1,4 +1,4 @@
-/* A cut never looks like an end. Whichever way a message is broken off in its middle, whatever the two
+/* F12: a cut never looks like an end. Whichever way a message is broken off in its middle, whatever the two
  * sides speak, the other one does not get it whole; its twin, which goes on to its end, it does. */
 #include "proxy_frames.h"
 

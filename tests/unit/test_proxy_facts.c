@@ -1,6 +1,8 @@
 /* Flows that wait until the agent has told about their program (agent/proxy/facts.c). */
 #include "proxy_world.h"
 
+#include "proxy/session.h"
+
 static const char policy[] =
 	"version: 1\n"
 	"network_policies:\n"
@@ -70,6 +72,19 @@ Test(proxy_facts, one_question_for_all_flows_of_a_program)
 	expect_once("200", "ok");
 	expect_once("200", "ok");
 	cr_expect_eq(atomic_load(&world.questions), 1);
+}
+
+/* F02: as long as its agent is stopped a program waits, and not for ever. */
+Test(proxy_facts, an_agent_that_does_not_answer)
+{
+	osh_session_deadlines_ms[OSH_SESSION_ASKING] = 300;
+	world.holds_answers = true;
+	expect_once("403", "the agent did not tell in time");
+	cr_expect_eq(atomic_load(&world.accepted), 0);
+	cr_expect_eq(atomic_load(&world.questions), 1);
+	world.holds_answers = false;
+	sem_post(&world.may_answer);
+	expect_once("200", "ok");
 }
 
 /* A new policy asks again, but not about a flow that lives. */

@@ -231,6 +231,7 @@ Test(proxy_deadlines, dripping_body)
 
 /* More than all buffers on the way hold, for a server that reads none of it: that is not the
  * client's slowness. */
+/* F11 */
 Test(proxy_deadlines, server_that_takes_no_body)
 {
 	static const char much[16u << 20];
@@ -244,6 +245,7 @@ Test(proxy_deadlines, server_that_takes_no_body)
 	hang_up(p);
 }
 
+/* F11 */
 Test(proxy_deadlines, silent_server)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");

@@ -288,7 +288,7 @@ TestSuite(proxy_via_slow, .init = begin_impatient, .timeout = 60);
 
 Test(proxy_via_slow, silence_ends)
 {
-	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "502");
+	EXPECT_STATUS(fetch("ok.test", 443, "/pub/x"), "504");
 	EXPECT_HAS(answer, "did not answer in time");
 }
 
