@@ -114,20 +114,21 @@ static bool is_user(json_int_t id)
 	return id > 0 && id < UINT32_MAX;
 }
 
-static int parse_record(const json_t *json, struct sandbox_record *record)
+static int parse_record(json_t *json, struct sandbox_record *record)
 {
 	json_int_t id, uid, gid, init_pid, init_start, created;
 	json_int_t gateway = OSH_GATEWAY, netns = 0;
 	const char *name, *attached = "";
 	json_t *providers;
-	int version, keep;
+	int version, keep, r;
 
-	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I, s?I}",
-			"version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
-			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
-			"keep", &keep, "providers", &providers, "attached", &attached, "gateway",
-			&gateway, "netns", &netns) < 0)
-		return -EBADMSG;
+	r = osh_json_unpack(json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I, s?I}",
+			    "version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
+			    "init_pid", &init_pid, "init_start", &init_start, "created", &created,
+			    "keep", &keep, "providers", &providers, "attached", &attached, "gateway",
+			    &gateway, "netns", &netns);
+	if (r < 0)
+		return r;
 	if (version != RECORD_VERSION || init_pid < 0 ||
 	    (!*attached && (!is_user(uid) || !is_user(gid))) || gateway < OSH_GATEWAY ||
 	    gateway > OSH_GATEWAY_LAST ||
