@@ -48,6 +48,7 @@ struct sandbox_record {
 	uint64_t init_start;    /* /proc/PID/stat field 22: tells a reused pid */
 	int64_t created;
 	bool keep;
+	bool keeps_established; /* attached: sockets that are older are recorded, not ended */
 	char **providers;       /* owned, NULL-terminated; may be NULL */
 	char attached[OSH_SANDBOX_PATH_MAX]; /* "" or the cgroup that it was attached to */
 	uint32_t gateway;       /* where the agent listens in its network, host order */
