@@ -91,13 +91,13 @@ static bool types_outside(const struct process *process)
  * bpf(2), where it is not refused, detaches by way of any. */
 static bool may_unpin(const struct process *process)
 {
-	return strstr(process->mounts, " - bpf ") && attached_may_be(process->status, 0);
+	return strstr(process->mounts, " - bpf ") && attached_may_be(process->pid, process->status, 0);
 }
 
 static unsigned look(const struct process *process)
 {
 	return (may_unpin(process) ? OSH_EXPOSED_PINS : 0) |
-	       (attached_may_leave(process->instance, process->mounts, process->status) ? OSH_EXPOSED_CGROUP : 0) |
+	       (attached_may_leave(process->instance, process->pid, process->mounts, process->status) ? OSH_EXPOSED_CGROUP : 0) |
 	       (calls_unfiltered(process) ? OSH_EXPOSED_CALLS : 0) |
 	       (dumps_outside(process) ? OSH_EXPOSED_CORE : 0) |
 	       (osh_sandbox_is_in_our_namespace(process->pid, "pid") ? OSH_EXPOSED_SIGNALS : 0) |
