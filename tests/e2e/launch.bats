@@ -103,7 +103,7 @@ fails_closed() {
 	expect_equal "$output" "$CONFINED"
 }
 
-# As on a kernel that was booted without it.
+# F20: as on a kernel that was booted without it.
 @test "without Landlock: best_effort says so and runs, hard_requirement does not" {
 	local tracer mode
 	for mode in best_effort hard_requirement; do

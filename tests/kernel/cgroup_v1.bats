@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# On a host that has mounted cgroup v1 alone (scripts/test-kernel).
+# F20. On a host that has mounted cgroup v1 alone (scripts/test-kernel).
 
 load ../e2e/helpers
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# On a kernel that was booted without Landlock (scripts/test-kernel): what a policy wants decides.
+# F20. On a kernel that was booted without Landlock (scripts/test-kernel): what a policy wants decides.
 
 load ../e2e/helpers
 

@@ -1,6 +1,7 @@
 /* Loading, adopting, giving up (agent/kernel). */
 #include "test_kernel_world.h"
 
+#include "kernel/install.h"
 #include "kernel/pins.h"
 
 TestSuite(kernel_install, .init = world_up, .fini = world_down, .timeout = 240);
@@ -265,6 +266,24 @@ Test(kernel_install, features_are_told)
 		cr_expect_str_neq(osh_counter_name((enum osh_counter)i), "unknown");
 	for (int i = 1; i < OSH_KERNEL_REASON_COUNT; i++)
 		cr_expect_null(strstr(osh_kernel_reason_text((enum osh_kernel_reason)i), "unknown to"));
+}
+
+/* F20: a kernel that has none of them. */
+Test(kernel_install, what_is_absent_is_named)
+{
+	static const char *const optional[] = { "cgroup network hooks", "connect_unix hooks", "sock_destroy", "BPF LSM" };
+	const struct osh_optional_hooks none = { 0 }, all = { true, true, true, true };
+	struct osh_kernel_feature features[OSH_FEATURES_MAX];
+	size_t count = osh_features_list(&none, false, features), named = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		for (size_t j = 0; j < OSH_COUNT_OF(optional); j++)
+			named += strcmp(features[i].name, optional[j]) == 0 && !features[i].present && features[i].fallback;
+	}
+	cr_expect_eq(named, OSH_COUNT_OF(optional));
+	cr_assert_eq(osh_features_list(&all, true, features), count);
+	for (size_t i = 0; i < count; i++)
+		cr_expect(features[i].present, "%s", features[i].name);
 }
 
 /* ---- Memory that outlives the agent ------------------------------------------------------ */
