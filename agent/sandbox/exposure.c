@@ -57,13 +57,13 @@ static bool dumps_nothing(const struct process *process)
 }
 
 /* A limit keeps the memory of what crashes by mistake; a program that lowers its own to 0 first is not
- * stopped, here or in a sandbox. A server on a socket ("@", Linux 6.16) gets it whatever the limit. */
+ * stopped. A server on a socket ("@", Linux 6.16) is kept from it by osh_connect_unix, whatever the limit. */
 static bool dumps_outside(const struct process *process)
 {
 	_cleanup_free_ char *pattern = NULL;
 	size_t len;
 
-	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 || pattern[0] == '@' ||
+	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 ||
 	       (pattern[0] == '|' && !dumps_nothing(process));
 }
 
