@@ -205,6 +205,7 @@ OSH_DECIDE int osh_decide_bind(__u16 port_host)
 struct osh_unix_dial {
 	__u8 sandbox_known;
 	__u8 own_netns; /* as of struct osh_dial */
+	__u8 dumping;   /* the caller is about to end, and its memory is being written */
 };
 
 /* Returns the enum osh_kernel_reason of a refusal, 0 to let the lookup go on. */
@@ -212,6 +213,8 @@ OSH_DECIDE __u32 osh_decide_unix(const struct osh_unix_dial *dial)
 {
 	if (!dial->sandbox_known)
 		return OSH_KERNEL_NO_SANDBOX;
+	if (dial->dumping)
+		return OSH_KERNEL_CORE_DUMP;
 	return dial->own_netns ? 0 : OSH_KERNEL_WRONG_NETNS;
 }
 

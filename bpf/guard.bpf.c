@@ -8,7 +8,8 @@
  *                   Unix sockets, by stream and by datagram: only for a sandbox that is in
  *                   force, only from its own network namespace, which bounds the abstract
  *                   names. They run before the path is looked up, so which socket a path leads
- *                   to is decided on its inode by the mount (agent/sandbox/idmap.c)
+ *                   to is decided on its inode by the mount (agent/sandbox/idmap.c). None for
+ *                   the kernel that hands out the memory of who crashed
  *   skb egress      the packet itself: stays on lo, no source routing */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -20,6 +21,9 @@
 
 #include "common.h"
 #include "decide.h"
+#include "types.h"
+
+#define PF_DUMPCORE 0x200 /* include/linux/sched.h */
 
 char LICENSE[] SEC("license") = "GPL";
 
@@ -101,6 +105,15 @@ int osh_bind6(struct bpf_sock_addr *ctx)
 	return judge_bind(ctx);
 }
 
+/* From "@" in core_pattern (Linux 6.16, fs/coredump.c) the kernel itself connects, as who crashes, whatever
+ * the limit. No program of its own runs any more. */
+static __always_inline int is_dumping(void)
+{
+	const struct task_struct *task = bpf_get_current_task_btf();
+
+	return (task->flags & PF_DUMPCORE) != 0;
+}
+
 static __always_inline int judge_unix(struct bpf_sock_addr *ctx)
 {
 	const struct osh_settings *set = get_settings();
@@ -114,6 +127,7 @@ static __always_inline int judge_unix(struct bpf_sock_addr *ctx)
 	sandbox = current_sandbox(set);
 	entry = bpf_map_lookup_elem(&sandboxes, &sandbox);
 	dial.sandbox_known = entry != NULL;
+	dial.dumping = is_dumping();
 	/* An attached cgroup's are judged where they lead to, if at all (attached.bpf.c). */
 	dial.own_netns = (entry && entry->flags & OSH_SANDBOX_ATTACHED) ||
 			 is_own_netns(set, entry, bpf_get_netns_cookie(ctx));

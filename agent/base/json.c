@@ -1,16 +1,24 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
 
 /* jansson tells of no text why it did not take it. */
-static _Thread_local bool ran_out;
+static _Thread_local bool is_parsing, ran_out;
 
 static void *allocate(size_t size)
 {
 	void *p = malloc(size);
 
+	if (!p && is_parsing) {
+		osh_error("out of memory while JSON is read: free some, and start again");
+		_exit(EXIT_FAILURE);
+	}
 	ran_out |= !p;
 	return p;
 }
@@ -20,10 +28,24 @@ int osh_json_parse(const char *text, size_t len, json_t **ret_json)
 	json_t *json;
 
 	json_set_alloc_funcs(allocate, free);
-	ran_out = false;
+	is_parsing = true;
 	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	is_parsing = false;
 	if (!json)
-		return ran_out ? -ENOMEM : -EBADMSG;
+		return -EBADMSG;
 	*ret_json = json;
 	return 0;
+}
+
+int osh_json_unpack(json_t *json, const char *format, ...)
+{
+	va_list args;
+	int r;
+
+	json_set_alloc_funcs(allocate, free);
+	ran_out = false;
+	va_start(args, format);
+	r = json_vunpack_ex(json, NULL, 0, format, args);
+	va_end(args);
+	return r == 0 ? 0 : ran_out ? -ENOMEM : -EBADMSG;
 }

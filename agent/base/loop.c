@@ -11,8 +11,9 @@
 #define BATCH 128
 
 /* Looking for events takes less than a microsecond. When it took this long, another thread had the
- * processor, and the next may want it soon. */
-#define LOOK_NS 30000
+ * processor for a slice of its own, and will want it again. Who only passed by is gone sooner: the agent
+ * that writes verdicts down, the two ends of a flow. */
+#define LOOK_NS 300000
 #define REST_NS 20000000
 
 /* As many of the last RECENT events as came from FEW descriptors or less are a dialogue. */

@@ -151,12 +151,12 @@ int osh_attachment_enforce(struct osh_agent_sandbox *sandbox, struct osh_err *er
 	int r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
 
 	osh_crash_point();
-	if (r == 0 && !osh_layer_off("older"))
-		r = settle_older(sandbox, err);
+	if (r >= 0)
+		r = osh_layer_off("older") ? 0 : settle_older(sandbox, err);
 	osh_crash_point();
 	if (r < 0)
 		return r;
-	r = osh_sandbox_attached_whole(sandbox->instance);
+	r = osh_sandbox_attached_whole(sandbox->instance, sandbox->keep_established);
 	return r < 0 ? osh_err_sys(err, -r, "cannot record that %s is attached", sandbox->name) : 0;
 }
 
@@ -270,14 +270,37 @@ int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *a
 	return 0;
 }
 
+/* Nobody judged what connected while a hook was missing. One that is held was never looked through to
+ * the end: the agent before us died in it, or did not succeed. */
+static int settle_unwatched(struct osh_agent_sandbox *sandbox, int made, struct osh_err *err)
+{
+	int r = 0;
+
+	if (made > 0 || osh_sandbox_is_held(sandbox->instance))
+		r = settle_older(sandbox, err);
+	if (r == 0 && made > 0)
+		osh_recorder_event(sandbox->agent->recorder, sandbox,
+				   "%d of its hooks were missing when this agent came; they are back", made);
+	if (r == 0)
+		osh_sandbox_let_go(sandbox->instance);
+	else if (osh_sandbox_hold(sandbox->instance) == 0)
+		osh_recorder_event(sandbox->agent->recorder, sandbox,
+				   "nobody judged what its processes did before this agent came (%s): they are frozen until "
+				   "you detach it", err->message);
+	return r;
+}
+
 int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	const struct osh_kernel_attachment attachment = describe(sandbox);
 	int r = watch(sandbox, err);
 
+	sandbox->keep_established = osh_sandbox_keeps_established(sandbox->instance);
 	sandbox->degraded = osh_preflight(sandbox);
 	if (r == 0)
 		r = enter_kernel(sandbox, err);
 	/* What is pinned is in force; what somebody removed comes back. */
-	return r < 0 ? r : osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+	if (r == 0)
+		r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+	return r < 0 ? r : settle_unwatched(sandbox, r, err);
 }

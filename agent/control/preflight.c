@@ -28,6 +28,8 @@ static const struct {
 	{ CAP_SYS_ADMIN, "CAP_SYS_ADMIN", false },  { CAP_SYS_PTRACE, "CAP_SYS_PTRACE", true },
 	{ CAP_SYS_MODULE, "CAP_SYS_MODULE", true }, { CAP_BPF, "CAP_BPF", true },
 	{ CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH", false },
+	/* The host's memory and ports; another kernel in this one's place. */
+	{ CAP_SYS_RAWIO, "CAP_SYS_RAWIO", false }, { CAP_SYS_BOOT, "CAP_SYS_BOOT", false },
 };
 
 /* No hook of a cgroup stands in for these, whatever the kernel has. A perf_event_open hook would be one

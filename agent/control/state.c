@@ -77,6 +77,13 @@ int osh_state_save_json(const char *dir, const char *name, json_t *json, struct 
 	return save(dir, name, osh_str(text), err);
 }
 
+static int fail_read(int r, const char *dir, const char *name, struct osh_err *err)
+{
+	if (r == -EBADMSG)
+		return osh_err_set(err, EBADMSG, "%s/%s is damaged", dir, name);
+	return osh_err_sys(err, -r, "cannot read %s/%s", dir, name);
+}
+
 int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, struct osh_err *err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -86,9 +93,7 @@ int osh_state_load_json(const char *dir, const char *name, json_t **ret_json, st
 	if (r < 0)
 		return r;
 	r = osh_json_parse(text, len, ret_json);
-	if (r == -EBADMSG)
-		return osh_err_set(err, EBADMSG, "%s/%s is damaged: not JSON", dir, name);
-	return r < 0 ? osh_err_sys(err, -r, "cannot read %s/%s", dir, name) : 0;
+	return r < 0 ? fail_read(r, dir, name, err) : 0;
 }
 
 /* A file or a directory. */
@@ -233,39 +238,40 @@ int osh_state_origin_save(const char *dir, const struct osh_origin *origin, stru
 			 err);
 }
 
-static bool read_origin(json_t *json, struct osh_origin *origin)
+static int read_origin(json_t *json, struct osh_origin *origin)
 {
 	json_t *sections;
 	json_int_t owner;
+	int r = osh_json_unpack(json, "{s:I, s:o}", "owner", &owner, "sections", &sections);
 
-	if (json_unpack(json, "{s:I, s:o}", "owner", &owner, "sections", &sections) < 0 ||
-	    owner < 0 || owner >= UINT32_MAX) /* (uid_t)-1 is nobody */
-		return false;
+	if (r < 0)
+		return r;
+	if (owner < 0 || owner >= UINT32_MAX) /* (uid_t)-1 is nobody */
+		return -EBADMSG;
 	for (int i = 0; i < OSH_SECTION_COUNT; i++) {
 		const char *hash = json_string_value(
 			json_object_get(sections, osh_section_name((enum osh_section)i)));
 
 		if (!hash || strlen(hash) != OSH_SHA256_HEX - 1)
-			return false;
+			return -EBADMSG;
 		memcpy(origin->sections[i], hash, OSH_SHA256_HEX);
 	}
 	origin->owner = (uid_t)owner;
-	return true;
+	return 0;
 }
 
 int osh_state_origin_load(const char *dir, struct osh_origin *ret_origin, struct osh_err *err)
 {
 	struct osh_origin origin = { 0 };
 	json_t *json = NULL;
-	bool good;
 	int r = osh_state_load_json(dir, "origin.json", &json, err);
 
 	if (r < 0)
 		return r;
-	good = read_origin(json, &origin);
+	r = read_origin(json, &origin);
 	json_decref(json);
-	if (!good)
-		return osh_err_set(err, EBADMSG, "%s/origin.json is damaged", dir);
+	if (r < 0)
+		return fail_read(r, dir, "origin.json", err);
 	*ret_origin = origin;
 	return 0;
 }
@@ -297,9 +303,10 @@ int osh_state_ca_load(const char *dir, char **ret_cert_pem, char **ret_key_pem, 
 
 	if (r < 0)
 		return r;
-	if (json_unpack(json, "{s:s, s:s}", "certificate", &cert_pem, "key", &key_pem) < 0) {
+	r = osh_json_unpack(json, "{s:s, s:s}", "certificate", &cert_pem, "key", &key_pem);
+	if (r < 0) {
 		json_decref(json);
-		return osh_err_set(err, EBADMSG, "%s/ca.json is damaged", dir);
+		return fail_read(r, dir, "ca.json", err);
 	}
 	cert = strdup(cert_pem);
 	key = strdup(key_pem);
@@ -347,9 +354,10 @@ int osh_state_credentials_save(const char *dir, const struct osh_credentials *cr
 static int read_credential(json_t *json, struct osh_credential *ret_credential)
 {
 	const char *provider, *placeholder;
+	int r = osh_json_unpack(json, "{s:s, s:s}", "provider", &provider, "placeholder", &placeholder);
 
-	if (json_unpack(json, "{s:s, s:s}", "provider", &provider, "placeholder", &placeholder) < 0)
-		return -EBADMSG;
+	if (r < 0)
+		return r;
 	if (osh_str_copy(osh_str(provider), ret_credential->provider, OSH_NAME_MAX) < 0)
 		return -EBADMSG;
 	ret_credential->placeholder = strdup(placeholder);
@@ -377,8 +385,7 @@ int osh_state_credentials_load(const char *dir, struct osh_credentials *ret_cred
 	json_decref(json);
 	if (r < 0) {
 		osh_credentials_done(&credentials);
-		return r == -EBADMSG ? osh_err_set(err, EBADMSG, "%s/credentials.json is damaged", dir)
-				     : osh_err_sys(err, -r, "cannot read %s/credentials.json", dir);
+		return fail_read(r, dir, "credentials.json", err);
 	}
 	*ret_credentials = credentials;
 	return 0;

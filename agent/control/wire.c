@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/json.h"
+
 #define PIECE_BYTES (64u << 10)
 #define KEEP_BYTES (64u << 10) /* more than this is given back once it is empty */
 
@@ -173,12 +175,11 @@ static bool is_within_bounds(const char *text, size_t len)
 
 json_t *osh_wire_parse(const char *text, size_t len)
 {
-	json_t *json;
+	json_t *json = NULL;
 
-	if (len > OSH_WIRE_BYTES_MAX || !is_within_bounds(text, len))
+	if (len > OSH_WIRE_BYTES_MAX || !is_within_bounds(text, len) || osh_json_parse(text, len, &json) < 0)
 		return NULL;
-	json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
-	if (json && !json_is_object(json)) {
+	if (!json_is_object(json)) {
 		json_decref(json);
 		json = NULL;
 	}

@@ -39,6 +39,7 @@ struct place {
 	struct osh_held_links *held;
 	int cgroup_fd;
 	char dir[PATH_MAX];
+	int made; /* links that were not in force before */
 	struct osh_err *err;
 };
 
@@ -113,7 +114,7 @@ static void name_pin(const char *dir, uint32_t program, char path[static PATH_MA
 	snprintf(path, PATH_MAX + 16, "%s/%u", dir, program);
 }
 
-static int attach_like(const struct place *place, const struct bpf_link_info *model)
+static int attach_like(struct place *place, const struct bpf_link_info *model)
 {
 	_cleanup_fd_ int program = -1, link = -1;
 	char path[PATH_MAX + 16];
@@ -138,10 +139,11 @@ static int attach_like(const struct place *place, const struct bpf_link_info *mo
 	if (bpf_obj_pin(link, path) < 0)
 		return osh_err_sys(place->err, errno, "cannot pin %s", path);
 	hold(place->held, model->prog_id, &link);
+	place->made++;
 	return 0;
 }
 
-static int attach_turn(const struct place *place, enum turn turn)
+static int attach_turn(struct place *place, enum turn turn)
 {
 	for (size_t i = 0; i < place->install->link_count; i++) {
 		struct bpf_link_info info = { 0 };
@@ -180,7 +182,7 @@ int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *n
 		r = attach_turn(&place, (enum turn)turn);
 	if (r < 0 && is_new)
 		osh_install_detach(install, name);
-	return r;
+	return r < 0 ? r : place.made;
 }
 
 void osh_install_detach(struct osh_install *install, const char *name)

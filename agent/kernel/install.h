@@ -89,7 +89,8 @@ int osh_install_open(struct osh_install *install, const struct osh_kernel_option
 /* Attach every program that is attached to the agent's root cgroup to this one as well, and pin
  * the links under `name`; what is there and in force already stays. The links are held open as well. First the guard
  * of packets and last what leads connections to the agent, so that from the first link on nothing leaves
- * unjudged. -errno: those that were not there before are not there. */
+ * unjudged. Returns how many were not in force before, or -errno: those that were not there before are not
+ * there. */
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
 /* Has somebody detached this link (BPF_LINK_DETACH), or is its cgroup gone? */
 bool osh_install_is_detached(int link_fd);

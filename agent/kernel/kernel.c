@@ -496,6 +496,8 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 		return "bpf(2) could take the rules away";
 	case OSH_KERNEL_WRONG_CGROUP:
 		return "the socket was made outside of the attached cgroup";
+	case OSH_KERNEL_CORE_DUMP:
+		return "a crash may not hand its memory to a server outside (core_pattern)";
 	case OSH_KERNEL_REASON_COUNT:
 		break;
 	}

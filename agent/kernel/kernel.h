@@ -60,8 +60,8 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
 /* Give the processes that it has already the identity of what runs in them; they are not clean. 0 or
  * -errno: then they have none until they execute something. */
 int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment);
-/* Put the hooks on it. From its return on nothing leaves unjudged. Returns 0 or -errno with a
- * message; then those are not on it that were not before. */
+/* Put the hooks on it. From its return on nothing leaves unjudged. Returns how many were not on it
+ * before, or -errno with a message; then those still are not. */
 int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
 		      struct osh_err *err);
 /* Forget those of its hooks that somebody detached, so that osh_kernel_attach puts them on again. Returns

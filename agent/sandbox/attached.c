@@ -255,18 +255,23 @@ static int thaw(const struct osh_sandbox_instance *instance)
 	return r;
 }
 
-static void thaw_left(const struct osh_sandbox_instance *instance)
+int osh_sandbox_hold(const struct osh_sandbox_instance *instance)
+{
+	return freeze(instance);
+}
+
+bool osh_sandbox_is_held(const struct osh_sandbox_instance *instance)
 {
 	char path[OSH_SANDBOX_PATH_MAX + 16];
 
 	name_note(instance, path);
-	if (access(path, F_OK) == 0)
-		(void)thaw(instance);
+	return access(path, F_OK) == 0;
 }
 
-int osh_sandbox_hold(const struct osh_sandbox_instance *instance)
+void osh_sandbox_let_go(const struct osh_sandbox_instance *instance)
 {
-	return freeze(instance);
+	if (osh_sandbox_is_held(instance))
+		(void)thaw(instance);
 }
 
 /* ---- Making, leaving, finding again ---------------------------------------- */
@@ -320,9 +325,10 @@ int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, c
 	return 0;
 }
 
-int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance)
+int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance, bool keeps_established)
 {
 	instance->record.keep = true;
+	instance->record.keeps_established = keeps_established;
 	return record_save(instance->dir, &instance->record);
 }
 
@@ -339,7 +345,7 @@ void attached_leave(struct osh_sandbox_instance *instance)
 	struct osh_err err = { 0 };
 	int home = instance->net_fd < 0 ? -1 : sandbox_enter_network(instance, &err);
 
-	thaw_left(instance);
+	osh_sandbox_let_go(instance);
 	if (home >= 0 || was_in_our_network(instance))
 		netns_remove_gateway(instance->record.gateway);
 	if (home >= 0)
@@ -355,7 +361,6 @@ int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached,
 		return osh_err_sys(err, -r, "%s", instance->record.attached);
 	if (id != instance->record.id)
 		return osh_err_set(err, ESTALE, "%s is another cgroup by now", instance->record.attached);
-	thaw_left(instance);
 	*ret_reached = identify(instance, false, err) == 0 && prepare_network(instance, err) == 0;
 	return 0;
 }
@@ -479,6 +484,11 @@ int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 }
 
 /* ---- Facts ---------------------------------------- */
+
+bool osh_sandbox_keeps_established(const struct osh_sandbox_instance *instance)
+{
+	return instance->record.keeps_established;
+}
 
 const char *osh_sandbox_attached(const struct osh_sandbox_instance *instance)
 {

@@ -57,13 +57,13 @@ static bool dumps_nothing(const struct process *process)
 }
 
 /* A limit keeps the memory of what crashes by mistake; a program that lowers its own to 0 first is not
- * stopped, here or in a sandbox. A server on a socket ("@", Linux 6.16) gets it whatever the limit. */
+ * stopped. A server on a socket ("@", Linux 6.16) is kept from it by osh_connect_unix, whatever the limit. */
 static bool dumps_outside(const struct process *process)
 {
 	_cleanup_free_ char *pattern = NULL;
 	size_t len;
 
-	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 || pattern[0] == '@' ||
+	return osh_read_file("/proc/sys/kernel/core_pattern", PROC_BYTES_MAX, &pattern, &len) < 0 ||
 	       (pattern[0] == '|' && !dumps_nothing(process));
 }
 
@@ -91,13 +91,13 @@ static bool types_outside(const struct process *process)
  * bpf(2), where it is not refused, detaches by way of any. */
 static bool may_unpin(const struct process *process)
 {
-	return strstr(process->mounts, " - bpf ") && attached_may_be(process->status, 0);
+	return strstr(process->mounts, " - bpf ") && attached_may_be(process->pid, process->status, 0);
 }
 
 static unsigned look(const struct process *process)
 {
 	return (may_unpin(process) ? OSH_EXPOSED_PINS : 0) |
-	       (attached_may_leave(process->instance, process->mounts, process->status) ? OSH_EXPOSED_CGROUP : 0) |
+	       (attached_may_leave(process->instance, process->pid, process->mounts, process->status) ? OSH_EXPOSED_CGROUP : 0) |
 	       (calls_unfiltered(process) ? OSH_EXPOSED_CALLS : 0) |
 	       (dumps_outside(process) ? OSH_EXPOSED_CORE : 0) |
 	       (osh_sandbox_is_in_our_namespace(process->pid, "pid") ? OSH_EXPOSED_SIGNALS : 0) |

@@ -48,6 +48,7 @@ struct sandbox_record {
 	uint64_t init_start;    /* /proc/PID/stat field 22: tells a reused pid */
 	int64_t created;
 	bool keep;
+	bool keeps_established; /* attached: sockets that are older are recorded, not ended */
 	char **providers;       /* owned, NULL-terminated; may be NULL */
 	char attached[OSH_SANDBOX_PATH_MAX]; /* "" or the cgroup that it was attached to */
 	uint32_t gateway;       /* where the agent listens in its network, host order */
@@ -115,9 +116,10 @@ void attached_leave(struct osh_sandbox_instance *instance);
 
 /* ---- leave.c ---- */
 /* By the texts of its /proc/PID/mountinfo and /proc/PID/status. */
-bool attached_may_leave(const struct osh_sandbox_instance *instance, const char *mounts, const char *status);
-/* Is it root or this user, or can become so without a capability? Also when that cannot be told. */
-bool attached_may_be(const char *status, uid_t owner);
+bool attached_may_leave(const struct osh_sandbox_instance *instance, pid_t pid, const char *mounts, const char *status);
+/* Is it root or this user, can it become so, or do with a file of theirs as they can? Also when that cannot
+ * be told. `status` is the text of its /proc/PID/status. */
+bool attached_may_be(pid_t pid, const char *status, uid_t owner);
 
 /* ---- sockets.c ---- */
 /* Go into its network. Returns a descriptor of the agent's own, to come back with, or -errno. */

@@ -4,7 +4,9 @@
 #include "sandbox/internal.h"
 
 #include <limits.h>
+#include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -34,8 +36,21 @@ static bool sees_above(const char *mounts, const char *below_top)
 	return false;
 }
 
+/* A file of another user's is no obstacle to these (capabilities(7)); in a user namespace of its own they do
+ * not count for the host's files. */
+#define OWNER_CAPABILITIES (1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_SETUID)
+
+static bool overrides_owners(pid_t pid, const char *status)
+{
+	static const char name[] = "\nCapPrm:\t";
+	const char *line = strstr(status, name);
+
+	return (!line || strtoull(line + sizeof(name) - 1, NULL, 16) & OWNER_CAPABILITIES) &&
+	       osh_sandbox_is_in_our_namespace(pid, "user");
+}
+
 /* "Uid:\treal\teffective\tsaved\tfs": it may become any of them. */
-bool attached_may_be(const char *status, uid_t owner)
+bool attached_may_be(pid_t pid, const char *status, uid_t owner)
 {
 	const char *line = strstr(status, "\nUid:\t");
 	unsigned uids[4] = { 0 };
@@ -46,10 +61,10 @@ bool attached_may_be(const char *status, uid_t owner)
 		if (uids[i] == 0 || uids[i] == owner)
 			return true;
 	}
-	return false;
+	return overrides_owners(pid, status);
 }
 
-static bool may_write_above(const struct osh_sandbox_instance *instance, const char *status)
+static bool may_write_above(const struct osh_sandbox_instance *instance, pid_t pid, const char *status)
 {
 	char path[OSH_SANDBOX_PATH_MAX + 16];
 	const char *cgroup = instance->record.attached;
@@ -59,14 +74,14 @@ static bool may_write_above(const struct osh_sandbox_instance *instance, const c
 		while (cgroup[--len] != '/')
 			;
 		snprintf(path, sizeof(path), "%.*s/cgroup.procs", (int)len, cgroup);
-		if (stat(path, &st) < 0 || attached_may_be(status, st.st_uid))
+		if (stat(path, &st) < 0 || attached_may_be(pid, status, st.st_uid))
 			return true;
 	}
 	return false;
 }
 
-bool attached_may_leave(const struct osh_sandbox_instance *instance, const char *mounts, const char *status)
+bool attached_may_leave(const struct osh_sandbox_instance *instance, pid_t pid, const char *mounts, const char *status)
 {
 	return sees_above(mounts, instance->record.attached + attached_top_len(instance->host)) &&
-	       may_write_above(instance, status);
+	       may_write_above(instance, pid, status);
 }

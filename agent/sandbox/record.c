@@ -63,6 +63,7 @@ static json_t *providers_json(const struct sandbox_record *record)
 static bool add_attachment(json_t *json, const struct sandbox_record *record)
 {
 	return json_object_set_new(json, "attached", json_string(record->attached)) == 0 &&
+	       json_object_set_new(json, "keeps_established", json_boolean(record->keeps_established)) == 0 &&
 	       json_object_set_new(json, "gateway", json_integer(record->gateway)) == 0 &&
 	       json_object_set_new(json, "netns", json_integer((json_int_t)record->netns)) == 0;
 }
@@ -114,20 +115,21 @@ static bool is_user(json_int_t id)
 	return id > 0 && id < UINT32_MAX;
 }
 
-static int parse_record(const json_t *json, struct sandbox_record *record)
+static int parse_record(json_t *json, struct sandbox_record *record)
 {
 	json_int_t id, uid, gid, init_pid, init_start, created;
 	json_int_t gateway = OSH_GATEWAY, netns = 0;
 	const char *name, *attached = "";
 	json_t *providers;
-	int version, keep;
+	int version, keep, keeps_established = 0, r;
 
-	if (json_unpack((json_t *)json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I, s?I}",
-			"version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
-			"init_pid", &init_pid, "init_start", &init_start, "created", &created,
-			"keep", &keep, "providers", &providers, "attached", &attached, "gateway",
-			&gateway, "netns", &netns) < 0)
-		return -EBADMSG;
+	r = osh_json_unpack(json, "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s?s, s?I, s?I, s?b}",
+			    "version", &version, "name", &name, "id", &id, "uid", &uid, "gid", &gid,
+			    "init_pid", &init_pid, "init_start", &init_start, "created", &created,
+			    "keep", &keep, "providers", &providers, "attached", &attached, "gateway",
+			    &gateway, "netns", &netns, "keeps_established", &keeps_established);
+	if (r < 0)
+		return r;
 	if (version != RECORD_VERSION || init_pid < 0 ||
 	    (!*attached && (!is_user(uid) || !is_user(gid))) || gateway < OSH_GATEWAY ||
 	    gateway > OSH_GATEWAY_LAST ||
@@ -143,6 +145,7 @@ static int parse_record(const json_t *json, struct sandbox_record *record)
 	record->init_start = (uint64_t)init_start;
 	record->created = created;
 	record->keep = keep;
+	record->keeps_established = keeps_established;
 	return load_providers(providers, record);
 }
 

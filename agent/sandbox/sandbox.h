@@ -95,8 +95,9 @@ int osh_sandbox_cgroup_make(struct osh_sandbox_host *host, const char *name,
 int osh_sandbox_attach_cgroup(struct osh_sandbox_host *host, const char *name, const char *cgroup,
 			      struct osh_sandbox_instance **ret_instance, struct osh_err *err);
 /* The rules are in force for all that is in it: from now on an agent that adopts it keeps it
- * (osh_sandbox_keep). 0 or -errno. */
-int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance);
+ * (osh_sandbox_keep), and knows whether sockets that are older were to be kept. 0 or -errno. */
+int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance, bool keeps_established);
+bool osh_sandbox_keeps_established(const struct osh_sandbox_instance *instance);
 /* "" unless it is one: the directory. */
 const char *osh_sandbox_attached(const struct osh_sandbox_instance *instance);
 int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance); /* borrowed */
@@ -118,8 +119,12 @@ struct osh_sandbox_socket {
  * or what `each` returned other than 0. */
 int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
-/* Stop all its processes until it is detached, or taken over by another agent. 0 or -errno. */
+/* Stop all its processes until it is detached, or let go by this agent or another one. 0 or -errno. */
 int osh_sandbox_hold(const struct osh_sandbox_instance *instance);
+/* Was it we, or an agent before us, who stopped them? Not so if its manager paused it. */
+bool osh_sandbox_is_held(const struct osh_sandbox_instance *instance);
+/* Let them go on, if they are held. */
+void osh_sandbox_let_go(const struct osh_sandbox_instance *instance);
 /* Is the process in it, or below? */
 bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_t pid);
 /* What a sandbox's own walls hold and the hooks on a cgroup do not. */

@@ -34,7 +34,7 @@ struct osh_journal {
 
 /* ---- What a former agent left ------------------------------------------------------ */
 
-/* The id of a whole line. Returns 0, -EBADMSG (it is not a record) or -ENOMEM. */
+/* The id of a whole line. Returns 0 or -EBADMSG (it is not a record). */
 static int line_id(struct osh_str line, uint64_t *ret_id)
 {
 	struct osh_verdict verdict;

@@ -158,6 +158,7 @@ enum osh_kernel_reason {
 	OSH_KERNEL_OTHERS_PLACE,     /* ptrace, or what reaches as far: acting as another program */
 	OSH_KERNEL_BPF,              /* bpf(2) */
 	OSH_KERNEL_WRONG_CGROUP,     /* socket made outside of the attached cgroup */
+	OSH_KERNEL_CORE_DUMP,        /* the kernel, handing the memory of who crashed to a server (core_pattern) */
 	OSH_KERNEL_REASON_COUNT,
 };
 

@@ -7,6 +7,11 @@ bats_require_minimum_version 1.5.0
 load helpers
 load attach
 
+teardown() {
+	end_cores
+	remove_place
+}
+
 # ---- Programs of others ------------------------------------------------------------------------
 
 # place_rewrite CGROUP: tests/e2e/programs/rewrite.bpf.c at its connect hook.
@@ -168,7 +173,7 @@ expect_unnamed() {
 
 # A43: no limit but 1 keeps a helper from being started.
 @test "a helper outside that gets its memory when it crashes is named" {
-	local pattern piped limited served row="a crash hands its memory to a program outside (core_pattern)"
+	local pattern piped limited row="a crash hands its memory to a program outside (core_pattern)"
 	dumping() { plain prlimit --core="$1"; }
 	pattern=$(</proc/sys/kernel/core_pattern)
 	echo "|/bin/false" >/proc/sys/kernel/core_pattern
@@ -178,17 +183,23 @@ expect_unnamed() {
 	dumping 1:1
 	run attach_whole
 	limited=$output
-	osh sandbox detach box 2>/dev/null || true
-	# A server on a socket gets it whatever the limit; nothing crashes here.
-	echo "@$SCRATCH/cores" >/proc/sys/kernel/core_pattern
-	run attach_whole
-	served=$output
 	echo "$pattern" >/proc/sys/kernel/core_pattern
 	expect_contains "$piped" "$row"
 	expect_lacks "$limited" "$row"
-	expect_contains "$served" "$row"
 	osh sandbox detach box 2>/dev/null || true
-	[[ $pattern == [\|@]* ]] || { dumping 0:0 && expect_unnamed "$row"; }
+	[[ $pattern == \|* ]] || { dumping 0:0 && expect_unnamed "$row"; }
+}
+
+# A43: no limit keeps a server on a socket from it.
+@test "no server outside gets the memory of who crashes in there" {
+	local canary
+	canary=$(new_canary)
+	attach
+	serve_cores
+	in_cgroup python3 -c "$CRASH" "$canary" 2>/dev/null || true
+	ask_cores
+	in_cgroup python3 -c "$CRASH" "$canary" 2>/dev/null || true
+	expect_no_core "$canary"
 }
 
 # ---- Pins ---------------------------------------------------------------------------------------
@@ -229,49 +240,144 @@ expect_unnamed() {
 	expect_arrived "$canary"
 }
 
-# F21
-@test "hooks that are detached come back, and what connected meanwhile ends" {
-	local during after link
-	during=$(new_canary) after=$(new_canary)
-	attach
-	mkfifo "$SCRATCH/go"
-	hold_agent
+detach_hooks() {
+	local link
 	for link in $(list_links | awk '$1 == "osh_connect4" || $1 == "osh_skb_egress" { print $2 }'); do
 		bpftool link detach id "$link"
 	done
+}
+hooks_are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
+# connect_meanwhile DURING AFTER: a connection that nobody judges; DURING arrives, AFTER is sent by it once
+# somebody writes to $SCRATCH/go. CONNECTED is its process.
+connect_meanwhile() {
+	rm -f "$SCRATCH/go"
+	mkfifo "$SCRATCH/go"
 	in_cgroup /usr/bin/python3 -c 'import socket, sys
 sock = socket.create_connection(("203.0.113.10", 5432)); sock.sendall(sys.argv[1].encode())
 open(sys.argv[3]).read()
 try: sock.sendall(sys.argv[2].encode())
-except OSError: pass' "$during" "$after" "$SCRATCH/go" 3>&- &
-	wait_until 5 arrived "$during" # T
+except OSError: pass' "$@" "$SCRATCH/go" 3>&- &
+	CONNECTED=$!
+	wait_until 5 arrived "$1" # T
+}
+
+# F21
+@test "hooks that are detached come back, and what connected meanwhile ends" {
+	local during after
+	during=$(new_canary) after=$(new_canary)
+	attach
+	hold_agent
+	detach_hooks
+	connect_meanwhile "$during" "$after"
 	release_agent
-	hooks_are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
 	wait_until 5 hooks_are_back
 	is_told() { osh logs box | grep -q "somebody detached 2 of its hooks; they are back"; }
 	wait_until 5 is_told
 	echo >"$SCRATCH/go"
-	wait $!
+	wait "$CONNECTED"
 	run direct "$after"
 	expect_equal "$output" "connect EPERM"
 	expect_absent "$after"
 	expect_equal "$(asked https://ok.test/pub/x)" 200
 }
 
-# A42: one at a time, and of a user namespace of its own.
+# F21
+@test "hooks that are detached while no agent runs come back with the next one, and what connected meanwhile ends" {
+	local during after
+	during=$(new_canary) after=$(new_canary)
+	attach
+	agent_crash
+	detach_hooks
+	connect_meanwhile "$during" "$after"
+	agent_start "$AGENT_DIR"
+	hooks_are_back
+	expect_contains "$(osh logs box)" "2 of its hooks were missing when this agent came; they are back"
+	echo >"$SCRATCH/go"
+	wait "$CONNECTED"
+	run direct "$after"
+	expect_equal "$output" "connect EPERM"
+	expect_absent "$after"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
+# Of what none is missing, nothing ends: its own connections, which need no agent, go on.
+@test "with all its hooks in place a connection outlives the agent" {
+	attach
+	rm -f "$SCRATCH/go"
+	mkfifo "$SCRATCH/go"
+	in_cgroup /usr/bin/python3 -c 'import socket, sys
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname()); peer = server.accept()[0]
+print("ready", flush=True); open(sys.argv[1]).read()
+client.sendall(b"still"); print(peer.recv(5).decode(), flush=True)' "$SCRATCH/go" >"$SCRATCH/own" 2>&1 3>&- &
+	CONNECTED=$!
+	wait_until 5 has_line "$SCRATCH/own" ready
+	agent_crash
+	agent_start "$AGENT_DIR"
+	echo >"$SCRATCH/go"
+	wait "$CONNECTED"
+	expect_equal "$(paste -sd, "$SCRATCH/own")" ready,still
+	expect_lacks "$(osh logs box)" "hooks were missing"
+}
+
+# Of a socket that no rule reaches nothing can be ended: whoever holds it stops, until somebody decides.
+@test "what got a socket from outside while hooks were missing is frozen by the next agent" {
+	attach
+	agent_crash
+	detach_hooks
+	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import os, socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); os.set_inheritable(sock.fileno(), True)
+open(sys.argv[1], "w").write(str(os.getpid())); os.execvp("tail", ["tail", "-f", "/dev/null", "--pid=" + sys.argv[2]])' \
+		"$CG/cgroup.procs" $$ 3>&- &
+	holds_two() { (($(wc -l <"$CG/cgroup.procs") == 2)); }
+	wait_until 5 holds_two
+	agent_start "$AGENT_DIR"
+	expect_equal "$(<"$CG/cgroup.freeze")" 1
+	expect_contains "$(osh logs box)" "they are frozen until you detach it"
+	agent_crash # the one after it lets them go no more than that
+	agent_start "$AGENT_DIR"
+	expect_equal "$(<"$CG/cgroup.freeze")" 1
+	osh sandbox detach box
+	expect_equal "$(<"$CG/cgroup.freeze")" 0
+}
+
+# with_capabilities NAME...: a process that is nobody and has these alone.
+with_capabilities() {
+	local list
+	list=-all$(printf ',+%s' "$@")
+	hold_by setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps "$list" --ambient-caps "$list" --bounding-set "$list"
+}
+
+# A42: one at a time; all others that there are to be had, together.
 @test "capabilities that the kernel cannot hold are named, the others only where it does not" {
-	local cap
-	for cap in cap_sys_admin cap_dac_read_search cap_net_admin cap_net_raw cap_sys_ptrace cap_sys_module cap_bpf; do
-		hold_by setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps "-all,+${cap#cap_}" \
-			--ambient-caps "-all,+${cap#cap_}" --bounding-set "-all,+${cap#cap_}"
-		OPTION='' run attach_whole
-		if guarded && [[ $cap != @(cap_sys_admin|cap_dac_read_search) ]]; then
-			expect_equal "${lines[-1]}" box
-			osh sandbox detach box
-		else
-			expect_contains "$output" "its processes have ${cap^^}, and"
+	local cap other=()
+	for cap in $(setpriv --dump | awk -F': ' '$1 == "Capability bounding set" { gsub(",", " ", $2); print $2 }'); do
+		if [[ $cap != @(sys_admin|dac_read_search|sys_rawio|sys_boot) ]] &&
+			{ guarded || [[ $cap != @(net_admin|net_raw|sys_ptrace|sys_module|bpf) ]]; }; then
+			other+=("$cap")
+			continue
 		fi
+		with_capabilities "$cap"
+		run -1 attach_whole
+		expect_contains "$output" "its processes have CAP_${cap^^}, and"
 	done
+	with_capabilities "${other[@]}"
+	expect_unnamed CAP_
+}
+
+# To the files of the cgroups above, which are root's, these lead, too; others do not.
+@test "a capability that makes up for not being root is one to leave the cgroup with" {
+	local cap
+	for cap in chown dac_override fowner setuid; do
+		FILTER="env" with_capabilities "$cap"
+		run -1 attach_whole
+		expect_contains "$output" "its processes may leave the cgroup"
+		expect_contains "$output" "its processes may remove the rules' pins"
+	done
+	with_capabilities kill
+	expect_unnamed "its processes may leave the cgroup"
+	with_capabilities kill
+	expect_unnamed "its processes may remove the rules' pins"
 }
 
 # A01 to A05

@@ -12,6 +12,13 @@ load attach_knockout
 	peel osh_attached_socket
 }
 
+# A13: no layer but this one, here either.
+@test "the packet guard reads an IPv6 packet, not the address that the program gave" {
+	give_ipv6
+	attempt() { in_cgroup timeout 3 "$PROBES/net-no" routed ::1 2001:db8::10 9999 "$1"; }
+	peel osh_skb_egress
+}
+
 # A32: by stream, and by datagram, which is connected or not
 @test "Unix sockets are judged where they lead to" {
 	local way

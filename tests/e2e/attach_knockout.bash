@@ -56,3 +56,12 @@ peel() {
 	run attempt "$canary"
 	wait_until 5 arrived "$canary" || fail "nothing noticed: no canary without $*" "$output"
 }
+
+# give_ipv6: a way out by IPv6, too, for $NET.
+give_ipv6() {
+	local px=${WORLD_PX##*/}
+	ip -n "$px" addr add fd00:172:30::1/64 dev "c$BATS_TEST_NUMBER" nodad
+	ip -n "$NET" addr add fd00:172:30::2/64 dev eth0 nodad
+	ip -n "$NET" -6 route add default via fd00:172:30::1
+	in_px sysctl -qw net.ipv6.conf.all.forwarding=1
+}

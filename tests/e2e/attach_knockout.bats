@@ -8,15 +8,6 @@ load attach_knockout
 # Until the packet guard has dropped it for a while: a connection is tried again and again.
 dial() { in_cgroup timeout 3 "$PROBES/net-no" "$@"; }
 
-# give_ipv6: a way out by IPv6, too, for $NET.
-give_ipv6() {
-	local px=${WORLD_PX##*/}
-	ip -n "$px" addr add fd00:172:30::1/64 dev "c$BATS_TEST_NUMBER" nodad
-	ip -n "$NET" addr add fd00:172:30::2/64 dev eth0 nodad
-	ip -n "$NET" -6 route add default via fd00:172:30::1
-	in_px sysctl -qw net.ipv6.conf.all.forwarding=1
-}
-
 # ---- Addresses -----------------------------------------------------------------------------------
 
 @test "the connect hook judges each connection, then the packet guard" {

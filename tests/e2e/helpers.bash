@@ -326,6 +326,45 @@ make_network() {
 	ip -n "${WORLD_UP##*/}" route replace "$net.0/24" via 203.0.113.1
 }
 
+# ---- Servers of core dumps ----------------------------------------------------------------------
+
+# shellcheck disable=SC2034  # for the files
+CRASH="import ctypes; ctypes.string_at(0)" # a canary that follows lies in its memory
+
+# serve_cores: core_pattern leads to tests/e2e/core_server.py from here to expect_no_core, or to end_cores
+# in teardown; ask_cores: in the form that asks first.
+serve_cores() {
+	[[ $(printf '%s\n' 6.16 "$(uname -r)" | sort -V | head -n 1) == 6.16 ]] || skip "core_pattern knows no sockets before Linux 6.16"
+	rm -f "$SCRATCH/core.socket"
+	/usr/bin/python3 "$E2E/core_server.py" "$SCRATCH/core.socket" >"$SCRATCH/core.out" 3>&- < <(tail -f /dev/null --pid=$$) &
+	CORE_SERVER=$!
+	wait_until 5 has_line "$SCRATCH/core.out" listening
+	CORE_PATTERN=$(</proc/sys/kernel/core_pattern)
+	echo "@$SCRATCH/core.socket" >/proc/sys/kernel/core_pattern
+}
+ask_cores() { echo "@@$SCRATCH/core.socket" >/proc/sys/kernel/core_pattern; }
+end_cores() {
+	[[ ${CORE_SERVER:-} ]] || return 0
+	echo "$CORE_PATTERN" >/proc/sys/kernel/core_pattern
+	kill "$CORE_SERVER"
+	CORE_SERVER=
+}
+
+# expect_no_core CANARY: nobody came so far; who crashes outside does come, in both forms, with a canary of
+# its own.
+expect_no_core() {
+	local twin
+	twin=$(new_canary)
+	prlimit --core=1:1 python3 -c "$CRASH" "$twin" 2>/dev/null || true
+	wait_until 5 has_line "$SCRATCH/core.out" connected
+	echo "@$SCRATCH/core.socket" >/proc/sys/kernel/core_pattern
+	prlimit --core=1:1 python3 -c "$CRASH" "$twin" 2>/dev/null || true
+	wait_until 5 has_line "$SCRATCH/core.out" "$twin"
+	end_cores
+	expect_equal "$(<"$SCRATCH/core.out")" $'listening\nconnected\nconnected\n'"$twin" "crashes"
+	refute grep -F -- "$1" "$SCRATCH/core.out"
+}
+
 # ---- Faults from outside ----------------------------------------------------------------------
 
 is_traced() { (($(awk '$1 == "TracerPid:" { print $2 }' "/proc/$traced/status"))); }

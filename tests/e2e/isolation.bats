@@ -14,6 +14,7 @@ setup_file() {
 }
 
 teardown_file() { stop_all; }
+teardown() { end_cores; }
 
 inspect() {
 	BODY=$(osh sandbox get "$1" -o json)
@@ -322,6 +323,18 @@ ctypes.string_at(0)"; echo $?'
 	expect_equal "${lines[*]: -3}" "1 1 99 99 Segmentation fault 139"
 	# The twin outside did start it, once.
 	expect_equal "$(wc -l <"$SCRATCH/cores")" 1 "helpers started"
+}
+
+# A43: nor a limit of 1 a server on a socket.
+@test "no server of the host gets the memory of who crashes in a sandbox" {
+	local canary
+	canary=$(new_canary)
+	serve_cores
+	inside lab python3 -c "$CRASH" "$canary" || true
+	ask_cores
+	inside lab python3 -c "$CRASH" "$canary" || true
+	expect_no_core "$canary"
+	expect_verdicts 2 lab engine=kernel l7_decision=deny "l7_deny_reason~a crash may not hand its memory"
 }
 
 # A44
