@@ -43,7 +43,7 @@ load attach
 	expect_contains "$output" "certificate"
 }
 
-# A42
+# A42, F20
 @test "what cannot be enforced is named, and refused unless it is allowed" {
 	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)"
 	expect_contains "$output" "CAP_SYS_ADMIN"
