@@ -510,7 +510,7 @@ name_sockets() {
 
 # A32, A34: also those of a cgroup below.
 @test "Unix sockets that its programs bound are its own" {
-	local dir=$SCRATCH/own
+	local dir=$SCRATCH/own-unix
 	mkdir "$dir" "$CG/below"
 	attach
 	CG=$CG/below in_cgroup /usr/bin/python3 "$E2E/unix_server.py" "$dir/own" "@osh-own-$$" >"$dir/said" 3>&- \
