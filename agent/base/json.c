@@ -8,8 +8,7 @@
 
 #include "base/log.h"
 
-/* jansson tells of no text why it did not take it. */
-static _Thread_local bool is_parsing, ran_out;
+static _Thread_local bool is_parsing;
 
 static void *allocate(size_t size)
 {
@@ -19,7 +18,6 @@ static void *allocate(size_t size)
 		osh_error("out of memory while JSON is read: free some, and start again");
 		_exit(EXIT_FAILURE);
 	}
-	ran_out |= !p;
 	return p;
 }
 
@@ -39,13 +37,14 @@ int osh_json_parse(const char *text, size_t len, json_t **ret_json)
 
 int osh_json_unpack(json_t *json, const char *format, ...)
 {
+	json_error_t error;
 	va_list args;
 	int r;
 
-	json_set_alloc_funcs(allocate, free);
-	ran_out = false;
 	va_start(args, format);
-	r = json_vunpack_ex(json, NULL, 0, format, args);
+	r = json_vunpack_ex(json, &error, 0, format, args);
 	va_end(args);
-	return r == 0 ? 0 : ran_out ? -ENOMEM : -EBADMSG;
+	if (r == 0)
+		return 0;
+	return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
 }

@@ -244,28 +244,15 @@ unsigned osh_install_drop_detached(struct osh_install *install, const char *name
 
 /* ---- Pins that somebody removed ---------------------------------------- */
 
-static int make_place(const struct osh_install *install, const char *name, char dir[static PATH_MAX])
-{
-	int r = find_place(install, name, dir);
-
-	return r < 0 ? r : mkdir(dir, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int repin(const struct osh_install *install, const struct osh_held_links *held)
 {
 	char dir[PATH_MAX], path[PATH_MAX + 16];
 	int pinned = 0, r = find_place(install, held->name, dir);
 
-	for (size_t i = 0; r == 0 && i < held->count; i++) {
+	for (size_t i = 0; r >= 0 && i < held->count; i++) {
 		name_pin(dir, held->programs[i], path);
-		if (access(path, F_OK) == 0)
-			continue;
-		r = make_place(install, "", dir);
-		if (r == 0)
-			r = make_place(install, held->name, dir);
-		if (r == 0 && bpf_obj_pin(held->fds[i], path) < 0)
-			r = -errno;
-		pinned++;
+		r = pins_mend(held->fds[i], install->pin_dir, path);
+		pinned += r > 0;
 	}
 	return r < 0 ? r : pinned;
 }

@@ -58,6 +58,31 @@ int pins_lock_dir(const char *path, int *ret_fd, struct osh_err *err)
 	return 0;
 }
 
+static int make_dirs(const char *top, char *path)
+{
+	char *end = path + strlen(top);
+	int r = 0;
+
+	while (r == 0 && (end = strchr(end + 1, '/'))) {
+		*end = '\0';
+		r = mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+		*end = '/';
+	}
+	return r;
+}
+
+int pins_mend(int fd, const char *pin_dir, char *path)
+{
+	int r;
+
+	if (access(path, F_OK) == 0)
+		return 0;
+	r = make_dirs(pin_dir, path);
+	if (r < 0)
+		return r;
+	return bpf_obj_pin(fd, path) < 0 ? -errno : 1;
+}
+
 void pins_remove_tree(int parent_fd, const char *name)
 {
 	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -2,12 +2,10 @@
  * agent: rules on attached cgroups with it, and the next agent could not go on with what it finds. */
 #include "kernel/install.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fd.h"
 #include "kernel/pins.h"
@@ -31,36 +29,13 @@ static int mend_dir(struct osh_install *install)
 	return 0;
 }
 
-/* pin_dir/LAYOUT/KIND/NAME; without a name or a kind their directory. */
-static int path_of(const struct osh_install *install, const char *kind, const char *name, char path[static PATH_MAX])
-{
-	int n = snprintf(path, PATH_MAX, "%s/" LAYOUT "/%s/%s", install->pin_dir, kind, name);
-
-	return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
-static int make_dir(const struct osh_install *install, const char *kind)
-{
-	char path[PATH_MAX];
-	int r = path_of(install, kind, "", path);
-
-	return r < 0 ? r : mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
-/* 1: it had to be; 0: it is there. */
 static int mend_pin(const struct osh_install *install, const struct osh_pin *pin)
 {
 	char path[PATH_MAX];
-	int r = path_of(install, pin->kind, pin->name, path);
 
-	if (r < 0 || access(path, F_OK) == 0)
-		return r;
-	r = make_dir(install, "");
-	if (r == 0)
-		r = make_dir(install, pin->kind);
-	if (r == 0 && bpf_obj_pin(pin->fd, path) < 0)
-		r = -errno;
-	return r < 0 ? r : 1;
+	if (snprintf(path, sizeof(path), "%s/" LAYOUT "/%s/%s", install->pin_dir, pin->kind, pin->name) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	return pins_mend(pin->fd, install->pin_dir, path);
 }
 
 int osh_install_repin(struct osh_install *install)

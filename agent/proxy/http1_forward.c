@@ -128,21 +128,19 @@ static bool lose_upstream(struct osh_session *s)
 static void fail_dial(struct osh_session *s)
 {
 	const struct osh_upstream *up = s->upstream;
-	enum osh_verdict_engine engine = up->failure_engine;
 	const char *error = "upstream_failed";
 	unsigned status = 502;
 
-	if (engine == OSH_ENGINE_SSRF) {
+	if (up->failure_engine == OSH_ENGINE_SSRF) {
 		error = "ssrf_denied";
 		status = 403;
 	} else if (up->timed_out) { /* RFC 9110 15.6.5 */
 		error = "upstream_timeout";
 		status = 504;
-		engine = OSH_ENGINE_UPSTREAM; /* nothing was found wrong with its certificate */
-	} else if (engine == OSH_ENGINE_TLS) {
+	} else if (up->failure_engine == OSH_ENGINE_TLS) {
 		error = "upstream_tls_failed";
 	}
-	osh_exchange_fail(s, status, error, engine, up->failure, true);
+	osh_exchange_fail(s, status, error, up->failure_engine, up->failure, true);
 }
 
 /* All that was to be asked has been: name, rules, address, certificate. Now the verdict is

@@ -243,8 +243,8 @@ static void on_timeout(struct osh_timer *timer)
 	up->timed_out = true;
 	if (up->state == OSH_UPSTREAM_TUNNELLING)
 		no_tunnel(up, "did not answer in time");
-	else
-		break_off(up, OSH_ENGINE_TLS, "TLS to %s:%u: handshake timed out", up->key.host,
+	else /* nothing was found wrong with its certificate */
+		break_off(up, OSH_ENGINE_UPSTREAM, "TLS to %s:%u: handshake timed out", up->key.host,
 			  up->key.port_host);
 	settled(up);
 }
