@@ -16,7 +16,7 @@
 #define LOOK_NS 300000
 #define REST_NS 20000000
 
-/* As many of the last RECENT events as came from FEW descriptors or less are a dialogue. */
+/* The last RECENT events are a dialogue when FEW descriptors at most had them. */
 #define RECENT 8
 #define FEW 4
 

@@ -61,9 +61,9 @@ list_links() {
 		$3 == "prog" { program = $4 ":"; link = $1 + 0 }
 		$1 == "cgroup_id" && $2 == cgroup { print name[program], link }'
 }
-# Attachments are not mended while it is held.
 # In a session of its own: who is stopped in a group whose last tie to its session ends brings SIGHUP to all of it.
 AGENT_UNDER=(setsid)
+# Attachments are not mended while it is held.
 hold_agent() { kill -STOP "$(<"$AGENT_DIR/agent.pid")" 2>/dev/null || true; }
 release_agent() { kill -CONT "$(<"$AGENT_DIR/agent.pid")" 2>/dev/null || true; }
 

@@ -261,6 +261,16 @@ except OSError: pass' "$@" "$SCRATCH/go" 3>&- &
 	wait_until 5 arrived "$1" # T
 }
 
+# expect_ended AFTER: that connection is of no use any more, and a new one is judged.
+expect_ended() {
+	echo >"$SCRATCH/go"
+	wait "$CONNECTED"
+	run direct "$1"
+	expect_equal "$output" "connect EPERM"
+	expect_absent "$1"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
 # F21
 @test "hooks that are detached come back, and what connected meanwhile ends" {
 	local during after
@@ -273,12 +283,7 @@ except OSError: pass' "$@" "$SCRATCH/go" 3>&- &
 	wait_until 5 hooks_are_back
 	is_told() { osh logs box | grep -q "somebody detached 2 of its hooks; they are back"; }
 	wait_until 5 is_told
-	echo >"$SCRATCH/go"
-	wait "$CONNECTED"
-	run direct "$after"
-	expect_equal "$output" "connect EPERM"
-	expect_absent "$after"
-	expect_equal "$(asked https://ok.test/pub/x)" 200
+	expect_ended "$after"
 }
 
 # F21
@@ -292,12 +297,7 @@ except OSError: pass' "$@" "$SCRATCH/go" 3>&- &
 	agent_start "$AGENT_DIR"
 	hooks_are_back
 	expect_contains "$(osh logs box)" "2 of its hooks were missing when this agent came; they are back"
-	echo >"$SCRATCH/go"
-	wait "$CONNECTED"
-	run direct "$after"
-	expect_equal "$output" "connect EPERM"
-	expect_absent "$after"
-	expect_equal "$(asked https://ok.test/pub/x)" 200
+	expect_ended "$after"
 }
 
 # Of what none is missing, nothing ends: its own connections, which need no agent, go on.

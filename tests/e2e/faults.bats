@@ -142,9 +142,6 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
 }
 
-# cpu_ms PID: spent so far.
-cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
-
 # F06, of the agent; tests/e2e/limits.bats has the proxy's.
 @test "the agent has no descriptors left: flows go on, nothing spins, it serves again once it has" {
 	local agent asker began spent descriptors=0

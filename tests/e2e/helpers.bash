@@ -326,6 +326,14 @@ make_network() {
 	ip -n "${WORLD_UP##*/}" route replace "$net.0/24" via 203.0.113.1
 }
 
+# ---- What a process uses --------------------------------------------------------------------------
+
+# cpu_ms PID: spent so far.
+cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
+
+descriptors() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
+has_at_most() { (($(descriptors "$1") <= $2)); } # PID COUNT: descriptors
+
 # ---- Servers of core dumps ----------------------------------------------------------------------
 
 # shellcheck disable=SC2034  # for the files

@@ -85,12 +85,6 @@ proxy_pid() {
 # rss PID: KiB.
 rss() { awk '/^VmRSS/ { print $2 }' "/proc/$1/status"; }
 
-# cpu_ms PID: spent so far.
-cpu_ms() { awk -v hz="$(getconf CLK_TCK)" '{ print int(($14 + $15) * 1000 / hz) }' "/proc/$1/stat"; }
-
-descriptors() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
-has_at_most() { (($(descriptors "$1") <= $2)); }
-
 # An idle flow gives its buffers back within a second.
 small_enough() { ((($(rss "$1") - $2) <= 40 * $3)); }
 

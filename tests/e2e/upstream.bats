@@ -70,9 +70,6 @@ say() { probe up tcp l4.test 5432 hello; }
 	expect_contains "$(json 'b["reason"]')" "cannot connect to race.test:443"
 }
 
-descriptors() { find "/proc/$1/fd" -mindepth 1 | wc -l; }
-has_at_most() { (($(descriptors "$1") <= $2)); }
-
 # F11; the other steps are in tests/unit/test_proxy_silence.c, with shorter deadlines. What the server says on
 # this port has no way back, as behind a firewall that drops it.
 @test "a server that does not answer a SYN: 504 after some seconds, and nothing of it stays" {

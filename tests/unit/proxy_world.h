@@ -308,6 +308,16 @@ static ssize_t peer_await(struct peer *p, const char *text)
 	}
 }
 
+/* From now on it ends as a crash of its machine looks. */
+static void peer_reset(struct peer *p)
+{
+	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
+
+	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	if (p->ssl)
+		SSL_set_quiet_shutdown(p->ssl, 1);
+}
+
 /* Nothing more comes: 0 clean end, -1 reset or TLS cut off, 1 bytes came. */
 static int peer_end(struct peer *p)
 {
@@ -506,6 +516,20 @@ static void serve_as(const struct osh_ca *ca, const char *host)
 {
 	SSL_CTX_free(world.server_ctx);
 	world.server_ctx = server_context(ca, host);
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
+			   unsigned in_len, void *known)
+{
+	(void)ssl;
+	return SSL_select_next_proto((unsigned char **)out, out_len, known, (unsigned)strlen(known), in, in_len) ==
+			       OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+/* The server takes this protocol and no other: "\x02h2". */
+static void serve_protocol(char *known)
+{
+	SSL_CTX_set_alpn_select_cb(world.server_ctx, choose_protocol, known);
 }
 
 static void start_server(void)

@@ -14,25 +14,6 @@ static sem_t may_break;
 
 /* ---- The server ---------------------------------------------------------------------------------- */
 
-static int choose_http2(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-			unsigned in_len, void *arg)
-{
-	static const unsigned char known[] = "\x02h2";
-
-	(void)ssl, (void)arg;
-	return SSL_select_next_proto((unsigned char **)out, out_len, known, sizeof(known) - 1, in, in_len) ==
-			       OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
-/* As a crash of its machine looks. */
-static void reset(struct peer *p)
-{
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-
-	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	SSL_set_quiet_shutdown(p->ssl, 1);
-}
-
 static bool answer(struct peer *p, uint8_t stream)
 {
 	bool whole = way == WHOLE;
@@ -44,7 +25,7 @@ static bool answer(struct peer *p, uint8_t stream)
 	sem_wait(&may_break);
 	if (way == CANCELLED)
 		return say_code(p, NGHTTP2_RST_STREAM, stream, NGHTTP2_CANCEL);
-	reset(p);
+	peer_reset(p);
 	return false;
 }
 
@@ -72,7 +53,7 @@ static void begin(void)
 	sem_init(&may_break, 0, 0);
 	world.script = serve;
 	world_begin();
-	SSL_CTX_set_alpn_select_cb(world.server_ctx, choose_http2, NULL);
+	serve_protocol("\x02h2");
 	set_policy(policy);
 }
 

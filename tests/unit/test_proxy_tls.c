@@ -109,21 +109,11 @@ Test(proxy_tls, client_certificate)
 	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
 }
 
-static int take_http2(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-		      unsigned in_len, void *arg)
-{
-	static const unsigned char known[] = "\x02h2";
-
-	(void)ssl, (void)arg;
-	return SSL_select_next_proto((unsigned char **)out, out_len, known, sizeof(known) - 1, in, in_len) ==
-			       OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
 /* The alert comes when the first stream is under way already. */
 Test(proxy_tls, client_certificate_for_http2)
 {
 	world.server_ctx = server_of(TLS1_3_VERSION);
-	SSL_CTX_set_alpn_select_cb(world.server_ctx, take_http2, NULL);
+	serve_protocol("\x02h2");
 	SSL_CTX_set_verify(world.server_ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	ask_once();
 	EXPECT_STATUS(answer, "502");

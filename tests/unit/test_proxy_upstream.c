@@ -21,16 +21,6 @@ static sem_t may_break, gone; /* a server may go on; it has seen the end */
 	cr_expect(strncmp(text, "HTTP/1.1 " status, 12) == 0, "wanted %s, got: %.300s", status, text)
 #define EXPECT_HAS(text, part) cr_expect(strstr(text, part), "no %s in: %.1500s", part, text)
 
-/* As a crash of the other end looks. */
-static void reset(struct peer *p)
-{
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-
-	setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	if (p->ssl)
-		SSL_set_quiet_shutdown(p->ssl, 1);
-}
-
 /* By path: /whole, /short and /chunk are cut off by a reset in their middle, /upload reads. */
 static void serve(struct peer *p, uint16_t port_host)
 {
@@ -56,7 +46,7 @@ static void serve(struct peer *p, uint16_t port_host)
 			peer_say(p, is_short ? "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf" :
 					       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhalf");
 			sem_wait(&may_break);
-			reset(p);
+			peer_reset(p);
 			return;
 		}
 		if (!peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfull"))
@@ -142,7 +132,7 @@ Test(proxy_upstream, a_program_that_resets_in_the_middle)
 	cr_assert(peer_say(p, "POST /upload HTTP/1.1\r\n" HOST "Content-Length: 99\r\n\r\nhalf"));
 	while (requests == 0)
 		(void)poll(NULL, 0, 5);
-	reset(p);
+	peer_reset(p);
 	hang_up(p);
 	sem_wait(&gone);
 	expect_fresh_connection(80, world.accepted);
@@ -157,16 +147,6 @@ static int refuse_protocols(SSL *ssl, const unsigned char **out, unsigned char *
 	return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-static int take_http1(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-		      unsigned in_len, void *arg)
-{
-	static const unsigned char known[] = "\x08http/1.1";
-
-	(void)ssl, (void)arg;
-	return SSL_select_next_proto((unsigned char **)out, out_len, known, sizeof(known) - 1, in, in_len) ==
-			       OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
-}
-
 /* It is offered both, and never tried without TLS. */
 /* E12 */
 Test(proxy_upstream, a_server_that_takes_no_protocol)
@@ -177,7 +157,7 @@ Test(proxy_upstream, a_server_that_takes_no_protocol)
 	EXPECT_STATUS(ask(p, "GET /whole HTTP/1.1\r\n" HOST "\r\n"), "502");
 	EXPECT_HAS(answer, "no application protocol");
 	cr_expect(world.accepted == 2 && requests == 0);
-	SSL_CTX_set_alpn_select_cb(world.server_ctx, take_http1, NULL);
+	serve_protocol("\x08http/1.1");
 	EXPECT_STATUS(ask(p, "GET /whole HTTP/1.1\r\n" HOST "\r\n"), "200");
 	cr_expect(world.accepted == 3);
 	hang_up(p);
