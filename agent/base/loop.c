@@ -25,7 +25,8 @@ struct osh_loop {
 	bool stopping;
 	uint64_t now_ms;
 	uint64_t spin_ns, spun_ns, fetched_ns, rest_until_ns;
-	bool was_short; /* the last wait: the next may be */
+	bool expects;   /* what came last was passed on to somebody who will answer */
+	bool was_short; /* the last wait for such an answer: the next may be */
 	struct osh_timer **heap; /* binary min-heap on due_ms */
 	size_t heap_len, heap_room;
 	struct osh_deferred *deferred;
@@ -252,6 +253,11 @@ void osh_loop_set_spin(struct osh_loop *loop, uint64_t spin_ns)
 	loop->spin_ns = spin_ns;
 }
 
+void osh_loop_expect(struct osh_loop *loop)
+{
+	loop->expects = true;
+}
+
 uint64_t osh_loop_spun_ns(const struct osh_loop *loop)
 {
 	return loop->spun_ns;
@@ -284,8 +290,8 @@ static bool is_dialogue(const struct osh_loop *loop)
 /* Who has much to do at a time is woken seldom for it: there it is not worth its while. */
 static bool is_worth_spinning(const struct osh_loop *loop, uint64_t now_ns)
 {
-	return loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2 && now_ns >= loop->rest_until_ns &&
-	       is_dialogue(loop);
+	return loop->expects && loop->was_short && now_ns - loop->fetched_ns < loop->spin_ns / 2 &&
+	       now_ns >= loop->rest_until_ns && is_dialogue(loop);
 }
 
 /* Until something has come, it was too long, or somebody else took the processor. *now: when it began,
@@ -316,7 +322,9 @@ static int fetch_or_spin(struct osh_loop *loop, int timeout_ms)
 		n = fetch(loop, timeout_ms);
 		now = clock_ns();
 	}
-	loop->was_short = now - began < loop->spin_ns;
+	if (loop->expects)
+		loop->was_short = now - began < loop->spin_ns;
+	loop->expects = false;
 	loop->fetched_ns = now;
 	return n;
 }

@@ -57,12 +57,15 @@ void osh_loop_defer(struct osh_loop *loop, struct osh_deferred *deferred);
  * produced in one go). May be NULL. */
 void osh_loop_set_batch_end(struct osh_loop *loop, void (*fn)(void *context), void *context);
 
-/* Keep the processor for up to spin_ns before sleeping, while waits are shorter than that and what they
- * bring is soon done: being woken takes longer, and costs the one who wakes as well. A longer wait ends it
- * until the next short one, and for a while so does somebody else who takes the processor meanwhile. Not
- * while more than a few descriptors have something: what comes while this sleeps is done at one waking. For a
- * thread beside which other processors are free; 0 (at first): never. */
+/* Keep the processor for up to spin_ns before sleeping, while answers (osh_loop_expect) come sooner than
+ * that and what they bring is soon done: being woken takes longer, and costs the one who wakes as well. A
+ * later answer ends it until the next early one, and for a while so does somebody else who takes the
+ * processor meanwhile. Not while more than a few descriptors have something: what comes while this sleeps is
+ * done at one waking. For a thread beside which other processors are free; 0 (at first): never. */
 void osh_loop_set_spin(struct osh_loop *loop, uint64_t spin_ns);
+/* Somebody who is quick to answer has just been given all that was to be said, so the next event may be near.
+ * Not of a body on its way: whoever sends it wants the processor more. */
+void osh_loop_expect(struct osh_loop *loop);
 /* Processor time that this has taken so far. */
 uint64_t osh_loop_spun_ns(const struct osh_loop *loop);
 

@@ -162,6 +162,8 @@ static void open_gate(struct osh_session *s)
 	}
 	ex->state = OSH_EXCHANGE_FORWARD;
 	ex->request_ended = osh_http_body_is_over(&ex->request) && !ex->inspection;
+	if (ex->request_ended)
+		osh_loop_expect(s->view->worker->loop);
 	osh_exchange_await(s);
 }
 
@@ -407,6 +409,7 @@ static bool finish(struct osh_session *s)
 	} else if (!ex->upstream_closes && ex->response.framing != OSH_HTTP_BODY_UNTIL_CLOSE) {
 		s->upstream = NULL;
 		osh_upstream_keep(up);
+		osh_loop_expect(s->view->worker->loop);
 	}
 	osh_exchange_over(s);
 	return true;

@@ -253,28 +253,53 @@ Test(loop, run_until_stopped)
 
 #define SPIN_NS 20000000
 
+/* Wait for somebody's answer. */
+static int await(int timeout_ms)
+{
+	osh_loop_expect(loop);
+	return osh_loop_run_once(loop, timeout_ms);
+}
+
 Test(loop, spins_after_a_short_wait_alone)
 {
 	struct counter c = { 0 };
 	uint64_t spun;
 
 	osh_loop_set_spin(loop, SPIN_NS);
-	cr_assert(osh_loop_run_once(loop, 30) == 0);
+	cr_assert(await(30) == 0);
 	cr_expect(osh_loop_spun_ns(loop) == 0, "no wait was short yet");
 	watch(&c);
-	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 1);
+	cr_assert(await(1000) == 0 && c.ready == 1);
 	cr_expect(osh_loop_spun_ns(loop) == 0, "it had slept before");
 	/* What comes while it spins is served. */
-	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 2);
+	cr_assert(await(1000) == 0 && c.ready == 2);
 	cr_expect(osh_loop_spun_ns(loop) < SPIN_NS);
 	osh_loop_remove(loop, &c.io);
 	spun = osh_loop_spun_ns(loop);
-	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_assert(await(1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) > spun, "it looked in vain");
 	/* So the next wait is slept through. */
 	spun = osh_loop_spun_ns(loop);
-	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_assert(await(1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) == spun);
+	close(c.io.fd);
+}
+
+Test(loop, spins_for_an_answer_alone)
+{
+	struct counter c = { 0 };
+	uint64_t spun;
+
+	osh_loop_set_spin(loop, SPIN_NS);
+	watch(&c);
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert(await(1000) == 0);
+	osh_loop_remove(loop, &c.io);
+	spun = osh_loop_spun_ns(loop);
+	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_expect(osh_loop_spun_ns(loop) == spun, "nobody had been asked");
+	cr_assert(await(1) == 0);
+	cr_expect(osh_loop_spun_ns(loop) > spun, "how long nobody's answer took says nothing");
 	close(c.io.fd);
 }
 
@@ -287,12 +312,12 @@ static uint64_t spun_after(unsigned speakers)
 	for (unsigned i = 0; i < speakers; i++)
 		watch(&c[i]);
 	for (unsigned i = 0; i < 8; i++)
-		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+		cr_assert(await(1000) == 0);
 	for (unsigned i = 0; i < speakers; i++) {
 		osh_loop_remove(loop, &c[i].io);
 		close(c[i].io.fd);
 	}
-	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_assert(await(1) == 0);
 	return osh_loop_spun_ns(loop);
 }
 
@@ -328,9 +353,9 @@ Test(loop, spins_beside_nobody)
 	cr_assert(pthread_create(&other, NULL, be_busy, &stop) == 0);
 	osh_loop_set_spin(loop, longest);
 	watch(&c);
-	cr_assert(osh_loop_run_once(loop, 1000) == 0 && c.ready == 1);
+	cr_assert(await(1000) == 0 && c.ready == 1);
 	osh_loop_remove(loop, &c.io);
-	cr_assert(osh_loop_run_once(loop, 1) == 0);
+	cr_assert(await(1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) > 0 && osh_loop_spun_ns(loop) < longest);
 	atomic_store(&stop, true);
 	pthread_join(other, NULL);
