@@ -4,6 +4,9 @@
 
 #include "proxy/session_step.h"
 
+/* Of a dialogue; more at a time is a body on its way. */
+#define MESSAGE_MAX 4096
+
 static size_t move_bytes(struct osh_conn *from, struct osh_conn *to)
 {
 	size_t room = osh_conn_out_room(to);
@@ -55,6 +58,7 @@ static void open_gate(struct osh_session *s)
 bool osh_relay_step(struct osh_session *s)
 {
 	struct osh_upstream *up = s->upstream;
+	size_t len;
 	bool moved;
 
 	if (up->state == OSH_UPSTREAM_BROKEN) {
@@ -73,7 +77,10 @@ bool osh_relay_step(struct osh_session *s)
 		osh_session_end(s, true);
 		return false;
 	}
-	moved = move_bytes(&s->conn, &up->conn) + move_bytes(&up->conn, &s->conn) > 0;
+	len = move_bytes(&s->conn, &up->conn) + move_bytes(&up->conn, &s->conn);
+	if (len && len <= MESSAGE_MAX)
+		osh_loop_expect(s->view->worker->loop);
+	moved = len > 0;
 	moved |= pass_eof(&s->conn, &up->conn);
 	moved |= pass_eof(&up->conn, &s->conn);
 	if (moved)
