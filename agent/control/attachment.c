@@ -168,10 +168,12 @@ void osh_attachment_mend(struct osh_agent_sandbox *sandbox)
 
 	if (dropped == 0)
 		return;
-	if (osh_attachment_enforce(sandbox, &err) == 0)
+	(void)osh_sandbox_pause(sandbox->instance);
+	if (osh_attachment_enforce(sandbox, &err) == 0) {
+		osh_sandbox_let_go(sandbox->instance);
 		osh_recorder_event(sandbox->agent->recorder, sandbox, "somebody detached %u of its hooks; they are back",
 				   dropped);
-	else if (osh_sandbox_hold(sandbox->instance) == 0) /* else the cgroup is gone */
+	} else if (osh_sandbox_hold(sandbox->instance) == 0) /* else the cgroup is gone */
 		osh_recorder_event(sandbox->agent->recorder, sandbox,
 				   "somebody detached %u of its hooks, and they cannot be put back (%s): its processes are "
 				   "frozen until you detach it", dropped, err.message);
@@ -299,8 +301,13 @@ int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 	sandbox->degraded = osh_preflight(sandbox);
 	if (r == 0)
 		r = enter_kernel(sandbox, err);
-	/* What is pinned is in force; what somebody removed comes back. */
+	/* What is pinned is in force; what somebody removed comes back. What ran without it is looked through
+	 * before it goes on, by the next agent if this one dies. */
+	if (r == 0 && !osh_kernel_guards_whole(sandbox->agent->kernel, sandbox->id))
+		(void)osh_sandbox_pause(sandbox->instance);
+	osh_crash_point();
 	if (r == 0)
 		r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+	osh_crash_point();
 	return r < 0 ? r : settle_unwatched(sandbox, r, err);
 }

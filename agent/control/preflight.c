@@ -42,8 +42,6 @@ static const struct {
 	{ OSH_EXPOSED_PINS, "its processes may remove the rules' pins: without the agent they end" },
 	{ OSH_EXPOSED_CALLS, "its system calls are not filtered (perf_event_open, keyctl, userfaultfd)" },
 	{ OSH_EXPOSED_CORE, "a crash hands its memory to a program outside (core_pattern)" },
-	{ OSH_EXPOSED_SIGNALS, "its processes may signal programs outside" },
-	{ OSH_EXPOSED_IPC, "System V IPC and POSIX queues are shared with programs outside" },
 	{ OSH_EXPOSED_TERMINAL, "its processes may type into a terminal of others (TIOCSTI)" },
 };
 
@@ -123,12 +121,16 @@ static void add_capabilities(const struct findings *found, bool guarded, json_t 
 	add(rows, row);
 }
 
-static void add_exposures(unsigned exposure, json_t *rows)
+static void add_exposures(const struct findings *found, json_t *rows)
 {
 	for (size_t i = 0; i < OSH_COUNT_OF(exposures); i++) {
-		if (exposure & exposures[i].exposure)
+		if (found->exposure & exposures[i].exposure)
 			add(rows, exposures[i].text);
 	}
+	if (osh_sandbox_shares(found->sandbox->instance, "pid"))
+		add(rows, "its processes may signal programs outside");
+	if (osh_sandbox_shares(found->sandbox->instance, "ipc"))
+		add(rows, "System V IPC and POSIX queues are shared with programs outside");
 }
 
 /* What security hooks would be needed for. connect_unix, which newer kernels have without them, sees the
@@ -153,7 +155,7 @@ json_t *osh_preflight(const struct osh_agent_sandbox *sandbox)
 	if (osh_sandbox_each_process(sandbox->instance, look_at, &found) < 0)
 		found = (struct findings){ .capabilities = UINT64_MAX, .exposure = OSH_EXPOSED_ALL };
 	add_capabilities(&found, guarded, rows);
-	add_exposures(found.exposure, rows);
+	add_exposures(&found, rows);
 	if (found.is_traced)
 		add(rows, "one of its processes traces another");
 	if (!guarded)

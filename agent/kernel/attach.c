@@ -143,6 +143,16 @@ static int attach_like(struct place *place, const struct bpf_link_info *model)
 	return 0;
 }
 
+static bool is_pinned(const char *dir, uint32_t program)
+{
+	char path[PATH_MAX + 16];
+	_cleanup_fd_ int link = -1;
+
+	name_pin(dir, program, path);
+	link = bpf_obj_get(path);
+	return link >= 0 && !osh_install_is_detached(link);
+}
+
 static int attach_turn(struct place *place, enum turn turn)
 {
 	for (size_t i = 0; i < place->install->link_count; i++) {
@@ -183,6 +193,23 @@ int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *n
 	if (r < 0 && is_new)
 		osh_install_detach(install, name);
 	return r < 0 ? r : place.made;
+}
+
+bool osh_install_has_pinned(const struct osh_install *install, const char *name)
+{
+	char dir[PATH_MAX];
+
+	if (find_place(install, name, dir) < 0)
+		return false;
+	for (size_t i = 0; i < install->link_count; i++) {
+		struct bpf_link_info info = { 0 };
+		uint32_t len = sizeof(info);
+
+		if (bpf_obj_get_info_by_fd(install->link_fds[i], &info, &len) < 0 ||
+		    (info.type == BPF_LINK_TYPE_CGROUP && !is_pinned(dir, info.prog_id)))
+			return false;
+	}
+	return true;
 }
 
 void osh_install_detach(struct osh_install *install, const char *name)

@@ -155,9 +155,7 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
 	const struct osh_usage usage = { 0 };
 	const struct osh_sandbox value = {
 		.generation = 1,
-		/* Who is root in a container may write anywhere in it. */
-		.flags = OSH_SANDBOX_ATTACHED | OSH_SANDBOX_WRITES_SYSTEM |
-			 (attachment->shares_net ? OSH_SANDBOX_SHARES_NET : 0),
+		.flags = OSH_SANDBOX_ATTACHED | (attachment->shares_net ? OSH_SANDBOX_SHARES_NET : 0),
 		.netns = attachment->netns,
 		.gateway_host = attachment->gateway_host,
 	};
@@ -212,6 +210,14 @@ int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachm
 
 	attachment_name(attachment->sandbox, name);
 	return osh_install_attach(&kernel->install, attachment->cgroup_fd, name, err);
+}
+
+bool osh_kernel_guards_whole(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	char name[24];
+
+	attachment_name(sandbox, name);
+	return osh_install_has_pinned(&kernel->install, name);
 }
 
 unsigned osh_kernel_drop_detached(struct osh_kernel *kernel, uint64_t sandbox)

@@ -142,29 +142,11 @@ bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_
 	       osh_path_is_below(path, instance->record.attached + attached_top_len(instance->host));
 }
 
-/* Every process of the host that is in the same network namespace, and not in the cgroup. */
 static bool is_shared(const struct osh_sandbox_instance *instance)
 {
-	struct dirent *entry;
-	struct stat own, net;
-	bool found = false;
-	DIR *proc = opendir("/proc");
+	struct stat own;
 
-	if (!proc || fstat(instance->net_fd, &own) < 0)
-		found = true; /* it cannot be told */
-	while (!found && (entry = readdir(proc))) {
-		char path[300];
-		uint64_t pid;
-
-		if (osh_str_parse_u64(osh_str(entry->d_name), INT32_MAX, &pid) < 0)
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/ns/net", entry->d_name);
-		found = stat(path, &net) == 0 && net.st_ino == own.st_ino && net.st_dev == own.st_dev &&
-			!osh_sandbox_holds_process(instance, (pid_t)pid);
-	}
-	if (proc)
-		closedir(proc);
-	return found;
+	return fstat(instance->net_fd, &own) < 0 || spaces_have_outsider(instance, "net", own.st_ino);
 }
 
 static uint32_t choose_gateway(const struct osh_sandbox_instance *instance)
@@ -258,6 +240,13 @@ static int thaw(const struct osh_sandbox_instance *instance)
 int osh_sandbox_hold(const struct osh_sandbox_instance *instance)
 {
 	return freeze(instance);
+}
+
+int osh_sandbox_pause(const struct osh_sandbox_instance *instance)
+{
+	int paused = cgroup_is_frozen(instance->cgroup_fd);
+
+	return paused < 0 ? paused : paused ? 0 : freeze(instance);
 }
 
 bool osh_sandbox_is_held(const struct osh_sandbox_instance *instance)

@@ -100,8 +100,6 @@ static unsigned look(const struct process *process)
 	       (attached_may_leave(process->instance, process->pid, process->mounts, process->status) ? OSH_EXPOSED_CGROUP : 0) |
 	       (calls_unfiltered(process) ? OSH_EXPOSED_CALLS : 0) |
 	       (dumps_outside(process) ? OSH_EXPOSED_CORE : 0) |
-	       (osh_sandbox_is_in_our_namespace(process->pid, "pid") ? OSH_EXPOSED_SIGNALS : 0) |
-	       (osh_sandbox_is_in_our_namespace(process->pid, "ipc") ? OSH_EXPOSED_IPC : 0) |
 	       (types_outside(process) ? OSH_EXPOSED_TERMINAL : 0);
 }
 

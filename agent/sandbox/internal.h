@@ -307,10 +307,14 @@ int confine_capabilities(void);
 int confine_user(uid_t uid, gid_t gid);
 int confine_landlock(struct launch *launch);
 
+/* spaces.c */
+/* Is a process that is not in the attached cgroup in the namespace of this kind that has this inode? */
+bool spaces_have_outsider(const struct osh_sandbox_instance *instance, const char *kind, ino_t inode);
+
 /* ---- What the sandbox may write (resolve.c) -------------------------------------- */
 
-/* May the sandbox's user write this open file or directory, through the mount that it was
- * opened on? 1, 0 or -errno. */
-int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd);
+/* May this user of the sandbox write this open file or directory, through the mount that it was
+ * opened on? In an attached cgroup any user but root may be another one of its. 1, 0 or -errno. */
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, uid_t uid, int fd);
 
 #endif

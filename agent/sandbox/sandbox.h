@@ -121,6 +121,8 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
 /* Stop all its processes until it is detached, or let go by this agent or another one. 0 or -errno. */
 int osh_sandbox_hold(const struct osh_sandbox_instance *instance);
+/* The same, unless they are stopped already: what its manager paused is the manager's to resume. */
+int osh_sandbox_pause(const struct osh_sandbox_instance *instance);
 /* Was it we, or an agent before us, who stopped them? Not so if its manager paused it. */
 bool osh_sandbox_is_held(const struct osh_sandbox_instance *instance);
 /* Let them go on, if they are held. */
@@ -133,14 +135,15 @@ enum osh_exposure {
 	OSH_EXPOSED_PINS = 1 << 1,     /* it may remove what keeps the rules beyond the agent's life */
 	OSH_EXPOSED_CALLS = 1 << 2,    /* no seccomp filter */
 	OSH_EXPOSED_CORE = 1 << 3,     /* a helper outside gets its memory when it crashes */
-	OSH_EXPOSED_SIGNALS = 1 << 4,  /* it is in the agent's PID namespace */
-	OSH_EXPOSED_IPC = 1 << 5,      /* it is in the agent's IPC namespace */
-	OSH_EXPOSED_TERMINAL = 1 << 6, /* it may put input into a terminal that somebody outside reads */
-	OSH_EXPOSED_ALL = (1 << 7) - 1,
+	OSH_EXPOSED_TERMINAL = 1 << 4, /* it may put input into a terminal that somebody outside reads */
+	OSH_EXPOSED_ALL = (1 << 5) - 1,
 };
 /* Bits of enum osh_exposure of one process of it, by /proc; none of one that has ended, all when it cannot
  * be told. */
 unsigned osh_sandbox_exposure(const struct osh_sandbox_instance *instance, pid_t pid);
+/* Does one of its processes share its namespace of this kind ("pid": or one within) with a process outside?
+ * True when it cannot be told. Reads all of /proc. */
+bool osh_sandbox_shares(const struct osh_sandbox_instance *instance, const char *kind);
 /* Is it in the caller's namespace of this kind ("user", "pid", as in /proc/PID/ns)? True when it cannot be
  * told, false of one that has ended. */
 bool osh_sandbox_is_in_our_namespace(pid_t pid, const char *kind);

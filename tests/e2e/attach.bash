@@ -2,7 +2,8 @@
 # What the files about attached cgroups share: a cgroup of somebody else's for each test, with a process
 # that waits in it, in a network namespace of its own with a way out.
 
-setup_file() {
+setup_file() { start_attaching; }
+start_attaching() {
 	start_all
 	install_probe
 	gcc -O -static -o "$PROBES/filtered" "$E2E/programs/filtered.c"
@@ -39,11 +40,13 @@ in_cgroup() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' _ "$CG" "$NET" "$@"
 }
 # As what a container manager starts: PIDs and IPC are its own (SPACES), its system calls are filtered
-# (FILTER). Its parent, outside, waits for it.
+# (FILTER). Its parent, outside and in neither namespace, waits for it.
 in_box() {
-	# shellcheck disable=SC2086  # words
-	unshare ${SPACES---pid --ipc} --fork bash -c 'echo 0 >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' \
-		_ "$CG" "$NET" "${FILTER-$PROBES/filtered}" "$@"
+	local pid=() ipc=() spaces=${SPACES---pid --ipc}
+	[[ $spaces != *--pid* ]] || pid=(--pid)
+	[[ $spaces != *--ipc* ]] || ipc=(--ipc)
+	unshare "${pid[@]}" --fork bash -c 'echo 0 >"$1/cgroup.procs" && exec nsenter --net="/run/netns/$2" "${@:3}"' \
+		_ "$CG" "$NET" unshare "${ipc[@]}" "${FILTER-$PROBES/filtered}" "$@"
 }
 in_cgroup_of_px() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"

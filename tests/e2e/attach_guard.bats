@@ -142,10 +142,39 @@ expect_unnamed() {
 }
 
 # A44
-@test "a PID or an IPC namespace that is the host's is named" {
+@test "a PID or an IPC namespace that others are in is named" {
+	local signals="its processes may signal programs outside" one guest
+	local queues="System V IPC and POSIX queues are shared with programs outside"
 	in_spaces() { SPACES=$1 plain; }
-	expect_row "its processes may signal programs outside" in_spaces --ipc
-	expect_row "System V IPC and POSIX queues are shared with programs outside" in_spaces --pid
+	expect_row "$signals" in_spaces --ipc
+	expect_row "$queues" in_spaces --pid
+	# A guest in its own, also one in a namespace within.
+	one=$(<"$CG/cgroup.procs")
+	for guest in "" "unshare --pid --fork"; do
+		# shellcheck disable=SC2086  # words
+		nsenter --target "$one" --pid --ipc $guest tail -f /dev/null 3>&- &
+		guest=$!
+		wait_until 5 has_child_tail "$guest"
+		run -1 attach_whole
+		expect_contains "$output" "$signals"
+		expect_contains "$output" "$queues"
+		end_tree "$guest"
+		expect_unnamed "$signals"
+		expect_unnamed "$queues"
+	done
+}
+# The last one of PID's line is a tail.
+has_child_tail() { [[ $(ps -o comm= -p "$(last_child "$1")") == tail ]]; }
+last_child() {
+	local pid=$1 child
+	while child=$(cat "/proc/$pid/task/$pid/children") && [[ $child ]]; do
+		pid=${child%% *}
+	done
+	echo "$pid"
+}
+end_tree() {
+	kill -KILL "$(last_child "$1")" # the first one of its namespace hears nothing else
+	wait "$1" || true
 }
 
 # A44: who leads its session is outside; in a session of its own it has no terminal.
@@ -211,134 +240,6 @@ expect_unnamed() {
 	# shellcheck disable=SC2016  # for the inner shell
 	hold_by unshare --mount sh -c 'umount -l /sys/fs/bpf && exec capsh --drop=all --inh= -- -c "exec \"\$@\"" _ "$@"' _
 	expect_unnamed "$row"
-}
-
-@test "pins that are removed: the rules stay, the pins come back, and the next agent finds them" {
-	local canary pins place
-	canary=$(new_canary)
-	attach
-	pins=$(find /sys/fs/bpf -path "*/attached/$(stat -c %i "$CG")/*" | sort)
-	place=${pins%%/attached/*}/attached
-	(($(wc -l <<<"$pins") >= 8)) || fail "$pins"
-	in_cgroup rm -r "$place"
-	run direct "$canary"
-	expect_equal "$output" "connect EPERM"
-	expect_equal "$(asked https://ok.test/other)" 403
-	are_back() { [[ $(find "$place" -type f 2>/dev/null | sort) == "$pins" ]]; }
-	wait_until 10 are_back
-	expect_contains "$(<"$AGENT_DIR/agent.log")" "somebody removed $(wc -l <<<"$pins") pins"
-	agent_crash
-	run direct "$canary"
-	expect_equal "$output" "connect EPERM"
-	agent_start "$AGENT_DIR"
-	expect_equal "$(asked https://ok.test/pub/x)" 200
-	run direct "$canary"
-	expect_equal "$output" "connect EPERM"
-	expect_absent "$canary"
-	osh sandbox detach box
-	run direct "$canary"
-	expect_arrived "$canary"
-}
-
-detach_hooks() {
-	local link
-	for link in $(list_links | awk '$1 == "osh_connect4" || $1 == "osh_skb_egress" { print $2 }'); do
-		bpftool link detach id "$link"
-	done
-}
-hooks_are_back() { (($(list_links | grep -cE '^osh_(connect4|skb_egress) ') == 2)); }
-# connect_meanwhile DURING AFTER: a connection that nobody judges; DURING arrives, AFTER is sent by it once
-# somebody writes to $SCRATCH/go. CONNECTED is its process.
-connect_meanwhile() {
-	rm -f "$SCRATCH/go"
-	mkfifo "$SCRATCH/go"
-	in_cgroup /usr/bin/python3 -c 'import socket, sys
-sock = socket.create_connection(("203.0.113.10", 5432)); sock.sendall(sys.argv[1].encode())
-open(sys.argv[3]).read()
-try: sock.sendall(sys.argv[2].encode())
-except OSError: pass' "$@" "$SCRATCH/go" 3>&- &
-	CONNECTED=$!
-	wait_until 5 arrived "$1" # T
-}
-
-# expect_ended AFTER: that connection is of no use any more, and a new one is judged.
-expect_ended() {
-	echo >"$SCRATCH/go"
-	wait "$CONNECTED"
-	run direct "$1"
-	expect_equal "$output" "connect EPERM"
-	expect_absent "$1"
-	expect_equal "$(asked https://ok.test/pub/x)" 200
-}
-
-# F21
-@test "hooks that are detached come back, and what connected meanwhile ends" {
-	local during after
-	during=$(new_canary) after=$(new_canary)
-	attach
-	hold_agent
-	detach_hooks
-	connect_meanwhile "$during" "$after"
-	release_agent
-	wait_until 5 hooks_are_back
-	is_told() { osh logs box | grep -q "somebody detached 2 of its hooks; they are back"; }
-	wait_until 5 is_told
-	expect_ended "$after"
-}
-
-# F21
-@test "hooks that are detached while no agent runs come back with the next one, and what connected meanwhile ends" {
-	local during after
-	during=$(new_canary) after=$(new_canary)
-	attach
-	agent_crash
-	detach_hooks
-	connect_meanwhile "$during" "$after"
-	agent_start "$AGENT_DIR"
-	hooks_are_back
-	expect_contains "$(osh logs box)" "2 of its hooks were missing when this agent came; they are back"
-	expect_ended "$after"
-}
-
-# Of what none is missing, nothing ends: its own connections, which need no agent, go on.
-@test "with all its hooks in place a connection outlives the agent" {
-	attach
-	rm -f "$SCRATCH/go"
-	mkfifo "$SCRATCH/go"
-	in_cgroup /usr/bin/python3 -c 'import socket, sys
-server = socket.create_server(("127.0.0.1", 0))
-client = socket.create_connection(server.getsockname()); peer = server.accept()[0]
-print("ready", flush=True); open(sys.argv[1]).read()
-client.sendall(b"still"); print(peer.recv(5).decode(), flush=True)' "$SCRATCH/go" >"$SCRATCH/own" 2>&1 3>&- &
-	CONNECTED=$!
-	wait_until 5 has_line "$SCRATCH/own" ready
-	agent_crash
-	agent_start "$AGENT_DIR"
-	echo >"$SCRATCH/go"
-	wait "$CONNECTED"
-	expect_equal "$(paste -sd, "$SCRATCH/own")" ready,still
-	expect_lacks "$(osh logs box)" "hooks were missing"
-}
-
-# Of a socket that no rule reaches nothing can be ended: whoever holds it stops, until somebody decides.
-@test "what got a socket from outside while hooks were missing is frozen by the next agent" {
-	attach
-	agent_crash
-	detach_hooks
-	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import os, socket, sys
-sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); os.set_inheritable(sock.fileno(), True)
-open(sys.argv[1], "w").write(str(os.getpid())); os.execvp("tail", ["tail", "-f", "/dev/null", "--pid=" + sys.argv[2]])' \
-		"$CG/cgroup.procs" $$ 3>&- &
-	holds_two() { (($(wc -l <"$CG/cgroup.procs") == 2)); }
-	wait_until 5 holds_two
-	agent_start "$AGENT_DIR"
-	expect_equal "$(<"$CG/cgroup.freeze")" 1
-	expect_contains "$(osh logs box)" "they are frozen until you detach it"
-	agent_crash # the one after it lets them go no more than that
-	agent_start "$AGENT_DIR"
-	expect_equal "$(<"$CG/cgroup.freeze")" 1
-	osh sandbox detach box
-	expect_equal "$(<"$CG/cgroup.freeze")" 0
 }
 
 # with_capabilities NAME...: a process that is nobody and has these alone.
@@ -693,35 +594,4 @@ attempt(lambda: dial("198.18.0.1", 1))'
 	run in_cgroup "$PROBES/net-ok" uring l4.test 5432 "$canary"
 	expect_equal "$(grep -c 'l4 ready' <<<"$output")" 3 "$output"
 	expect_verdicts 3 box dst_host=l4.test binary="$PROBES/net-ok" l7_decision=allow
-}
-
-# B19
-@test "what is mounted over an allowed program is not that one" {
-	local canary
-	canary=$(new_canary)
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
-	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary"
-	expect_arrived "$canary"
-	canary=$(new_canary)
-	# shellcheck disable=SC2016  # for the inner shell
-	run in_cgroup unshare --mount sh -c 'mount --bind "$1/net-no" "$1/net-ok" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
-	expect_absent "$canary"
-	# The file itself, by another mount.
-	# shellcheck disable=SC2016
-	run in_cgroup unshare --mount sh -c 'mount --bind "$1" "$1" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
-	expect_contains "$output" "l4 ready"
-}
-
-# B17
-@test "a process that gives itself another executable keeps its name" {
-	local address
-	gcc -O -static -o "$PROBES/masked" "$E2E/programs/masked.c"
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
-	address=$(said resolve l4.test | awk '{ print $3 }')
-	run in_cgroup "$PROBES/net-ok" tcp "$address" 5432 "" # T
-	expect_contains "$output" "l4 ready"
-	run in_cgroup "$PROBES/masked" "$PROBES/net-ok" "$address" 5432
-	expect_contains "$output" "$PROBES/net-ok "
-	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/masked" l7_decision=deny
-	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/net-ok"
 }
