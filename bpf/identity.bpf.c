@@ -288,6 +288,18 @@ static long env_step(__u32 index, void *context)
 	return 0;
 }
 
+static __always_inline __u32 user_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, cred, euid.val);
+}
+
+/* In an attached cgroup root may write anywhere, and others what is theirs. */
+static __always_inline int writes_system(const struct osh_sandbox *owner, struct task_struct *task)
+{
+	return !owner || owner->flags & OSH_SANDBOX_WRITES_SYSTEM ||
+	       (owner->flags & OSH_SANDBOX_ATTACHED && user_of(task) == 0);
+}
+
 /* The new program's memory holds what it was given, and has not run yet. */
 static __always_inline int is_injected(struct env_walk *env, struct task_struct *task, __u64 sandbox)
 {
@@ -295,7 +307,7 @@ static __always_inline int is_injected(struct env_walk *env, struct task_struct 
 
 	env->at = BPF_CORE_READ(task, mm, env_start);
 	env->end = BPF_CORE_READ(task, mm, env_end);
-	env->trusts_system = owner && !(owner->flags & OSH_SANDBOX_WRITES_SYSTEM);
+	env->trusts_system = !writes_system(owner, task);
 	env->in_middle = env->is_told = env->is_harmful = 0;
 	bpf_loop(ENV_READS_MAX, env_step, NULL, 0);
 	return env->is_harmful || !env->is_told;
@@ -316,8 +328,7 @@ static __always_inline int is_writable(struct file *file, struct task_struct *ta
 
 	if (BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_READONLY)
 		return 0;
-	return osh_may_write(BPF_CORE_READ(task, cred, euid.val), BPF_CORE_READ(inode, i_uid.val),
-			     BPF_CORE_READ(inode, i_mode));
+	return osh_may_write(user_of(task), BPF_CORE_READ(inode, i_uid.val), BPF_CORE_READ(inode, i_mode));
 }
 
 static __always_inline __u32 read_taint(struct scratch *scratch, struct file *file,

@@ -100,7 +100,7 @@ OSH_INJECT_INLINE __u32 osh_env_kind(const char *text, __u32 *ret_value)
 }
 
 /* Directories of the host that a sandbox sees read-only unless its policy says otherwise
- * (OSH_SANDBOX_WRITES_SYSTEM). */
+ * (OSH_SANDBOX_WRITES_SYSTEM), and that in an attached cgroup root alone may write. */
 OSH_INJECT_INLINE int osh_is_system_path(const char *at)
 {
 	return OSH_BEGINS(at, "/usr/") || OSH_BEGINS(at, "/lib/") ||

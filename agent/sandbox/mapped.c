@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -35,7 +36,7 @@ static bool is_same_file(const struct mapping *a, const struct mapping *b)
 }
 
 /* By the mapping itself: its path may lead to another file by now. */
-static int may_write_mapping(const struct osh_sandbox_instance *instance, pid_t pid,
+static int may_write_mapping(const struct osh_sandbox_instance *instance, pid_t pid, uid_t uid,
 			     const struct mapping *mapping)
 {
 	char path[96];
@@ -43,22 +44,35 @@ static int may_write_mapping(const struct osh_sandbox_instance *instance, pid_t 
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", (int)pid, mapping->start, mapping->end);
 	fd = open(path, O_PATH | O_CLOEXEC);
-	return fd < 0 ? -errno : sandbox_may_write_fd(instance, fd);
+	return fd < 0 ? -errno : sandbox_may_write_fd(instance, uid, fd);
+}
+
+/* All of a sandbox's are one. In an attached cgroup: the process's effective user, or root where it may not
+ * be looked into (proc(5)). */
+static int find_user(const struct osh_sandbox_instance *instance, FILE *maps, uid_t *ret)
+{
+	struct stat st = { .st_uid = instance->record.uid };
+
+	if (sandbox_is_attached(instance) && fstat(fileno(maps), &st) < 0)
+		return -errno;
+	*ret = st.st_uid;
+	return 0;
 }
 
 static int walk(const struct osh_sandbox_instance *instance, pid_t pid, FILE *maps)
 {
 	_cleanup_free_ char *line = NULL;
 	struct mapping mapping, last = { 0 };
+	uid_t uid = 0;
 	size_t room = 0;
-	int count = 0, r = 0;
+	int count = 0, r = find_user(instance, maps, &uid);
 
 	while (r == 0 && getline(&line, &room, maps) > 0) {
 		if (!parse_mapping(line, &mapping) || ++count > MAPPINGS_MAX)
 			return -E2BIG;
 		if (!holds_code(&mapping) || is_same_file(&mapping, &last))
 			continue;
-		r = may_write_mapping(instance, pid, &mapping);
+		r = may_write_mapping(instance, pid, uid, &mapping);
 		last = mapping;
 	}
 	if (r == 0 && ferror(maps))

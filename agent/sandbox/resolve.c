@@ -104,7 +104,7 @@ int osh_sandbox_open_socket(struct osh_sandbox_instance *instance, const char *p
 
 /* ---- What the sandbox may write -------------------------------------------------- */
 
-int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd)
+int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, uid_t uid, int fd)
 {
 	struct statvfs fs;
 	struct stat st;
@@ -113,8 +113,10 @@ int sandbox_may_write_fd(const struct osh_sandbox_instance *instance, int fd)
 		return -errno;
 	if (fs.f_flag & ST_RDONLY)
 		return 0;
-	/* Group and ACL rights (whose mask shows as the group's) count, whoever has them. */
-	return st.st_uid == instance->record.uid || (st.st_mode & 0022) != 0;
+	/* Group and ACL rights (whose mask shows as the group's) count, whoever has them; of other users,
+	 * too, where there may be some. */
+	return uid == 0 || st.st_uid == uid || (st.st_mode & 0022) != 0 ||
+	       (sandbox_is_attached(instance) && st.st_uid != 0);
 }
 
 /* The file or directory at the first `len` bytes of a path. What is not there is decided by
@@ -127,7 +129,7 @@ static bool may_write_place(const struct osh_sandbox_instance *instance, const c
 	memcpy(place, path, len);
 	place[len] = '\0';
 	fd = open_in_root(instance, place, 0);
-	return fd >= 0 && sandbox_may_write_fd(instance, fd) != 0;
+	return fd >= 0 && sandbox_may_write_fd(instance, instance->record.uid, fd) != 0;
 }
 
 static bool may_write_way(const struct osh_sandbox_instance *instance, const char *path)

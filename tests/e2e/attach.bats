@@ -159,26 +159,6 @@ print("joined", flush=True); open(sys.argv[2]).read()' "$CG" "$SCRATCH/go" "$pro
 	echo >"$SCRATCH/go"
 }
 
-# B23
-@test "who runs already is what it is, its children below it; but never clean" {
-	mkfifo "$SCRATCH/start"
-	in_cgroup /usr/bin/python3 -c 'import http.client, ssl, subprocess, sys
-print("waiting", flush=True); open(sys.argv[1]).read()
-web = http.client.HTTPSConnection("ok.test", context=ssl._create_unverified_context(), timeout=10)
-web.request("GET", "/pub/late"); print(web.getresponse().status, flush=True)
-print(subprocess.run(["curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "https://ok.test/pub/child"],
-    capture_output=True, text=True).stdout, flush=True)' "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
-	wait_until 5 has_line "$SCRATCH/late" waiting
-	attach
-	echo go >"$SCRATCH/start"
-	wait_until 20 eval '[[ $(wc -l <"$SCRATCH/late") == 3 ]]'
-	expect_equal "$(paste -sd, "$SCRATCH/late")" waiting,200,200
-	expect_verdicts 1 box l7_target=/pub/late 'binary~python3' l7_decision=allow
-	expect_verdicts 1 box l7_target=/pub/child binary=/usr/bin/curl 'lineage~python3' l7_decision=allow
-	osh sandbox detach box
-	rm "$SCRATCH/start"
-}
-
 # A27, with the agent's own network
 @test "on a shared loopback its own listeners are reached, those of the host are not" {
 	attach_in_px() {
@@ -338,23 +318,6 @@ while True:
 	wait_until 10 has_verdicts_soon
 	expect_absent "$after"
 	expect_equal "$(asked https://ok.test/pub/x)" 200
-}
-
-# B18
-@test "a program at the same path below another root is not the one that the policy names" {
-	local real fake root=$SCRATCH/root
-	real=$(new_canary) fake=$(new_canary)
-	mkdir -p "$root$PROBES"
-	cp "$PROBES/net-ok" "$root$PROBES/net-ok"
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
-	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$real"
-	expect_arrived "$real"
-	run in_cgroup chroot "$root" "$PROBES/net-ok" tcp l4.test 5432 "$fake"
-	expect_absent "$fake"
-	expect_contains "$(osh logs box --denied)" "$PROBES/net-ok"
-	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$(new_canary)"
-	expect_contains "$output" "l4 ready"
-	rm -r "$root"
 }
 
 # G02: on the host's own file system, and as root.

@@ -13,6 +13,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
@@ -661,6 +662,40 @@ static int dial(char **args)
 	return report("connect", connect(atoi(args[0]), &to.any, len));
 }
 
+/* ---- Who executes -------------------------------------------------------------------------------- */
+
+static void *dial_and_execute(void *context)
+{
+	char **args = context;
+
+	tcp(args);
+	fflush(stdout);
+	execl(args[4], args[4], "tcp", args[0], args[1], args[3], NULL);
+	_exit(1);
+}
+
+/* threaded HOST PORT BEFORE AFTER PROGRAM: a thread that is not the first sends BEFORE, and becomes the first
+ * when it executes PROGRAM, which sends AFTER. */
+static int threaded(char **args)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, dial_and_execute, args) != 0)
+		return 1;
+	pthread_join(thread, NULL);
+	return 1;
+}
+
+/* vforked, the same: a child that still has its parent's memory. */
+static int vforked(char **args)
+{
+	pid_t child = vfork();
+
+	if (child == 0)
+		dial_and_execute(args);
+	return waitpid(child, NULL, 0) < 0;
+}
+
 /* ---- Which ------------------------------------------------------------------------------------ */
 
 static const struct {
@@ -693,6 +728,8 @@ static const struct {
 	{ "send", 2, send_on },
 	{ "made", 4, made },
 	{ "dial", 3, dial },
+	{ "threaded", 5, threaded },
+	{ "vforked", 5, vforked },
 };
 
 int main(int argc, char **argv)

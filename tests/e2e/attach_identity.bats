@@ -1,0 +1,287 @@
+#!/usr/bin/env bats
+# Which program connected, in an attached cgroup: of any user, below any root. The table of what counts as
+# injected, and trust on first use, are in injection.bats and identity.bats.
+
+bats_require_minimum_version 1.5.0
+
+load helpers
+load attach
+
+# Somebody's own, who may write no program of the system: a clean one is to be had. Not with the environment
+# here: bats exports functions, which are code.
+as_user() { in_cgroup env -i PATH="$PATH" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
+
+attach_with() { osh sandbox attach --cgroup "$CG" --name box --policy "$1" --allow-degraded 2>/dev/null; }
+
+# by_curl AS COMMAND...: the status that curl gets, started by COMMAND as AS says, with arguments added.
+by_curl() { "$@" -sk -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/x; }
+
+# ---- What runs is what was executed -----------------------------------------------------------------
+
+# B01, B02, B03, B06, B20, B24
+@test "a copy, a link and a liar are what they are" {
+	local place=$SCRATCH/place
+	install -d -m 777 "$place"
+	attach_with "$SCRATCH/probe.yaml"
+	expect_equal "$(by_curl in_cgroup curl)" 200
+	cp /usr/bin/curl "$place/copy"
+	expect_equal "$(by_curl in_cgroup "$place/copy")" 403
+	expect_verdicts 1 box "binary=$place/copy" l7_decision=deny
+	cp /usr/bin/curl "$place/curl (deleted)"
+	expect_equal "$(by_curl in_cgroup "$place/curl (deleted)")" 403
+	ln "$PROBES/net-ok" "$PROBES/hard"
+	refused_as "$PROBES/hard" "$PROBES/hard"
+	rm "$PROBES/hard"
+	ln -s /usr/bin/curl "$place/soft"
+	expect_equal "$(by_curl in_cgroup "$place/soft")" 200
+	ln -sf "$place/copy" "$place/soft"
+	expect_equal "$(by_curl in_cgroup "$place/soft")" 403
+	expect_equal "$(by_curl in_cgroup bash -c 'exec -a /usr/bin/curl "$0" "$@"' "$place/copy")" 403
+	expect_equal "$(by_curl in_cgroup bash -c 'exec -a /tmp/liar "$0" "$@"' /usr/bin/curl)" 200
+	# The bit makes it root, here, and no other program.
+	chmod 4755 "$place/copy"
+	expect_equal "$(by_curl as_user "$place/copy")" 403
+	rm -r "$place"
+}
+
+# refused_as BINARY COMMAND...: what COMMAND sends does not arrive, and is refused as BINARY's.
+refused_as() {
+	local canary
+	canary=$(new_canary)
+	run in_cgroup "${@:2}" tcp l4.test 5432 "$canary"
+	expect_absent "$canary"
+	expect_verdicts 1 box "binary~$1" dst_host=l4.test l7_decision=deny
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary" # T
+	expect_contains "$output" "l4 ready"
+	expect_arrived "$canary"
+}
+
+# B07, B21
+@test "a program without a file or with an odd name is another one, and one line" {
+	local run_memfd='import os, sys
+fd = os.memfd_create("net-ok")
+os.write(fd, open(sys.argv[1], "rb").read())
+os.execve(fd, sys.argv[1:], os.environ)' odd
+	attach_with "$SCRATCH/probe.yaml"
+	refused_as memfd:net-ok /usr/bin/perl -e 'exec @ARGV' /usr/bin/python3 -c "$run_memfd" "$PROBES/net-ok"
+	odd=$PROBES/$'net-ok\n"\377'
+	cp "$PROBES/net-ok" "$odd"
+	refused_as "$PROBES/net-ok" "$odd"
+	expect_equal "$(osh logs box --denied | grep -c 'net-ok.*DENIED\|DENIED.*net-ok')" 2 # a line each
+	rm "$odd"
+}
+
+# B08, B12
+@test "what a loader or an interpreter runs is its, not the file's" {
+	local loader place=$SCRATCH/place
+	loader=$(readlink -f /lib64/ld-linux-x86-64.so.2)
+	mkdir "$place"
+	attach_with "$SCRATCH/probe.yaml"
+	expect_equal "$(by_curl in_cgroup "$loader" /usr/bin/curl)" 403
+	expect_equal "$(by_curl in_cgroup /usr/bin/curl)" 200
+	printf '#!/bin/sh\nexec "%s" "$@"\n' "$PROBES/net-no" >"$place/net-ok"
+	chmod +x "$place/net-ok"
+	sed "s|$PROBES/net-ok|$place/net-ok|" "$SCRATCH/probe.yaml" >"$SCRATCH/script.yaml"
+	osh policy set box --policy "$SCRATCH/script.yaml" --wait 2>/dev/null
+	run in_cgroup "$place/net-ok" tcp l4.test 5432 x
+	expect_lacks "$output" "l4 ready"
+	cp "$PROBES/net-ok" "$place/net-ok"
+	run in_cgroup "$place/net-ok" tcp l4.test 5432 x # T
+	expect_contains "$output" "l4 ready"
+	rm -r "$place"
+}
+
+# B05
+@test "an allowed file with other bytes is refused until the policy is set again" {
+	local named=$PROBES/named
+	cp "$PROBES/net-ok" "$named"
+	sed "s|$PROBES/net-ok|$named|" "$SCRATCH/probe.yaml" >"$SCRATCH/named.yaml"
+	attach_with "$SCRATCH/named.yaml"
+	run in_cgroup "$named" tcp l4.test 5432 x # T
+	expect_contains "$output" "l4 ready"
+	echo >>"$named"
+	run in_cgroup "$named" tcp l4.test 5432 x
+	expect_lacks "$output" "l4 ready"
+	expect_verdicts 1 box "binary=$named" l7_decision=deny "l7_deny_reason~changed since its first use"
+	osh policy set box --policy "$SCRATCH/named.yaml" --wait 2>/dev/null
+	run in_cgroup "$named" tcp l4.test 5432 x # T
+	expect_contains "$output" "l4 ready"
+	rm "$named"
+}
+
+# B13, B15
+@test "who started it is told through forks, a session of its own and a long chain" {
+	local chain='n=$1; shift; if [ "$n" -gt 0 ]; then exec sh -c "$CHAIN" _ $((n - 1)) "$@"; fi; exec "$@"'
+	export CHAIN=$chain
+	attach_with "$SCRATCH/probe.yaml"
+	said fork_twice "$PROBES/net-no" tcp l4.test 5432 granted
+	expect_verdicts 1 box "binary=$PROBES/net-no" l7_decision=allow 'lineage~python3' # probe.py's own grant
+	run in_cgroup perl -e 'fork && exit; require POSIX; POSIX::setsid(); fork && exit; exec @ARGV' "$PROBES/net-no" tcp l4.test 5432 x
+	wait_until 5 eval '[[ $(osh logs box --denied | grep -c net-no) == 1 ]]'
+	expect_verdicts 1 box "binary=$PROBES/net-no" l7_decision=deny 'lineage~/usr/bin/perl'
+	# Deeper than is told: nobody's.
+	run in_cgroup sh -c "$chain" _ 70 "$PROBES/net-ok" tcp l4.test 5432 x
+	expect_lacks "$output" "l4 ready"
+	run in_cgroup sh -c "$chain" _ 5 "$PROBES/net-ok" tcp l4.test 5432 x # T
+	expect_contains "$output" "l4 ready"
+}
+
+# B14
+@test "a thread that executes, and a child with its parent's memory, are what runs" {
+	local way before after
+	attach_with "$SCRATCH/probe.yaml"
+	for way in threaded vforked; do
+		before=$(new_canary) after=$(new_canary)
+		run in_cgroup "$PROBES/net-no" "$way" l4.test 5432 "$before" "$after" "$PROBES/net-ok"
+		expect_absent "$before"
+		expect_arrived "$after"
+		# And what was allowed before goes on under the other name: its starter is what is granted.
+		before=$(new_canary) after=$(new_canary)
+		run in_cgroup "$PROBES/net-ok" "$way" l4.test 5432 "$before" "$after" "$PROBES/net-no"
+		expect_arrived "$before"
+		expect_arrived "$after"
+	done
+	expect_verdicts 2 box "binary=$PROBES/net-no" l7_decision=deny
+	expect_verdicts 2 box "binary=$PROBES/net-ok" l7_decision=allow "lineage~$PROBES/net-no"
+	expect_verdicts 2 box "binary=$PROBES/net-no" l7_decision=allow "lineage~$PROBES/net-ok"
+}
+
+# B17
+@test "a process that gives itself another executable keeps its name" {
+	local address
+	gcc -O -static -o "$PROBES/masked" "$E2E/programs/masked.c"
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	address=$(said resolve l4.test | awk '{ print $3 }')
+	run in_cgroup "$PROBES/net-ok" tcp "$address" 5432 "" # T
+	expect_contains "$output" "l4 ready"
+	run in_cgroup "$PROBES/masked" "$PROBES/net-ok" "$address" 5432
+	expect_contains "$output" "$PROBES/net-ok "
+	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/masked" l7_decision=deny
+	expect_verdicts 1 box dst_host=l4.test binary="$PROBES/net-ok"
+}
+
+# B18
+@test "a program at the same path below another root is not the one that the policy names" {
+	local real fake root=$SCRATCH/root
+	real=$(new_canary) fake=$(new_canary)
+	mkdir -p "$root$PROBES"
+	cp "$PROBES/net-ok" "$root$PROBES/net-ok"
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$real"
+	expect_arrived "$real"
+	run in_cgroup chroot "$root" "$PROBES/net-ok" tcp l4.test 5432 "$fake"
+	expect_absent "$fake"
+	expect_contains "$(osh logs box --denied)" "$PROBES/net-ok"
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$(new_canary)"
+	expect_contains "$output" "l4 ready"
+	rm -r "$root"
+}
+
+# B19
+@test "what is mounted over an allowed program is not that one" {
+	local canary
+	canary=$(new_canary)
+	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary"
+	expect_arrived "$canary"
+	canary=$(new_canary)
+	# shellcheck disable=SC2016  # for the inner shell
+	run in_cgroup unshare --mount sh -c 'mount --bind "$1/net-no" "$1/net-ok" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
+	expect_absent "$canary"
+	# The file itself, by another mount.
+	# shellcheck disable=SC2016
+	run in_cgroup unshare --mount sh -c 'mount --bind "$1" "$1" && exec "$1/net-ok" tcp l4.test 5432 "$2"' _ "$PROBES" "$canary"
+	expect_contains "$output" "l4 ready"
+}
+
+# ---- Who ran before ---------------------------------------------------------------------------------
+
+# B23
+@test "who runs already is what it is, its children below it; but never clean" {
+	mkfifo "$SCRATCH/start"
+	in_cgroup /usr/bin/python3 -c 'import http.client, ssl, subprocess, sys
+print("waiting", flush=True); open(sys.argv[1]).read()
+web = http.client.HTTPSConnection("ok.test", context=ssl._create_unverified_context(), timeout=10)
+web.request("GET", "/pub/late"); print(web.getresponse().status, flush=True)
+print(subprocess.run(["curl", "-sk", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", "https://ok.test/pub/child"],
+    capture_output=True, text=True).stdout, flush=True)' "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
+	wait_until 5 has_line "$SCRATCH/late" waiting
+	attach
+	echo go >"$SCRATCH/start"
+	wait_until 20 eval '[[ $(wc -l <"$SCRATCH/late") == 3 ]]'
+	expect_equal "$(paste -sd, "$SCRATCH/late")" waiting,200,200
+	expect_verdicts 1 box l7_target=/pub/late 'binary~python3' l7_decision=allow
+	expect_verdicts 1 box l7_target=/pub/child binary=/usr/bin/curl 'lineage~python3' l7_decision=allow
+	osh sandbox detach box
+	rm "$SCRATCH/start"
+}
+
+# B23, of clean
+@test "who runs already is not clean, what is started then may be" {
+	local get='import http.client, ssl, sys
+print("waiting", flush=True); sys.argv[1:] and open(sys.argv[1]).read()
+web = http.client.HTTPSConnection("ok.test", context=ssl._create_unverified_context(), timeout=20)
+web.request("GET", "/pub/late"); print(web.getresponse().status)'
+	mkfifo "$SCRATCH/start"
+	chmod 711 "$SCRATCH"
+	chmod 644 "$SCRATCH/start"
+	as_user /usr/bin/python3 -c "$get" "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
+	wait_until 5 has_line "$SCRATCH/late" waiting
+	attach_with "$(policy clean)"
+	echo go >"$SCRATCH/start"
+	wait_until 20 eval '[[ $(wc -l <"$SCRATCH/late") == 2 ]]'
+	expect_equal "$(paste -sd, "$SCRATCH/late")" waiting,403
+	expect_verdicts 1 box l7_decision=deny "l7_deny_reason~was not started clean" 'binary~python3'
+	expect_equal "$(as_user /usr/bin/python3 -c "$get" | paste -sd,)" waiting,200
+	osh sandbox detach box
+	rm "$SCRATCH/start"
+}
+
+# ---- Clean ------------------------------------------------------------------------------------------
+
+# B09, B10
+@test "a program whose environment loads code is refused where clean is asked for" {
+	local variable place=$SCRATCH/place
+	install -d -m 777 "$place"
+	cp /usr/lib/x86_64-linux-gnu/libz.so.1 "$place/x.so"
+	attach_with "$(policy clean)"
+	expect_equal "$(by_curl as_user curl)" 200
+	for variable in "LD_PRELOAD=$place/x.so" "LD_AUDIT=$place/x.so" "LD_LIBRARY_PATH=$place" \
+		NODE_OPTIONS=--require=/tmp/x BASH_ENV=/tmp/x; do
+		expect_equal "$(by_curl as_user env "$variable" curl)" 403 "$variable"
+	done
+	for variable in LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu NODE_OPTIONS=--max-old-space-size=512; do
+		expect_equal "$(by_curl as_user env "$variable" curl)" 200 "$variable"
+	done
+	expect_verdicts 5 box binary=/usr/bin/curl l7_decision=deny "l7_deny_reason~was not started clean"
+	rm -r "$place"
+}
+
+# B11
+@test "code from a file that somebody of the cgroup may write is not clean" {
+	local place=$SCRATCH/place load='import ctypes, sys, urllib.request, urllib.error, ssl
+ctypes.CDLL(sys.argv[1])
+try: print(urllib.request.urlopen("https://ok.test/pub/x", timeout=20, context=ssl._create_unverified_context()).status)
+except urllib.error.HTTPError as e: print(e.code)'
+	install -d -m 755 "$place"
+	attach_with "$(policy clean)"
+	# load OWNER MODE: python's status after it has loaded such a file.
+	load() {
+		install -o "$1" -m "$2" /usr/lib/x86_64-linux-gnu/libz.so.1 "$place/x.so"
+		as_user /usr/bin/python3 -c "$load" "$place/x.so"
+		rm "$place/x.so"
+	}
+	expect_equal "$(load root 644)" 200
+	expect_equal "$(load root 666)" 403
+	expect_equal "$(load 65534 644)" 403
+	expect_equal "$(load 65533 644)" 403
+	rm -r "$place"
+}
+
+@test "root may write what it runs, and is clean where nothing can be written" {
+	attach_with "$(policy clean)"
+	expect_equal "$(by_curl in_cgroup curl)" 403
+	expect_verdicts 1 box binary=/usr/bin/curl l7_decision=deny "l7_deny_reason~was not started clean"
+	# shellcheck disable=SC2016  # for the inner shell
+	expect_equal "$(by_curl in_cgroup unshare --mount sh -c 'mount -o bind,ro / /mnt && exec chroot /mnt "$@"' _ curl)" 200
+}
