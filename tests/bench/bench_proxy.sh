@@ -3,7 +3,8 @@
 #   bench_proxy.sh [--keep] [ROUNDS]     writes build/bench.md; --keep puts the tables into
 #                                        tests/bench/bench.md, too
 # Peers: direct (no proxy), HAProxy (static certificate, re-encrypting), Squid (ssl-bump),
-# mitmproxy (transparent). A round (7 of them) measures each for a second per load, so what else
+# mitmproxy (transparent); where the client speaks HTTP/2, HAProxy also with HTTP/2 to its server
+# (haproxy-h2), as openshell has it. A round (7 of them) measures each for a second per load, so what else
 # the machine does meets all; a figure is the median of the rounds, a ratio the median of the
 # rounds' ratios. Figures are to be read, not a test.
 # Needs root, and the packages below the bench mark of scripts/packages.
@@ -22,7 +23,7 @@ BULK_MIB=128
 IDLE=500
 ENDPOINTS=${OSH_BENCH_ENDPOINTS:-10000}
 SANDBOXES=${OSH_BENCH_SANDBOXES:-200}
-peers=(direct openshell haproxy squid mitmproxy)
+peers=(direct openshell haproxy haproxy-h2 squid mitmproxy)
 AGENT_UNDER=(setsid) # see below
 declare -A samples started
 
@@ -74,16 +75,18 @@ start_server() {
 
 # Each in a session of its own, as services are: the scheduler shares out by session.
 
-declare -A port=([haproxy]=8101 [squid]=8102 [mitmproxy]=8104)
+declare -A port=([haproxy]=8101 [haproxy-h2]=8103 [squid]=8102 [mitmproxy]=8104)
 
 in_px() { nsenter --net="$WORLD_PX" "$@"; }
 
 start_direct() { started[direct]=${started[nginx]}; }
 
-start_haproxy() {
-	fill_in haproxy.cfg >"$scratch/haproxy.cfg"
-	setsid nsenter --net="$WORLD_PX" haproxy -db -f "$scratch/haproxy.cfg" >"$scratch/haproxy.out" 2>&1 &
-	started[haproxy]=$!
+start_haproxy() { start_haproxy_as haproxy http/1.1; }
+start_haproxy-h2() { start_haproxy_as haproxy-h2 h2; }
+start_haproxy_as() { # PEER PROTOCOL: to the server
+	fill_in haproxy.cfg | sed "s|@PORT@|${port[$1]}|; s|@ALPN@|$2|" >"$scratch/$1.cfg"
+	setsid nsenter --net="$WORLD_PX" haproxy -db -f "$scratch/$1.cfg" >"$scratch/$1.out" 2>&1 &
+	started[$1]=$!
 }
 
 start_squid() {
@@ -262,6 +265,11 @@ idle() {
 
 measure() { # PEER
 	lead_to "$1"
+	if [[ $1 == haproxy-h2 ]]; then
+		bulk "$1" bulk2 bench.test
+		h2 "$1"
+		return
+	fi
 	load "$1" one 1
 	load "$1" many 64
 	load "$1" new 16 -H 'Connection: close'
@@ -331,20 +339,28 @@ rows=(
 	'the same, cpu us/connection|new,cpu|of haproxy|0.75'
 	'download inspected, HTTP/1.1, MB/s|bulk,rate|of haproxy|'
 	'the same, cpu ns/byte|bulk,cpu|of haproxy|0.80'
-	'download inspected, HTTP/2, MB/s|bulk2,rate|of haproxy|'
-	'the same, cpu ns/byte|bulk2,cpu|of haproxy|0.80'
+	'download inspected, HTTP/2, MB/s|bulk2,rate|of haproxy haproxy-h2|'
+	'the same, cpu ns/byte|bulk2,cpu|of haproxy haproxy-h2|0.80'
 	'download relayed (tls: skip), MB/s|relay,rate|of direct|0.6 of direct'
 	'the same, cpu ns/byte|relay,cpu||'
-	'HTTP/2, 1 connection, 100 streams, requests/s|h2,rate|of haproxy|'
-	'the same, cpu us/request|h2,cpu|of haproxy|'
+	'HTTP/2, 1 connection, 100 streams, requests/s|h2,rate|of haproxy haproxy-h2|'
+	'the same, cpu us/request|h2,cpu|of haproxy haproxy-h2|'
 	"memory per idle TLS flow, KiB ($IDLE flows)|idle|of haproxy|40"
 )
 
 compare() { # HOW KEY
 	case $1 in
 	'over direct') echo "direct $(beside difference "$2" direct)" ;;
-	'of '*) echo "$(beside ratio "$2" "${1#of }") $1" ;;
+	'of '*) compare_with "$2" ${1#of } ;;
 	esac
+}
+
+compare_with() { # KEY PEER...
+	local peer text=
+	for peer in "${@:2}"; do
+		text+="${text:+, }$(beside ratio "$1" "$peer") of $peer"
+	done
+	echo "$text"
 }
 
 print_row() { # TITLE KEY HOW BOUND
@@ -377,8 +393,11 @@ report() {
 	printf 'Machine: %s, %s cores, Linux %s; load %s when it began. %s rounds.\n' \
 		"$(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo)" "$(nproc)" "$(uname -r)" "$load_before" "$rounds"
 	printf 'cpu is user and system time of the proxy process; for direct it is the server'"'"'s.\n\n'
-	printf '| figure | %s | %s | %s | %s | %s | openshell is | bound |\n' "${peers[@]}"
-	printf '|---|---|---|---|---|---|---|---|\n'
+	printf '| figure |'
+	printf ' %s |' "${peers[@]}" 'openshell is' bound
+	printf '\n|---|'
+	printf -- '---|%.0s' "${peers[@]}" - -
+	printf '\n'
 	each_row print_row
 	printf '\nHow openshell grows, and what each figure is of HAProxy'"'"'s meanwhile:\n\n'
 	printf '| figure | 2 endpoints, 1 sandbox | | %s endpoints | | %s sandboxes | |\n' "$ENDPOINTS" "$SANDBOXES"
