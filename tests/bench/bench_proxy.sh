@@ -75,7 +75,7 @@ start_server() {
 
 # Each in a session of its own, as services are: the scheduler shares out by session.
 
-declare -A port=([haproxy]=8101 [haproxy-h2]=8103 [squid]=8102 [mitmproxy]=8104)
+declare -A port=([haproxy]=8101 [haproxy-h2]=8105 [squid]=8102 [mitmproxy]=8104)
 
 in_px() { nsenter --net="$WORLD_PX" "$@"; }
 
@@ -142,7 +142,8 @@ find_openshell() {
 # ---- The client ------------------------------------------------------------------------------
 
 # The same command for each: what differs is where the kernel leads its connections. Who needs
-# no redirect has none, nor its connection tracking.
+# no redirect has none, nor its connection tracking. Tracked are the client's alone: an entry of the peer's
+# own connections that outlives them would lead a client's with the same port past the redirect.
 lead_to() {
 	in_px nft -f - <<-END
 		table ip bench
@@ -151,6 +152,14 @@ lead_to() {
 	[[ ${port[$1]:-} ]] || return 0
 	in_px nft -f - <<-END
 		table ip bench {
+			chain untracked_out {
+				type filter hook output priority raw;
+				meta skuid != $client_uid ip daddr $address notrack;
+			}
+			chain untracked_in {
+				type filter hook prerouting priority raw;
+				ip saddr $address notrack;
+			}
 			chain out {
 				type nat hook output priority -100;
 				meta skuid $client_uid ip daddr $address tcp dport 443 redirect to :${port[$1]}
