@@ -88,20 +88,15 @@ void osh_exchange_refuse_malformed(struct osh_session *s, const struct osh_http_
 	refuse_for(s, &nothing, error->status, "invalid_http_request", OSH_ENGINE_HTTP, error->reason);
 }
 
-/* Requests that no rule can permit here. */
-static bool refuse_unspeakable(struct osh_session *s, const struct osh_http_head *head)
+/* No rule can permit it here. An upgrade to anything but WebSocket is let be (RFC 9110 7.8): its header goes
+ * nowhere, and the request is served as it is. */
+static bool refuse_connect(struct osh_session *s, const struct osh_http_head *head)
 {
-	if (osh_str_eq_c(head->method, "CONNECT")) {
-		refuse_for(s, head, 405, "method_not_allowed", OSH_ENGINE_HTTP,
-			   "CONNECT inside a connection: dial the host itself");
-		return true;
-	}
-	if (osh_http_list_has(head->upgrade, osh_str("h2c")) && !osh_layer_off("upgrade")) {
-		refuse_for(s, head, 403, "unsupported_l7_protocol", OSH_ENGINE_HTTP,
-			   "upgrading to h2c would leave the inspected protocol");
-		return true;
-	}
-	return false;
+	if (!osh_str_eq_c(head->method, "CONNECT"))
+		return false;
+	refuse_for(s, head, 405, "method_not_allowed", OSH_ENGINE_HTTP,
+		   "CONNECT inside a connection: dial the host itself");
+	return true;
 }
 
 /* ---- Writing it for the server --------------------------------------------------------- */
@@ -214,14 +209,14 @@ static void hold(struct osh_session *s, const struct osh_http_head *head,
 /* ---- Judging -------------------------------------------------------------------------- */
 
 /* RFC 6455 4.1: what a client must send. Everything else is no WebSocket to us, and its
- * Upgrade is not passed on. */
+ * Upgrade is not passed on. Java's client says that there are no bytes of a body. */
 static bool is_websocket_handshake(const struct osh_http_head *head)
 {
 	const struct osh_http_field *version = osh_http_find(head, "sec-websocket-version");
 	const struct osh_http_field *key = osh_http_find(head, "sec-websocket-key");
 
 	return osh_str_caseeq_c(head->upgrade, "websocket") && head->minor == 1 &&
-	       osh_str_eq_c(head->method, "GET") && head->framing == OSH_HTTP_BODY_NONE && version &&
+	       osh_str_eq_c(head->method, "GET") && head->framing != OSH_HTTP_BODY_CHUNKED && !head->length && version &&
 	       osh_str_eq_c(version->value, "13") && key && key->value.len == 24;
 }
 
@@ -276,7 +271,7 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 		osh_session_end(s, true);
 	else if (j.effect == OSH_EFFECT_DENY && !osh_judge_wants_body(&j))
 		refuse(s, head, &j);
-	else if (refuse_unspeakable(s, head))
+	else if (refuse_connect(s, head))
 		return;
 	else if (osh_judge_wants_body(&j))
 		hold(s, head, &j, j.decision.body_limit);

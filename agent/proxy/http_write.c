@@ -68,9 +68,10 @@ int osh_http_write_request(struct osh_buf *out, const struct osh_http_head *head
 	put_fields(&w, head, how->no_extensions);
 	if (how->length_later)
 		return w.error;
-	put_framing(&w, head->framing, head->length);
 	if (how->websocket)
 		osh_text_put_c(&w, "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+	else
+		put_framing(&w, head->framing, head->length);
 	osh_text_put_c(&w, "\r\n");
 	return w.error;
 }

@@ -100,6 +100,8 @@ compile_java() { compile Connection.class javac Fetch.java Connection.java; }
 	compile_java
 	is_inspected 2.0 "$java" java Fetch
 	is_inspected 1.1 "$java" java Connection
+	# Where TLS agreed upon nothing it asks for an upgrade to HTTP/2.
+	expect_equal "$(inside box java Fetch http://plain.test/pub/x http://plain.test/secret)" $'200\n403'
 }
 
 # Programs that others start with an environment of their own.

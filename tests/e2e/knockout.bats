@@ -217,21 +217,6 @@ peel() {
 	peel rules
 }
 
-# C19
-@test "h2c is refused, then its header is not passed on" {
-	local canary
-	without upgrade
-	canary=$(new_canary)
-	fetch s "https://ok.test/pub/$canary" --http1.1 -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
-	expect_arrived "$canary"
-	run grep -F -- "$canary" "$WORLD_DIR/requests.log"
-	expect_lacks "$output" h2c
-	without ""
-	canary=$(new_canary)
-	fetch s "https://ok.test/pub/$canary" --http1.1 -H "Connection: Upgrade, HTTP2-Settings" -H "Upgrade: h2c" -H "HTTP2-Settings: AAMAAABk"
-	expect_absent "$canary"
-}
-
 # C21
 @test "after an upgrade frames alone are let through" {
 	local handshake="Host: ok.test\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\nSec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\n\\r\\n"

@@ -332,14 +332,17 @@ EOF
 	canary=$(new_canary)
 	since=$(mark)
 	exchange "${plain[@]}" <<EOF
-403 GET /pub/$canary HTTP/1.1\\r\\nHost: plain.test\\r\\nConnection: close, Upgrade, HTTP2-Settings\\r\\nUpgrade: h2c\\r\\nHTTP2-Settings: AAMAAABkAAQAAP__\\r\\n\\r\\n
+403 GET /secret/$canary HTTP/1.1\\r\\nHost: plain.test\\r\\nConnection: close, Upgrade, HTTP2-Settings\\r\\nUpgrade: h2c\\r\\nHTTP2-Settings: AAMAAABkAAQAAP__\\r\\n\\r\\n
 505 PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n$canary
 EOF
 	expect_absent "$canary"
 	exchange "${plain[@]}" <<'EOF'
 200 GET /pub/tls HTTP/1.1\r\nHost: plain.test\r\nConnection: close, Upgrade\r\nUpgrade: TLS/1.0\r\n\r\n
+200 GET /pub/h2c HTTP/1.1\r\nHost: plain.test\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n
 EOF
 	has_request "$since" /pub/tls
+	has_request "$since" /pub/h2c
+	refute has_request "$since" HTTP2-Settings
 	refute has_request "$since" Upgrade
 }
 
