@@ -15,9 +15,10 @@
 
 #define CACHE_MAX 1024
 #define TTL_MAX_S 300
-#define QUERY_TIMEOUT_MS 2000
 #define QUERY_TRIES 3
 #define PATIENCE_MS 250 /* with the other family, once one has answered */
+
+unsigned osh_resolver_query_ms = 2000;
 
 struct cached {
 	char host[OSH_HOST_MAX];
@@ -128,7 +129,7 @@ struct osh_resolver *osh_resolver_new(struct osh_loop *loop, const char *servers
 	struct ares_options options = {
 		.flags = ARES_FLAG_NOSEARCH,
 		.lookups = servers_alone,
-		.timeout = QUERY_TIMEOUT_MS,
+		.timeout = (int)osh_resolver_query_ms,
 		.tries = QUERY_TRIES,
 		.sock_state_cb = on_socket_state,
 		.sock_state_cb_data = resolver,
@@ -245,6 +246,7 @@ static void finish(struct osh_lookup *lookup)
 		return;
 	if (lookup->addresses.count && !is_partial)
 		remember(lookup->resolver, lookup->host, &lookup->addresses, lookup->ttl_s);
+	lookup->addresses.timed_out = !lookup->addresses.count && lookup->status == ARES_ETIMEOUT;
 	done(lookup->context, &lookup->addresses,
 	     lookup->addresses.count ? NULL : ares_strerror(lookup->status));
 }

@@ -17,9 +17,13 @@ struct osh_lookup;
 /* `servers`: comma-separated "addr[:port]", empty: the system's. NULL on failure. */
 struct osh_resolver *osh_resolver_new(struct osh_loop *loop, const char *servers);
 
+/* How long a DNS server may be silent, each time that it is asked. For tests to shorten. */
+extern unsigned osh_resolver_query_ms;
+
 struct osh_addresses {
 	struct in6_addr items[OSH_ADDRESSES_MAX]; /* IPv4-mapped for IPv4 */
 	size_t count;
+	bool timed_out; /* there are none because no server answered in time */
 };
 
 /* Ask; a gateway's name (osh_host_is_gateway) is looked for in /etc/hosts alone. IPv6 and IPv4

@@ -282,6 +282,7 @@ static void find(struct osh_upstream *up, const struct osh_host *host,
 static void on_way(struct osh_upstream *up, const struct osh_addresses *addresses, const char *error)
 {
 	if (error) {
+		up->timed_out = addresses->timed_out;
 		break_off(up, OSH_ENGINE_UPSTREAM, "cannot resolve %s: %s",
 			  up->is_via ? up->worker->proxy->via.host.text : up->key.host, error);
 		return;

@@ -16,12 +16,14 @@ static const char policy[] =
 	"    endpoints:\n"
 	"      - { host: ok.test, ports: [443, 80, 8443, 8444], protocol: rest, access: full, enforcement: enforce }\n"
 	"      - { host: l4.test, ports: [5432, 8444] }\n"
+	"      - { host: mute.test, port: 80, protocol: rest, access: full, enforcement: enforce }\n"
 	"    binaries: [{ path: /usr/bin/curl }]\n";
 
 static char answer[1 << 16];
 static sem_t may_go_on, has_vanished;
 
 #define PATIENCE_MS 1000
+#define NAME_SERVER_PORT 5300u
 #define PIECES 10
 #define PAUSE_MS (2 * PATIENCE_MS / PIECES)
 #define EXPECT_HAS(text, part) cr_expect(strstr(text, part), "no %s in: %.1500s", part, text)
@@ -111,6 +113,8 @@ static void begin_impatient(void)
 {
 	osh_dial_deadlines.connect_ms = osh_upstream_deadlines.handshake_ms = PATIENCE_MS;
 	osh_http1_deadlines.response = osh_http1_deadlines.stream = osh_http1_deadlines.reader = PATIENCE_MS;
+	osh_resolver_query_ms = PATIENCE_MS / 10; /* thrice, and longer each time */
+	snprintf(world.proxy.dns_servers, sizeof(world.proxy.dns_servers), "127.0.0.1:%u", NAME_SERVER_PORT);
 	begin();
 }
 
@@ -196,6 +200,22 @@ static void expect_504(uint16_t port_host, const char *path, const char *reason)
 	hang_up(p);
 	sem_post(&may_go_on);
 	expect_served(port_host == 80 ? 80 : 443, before);
+}
+
+/* Asked for a name that is not in the hosts file. */
+Test(proxy_silence, of_the_name_server)
+{
+	struct peer *p = dial_plain(WORLD_CURL, "mute.test", 80);
+	unsigned before = base(443);
+
+	(void)listen_at("127.0.0.1", NAME_SERVER_PORT, SOCK_DGRAM, NULL);
+	peer_say(p, "GET / HTTP/1.1\r\nHost: mute.test\r\n\r\n");
+	peer_response(p, answer, sizeof(answer));
+	EXPECT_HAS(answer, "HTTP/1.1 504");
+	EXPECT_HAS(answer, "\"error\":\"upstream_timeout\"");
+	EXPECT_HAS(answer, "cannot resolve mute.test");
+	hang_up(p);
+	expect_served(443, before);
 }
 
 Test(proxy_silence, at_its_syn)
