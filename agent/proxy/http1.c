@@ -200,7 +200,7 @@ static bool forward_timed_out(struct osh_session *s)
 				  "the server takes no more of the request", false);
 	else if (!osh_http_body_is_over(&ex->request))
 		osh_exchange_fail(s, 408, "request_timeout", OSH_ENGINE_HTTP,
-				  "the rest of the request did not come", false);
+				  "the rest of the request came too slowly, or not at all", false);
 	else
 		osh_exchange_fail(s, 504, "upstream_timeout", OSH_ENGINE_UPSTREAM,
 				  "the server did not answer in time", false);
