@@ -303,7 +303,7 @@ int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 		r = enter_kernel(sandbox, err);
 	/* What is pinned is in force; what somebody removed comes back. What ran without it is looked through
 	 * before it goes on, by the next agent if this one dies. */
-	if (r == 0 && !osh_kernel_guards_whole(sandbox->agent->kernel, sandbox->id))
+	if (r == 0 && !osh_kernel_has_all_hooks(sandbox->agent->kernel, sandbox->id))
 		(void)osh_sandbox_pause(sandbox->instance);
 	osh_crash_point();
 	if (r == 0)

@@ -31,6 +31,7 @@ struct osh_server {
 	struct osh_timer pause;
 	struct osh_client *clients; /* longest idle first */
 	size_t client_count;
+	bool is_out; /* of descriptors or memory: whoever connects waits */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 
@@ -261,7 +262,9 @@ static void on_accept(struct osh_io *io, uint32_t events)
 
 		if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			/* Out of descriptors or memory: level triggering would spin on it. */
-			osh_warning("control connections wait: %s", strerror(errno));
+			if (!server->is_out)
+				osh_warning("control connections wait until there is room: %s", strerror(errno));
+			server->is_out = true;
 			(void)osh_loop_set(server->agent->loop, io, 0);
 			(void)osh_loop_timer_set(server->agent->loop, &server->pause,
 						 ACCEPT_PAUSE_MS);
@@ -269,6 +272,9 @@ static void on_accept(struct osh_io *io, uint32_t events)
 		}
 		if (fd < 0)
 			return;
+		if (server->is_out)
+			osh_info("control connections are served again");
+		server->is_out = false;
 		if (admit(server, fd) < 0)
 			osh_close(fd);
 	}

@@ -195,7 +195,7 @@ int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *n
 	return r < 0 ? r : place.made;
 }
 
-bool osh_install_has_pinned(const struct osh_install *install, const char *name)
+bool osh_install_has_all_links(const struct osh_install *install, const char *name)
 {
 	char dir[PATH_MAX];
 

@@ -93,7 +93,7 @@ int osh_install_open(struct osh_install *install, const struct osh_kernel_option
  * there. */
 int osh_install_attach(struct osh_install *install, int cgroup_fd, const char *name, struct osh_err *err);
 /* Is none of those links missing under `name`, nor detached? */
-bool osh_install_has_pinned(const struct osh_install *install, const char *name);
+bool osh_install_has_all_links(const struct osh_install *install, const char *name);
 /* Has somebody detached this link (BPF_LINK_DETACH), or is its cgroup gone? */
 bool osh_install_is_detached(int link_fd);
 /* Forget the links under `name` that are detached, with their pins, so that osh_install_attach makes them

@@ -212,12 +212,12 @@ int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachm
 	return osh_install_attach(&kernel->install, attachment->cgroup_fd, name, err);
 }
 
-bool osh_kernel_guards_whole(struct osh_kernel *kernel, uint64_t sandbox)
+bool osh_kernel_has_all_hooks(struct osh_kernel *kernel, uint64_t sandbox)
 {
 	char name[24];
 
 	attachment_name(sandbox, name);
-	return osh_install_has_pinned(&kernel->install, name);
+	return osh_install_has_all_links(&kernel->install, name);
 }
 
 unsigned osh_kernel_drop_detached(struct osh_kernel *kernel, uint64_t sandbox)

@@ -65,7 +65,7 @@ int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachmen
 int osh_kernel_attach(struct osh_kernel *kernel, const struct osh_kernel_attachment *attachment,
 		      struct osh_err *err);
 /* Are all its hooks on it that an agent before this one put there? */
-bool osh_kernel_guards_whole(struct osh_kernel *kernel, uint64_t sandbox);
+bool osh_kernel_has_all_hooks(struct osh_kernel *kernel, uint64_t sandbox);
 /* Forget those of its hooks that somebody detached, so that osh_kernel_attach puts them on again. Returns
  * how many. */
 unsigned osh_kernel_drop_detached(struct osh_kernel *kernel, uint64_t sandbox);

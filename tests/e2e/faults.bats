@@ -179,6 +179,8 @@ give_descriptors() {
 	fetch "$BOX" https://ok.test/pub/x
 	expect_status 200
 	wait "$LATER"
+	expect_equal "$(grep -o 'control connections [a-z]* [a-z]*' "$AGENT_DIR/agent.log" | paste -sd,)" \
+		"control connections wait until,control connections are served"
 }
 
 # F07: the kernel's own choice of whom to kill, where it can bound memory.
