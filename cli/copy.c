@@ -16,12 +16,14 @@
 #include "run.h"
 #include "staging.h"
 
-/* Inside: unpack beside the destination ($1), give it its name ($3; in the archive it is $2). */
+/* Inside: unpack beside the destination ($1), give it its name ($3; in the archive it is $2). Who is
+ * hung up while it clears away goes on with that. */
 static char unpack_inside[] =
 	"to=$1; if [ -d \"$to\" ]; then to=$to/$3; fi\n"
 	"if [ -d \"$to\" ]; then echo \"$to is a directory already\" >&2; exit 1; fi\n"
 	"dir=$(mktemp -d -- \"$(dirname -- \"$to\")/.openshell-cp.XXXXXX\") || exit\n"
-	"trap 'rm -rf -- \"$dir\"' EXIT; trap 'exit 1' HUP INT TERM\n"
+	"clear() { trap '' HUP INT TERM; rm -rf -- \"$dir\"; }\n"
+	"trap clear EXIT; trap 'exit 1' HUP INT TERM\n"
 	"tar --extract --file=- --directory=\"$dir\" && mv -T -- \"$dir/$2\" \"$to\"\n";
 
 /* Inside: what a link at the end leads to is what is meant. Who refuses sends an archive of
@@ -57,14 +59,15 @@ static int confine(const char *staging)
 	return r;
 }
 
-static _Noreturn void become_tar(char *const *argv, int fd, int as, const char *staging)
+static _Noreturn void become_tar(char *const *argv, int fd, int as, const struct osh_staging *staging)
 {
 	sigset_t none;
 
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
-	if (dup2(fd, as) < 0 || (staging && confine(staging) < 0))
+	if (dup2(fd, as) < 0 ||
+	    (staging && (osh_set_cloexec(staging->alive_fd, 0) < 0 || confine(staging->dir) < 0)))
 		_exit(126);
 	execvp(argv[0], argv);
 	_exit(127);
@@ -72,7 +75,7 @@ static _Noreturn void become_tar(char *const *argv, int fd, int as, const char *
 
 /* A tar whose standard input or output (`as`) is one end of a new pipe; the other end is
  * *ret_fd. Confined to `staging` unless that is NULL. */
-static int start_tar(char *const *argv, int as, const char *staging, pid_t *ret_pid, int *ret_fd)
+static int start_tar(char *const *argv, int as, const struct osh_staging *staging, pid_t *ret_pid, int *ret_fd)
 {
 	int ends[2], its;
 
@@ -108,15 +111,16 @@ static int end_tar(pid_t pid)
 
 /* ---- The other end, inside ---------------------------------------- */
 
-/* `ends`: its input and output, taken over; -1: nothing. Returns the exit status, which is
- * never the program's own. */
-static int run_inside(struct osh_client *client, const struct osh_copy *copy, char *const *argv,
-		      int ends[static 2])
+/* `path`: what it is about there; a relative one starts where programs do. `ends`: its input and
+ * output, taken over; -1: nothing. The status is never the program's own. */
+static struct osh_run_result run_inside(struct osh_client *client, const struct osh_copy *copy, const char *path,
+					char *const *argv, int ends[static 2])
 {
 	struct osh_run run = {
 		.cli = copy->cli,
 		.sandbox = copy->sandbox,
 		.argv = argv,
+		.cwd = *path == '/' ? "/" : NULL, /* the sandbox's own may be what is brought */
 		.doing = "copying",
 		.ends = ends,
 	};
@@ -127,7 +131,9 @@ static int run_inside(struct osh_client *client, const struct osh_copy *copy, ch
 			ends[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
 	}
 	result = osh_run(client, &run);
-	return result.started && result.status ? OSH_EXIT_FAILED : result.status;
+	if (result.started && result.status)
+		result.status = OSH_EXIT_FAILED;
+	return result;
 }
 
 static int report_start(int r)
@@ -185,11 +191,11 @@ int osh_copy_in(struct osh_client *client, const struct osh_copy *copy)
 		      STDOUT_FILENO, NULL, &pid, &ends[0]);
 	if (r < 0)
 		return report_start(r);
-	status = run_inside(client, copy,
+	status = run_inside(client, copy, copy->to,
 			    (char *[]){ (char *)"/bin/sh", (char *)"-c", unpack_inside, (char *)"cp",
 					(char *)(uintptr_t)copy->to, (char *)(uintptr_t)name,
 					(char *)(uintptr_t)(*base ? base : name), NULL },
-			    ends);
+			    ends).status;
 	tar_status = end_tar(pid);
 	return status == OSH_EXIT_OK ? tar_status : status;
 }
@@ -201,21 +207,26 @@ static int receive(struct osh_client *client, const struct osh_copy *copy,
 		   const struct osh_staging *staging)
 {
 	char option[PATH_MAX + 32];
-	int ends[2] = { -1, -1 }, status, tar_status, r;
+	int ends[2] = { -1, -1 }, input, tar_status, r;
+	struct osh_run_result result;
 	pid_t pid;
 
 	snprintf(option, sizeof(option), "--directory=%s", staging->dir);
 	r = start_tar((char *[]){ (char *)"tar", (char *)"--extract", (char *)"--file=-", option,
 				  (char *)"--no-same-owner", (char *)"--no-same-permissions", NULL },
-		      STDIN_FILENO, staging->dir, &pid, &ends[1]);
+		      STDIN_FILENO, staging, &pid, &ends[1]);
 	if (r < 0)
 		return report_start(r);
-	status = run_inside(client, copy,
+	input = fcntl(ends[1], F_DUPFD_CLOEXEC, 0);
+	result = run_inside(client, copy, copy->from,
 			    (char *[]){ (char *)"/bin/sh", (char *)"-c", pack_inside, (char *)"cp",
 					(char *)(uintptr_t)copy->from, NULL },
 			    ends);
+	if (!result.started)
+		(void)kill(pid, SIGKILL); /* before its input ends: why there is none has been said */
+	osh_close(input);
 	tar_status = end_tar(pid);
-	return status == OSH_EXIT_OK ? tar_status : status;
+	return result.status == OSH_EXIT_OK ? tar_status : result.status;
 }
 
 static int put_in_place(const struct osh_staging *staging, unsigned *ret_refused)
@@ -232,7 +243,7 @@ static int put_in_place(const struct osh_staging *staging, unsigned *ret_refused
 
 int osh_copy_out(struct osh_client *client, const struct osh_copy *copy)
 {
-	struct osh_staging staging = { .dir = "" };
+	struct osh_staging staging;
 	char base[NAME_MAX + 1];
 	struct osh_err err = { 0 };
 	unsigned refused = 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -33,6 +34,52 @@ static int choose_name(const char *to, const char *base, char name[static PATH_M
 	return 0;
 }
 
+static void remove_tree(char *dir)
+{
+	char *roots[] = { dir, NULL };
+	FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	FTSENT *entry;
+
+	while (tree && (entry = fts_read(tree))) {
+		if (entry->fts_info == FTS_D)
+			(void)chmod(entry->fts_accpath, 0700); /* or it could not be emptied */
+		else
+			(void)remove(entry->fts_accpath);
+	}
+	if (tree)
+		fts_close(tree);
+}
+
+/* No signal for us or our terminal is for it, and nothing of ours stays open in it. */
+static _Noreturn void sweep(struct osh_staging *staging, int ended_fd)
+{
+	char byte;
+
+	(void)setsid();
+	if (dup2(ended_fd, STDIN_FILENO) < 0 || syscall(SYS_close_range, 1u, ~0u, 0u) < 0)
+		_exit(1);
+	(void)osh_read_full(STDIN_FILENO, &byte, 1);
+	remove_tree(staging->dir);
+	_exit(0);
+}
+
+static int start_sweeper(struct osh_staging *staging)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	staging->sweeper = fork();
+	if (staging->sweeper == 0)
+		sweep(staging, ends[0]);
+	osh_close(ends[0]);
+	staging->alive_fd = ends[1];
+	if (staging->sweeper > 0)
+		return 0;
+	osh_close(ends[1]);
+	return -EAGAIN;
+}
+
 int osh_staging_open(const char *to, const char *base, struct osh_staging *ret_staging,
 		     struct osh_err *err)
 {
@@ -49,6 +96,11 @@ int osh_staging_open(const char *to, const char *base, struct osh_staging *ret_s
 		return osh_err_sys(err, ENAMETOOLONG, "%s", to);
 	if (!mkdtemp(staging.dir)) /* 0700 */
 		return osh_err_sys(err, errno, "cannot make a directory beside %s", staging.name);
+	r = start_sweeper(&staging);
+	if (r < 0) {
+		remove_tree(staging.dir);
+		return osh_err_sys(err, -r, "cannot start a process");
+	}
 	*ret_staging = staging;
 	return 0;
 }
@@ -201,17 +253,7 @@ int osh_staging_commit(const struct osh_staging *staging, struct osh_err *err)
 
 void osh_staging_close(struct osh_staging *staging)
 {
-	char *roots[] = { staging->dir, NULL };
-	FTS *tree = staging->dir[0] ? fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL) : NULL;
-	FTSENT *entry;
-
-	while (tree && (entry = fts_read(tree))) {
-		if (entry->fts_info == FTS_D)
-			(void)chmod(entry->fts_accpath, 0700); /* or it could not be emptied */
-		else
-			(void)remove(entry->fts_accpath);
-	}
-	if (tree)
-		fts_close(tree);
-	staging->dir[0] = '\0';
+	staging->alive_fd = osh_close(staging->alive_fd);
+	while (waitpid(staging->sweeper, NULL, 0) < 0 && errno == EINTR)
+		;
 }

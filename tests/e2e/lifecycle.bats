@@ -430,6 +430,8 @@ copy_place() {
 	expect_lacks "$output" "tar:"
 	run -1 osh sandbox cp "$PLACE/none" box:/sandbox
 	run -1 osh sandbox cp nobody:/x "$PLACE/out"
+	expect_contains "$output" "no sandbox named nobody"
+	expect_lacks "$output" "tar:"
 	run -1 osh sandbox cp "$PLACE/mine" box:/usr/bin/mine
 	refute inside box test -e /usr/bin/mine
 	run -1 osh sandbox cp box:/ "$PLACE/out"
@@ -437,6 +439,41 @@ copy_place() {
 	run -2 osh sandbox cp box:a box:b
 	run -2 osh sandbox cp box:a
 	expect_equal "$(ls -A "$PLACE/out")" ""
+}
+
+# staged DIR: what has arrived of a copy that goes on.
+staged() { compgen -G "$1/.openshell-cp.*/endless"; }
+nothing_staged() { ! compgen -G "$1/.openshell-cp.*"; }
+
+@test "cp that is interrupted leaves nothing, out or in" {
+	local signal copier tar
+	copy_place
+	make_sandbox box default --env PATH=/sandbox/bin:/usr/bin:/bin
+	inside box truncate -s 1T endless
+	for signal in INT TERM HUP KILL; do
+		# As from a terminal: a process group of its own, and INT not ignored.
+		env --default-signal=INT setsid "$BUILD/openshell" sandbox cp box:endless "$PLACE/out" </dev/null >/dev/null 2>&1 3>&- &
+		copier=$!
+		wait_until 10 staged "$PLACE/out"
+		kill "-$signal" "-$copier"
+		wait_until 10 nothing_staged "$PLACE/out" || fail "after SIG$signal:" "$(ls -A "$PLACE/out")"
+		wait_until 10 is_gone "$copier"
+		expect_equal "$(ls -A "$PLACE/out")" ""
+	done
+	# Clearing away inside, which takes long here, outlives being hung up.
+	inside box sh -c 'mkdir bin; mkfifo go; printf "#!/bin/sh\n: >began; read -r x <go; exec /bin/rm \"\$@\"\n" >bin/rm; chmod 0755 bin/rm'
+	truncate -s 1T "$PLACE/endless"
+	"$BUILD/openshell" sandbox cp "$PLACE/endless" box:copy </dev/null >/dev/null 2>&1 3>&- &
+	copier=$!
+	wait_until 10 inside box sh -c 'ls .openshell-cp.*/endless' >/dev/null 2>&1
+	tar=$(pgrep -P "$copier" -x tar)
+	kill "$tar"
+	wait_until 10 inside box test -e began
+	kill "$copier"
+	wait_until 10 is_gone "$copier"
+	inside box timeout 5 sh -c 'echo >go' # the hang-up was sent before
+	wait_until 10 inside box sh -c '! ls -d .openshell-cp.*' >/dev/null 2>&1
+	refute inside box test -e copy
 }
 
 @test "cp out: no link leads out, nothing but the one name is written" {
@@ -534,6 +571,9 @@ END
 	echo in >"$PLACE/src/file"
 	run osh sandbox create --name up --upload "$PLACE/src" --upload "$PLACE/mine:/tmp" -- cat /sandbox/src/file /tmp/mine </dev/null
 	expect_contains "$output" $'in\nmine'
+	# Also what programs start in.
+	run -0 osh sandbox create --name there --workdir /sandbox/src --upload "$PLACE/src" -- cat file </dev/null
+	expect_contains "$output" in
 	run -1 osh sandbox create --name gone --upload "$PLACE/none" -- true </dev/null
 	expect_contains "$output" "deleted again"
 	run -1 osh sandbox get gone
