@@ -27,6 +27,7 @@ struct action {
 	/* What is done to one sandbox. Returns the exit status. */
 	int (*one)(const struct action *action, struct osh_client *client, const char *name);
 	bool takes_command;
+	bool is_for_cgroups; /* among all or selected ones: attached cgroups are meant, else sandboxes of ours */
 	char *const *argv; /* what stood behind "--"; NULL: nothing */
 };
 
@@ -67,6 +68,11 @@ static int each_named(struct osh_client *client, const struct values *values,
 	return worst;
 }
 
+static bool is_attached(const json_t *sandbox)
+{
+	return json_object_get(sandbox, "attached");
+}
+
 static int each_selected(struct osh_client *client, const struct osh_selector *selector,
 			 const struct action *action)
 {
@@ -75,9 +81,12 @@ static int each_selected(struct osh_client *client, const struct osh_selector *s
 	json_t *list = json_object_get(reply.parameters, "sandboxes");
 
 	osh_selector_filter(selector, list);
-	for (size_t i = 0; i < json_array_size(list) && worst != OSH_EXIT_NO_AGENT; i++)
-		worst = combine(worst, action->one(action, client,
-						   osh_json_text(json_array_get(list, i), "name")));
+	for (size_t i = 0; i < json_array_size(list) && worst != OSH_EXIT_NO_AGENT; i++) {
+		const json_t *sandbox = json_array_get(list, i);
+
+		if (is_attached(sandbox) == action->is_for_cgroups)
+			worst = combine(worst, action->one(action, client, osh_json_text(sandbox, "name")));
+	}
 	osh_wire_reply_done(&reply);
 	return worst;
 }
@@ -149,11 +158,12 @@ static int detach_one(const struct action *action, struct osh_client *client, co
 
 static int run_detach(struct osh_cli *cli, const struct osh_command *command, int argc, char **argv)
 {
-	return run_each((struct action){ .cli = cli, .one = detach_one }, command, argc, argv);
+	return run_each((struct action){ .cli = cli, .one = detach_one, .is_for_cgroups = true }, command, argc,
+			argv);
 }
 
 const struct osh_command osh_command_sandbox_detach = {
-	"sandbox detach", "NAME...", "Take rules away from cgroups, whose programs go on", options, run_detach,
+	"sandbox detach", "NAME...|--all", "Take rules away from cgroups, whose programs go on", options, run_detach,
 };
 
 /* ---- stop ------------------------------------------------------------------------------ */

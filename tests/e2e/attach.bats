@@ -43,6 +43,18 @@ load attach
 	expect_contains "$output" "certificate"
 }
 
+@test "--all means cgroups to detach, sandboxes of our own to all others" {
+	make_sandbox own default --label kind=own
+	attach
+	osh sandbox stop --all
+	expect_equal "$(osh sandbox list | awk 'NR > 1 { print $1, $2 }' | sort)" $'box attached\nown stopped'
+	osh sandbox start --all
+	expect_equal "$(osh sandbox detach --all)" "sandbox box detached"
+	attach
+	expect_equal "$(osh sandbox delete --all)" "sandbox own deleted"
+	expect_equal "$(osh sandbox list -o name)" box
+}
+
 # A42, F20
 @test "what cannot be enforced is named, and refused unless it is allowed" {
 	run -1 osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)"
