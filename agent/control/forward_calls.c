@@ -157,6 +157,10 @@ static void stop_forward(struct osh_call *call)
 	}
 	if (count)
 		osh_call_reply(call, json_pack("{s:i}", "stopped", count), NULL, 0);
+	else if (local_port)
+		osh_call_error(call, "NotFound",
+			       "nobody forwards from %lld to port %lld of %s: 'openshell forward list' shows who does",
+			       (long long)local_port, (long long)port, name);
 	else
 		osh_call_error(call, "NotFound",
 			       "nobody forwards to port %lld of %s: 'openshell forward list' shows who does",

@@ -47,6 +47,9 @@ forwards() { osh forward list | tail -n +2 | wc -l; }
 	wait_until 5 refused "$first"
 	expect_equal "$(get "$second" name)" two
 	run -1 osh forward stop 3000 one
+	expect_contains "$output" "nobody forwards to port 3000 of one"
+	run -1 osh forward stop "$first:3000" two
+	expect_contains "$output" "nobody forwards from $first to port 3000 of two"
 	osh forward stop "$second:3000" two
 	wait_until 5 refused "$second"
 	expect_equal "$(forwards)" 0
