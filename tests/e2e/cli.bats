@@ -324,6 +324,21 @@ bad_policy() {
 	expect_equal "$output" demo:
 	run complete_words openshell sandbox create --l
 	expect_equal "$output" --label
+	# What each command's help names, and no value is taken for a NAME.
+	osh --help | awk '/^commands:/ { on = 1; next } /^$/ { on = 0 } on' | sed -E 's/^  (.*[a-z])  .*/\1/; s/ +$//' >"$SCRATCH/commands"
+	while read -ra words; do
+		osh "${words[@]}" --help | sed -nE 's/^  (-., |    )(--[a-z-]+( [A-Z]+)?).*/\2/p' >"$SCRATCH/options"
+		run complete_words openshell "${words[@]}" --
+		expect_equal "$(tr ' ' '\n' <<<"$output" | sort)" "$(cut -d ' ' -f 1 "$SCRATCH/options" | sort -u)" "${words[*]}"
+		[[ ${words[*]} == "sandbox "@(exec|get|delete) || ${words[*]} == logs ]] || continue
+		while read -r option value; do
+			[[ $value && $option != --socket ]] || continue
+			run complete_words openshell "${words[@]}" "$option" x de
+			expect_equal "$output" demo "${words[*]} $option"
+		done <"$SCRATCH/options"
+	done <"$SCRATCH/commands"
+	run complete_words openshell sandbox attach --cgroup /pro
+	expect_equal "$output" /proc
 	run complete_words openshell forward ''
 	expect_equal "$output" "start list stop --help"
 }
