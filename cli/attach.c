@@ -25,14 +25,14 @@ static const struct osh_option options[] = {
 	OSH_OPTIONS_END,
 };
 
-static void say_attached(const json_t *sandbox)
+/* Of an attached cgroup, or why it is none. */
+static void say_degraded(const json_t *from)
 {
 	const json_t *row;
 	size_t i;
 
-	json_array_foreach(json_object_get(sandbox, "degraded"), i, row)
-		osh_cli_note("warning: %s", json_string_value(row));
-	puts(osh_json_text(sandbox, "name"));
+	json_array_foreach(json_object_get(from, "degraded"), i, row)
+		osh_cli_note("not enforced: %s", json_string_value(row));
 }
 
 static int attach(struct osh_client *client, const struct values *values, const struct osh_policy_file *policy)
@@ -50,9 +50,11 @@ static int attach(struct osh_client *client, const struct values *values, const 
 	status = osh_client_exit(r, &reply);
 	if (status == OSH_EXIT_OK) {
 		osh_policy_file_report(values->policy, json_object_get(reply.parameters, "warnings"));
-		say_attached(json_object_get(reply.parameters, "sandbox"));
+		say_degraded(json_object_get(reply.parameters, "sandbox"));
+		puts(osh_json_text(json_object_get(reply.parameters, "sandbox"), "name"));
 	} else {
 		osh_policy_file_report(values->policy, json_object_get(reply.parameters, "diagnostics"));
+		say_degraded(reply.parameters);
 		osh_cli_error("%s", err.message);
 	}
 	osh_wire_reply_done(&reply);

@@ -181,18 +181,12 @@ void osh_attachment_mend(struct osh_agent_sandbox *sandbox)
 
 /* ---- Making, taking over ---------------------------------------- */
 
-static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_err *err)
+static int refuse_degraded(const struct osh_agent_sandbox *sandbox, struct osh_attachment *attachment,
+			   struct osh_err *err)
 {
-	char list[940] = ""; /* with all that there can be, it fits an error */
-	size_t i, len = 0;
-	json_t *row;
-
-	json_array_foreach(sandbox->degraded, i, row) {
-		len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%s", i ? "; " : "", json_string_value(row));
-		if (len >= sizeof(list))
-			break;
-	}
-	return osh_err_set(err, ENOTSUP, "not all can be enforced there (--allow-degraded does without): %s", list);
+	attachment->degraded = json_incref(sandbox->degraded);
+	return osh_err_set(err, ENOTSUP, "not all can be enforced in %s (--allow-degraded does without)",
+			   attachment->cgroup);
 }
 
 static int build(struct osh_agent_sandbox *sandbox, const struct osh_attachment *attachment, struct osh_err *err)
@@ -250,7 +244,7 @@ static int begin(struct osh_agent *agent, const struct osh_attachment *attachmen
 	return 0;
 }
 
-int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *attachment,
+int osh_lifecycle_attach(struct osh_agent *agent, struct osh_attachment *attachment,
 			 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err)
 {
 	struct osh_agent_sandbox *sandbox = NULL;
@@ -261,7 +255,7 @@ int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *a
 	r = watch(sandbox, err);
 	sandbox->degraded = osh_preflight(sandbox);
 	if (r == 0 && json_array_size(sandbox->degraded) && !attachment->allow_degraded)
-		r = refuse_degraded(sandbox, err);
+		r = refuse_degraded(sandbox, attachment, err);
 	if (r == 0)
 		r = build(sandbox, attachment, err);
 	if (r < 0) {

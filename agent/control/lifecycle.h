@@ -103,12 +103,13 @@ struct osh_attachment {
 	uid_t owner;
 	osh_created_fn *created;
 	void *context;
+	json_t *degraded;   /* set where it is refused for these, a string each; the caller's */
 };
 
 /* Put network rules on a cgroup that exists; otherwise as osh_lifecycle_create. Without
- * allow_degraded it is refused where the kernel cannot enforce all of them, by name. Ending it
+ * allow_degraded it is refused where the kernel cannot enforce all of them (`degraded`). Ending it
  * (osh_lifecycle_delete) takes the rules away and leaves the processes. */
-int osh_lifecycle_attach(struct osh_agent *agent, const struct osh_attachment *attachment,
+int osh_lifecycle_attach(struct osh_agent *agent, struct osh_attachment *attachment,
 			 struct osh_agent_sandbox **ret_sandbox, struct osh_err *err);
 bool osh_lifecycle_is_attached(const struct osh_agent_sandbox *sandbox);
 

@@ -191,6 +191,16 @@ static void create_sandbox(struct osh_call *call)
 
 /* ---- SandboxAttachCgroup ---------------------------------------- */
 
+static void fail_attach(struct osh_call *call, struct osh_attachment *attachment, const struct osh_err *err)
+{
+	if (!attachment->degraded)
+		osh_call_fail(call, err);
+	else
+		osh_call_error_object(call, OSH_WIRE_INTERFACE ".Degraded",
+				      json_pack("{s:s, s:o}", "message", err->message, "degraded",
+						attachment->degraded));
+}
+
 static void attach_with(struct osh_call *call, struct osh_attachment *attachment, const char *sha256)
 {
 	struct osh_agent_sandbox *sandbox = NULL;
@@ -206,7 +216,7 @@ static void attach_with(struct osh_call *call, struct osh_attachment *attachment
 	attachment->policy_text.data = text;
 	if (osh_lifecycle_attach(call->agent, attachment, &sandbox, &err) < 0) {
 		json_decref(warnings);
-		osh_call_fail(call, &err);
+		fail_attach(call, attachment, &err);
 	} else {
 		call->context = warnings;
 		call->on_cancel = on_create_cancel;
