@@ -21,15 +21,16 @@
 static char unpack_inside[] =
 	"to=$1; if [ -d \"$to\" ]; then to=$to/$3; fi\n"
 	"if [ -d \"$to\" ]; then echo \"$to is a directory already\" >&2; exit 1; fi\n"
-	"dir=$(mktemp -d -- \"$(dirname -- \"$to\")/.openshell-cp.XXXXXX\") || exit\n"
+	"at=$(dirname -- \"$to\")\n"
+	"dir=$(mktemp -d -- \"$at/.openshell-cp.XXXXXX\" 2>/dev/null) ||\n"
+	"{ echo \"$at is no directory that can be written to\" >&2; exit 1; }\n"
 	"clear() { trap '' HUP INT TERM; rm -rf -- \"$dir\"; }\n"
 	"trap clear EXIT; trap 'exit 1' HUP INT TERM\n"
 	"tar --extract --file=- --directory=\"$dir\" && mv -T -- \"$dir/$2\" \"$to\"\n";
 
-/* Inside: what a link at the end leads to is what is meant. Who refuses sends an archive of
- * nothing, so that the tar here has nothing to add. */
+/* Inside: what a link at the end leads to is what is meant. */
 static char pack_inside[] =
-	"refuse() { echo \"$1\" >&2; tar --create --file=- --files-from=/dev/null; exit 1; }\n"
+	"refuse() { echo \"$1\" >&2; exit 1; }\n"
 	"path=$(readlink -e -- \"$1\") || refuse \"no such file: $1\"\n"
 	"[ \"$path\" != / ] || refuse 'not all of /'\n"
 	"exec tar --create --file=- --directory=\"$(dirname -- \"$path\")\" -- \"${path##*/}\"\n";
@@ -222,8 +223,8 @@ static int receive(struct osh_client *client, const struct osh_copy *copy,
 			    (char *[]){ (char *)"/bin/sh", (char *)"-c", pack_inside, (char *)"cp",
 					(char *)(uintptr_t)copy->from, NULL },
 			    ends);
-	if (!result.started)
-		(void)kill(pid, SIGKILL); /* before its input ends: why there is none has been said */
+	if (result.status != OSH_EXIT_OK)
+		(void)kill(pid, SIGKILL); /* before its input ends: what went wrong has been said */
 	osh_close(input);
 	tar_status = end_tar(pid);
 	return result.status == OSH_EXIT_OK ? tar_status : result.status;

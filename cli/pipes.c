@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/str.h"
 #include "tty.h"
 
 #define COPY_BYTES 16384
@@ -68,13 +70,15 @@ int osh_pipes_open(struct osh_pipes *pipes, int input, int output)
 	*pipes = (struct osh_pipes){ .inside = { input >= 0 ? input : STDIN_FILENO,
 						 output >= 0 ? output : STDOUT_FILENO, STDERR_FILENO },
 				     .input = -1,
-				     .output = { -1, -1 } };
+				     .output = { -1, -1 },
+				     .is_told = input >= 0 || output >= 0 };
 	if (input < 0 && isatty(STDIN_FILENO)) {
 		/* A program that does not read what is typed is no reason to die. */
 		(void)sigaction(SIGPIPE, &ignore, NULL);
 		r = open_input(pipes);
 	}
-	return r < 0 ? r : open_outputs(pipes, output < 0 && isatty(STDOUT_FILENO), isatty(STDERR_FILENO));
+	return r < 0 ? r : open_outputs(pipes, output < 0 && isatty(STDOUT_FILENO),
+				    pipes->is_told || isatty(STDERR_FILENO));
 }
 
 void osh_pipes_sent(struct osh_pipes *pipes)
@@ -131,13 +135,38 @@ static void read_typed(struct osh_pipes *pipes)
 	flush_typed(pipes);
 }
 
+/* Nobody asked it to write on a terminal: it must not rule that. */
+static int tell(const char *data, size_t len)
+{
+	char line[4 * COPY_BYTES + 2]; /* of each byte at most \xNN */
+	const char *end = data + len;
+	int r = 0;
+
+	while (r == 0 && data < end) {
+		const char *stop = memchr(data, '\n', (size_t)(end - data));
+		size_t part = (size_t)((stop ? stop : end) - data), n;
+
+		n = osh_str_escape(osh_str_n(data, part), line, sizeof(line) - 1);
+		if (stop)
+			line[n++] = '\n';
+		r = osh_tty_write(STDERR_FILENO, line, n);
+		data += part + (stop != NULL);
+	}
+	return r;
+}
+
+static int pass_on(const struct osh_pipes *pipes, int which, const char *data, size_t len)
+{
+	return which == 1 && pipes->is_told ? tell(data, len) : osh_tty_write(STDOUT_FILENO + which, data, len);
+}
+
 /* One piece. Returns false when there is none now, or no more. */
 static bool copy_output(struct osh_pipes *pipes, int which)
 {
 	char data[COPY_BYTES];
 	ssize_t n = read(pipes->output[which], data, sizeof(data));
 
-	if (n > 0 && osh_tty_write(STDOUT_FILENO + which, data, (size_t)n) == 0)
+	if (n > 0 && pass_on(pipes, which, data, (size_t)n) == 0)
 		return true;
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
 		pipes->output[which] = osh_close(pipes->output[which]);

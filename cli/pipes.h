@@ -16,12 +16,13 @@ struct osh_pipes {
 	int inside[OSH_PIPES_MAX]; /* to send: 0, 1, 2 or the program's end of a pipe */
 	int input;                 /* our end of the pipe that standard input is copied to, or -1 */
 	int output[2];             /* our ends for standard output and error, or -1 */
+	bool is_told;              /* error is words for the user, beside data: escaped, a line at a time */
 	char typed[OSH_PIPES_INPUT_BYTES]; /* not yet taken by the program */
 	size_t typed_start, typed_len;
 };
 
-/* `input`, `output`: what to use in place of ours, taken over; -1: ours. Returns 0 or -errno;
- * osh_pipes_close is safe in any case. */
+/* `input`, `output`: what to use in place of ours, taken over; -1: ours. With either, what the program
+ * says on standard error is escaped. Returns 0 or -errno; osh_pipes_close is safe in any case. */
 int osh_pipes_open(struct osh_pipes *pipes, int input, int output);
 void osh_pipes_close(struct osh_pipes *pipes);
 /* The program's ends were sent: only the program holds them from here on. */

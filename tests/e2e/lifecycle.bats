@@ -432,6 +432,8 @@ copy_place() {
 	run -1 osh sandbox cp nobody:/x "$PLACE/out"
 	expect_contains "$output" "no sandbox named nobody"
 	expect_lacks "$output" "tar:"
+	run -1 osh sandbox cp "$PLACE/mine" box:/none/mine
+	expect_equal "$output" "/none is no directory that can be written to"
 	run -1 osh sandbox cp "$PLACE/mine" box:/usr/bin/mine
 	refute inside box test -e /usr/bin/mine
 	run -1 osh sandbox cp box:/ "$PLACE/out"
@@ -442,6 +444,18 @@ copy_place() {
 }
 
 # staged DIR: what has arrived of a copy that goes on.
+# A tar of the sandbox's own, which answers for the one that is asked for.
+@test "cp shows what a program inside says, and lets it do nothing to the terminal" {
+	copy_place
+	make_sandbox hostile default --env PATH=/sandbox/bin:/usr/bin:/bin
+	inside hostile sh -c 'mkdir bin && printf "#!/bin/sh\nprintf \"\\033]0;title\\007words\\nmore\\n\" >&2; exit 1\n" >bin/tar && chmod +x bin/tar'
+	run -1 osh sandbox cp hostile:/etc/passwd "$PLACE/out"
+	expect_equal "$output" $'\\x1b]0;title\\x07words\nmore'
+	run -1 osh sandbox cp hostile:/etc/none "$PLACE/out" # T
+	expect_contains "$output" "/etc/none"
+	osh sandbox delete hostile
+}
+
 staged() { compgen -G "$1/.openshell-cp.*/endless"; }
 nothing_staged() { ! compgen -G "$1/.openshell-cp.*"; }
 
