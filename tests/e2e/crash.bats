@@ -159,9 +159,12 @@ has_proxy() {
 	((PROXY > 0))
 }
 
+# Of all that is pinned.
+list_links() { find "$(pins)" -path '*/links/*' -type f -exec bpftool link show pinned {} \; | grep -oE '^[0-9]+' | sort -n; }
+
 # F01, F02, F03: each round something dies, or is stopped first, at a moment that the seed chooses.
 @test "two hundred deaths under traffic: not a byte too many, no sandbox lost" {
-	local i before slowest=0 began took seed=${OSH_SEED:-$RANDOM}
+	local i before links slowest=0 began took seed=${OSH_SEED:-$RANDOM}
 	echo "# seed $seed (OSH_SEED)" >&3
 	RANDOM=$seed
 	make_sandbox other probe
@@ -170,6 +173,7 @@ has_proxy() {
 	INIT=$(pid_of_init)
 	before=$(printf 'other running %s\nrests stopped 0\n%s running %s' \
 		"$(osh sandbox get other -o json | grep -oP '"pid": \K\d+')" "$BOX" "$INIT")
+	links=$(list_links) && [[ $links ]]
 	start_prober
 	for ((i = 0; i < 200; i++)); do
 		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
@@ -188,6 +192,7 @@ has_proxy() {
 	echo "# until the next agent served: at most $slowest ms" >&3
 	wait_until 5 serves_again
 	expect_same_sandboxes "$before"
+	expect_equal "$(list_links)" "$links" "the kernel's own numbers of the links"
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
 	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"

@@ -330,6 +330,23 @@ for n in range(65536 + 64):
 	expect_status 200
 }
 
+# F23: in the middle of a flow.
+@test "signals that end other programs end neither agent nor proxy" {
+	local agent proxy signal
+	agent=$(<"$AGENT_DIR/agent.pid")
+	proxy=$(status_of '["proxy_pid"]')
+	inside "$BOX" /usr/bin/python3 /sandbox/crowd.py pace ok.test 2
+	later "$BOX" pace ok.test 300
+	go
+	for signal in HUP PIPE; do
+		kill "-$signal" "$agent" "$proxy"
+	done
+	wait_until 30 has_said '^[0-9]+$' || fail "$(<"$SCRATCH/said")"
+	wait "$LATER"
+	refute is_gone "$agent"
+	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
+}
+
 # F23: an agent of another version, which could not go on with what runs.
 @test "an agent that could not take the sandboxes over ends nobody" {
 	local pins layout
