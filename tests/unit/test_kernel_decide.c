@@ -269,6 +269,25 @@ Test(kernel_decide, bind)
 	cr_expect(osh_decide_bind(8000));
 }
 
+Test(kernel_decide, unix_dial)
+{
+	static const struct {
+		struct osh_unix_dial dial;
+		unsigned reason; /* 0: looked up further */
+	} cases[] = {
+		{ { .sandbox_known = 1, .own_netns = 1 }, 0 },
+		{ { .sandbox_known = 1, .own_netns = 0 }, OSH_KERNEL_WRONG_NETNS },
+		{ { .sandbox_known = 0, .own_netns = 1 }, OSH_KERNEL_NO_SANDBOX },
+		/* Who dumps core goes nowhere, not even within its own network; it is told as that. */
+		{ { .sandbox_known = 1, .own_netns = 1, .dumping = 1 }, OSH_KERNEL_CORE_DUMP },
+		{ { .sandbox_known = 1, .own_netns = 0, .dumping = 1 }, OSH_KERNEL_CORE_DUMP },
+		{ { .sandbox_known = 0, .own_netns = 1, .dumping = 1 }, OSH_KERNEL_NO_SANDBOX },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		cr_expect_eq(osh_decide_unix(&cases[i].dial), cases[i].reason, "row %zu", i);
+}
+
 Test(kernel_decide, packet)
 {
 	static const struct {
