@@ -77,6 +77,10 @@ static void on_period(struct osh_timer *timer)
 
 void osh_watch_open(struct osh_agent *agent)
 {
+	int r = osh_kernel_hold_memory(agent->kernel);
+
+	if (r < 0)
+		osh_warning("what is removed below %s/memory cannot be put back: %s", agent->pin_dir, strerror(-r));
 	agent->watch_timer.on_expire = on_period;
 	if (osh_loop_timer_set(agent->loop, &agent->watch_timer, PERIOD_MS) < 0)
 		osh_warning("nobody watches whether the kernel's programs stay attached: out of memory");

@@ -164,8 +164,7 @@ static void close_handles(struct osh_install *install)
 		install->map_fds[i] = -1;
 }
 
-/* Its descriptor, which the install keeps, or -errno. */
-static int open_pin(const struct job *job, struct osh_install *install, const char *kind, const char *name)
+int osh_install_hold(struct osh_install *install, const char *place, const char *name)
 {
 	struct osh_pin *pin = &install->pins[install->pin_count];
 	char path[PATH_MAX];
@@ -174,8 +173,10 @@ static int open_pin(const struct job *job, struct osh_install *install, const ch
 		return -E2BIG;
 	if (osh_str_copy(osh_str(name), pin->name, sizeof(pin->name)) < 0)
 		return -ENAMETOOLONG;
-	pin->kind = kind;
-	pin->fd = bpf_obj_get(pin_path(job, path, kind, name));
+	if (snprintf(path, sizeof(path), "%s/%s/%s", install->pin_dir, place, name) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	pin->place = place;
+	pin->fd = bpf_obj_get(path);
 	if (pin->fd < 0)
 		return -ENOENT;
 	install->pin_count++;
@@ -197,7 +198,7 @@ static bool is_our_shape(const struct job *job, int map_fd, const char *name)
 static int get_maps(const struct job *job, struct osh_install *install)
 {
 	for (size_t i = 0; i < OSH_MAP_COUNT; i++) {
-		install->map_fds[i] = open_pin(job, install, "maps", map_names[i]);
+		install->map_fds[i] = osh_install_hold(install, LAYOUT "/maps", map_names[i]);
 		if (install->map_fds[i] < 0)
 			return install->map_fds[i];
 		if (!is_our_shape(job, install->map_fds[i], map_names[i]))
@@ -235,7 +236,7 @@ static const char *file_program_name(const struct job *job)
 
 static int get_file_program(const struct job *job, struct osh_install *install)
 {
-	install->file_program_fd = open_pin(job, install, "programs", file_program_name(job));
+	install->file_program_fd = osh_install_hold(install, LAYOUT "/programs", file_program_name(job));
 	return install->file_program_fd < 0 ? install->file_program_fd : 0;
 }
 
@@ -249,7 +250,7 @@ static int get_links(const struct job *job, struct osh_install *install)
 		if (!is_hook(program))
 			continue;
 		fd = install->link_count < OSH_LINKS_MAX ?
-			     open_pin(job, install, "links", bpf_program__name(program)) : -E2BIG;
+			     osh_install_hold(install, LAYOUT "/links", bpf_program__name(program)) : -E2BIG;
 		r = fd < 0 ? fd : check_link(job, fd);
 		if (r < 0)
 			return r;
@@ -551,6 +552,8 @@ int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *
 		r = pins_lock_dir(options->pin_dir, &inst->pin_dir_fd, err);
 	if (r == 0)
 		r = install(&job, inst);
+	if (r == 0 && is_same_build(&job))
+		build_name(inst->build);
 	openshell__destroy(job.skel);
 	osh_close(job.cgroup_fd);
 	return r;

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "kernel/kernel.h"
+#include "openshell/limits.h"
 
 /* The maps of bpf/maps.h. */
 enum osh_map {
@@ -47,15 +48,16 @@ struct osh_optional_hooks {
 
 #define OSH_LINKS_MAX 32
 
-/* What is pinned as pin_dir/LAYOUT/KIND/NAME. Held open, so that a removed pin alone takes nothing away
+/* What is pinned as pin_dir/PLACE/NAME. Held open, so that a removed pin alone takes nothing away
  * and can be put back: repin.c. */
 struct osh_pin {
-	const char *kind; /* static: "maps", "links", "programs" */
+	const char *place; /* static: LAYOUT "/maps", PINS_MEMORY */
 	char name[40];
 	int fd;
 };
 
-#define OSH_PINS_MAX (OSH_MAP_COUNT + OSH_LINKS_MAX + 1)
+#define OSH_MEMORIES_MAX (OSH_WORKERS_MAX + 1) /* a ring for each, and the ledger */
+#define OSH_PINS_MAX (OSH_MAP_COUNT + OSH_LINKS_MAX + 1 + OSH_MEMORIES_MAX)
 
 /* The links on one attached cgroup: attach.c. */
 struct osh_held_links {
@@ -76,6 +78,7 @@ struct osh_install {
 	int file_program_fd;           /* osh_file, run by osh_kernel_file */
 	struct osh_held_links *held;   /* owned, with the descriptors: the same for attached cgroups */
 	char *pin_dir;                 /* owned */
+	char build[32];                /* its marker, where this build's programs run; "": another's */
 	bool adopted;                  /* found in force, not loaded by this call */
 	struct osh_optional_hooks hooks;
 };
@@ -103,6 +106,11 @@ unsigned osh_install_drop_detached(struct osh_install *install, const char *name
 int osh_install_run_late(const struct osh_install *install);
 /* Undo it; what is not there is no error. */
 void osh_install_detach(struct osh_install *install, const char *name);
+/* Open what is pinned there, a PLACE of struct osh_pin, and hold it. Its descriptor, which the install keeps,
+ * or -errno. */
+int osh_install_hold(struct osh_install *install, const char *place, const char *name);
+/* Hold what memory there is by now (osh_kernel_memory), once. 0 or the first -errno. */
+int osh_install_hold_memory(struct osh_install *install);
 /* Pin again what is held and has lost its pin, also below a pin_dir that is gone: then it is made and
  * locked again. Returns how many, or the first -errno (-EBUSY: another agent has made it meanwhile). */
 int osh_install_repin(struct osh_install *install);

@@ -515,6 +515,11 @@ bool osh_kernel_is_attached(const struct osh_kernel *kernel)
 	return osh_install_is_attached(&kernel->install);
 }
 
+int osh_kernel_hold_memory(struct osh_kernel *kernel)
+{
+	return osh_install_hold_memory(&kernel->install);
+}
+
 int osh_kernel_repin(struct osh_kernel *kernel)
 {
 	return osh_install_repin(&kernel->install);

@@ -134,6 +134,8 @@ int osh_kernel_memory(const char *pin_dir, const char *name, size_t bytes, bool 
  * writes there, and the successor waits here until that one has ended. Returns it or -errno
  * (-EWOULDBLOCK: still held after three seconds; -ENOENT: there is no memory). */
 int osh_kernel_memory_lock(const char *pin_dir);
+/* From here on osh_kernel_repin puts back the pins of the memory that there is now, too. Once. 0 or -errno. */
+int osh_kernel_hold_memory(struct osh_kernel *kernel);
 
 /* ---- Map access with held descriptors, also from the proxy --------------- */
 

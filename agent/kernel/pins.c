@@ -83,6 +83,18 @@ int pins_mend(int fd, const char *pin_dir, char *path)
 	return bpf_obj_pin(fd, path) < 0 ? -errno : 1;
 }
 
+int pins_mend_dir(const char *pin_dir, char *path)
+{
+	int r;
+
+	if (access(path, F_OK) == 0)
+		return 0;
+	r = make_dirs(pin_dir, path);
+	if (r < 0)
+		return r;
+	return mkdir(path, 0700) < 0 ? -errno : 1;
+}
+
 void pins_remove_tree(int parent_fd, const char *name)
 {
 	int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -22,6 +22,8 @@ int pins_lock_dir(const char *path, int *ret_fd, struct osh_err *err);
 /* Pin `fd` again as `path`, below `pin_dir`, where that pin is gone, and make the directories on the way.
  * Returns 1, 0 (it is there) or -errno. `path` is changed meanwhile. */
 int pins_mend(int fd, const char *pin_dir, char *path);
+/* The same of a directory. */
+int pins_mend_dir(const char *pin_dir, char *path);
 /* Everything below `name`, and itself. Pins are at most three levels deep. */
 void pins_remove_tree(int parent_fd, const char *name);
 /* Calls `each` for every layout found; stops when it returns true, and returns it. */

@@ -42,6 +42,30 @@ setup_file() {
 	expect_arrived "$canary"
 }
 
+@test "memory of verdicts whose pins are removed: the next agent finds the same" {
+	local place before
+	attach
+	place=$(find /sys/fs/bpf -path "*/attached/$(stat -c %i "$CG")")
+	place=${place%/layout-*}/memory
+	list_memory() {
+		local pin
+		for pin in "$place"/*; do
+			echo "${pin##*/} $(bpftool -j map show pinned "$pin" | grep -o '"id":[0-9]*')"
+		done
+	}
+	before=$(list_memory)
+	expect_contains "$before" ledger
+	expect_contains "$before" "worker0 \"id\":"
+	rm -r "$place"
+	is_back() { [[ -d $place && $(list_memory) == "$before" ]]; }
+	wait_until 10 is_back
+	expect_contains "$(<"$AGENT_DIR/agent.log")" "the lock of the proxy went with $place"
+	agent_crash
+	agent_start "$AGENT_DIR"
+	expect_equal "$(list_memory)" "$before"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+}
+
 # ---- Hooks --------------------------------------------------------------------------------------
 
 detach_hooks() {

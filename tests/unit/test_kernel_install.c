@@ -99,9 +99,11 @@ Test(kernel_install, removed_pins_are_put_back)
 		some += i < 2 ? 0 : r;
 		cr_expect_eq(osh_kernel_repin(w.kernel), 0);
 	}
+	remove_pins("/" LAYOUT "/build");
+	cr_expect_eq(osh_kernel_repin(w.kernel), 1, "without it the layout counts as unfinished");
 	remove_pins("");
 	cr_assert_neq(access(w.pins, F_OK), 0);
-	cr_expect_eq(osh_kernel_repin(w.kernel), some, "programs, links and maps");
+	cr_expect_eq(osh_kernel_repin(w.kernel), some + 1, "programs, links, maps and the marker");
 	/* The directory is another one now, and locked all the same. */
 	cr_expect_eq(osh_kernel_open(&options, &second, &err), -EBUSY);
 	osh_kernel_close(osh_take(w.kernel));
@@ -111,6 +113,39 @@ Test(kernel_install, removed_pins_are_put_back)
 	cr_expect_eq(link_id("osh_on_exec"), on_exec);
 	osh_kernel_sandbox_each(w.kernel, find_sandbox, &found);
 	cr_expect_eq(found, 1);
+}
+
+static uint32_t memory_id(const char *name)
+{
+	struct bpf_map_info info = { 0 };
+	uint32_t len = sizeof(info);
+	_cleanup_fd_ int fd = -1;
+
+	cr_assert_eq(osh_kernel_memory(w.pins, name, 4096, false, &fd), 0, "%s", name);
+	cr_assert_eq(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	return info.id;
+}
+
+/* F21: verdicts that wait there, and how far they are written down. */
+Test(kernel_install, removed_memory_is_put_back)
+{
+	int fd = -1;
+	uint32_t id;
+
+	cr_assert_eq(osh_kernel_memory(w.pins, "m", 4096, true, &fd), 1);
+	close(fd);
+	id = memory_id("m");
+	cr_assert_eq(osh_kernel_hold_memory(w.kernel), 0);
+	cr_expect_eq(osh_kernel_repin(w.kernel), 0, "nothing is missing");
+	remove_pins("/memory/m");
+	cr_expect_eq(osh_kernel_repin(w.kernel), 1);
+	cr_expect_eq(memory_id("m"), id);
+	remove_pins("/memory");
+	cr_expect_eq(osh_kernel_repin(w.kernel), 1);
+	cr_expect_eq(osh_kernel_repin(w.kernel), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	cr_expect_eq(memory_id("m"), id, "the next agent finds it");
+	open_kernel();
 }
 
 /* F21: said with its reason, and tried again. */
