@@ -267,12 +267,12 @@ int osh_lifecycle_attach(struct osh_agent *agent, struct osh_attachment *attachm
 }
 
 /* Nobody judged what connected while a hook was missing. One that is held was never looked through to
- * the end: the agent before us died in it, or did not succeed. */
+ * the end: the agent before us died in it, or did not succeed. `made`: as osh_kernel_attach returned it. */
 static int settle_unwatched(struct osh_agent_sandbox *sandbox, int made, struct osh_err *err)
 {
-	int r = 0;
+	int r = made < 0 ? made : 0;
 
-	if (made > 0 || osh_sandbox_is_held(sandbox->instance))
+	if (made > 0 || (made == 0 && osh_sandbox_is_held(sandbox->instance)))
 		r = settle_older(sandbox, err);
 	if (r == 0 && made > 0)
 		osh_recorder_event(sandbox->agent->recorder, sandbox,
@@ -289,19 +289,20 @@ static int settle_unwatched(struct osh_agent_sandbox *sandbox, int made, struct 
 int osh_attachment_adopt(struct osh_agent_sandbox *sandbox, struct osh_err *err)
 {
 	const struct osh_kernel_attachment attachment = describe(sandbox);
-	int r = watch(sandbox, err);
+	int made, r = watch(sandbox, err);
 
 	sandbox->keep_established = osh_sandbox_keeps_established(sandbox->instance);
 	sandbox->degraded = osh_preflight(sandbox);
 	if (r == 0)
 		r = enter_kernel(sandbox, err);
+	if (r < 0)
+		return r;
 	/* What is pinned is in force; what somebody removed comes back. What ran without it is looked through
 	 * before it goes on, by the next agent if this one dies. */
-	if (r == 0 && !osh_kernel_has_all_hooks(sandbox->agent->kernel, sandbox->id))
+	if (!osh_kernel_has_all_hooks(sandbox->agent->kernel, sandbox->id))
 		(void)osh_sandbox_pause(sandbox->instance);
 	osh_crash_point();
-	if (r == 0)
-		r = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
+	made = osh_kernel_attach(sandbox->agent->kernel, &attachment, err);
 	osh_crash_point();
-	return r < 0 ? r : settle_unwatched(sandbox, r, err);
+	return made < 0 && !osh_sandbox_is_held(sandbox->instance) ? made : settle_unwatched(sandbox, made, err);
 }

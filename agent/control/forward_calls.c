@@ -141,6 +141,7 @@ static void stop_forward(struct osh_call *call)
 	struct osh_agent_sandbox *sandbox;
 	json_int_t port, local_port = 0;
 	const char *name;
+	char from[32] = "";
 	int count = 0;
 
 	if (!osh_call_unpack(call, "s:s, s:I, s?I", "name", &name, "port", &port, "local_port",
@@ -149,6 +150,8 @@ static void stop_forward(struct osh_call *call)
 	sandbox = osh_call_sandbox(call, name, false);
 	if (!sandbox)
 		return;
+	if (local_port)
+		snprintf(from, sizeof(from), " from %lld", (long long)local_port);
 	LL_FOREACH_SAFE(sandbox->forwards, forward, next) {
 		if (forward->port != port || (local_port && forward->local_port != local_port))
 			continue;
@@ -157,14 +160,10 @@ static void stop_forward(struct osh_call *call)
 	}
 	if (count)
 		osh_call_reply(call, json_pack("{s:i}", "stopped", count), NULL, 0);
-	else if (local_port)
-		osh_call_error(call, "NotFound",
-			       "nobody forwards from %lld to port %lld of %s: 'openshell forward list' shows who does",
-			       (long long)local_port, (long long)port, name);
 	else
 		osh_call_error(call, "NotFound",
-			       "nobody forwards to port %lld of %s: 'openshell forward list' shows who does",
-			       (long long)port, name);
+			       "nobody forwards%s to port %lld of %s: 'openshell forward list' shows who does",
+			       from, (long long)port, name);
 }
 
 /* ---- SandboxDial ---------------------------------------- */

@@ -84,7 +84,7 @@ static void look_at_status(struct findings *found, pid_t pid, const char *status
 	uint64_t permitted = status_value(status, "\nCapPrm:\t", 16);
 	uint64_t tracer = status_value(status, "\nTracerPid:\t", 10);
 
-	if (!osh_sandbox_is_in_our_namespace(pid, "user"))
+	if (!osh_sandbox_is_in_our_user_namespace(pid))
 		permitted &= rules_its_network(pid) ? NETWORK_CAPABILITIES : 0;
 	found->capabilities |= permitted;
 	found->is_traced |= tracer && osh_sandbox_holds_process(found->sandbox->instance, (pid_t)tracer);

@@ -114,6 +114,19 @@ static void name_pin(const char *dir, uint32_t program, char path[static PATH_MA
 	snprintf(path, PATH_MAX + 16, "%s/%u", dir, program);
 }
 
+/* What is pinned and not detached, or -errno. */
+static int open_in_force(const char *dir, uint32_t program)
+{
+	char path[PATH_MAX + 16];
+	_cleanup_fd_ int link = -1;
+
+	name_pin(dir, program, path);
+	link = bpf_obj_get(path);
+	if (link < 0)
+		return link;
+	return osh_install_is_detached(link) ? -ENOLINK : osh_take_fd(&link);
+}
+
 static int attach_like(struct place *place, const struct bpf_link_info *model)
 {
 	_cleanup_fd_ int program = -1, link = -1;
@@ -121,15 +134,14 @@ static int attach_like(struct place *place, const struct bpf_link_info *model)
 
 	if (holds(place->held, model->prog_id))
 		return 0;
-	name_pin(place->dir, model->prog_id, path);
-	link = bpf_obj_get(path);
-	if (link >= 0 && !osh_install_is_detached(link)) {
+	link = open_in_force(place->dir, model->prog_id);
+	if (link >= 0) {
 		hold(place->held, model->prog_id, &link);
 		return 0;
 	}
-	if (link >= 0)
+	name_pin(place->dir, model->prog_id, path);
+	if (link == -ENOLINK)
 		(void)unlink(path);
-	link = osh_close(link);
 	program = bpf_prog_get_fd_by_id(model->prog_id);
 	if (program < 0)
 		return osh_err_sys(place->err, -program, "cannot find kernel program %u again", model->prog_id);
@@ -143,26 +155,26 @@ static int attach_like(struct place *place, const struct bpf_link_info *model)
 	return 0;
 }
 
-static bool is_pinned(const char *dir, uint32_t program)
+/* One of the agent's root cgroup. 1, 0: it is no cgroup's; or -errno. */
+static int read_model(int link_fd, struct bpf_link_info *ret_info)
 {
-	char path[PATH_MAX + 16];
-	_cleanup_fd_ int link = -1;
+	uint32_t len = sizeof(*ret_info);
 
-	name_pin(dir, program, path);
-	link = bpf_obj_get(path);
-	return link >= 0 && !osh_install_is_detached(link);
+	*ret_info = (struct bpf_link_info){ 0 };
+	if (bpf_obj_get_info_by_fd(link_fd, ret_info, &len) < 0)
+		return -errno;
+	return ret_info->type == BPF_LINK_TYPE_CGROUP;
 }
 
 static int attach_turn(struct place *place, enum turn turn)
 {
 	for (size_t i = 0; i < place->install->link_count; i++) {
-		struct bpf_link_info info = { 0 };
-		uint32_t len = sizeof(info);
-		int r;
+		struct bpf_link_info info;
+		int r = read_model(place->install->link_fds[i], &info);
 
-		if (bpf_obj_get_info_by_fd(place->install->link_fds[i], &info, &len) < 0)
-			return osh_err_sys(place->err, errno, "cannot read a link in the kernel");
-		if (info.type != BPF_LINK_TYPE_CGROUP || turn_of(info.cgroup.attach_type) != turn)
+		if (r < 0)
+			return osh_err_sys(place->err, -r, "cannot read a link in the kernel");
+		if (r == 0 || turn_of(info.cgroup.attach_type) != turn)
 			continue;
 		r = attach_like(place, &info);
 		if (r < 0)
@@ -202,11 +214,13 @@ bool osh_install_has_all_links(const struct osh_install *install, const char *na
 	if (find_place(install, name, dir) < 0)
 		return false;
 	for (size_t i = 0; i < install->link_count; i++) {
-		struct bpf_link_info info = { 0 };
-		uint32_t len = sizeof(info);
+		struct bpf_link_info info;
+		_cleanup_fd_ int link = -1;
+		int r = read_model(install->link_fds[i], &info);
 
-		if (bpf_obj_get_info_by_fd(install->link_fds[i], &info, &len) < 0 ||
-		    (info.type == BPF_LINK_TYPE_CGROUP && !is_pinned(dir, info.prog_id)))
+		if (r > 0)
+			link = open_in_force(dir, info.prog_id);
+		if (r < 0 || (r > 0 && link < 0))
 			return false;
 	}
 	return true;

@@ -71,28 +71,29 @@ static int make_dirs(const char *top, char *path)
 	return r;
 }
 
-int pins_mend(int fd, const char *pin_dir, char *path)
+/* 1: it is gone, and what it was in is there; 0: it is not; or -errno. */
+static int look_for(const char *pin_dir, char *path)
 {
 	int r;
 
 	if (access(path, F_OK) == 0)
 		return 0;
 	r = make_dirs(pin_dir, path);
-	if (r < 0)
-		return r;
-	return bpf_obj_pin(fd, path) < 0 ? -errno : 1;
+	return r < 0 ? r : 1;
+}
+
+int pins_mend(int fd, const char *pin_dir, char *path)
+{
+	int r = look_for(pin_dir, path);
+
+	return r > 0 && bpf_obj_pin(fd, path) < 0 ? -errno : r;
 }
 
 int pins_mend_dir(const char *pin_dir, char *path)
 {
-	int r;
+	int r = look_for(pin_dir, path);
 
-	if (access(path, F_OK) == 0)
-		return 0;
-	r = make_dirs(pin_dir, path);
-	if (r < 0)
-		return r;
-	return mkdir(path, 0700) < 0 ? -errno : 1;
+	return r > 0 && mkdir(path, 0700) < 0 ? -errno : r;
 }
 
 void pins_remove_tree(int parent_fd, const char *name)

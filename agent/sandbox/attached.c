@@ -246,7 +246,7 @@ int osh_sandbox_pause(const struct osh_sandbox_instance *instance)
 {
 	int paused = cgroup_is_frozen(instance->cgroup_fd);
 
-	return paused < 0 ? paused : paused ? 0 : freeze(instance);
+	return paused < 0 ? paused : paused ? cgroup_freeze(instance->cgroup_fd, true) : freeze(instance);
 }
 
 bool osh_sandbox_is_held(const struct osh_sandbox_instance *instance)
@@ -455,9 +455,7 @@ int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context)
 {
 	struct socket_walk walk = { .instance = instance, .each = each, .context = context };
-	/* A container that is paused is its manager's to resume. */
-	int paused = cgroup_is_frozen(instance->cgroup_fd), thawed;
-	int r = paused < 0 ? paused : paused ? cgroup_freeze(instance->cgroup_fd, true) : freeze(instance);
+	int paused = cgroup_is_frozen(instance->cgroup_fd), r = osh_sandbox_pause(instance), thawed;
 
 	osh_crash_point();
 	if (r == 0)

@@ -27,15 +27,14 @@ static int read_proc(pid_t pid, const char *name, char **ret_text)
 	return osh_read_file(path, PROC_BYTES_MAX, ret_text, &len);
 }
 
-bool osh_sandbox_is_in_our_namespace(pid_t pid, const char *kind)
+bool osh_sandbox_is_in_our_user_namespace(pid_t pid)
 {
 	char path[48];
 	struct stat theirs, ours;
 
-	snprintf(path, sizeof(path), "/proc/self/ns/%s", kind);
-	if (stat(path, &ours) < 0)
+	if (stat("/proc/self/ns/user", &ours) < 0)
 		return true;
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)pid, kind);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
 	return stat(path, &theirs) < 0 ? errno != ENOENT : theirs.st_ino == ours.st_ino;
 }
 

@@ -46,7 +46,7 @@ static bool overrides_owners(pid_t pid, const char *status)
 	const char *line = strstr(status, name);
 
 	return (!line || strtoull(line + sizeof(name) - 1, NULL, 16) & OWNER_CAPABILITIES) &&
-	       osh_sandbox_is_in_our_namespace(pid, "user");
+	       osh_sandbox_is_in_our_user_namespace(pid);
 }
 
 /* "Uid:\treal\teffective\tsaved\tfs": it may become any of them. */

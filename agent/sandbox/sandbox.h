@@ -144,9 +144,8 @@ unsigned osh_sandbox_exposure(const struct osh_sandbox_instance *instance, pid_t
 /* Does one of its processes share its namespace of this kind ("pid": or one within) with a process outside?
  * True when it cannot be told. Reads all of /proc. */
 bool osh_sandbox_shares(const struct osh_sandbox_instance *instance, const char *kind);
-/* Is it in the caller's namespace of this kind ("user", "pid", as in /proc/PID/ns)? True when it cannot be
- * told, false of one that has ended. */
-bool osh_sandbox_is_in_our_namespace(pid_t pid, const char *kind);
+/* Is it in the caller's user namespace? True when it cannot be told, false of one that has ended. */
+bool osh_sandbox_is_in_our_user_namespace(pid_t pid);
 int osh_sandbox_each_process(const struct osh_sandbox_instance *instance,
 			     int (*each)(void *context, pid_t pid), void *context);
 
