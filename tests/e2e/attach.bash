@@ -52,9 +52,10 @@ in_cgroup_of_px() {
 	bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="$2" "${@:3}"' _ "$CG" "$WORLD_PX" "$@"
 }
 
+# attach [POLICY]
 attach() {
 	# shellcheck disable=SC2086  # none, or one
-	osh sandbox attach --cgroup "$CG" --name box --policy "$(policy probe)" --allow-degraded ${OPTION:-} 2>/dev/null
+	osh sandbox attach --cgroup "$CG" --name box --policy "${1:-$(policy probe)}" --allow-degraded ${OPTION:-} 2>/dev/null
 }
 
 # The attached cgroup's links: program and number.

@@ -301,7 +301,7 @@ with_capabilities() {
 @test "no program takes another one's place, nor looks into its memory; it may look at it" {
 	local canary pid
 	canary=$(new_canary)
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	in_cgroup "$PROBES/net-ok" hold l4.test 5432 "$SCRATCH/held" < <(tail -f /dev/null --pid=$$) 3>&- &
 	wait_until 10 test -s "$SCRATCH/held"
 	read -r pid _ <"$SCRATCH/held"
@@ -432,7 +432,7 @@ name_sockets() {
 	guarded || { expect_named "Unix sockets are not judged" && return; }
 	mkdir "$dir"
 	serve_unix "$dir/named"
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	tried() { said unix hello "$dir/named"; }
 	expect_equal "$(tried)" "$dir/named EPERM EPERM EPERM"
 	name_sockets "$dir/named, $dir/named.dgram" >"$SCRATCH/named.yaml"
@@ -542,7 +542,7 @@ print("listening", flush=True); sys.stdin.read()' "$dir" >"$dir/said" 3>&- < <(t
 	in_cgroup_of_px "$PROBES/net-ok" tcp 203.0.113.10 5432 "$canary"
 	expect_arrived "$canary"
 	canary=$(new_canary)
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	run in_cgroup_of_px "$PROBES/net-ok" tcp 203.0.113.10 5432 "$canary"
 	expect_equal "$output" "connect EPERM"
 	expect_absent "$canary"
@@ -587,7 +587,7 @@ attempt(lambda: dial("198.18.0.1", 1))'
 @test "io_uring connects in its owner's name" {
 	local canary
 	canary=$(new_canary)
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	run in_cgroup "$PROBES/net-no" uring 203.0.113.10 5432 "$canary"
 	expect_equal "$output" $'plain EPERM\nasync EPERM\nsqpoll EPERM'
 	expect_absent "$canary"

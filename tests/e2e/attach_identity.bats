@@ -11,35 +11,10 @@ load attach
 # here: bats exports functions, which are code.
 as_user() { in_cgroup env -i PATH="$PATH" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
 
-attach_with() { osh sandbox attach --cgroup "$CG" --name box --policy "$1" --allow-degraded 2>/dev/null; }
-
-# by_curl AS COMMAND...: the status that curl gets, started by COMMAND as AS says, with arguments added.
-by_curl() { "$@" -sk -m 20 -o /dev/null -w '%{http_code}' https://ok.test/pub/x; }
+# status_of AS COMMAND...: what the program, started as AS says, gets for an allowed request.
+status_of() { "$@" -sk -m 20 -o /dev/null -w '%{http_code}' "https://${SITE:-ok.test}/pub/${CANARY:-x}"; }
 
 # ---- What runs is what was executed -----------------------------------------------------------------
-
-# B01, B02, B03, B06, B20
-@test "a copy, a link and a liar are what they are" {
-	local place=$SCRATCH/place
-	install -d -m 777 "$place"
-	attach_with "$SCRATCH/probe.yaml"
-	expect_equal "$(by_curl in_cgroup curl)" 200
-	cp /usr/bin/curl "$place/copy"
-	expect_equal "$(by_curl in_cgroup "$place/copy")" 403
-	expect_verdicts 1 box "binary=$place/copy" l7_decision=deny
-	cp /usr/bin/curl "$place/curl (deleted)"
-	expect_equal "$(by_curl in_cgroup "$place/curl (deleted)")" 403
-	ln "$PROBES/net-ok" "$PROBES/hard"
-	refused_as "$PROBES/hard" "$PROBES/hard"
-	rm "$PROBES/hard"
-	ln -s /usr/bin/curl "$place/soft"
-	expect_equal "$(by_curl in_cgroup "$place/soft")" 200
-	ln -sf "$place/copy" "$place/soft"
-	expect_equal "$(by_curl in_cgroup "$place/soft")" 403
-	expect_equal "$(by_curl in_cgroup bash -c 'exec -a /usr/bin/curl "$0" "$@"' "$place/copy")" 403
-	expect_equal "$(by_curl in_cgroup bash -c 'exec -a /tmp/liar "$0" "$@"' /usr/bin/curl)" 200
-	rm -r "$place"
-}
 
 # refused_as BINARY COMMAND...: what COMMAND sends does not arrive, and is refused as BINARY's.
 refused_as() {
@@ -53,19 +28,76 @@ refused_as() {
 	expect_arrived "$canary"
 }
 
-# B07, B21
-@test "a program without a file or with an odd name is another one, and one line" {
-	local run_memfd='import os, sys
-fd = os.memfd_create("net-ok")
-os.write(fd, open(sys.argv[1], "rb").read())
-os.execve(fd, sys.argv[1:], os.environ)' odd
-	attach_with "$SCRATCH/probe.yaml"
-	refused_as memfd:net-ok /usr/bin/perl -e 'exec @ARGV' /usr/bin/python3 -c "$run_memfd" "$PROBES/net-ok"
+# B01, B02, B03, B06, B20, B21: the name that counts is the file's own.
+@test "the same bytes at another path are another program, whatever it calls itself" {
+	local copy
+	attach "$SCRATCH/probe.yaml"
+	CANARY=$(new_canary)
+	cp /usr/bin/curl "$PROBES/copy"
+	ln "$PROBES/copy" "$PROBES/hard"
+	ln -s "$PROBES/copy" "$PROBES/curl"
+	copy=$PROBES/$(printf 'a\nb"\377')
+	cp /usr/bin/curl "$copy"
+	cp /usr/bin/curl "$PROBES/curl (deleted)"
+	for program in "$PROBES/copy" "$PROBES/hard" "$PROBES/curl" "$PROBES/curl (deleted)" "$copy"; do
+		expect_equal "$(status_of in_cgroup "$program")" 403 "$program"
+	done
+	expect_equal "$(status_of in_cgroup bash -c 'exec -a /usr/bin/curl "$0" "$@"' "$PROBES/copy")" 403
+	expect_absent "$CANARY"
+	expect_verdicts 3 box binary="$PROBES/copy" l7_decision=deny dst_host=ok.test
+	ln -sf /usr/bin/curl "$PROBES/curl"
+	expect_equal "$(status_of in_cgroup "$PROBES/curl")" 200
+	expect_equal "$(status_of in_cgroup bash -c 'exec -a "$1" /usr/bin/curl "${@:2}"' _ "$PROBES/copy")" 200
+	rm "$PROBES/hard"
+	ln "$PROBES/net-ok" "$PROBES/hard"
+	refused_as "$PROBES/hard" "$PROBES/hard"
+}
+
+# B21
+@test "an odd name is one line" {
+	local odd
+	attach "$SCRATCH/probe.yaml"
 	odd=$PROBES/$'net-ok\n"\377'
 	cp "$PROBES/net-ok" "$odd"
 	refused_as "$PROBES/net-ok" "$odd"
-	expect_equal "$(osh logs box --denied | grep -c 'net-ok.*DENIED\|DENIED.*net-ok')" 2 # a line each
+	expect_equal "$(osh logs box --denied | grep -c 'net-ok.*DENIED\|DENIED.*net-ok')" 1
 	rm "$odd"
+}
+
+# B05
+@test "a program that is replaced, or written to, is refused until the policy is set again" {
+	attach "$SCRATCH/probe.yaml"
+	local before
+	before=$(new_canary) CANARY=$(new_canary)
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$before"
+	expect_arrived "$before"
+	cp "$PROBES/net-no" "$PROBES/next"
+	echo >>"$PROBES/next"
+	mv "$PROBES/next" "$PROBES/net-ok"
+	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$CANARY" || true
+	expect_absent "$CANARY"
+	osh policy set box --policy "$SCRATCH/probe.yaml" --wait 2>/dev/null
+	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$CANARY"
+	expect_arrived "$CANARY"
+	CANARY=$(new_canary)
+	echo >>"$PROBES/net-ok"
+	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$CANARY" || true
+	expect_absent "$CANARY"
+	expect_verdicts 2 box "binary=$PROBES/net-ok" l7_decision=deny "l7_deny_reason~changed since its first use"
+}
+
+# B07
+@test "a program without a file has no identity" {
+	attach "$SCRATCH/probe.yaml"
+	CANARY=$(new_canary)
+	[[ $(status_of in_cgroup /usr/bin/python3 -c 'import os, sys
+fd = os.memfd_create("curl")
+os.write(fd, open("/usr/bin/curl", "rb").read())
+os.execve(fd, ["/usr/bin/curl"] + sys.argv[1:], os.environ)' -4) == 000 ]]
+	expect_absent "$CANARY"
+	expect_verdicts 1 box "binary~memfd:curl" l7_decision=deny dst_host=ok.test
+	expect_equal "$(status_of in_cgroup /usr/bin/python3 -c 'import os, sys
+os.execve(os.open("/usr/bin/curl", os.O_RDONLY), ["x"] + sys.argv[1:], os.environ)')" 200
 }
 
 # B08, B12
@@ -73,9 +105,9 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 	local loader place=$SCRATCH/place
 	loader=$(readlink -f /lib64/ld-linux-x86-64.so.2)
 	mkdir "$place"
-	attach_with "$SCRATCH/probe.yaml"
-	expect_equal "$(by_curl in_cgroup "$loader" /usr/bin/curl)" 403
-	expect_equal "$(by_curl in_cgroup /usr/bin/curl)" 200
+	attach "$SCRATCH/probe.yaml"
+	expect_equal "$(status_of in_cgroup "$loader" /usr/bin/curl)" 403
+	expect_equal "$(status_of in_cgroup /usr/bin/curl)" 200
 	printf '#!/bin/sh\nexec "%s" "$@"\n' "$PROBES/net-no" >"$place/net-ok"
 	chmod +x "$place/net-ok"
 	sed "s|$PROBES/net-ok|$place/net-ok|" "$SCRATCH/probe.yaml" >"$SCRATCH/script.yaml"
@@ -88,35 +120,23 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 	rm -r "$place"
 }
 
-# B05
-@test "an allowed file with other bytes is refused until the policy is set again" {
-	local named=$PROBES/named
-	cp "$PROBES/net-ok" "$named"
-	sed "s|$PROBES/net-ok|$named|" "$SCRATCH/probe.yaml" >"$SCRATCH/named.yaml"
-	attach_with "$SCRATCH/named.yaml"
-	run in_cgroup "$named" tcp l4.test 5432 x # T
-	expect_contains "$output" "l4 ready"
-	echo >>"$named"
-	run in_cgroup "$named" tcp l4.test 5432 x
-	expect_lacks "$output" "l4 ready"
-	expect_verdicts 1 box "binary=$named" l7_decision=deny "l7_deny_reason~changed since its first use"
-	osh policy set box --policy "$SCRATCH/named.yaml" --wait 2>/dev/null
-	run in_cgroup "$named" tcp l4.test 5432 x # T
-	expect_contains "$output" "l4 ready"
-	rm "$named"
+# B13
+@test "a double fork with its own session keeps binary and lineage" {
+	local fork_twice=(/usr/bin/python3 "$E2E/probe.py" fork_twice /usr/bin/curl)
+	attach "$SCRATCH/probe.yaml"
+	SITE=tunnel.test # for what runs below timeout
+	expect_equal "$(status_of in_cgroup timeout 20 "${fork_twice[@]}")" 200
+	expect_verdicts 1 box dst_host=$SITE l7_decision=allow binary=/usr/bin/curl 'lineage~/usr/bin/timeout'
+	CANARY=$(new_canary)
+	expect_equal "$(status_of in_cgroup "${fork_twice[@]}")" 403
+	expect_absent "$CANARY"
 }
 
-# B13, B15
-@test "who started it is told through forks, a session of its own and a long chain" {
+# B15
+@test "a chain of starts that is deeper than is told is nobody's" {
 	local chain='n=$1; shift; if [ "$n" -gt 0 ]; then exec sh -c "$CHAIN" _ $((n - 1)) "$@"; fi; exec "$@"'
 	export CHAIN=$chain
-	attach_with "$SCRATCH/probe.yaml"
-	said fork_twice "$PROBES/net-no" tcp l4.test 5432 granted
-	expect_verdicts 1 box "binary=$PROBES/net-no" l7_decision=allow 'lineage~python3' # probe.py's own grant
-	run in_cgroup perl -e 'fork && exit; require POSIX; POSIX::setsid(); fork && exit; exec @ARGV' "$PROBES/net-no" tcp l4.test 5432 x
-	wait_until 5 eval '[[ $(osh logs box --denied | grep -c net-no) == 1 ]]'
-	expect_verdicts 1 box "binary=$PROBES/net-no" l7_decision=deny 'lineage~/usr/bin/perl'
-	# Deeper than is told: nobody's.
+	attach "$SCRATCH/probe.yaml"
 	run in_cgroup sh -c "$chain" _ 70 "$PROBES/net-ok" tcp l4.test 5432 x
 	expect_lacks "$output" "l4 ready"
 	run in_cgroup sh -c "$chain" _ 5 "$PROBES/net-ok" tcp l4.test 5432 x # T
@@ -126,7 +146,7 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 # B14
 @test "a thread that executes, and a child with its parent's memory, are what runs" {
 	local way before after
-	attach_with "$SCRATCH/probe.yaml"
+	attach "$SCRATCH/probe.yaml"
 	for way in threaded vforked; do
 		before=$(new_canary) after=$(new_canary)
 		run in_cgroup "$PROBES/net-no" "$way" l4.test 5432 "$before" "$after" "$PROBES/net-ok"
@@ -147,7 +167,7 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 @test "a process that gives itself another executable keeps its name" {
 	local address
 	gcc -O -static -o "$PROBES/masked" "$E2E/programs/masked.c"
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	address=$(said resolve l4.test | awk '{ print $3 }')
 	run in_cgroup "$PROBES/net-ok" tcp "$address" 5432 "" # T
 	expect_contains "$output" "l4 ready"
@@ -163,7 +183,7 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 	real=$(new_canary) fake=$(new_canary)
 	mkdir -p "$root$PROBES"
 	cp "$PROBES/net-ok" "$root$PROBES/net-ok"
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	run in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$real"
 	expect_arrived "$real"
 	run in_cgroup chroot "$root" "$PROBES/net-ok" tcp l4.test 5432 "$fake"
@@ -178,7 +198,7 @@ os.execve(fd, sys.argv[1:], os.environ)' odd
 @test "what is mounted over an allowed program is not that one" {
 	local canary
 	canary=$(new_canary)
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	in_cgroup "$PROBES/net-ok" tcp l4.test 5432 "$canary"
 	expect_arrived "$canary"
 	canary=$(new_canary)
@@ -224,7 +244,7 @@ web.request("GET", "/pub/late"); print(web.getresponse().status)'
 	chmod 644 "$SCRATCH/start"
 	as_user /usr/bin/python3 -c "$get" "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
 	wait_until 5 has_line "$SCRATCH/late" waiting
-	attach_with "$(policy clean)"
+	attach "$(policy clean)"
 	echo go >"$SCRATCH/start"
 	wait_until 20 eval '[[ $(wc -l <"$SCRATCH/late") == 2 ]]'
 	expect_equal "$(paste -sd, "$SCRATCH/late")" waiting,403
@@ -241,14 +261,14 @@ web.request("GET", "/pub/late"); print(web.getresponse().status)'
 	local variable place=$SCRATCH/place
 	install -d -m 777 "$place"
 	cp /usr/lib/x86_64-linux-gnu/libz.so.1 "$place/x.so"
-	attach_with "$(policy clean)"
-	expect_equal "$(by_curl as_user curl)" 200
+	attach "$(policy clean)"
+	expect_equal "$(status_of as_user curl)" 200
 	for variable in "LD_PRELOAD=$place/x.so" "LD_AUDIT=$place/x.so" "LD_LIBRARY_PATH=$place" \
 		NODE_OPTIONS=--require=/tmp/x BASH_ENV=/tmp/x; do
-		expect_equal "$(by_curl as_user env "$variable" curl)" 403 "$variable"
+		expect_equal "$(status_of as_user env "$variable" curl)" 403 "$variable"
 	done
 	for variable in LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu NODE_OPTIONS=--max-old-space-size=512; do
-		expect_equal "$(by_curl as_user env "$variable" curl)" 200 "$variable"
+		expect_equal "$(status_of as_user env "$variable" curl)" 200 "$variable"
 	done
 	expect_verdicts 5 box binary=/usr/bin/curl l7_decision=deny "l7_deny_reason~was not started clean"
 	rm -r "$place"
@@ -261,7 +281,7 @@ ctypes.CDLL(sys.argv[1])
 try: print(urllib.request.urlopen("https://ok.test/pub/x", timeout=20, context=ssl._create_unverified_context()).status)
 except urllib.error.HTTPError as e: print(e.code)'
 	install -d -m 755 "$place"
-	attach_with "$(policy clean)"
+	attach "$(policy clean)"
 	# load OWNER MODE: python's status after it has loaded such a file.
 	load() {
 		install -o "$1" -m "$2" /usr/lib/x86_64-linux-gnu/libz.so.1 "$place/x.so"
@@ -280,22 +300,22 @@ except urllib.error.HTTPError as e: print(e.code)'
 	local named=$PROBES/named
 	install /usr/bin/curl "$named"
 	sed "s|/usr/bin/curl, clean|$named, clean|; s|/usr/bin/curl }|$named }|" "$(policy clean)" >"$SCRATCH/setuid.yaml"
-	attach_with "$SCRATCH/setuid.yaml"
-	expect_equal "$(by_curl as_user "$named")" 200
+	attach "$SCRATCH/setuid.yaml"
+	expect_equal "$(status_of as_user "$named")" 200
 	chmod 4755 "$named"
 	osh policy set box --policy "$SCRATCH/setuid.yaml" --wait 2>/dev/null # the bit changed the file
-	expect_equal "$(by_curl as_user "$named")" 403
+	expect_equal "$(status_of as_user "$named")" 403
 	expect_verdicts 1 box "binary=$named" l7_decision=deny "l7_deny_reason~was not started clean"
 	chmod 755 "$named"
 	osh policy set box --policy "$SCRATCH/setuid.yaml" --wait 2>/dev/null
-	expect_equal "$(by_curl as_user "$named")" 200
+	expect_equal "$(status_of as_user "$named")" 200
 	rm "$named"
 }
 
 @test "root may write what it runs, and is clean where nothing can be written" {
-	attach_with "$(policy clean)"
-	expect_equal "$(by_curl in_cgroup curl)" 403
+	attach "$(policy clean)"
+	expect_equal "$(status_of in_cgroup curl)" 403
 	expect_verdicts 1 box binary=/usr/bin/curl l7_decision=deny "l7_deny_reason~was not started clean"
 	# shellcheck disable=SC2016  # for the inner shell
-	expect_equal "$(by_curl in_cgroup unshare --mount sh -c 'mount -o bind,ro / /mnt && exec chroot /mnt "$@"' _ curl)" 200
+	expect_equal "$(status_of in_cgroup unshare --mount sh -c 'mount -o bind,ro / /mnt && exec chroot /mnt "$@"' _ curl)" 200
 }

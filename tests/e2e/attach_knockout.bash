@@ -12,7 +12,7 @@ teardown() {
 }
 
 attach_probe() {
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 }
 
 # Attaches and sets LINK, the number of each program's link, and GUARDED: an agent that is held tells nobody.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Ways out of an attached cgroup that no policy speaks of, and programs that are not who they seem: as
-# in a sandbox, of which the same is asked (ways_out.bash). A comment names the case.
+# Ways out of an attached cgroup that no policy speaks of: as in a sandbox, of which the same is asked
+# (ways_out.bash). A comment names the case.
 
 bats_require_minimum_version 1.5.0
 
@@ -12,14 +12,11 @@ inside() { in_cgroup "${@:2}"; }
 
 setup() {
 	make_place
-	osh sandbox attach --cgroup "$CG" --name box --policy "$SCRATCH/probe.yaml" --allow-degraded 2>/dev/null
+	attach "$SCRATCH/probe.yaml"
 	twin
 }
 # What must work before and after each attempt.
 twin() { expect_equal "$(asked https://ok.test/pub/x)" 200; }
-
-# What the program gets for an allowed request.
-status_of() { in_cgroup "$@" -sk -m 20 -o /dev/null -w '%{http_code}' "https://${SITE:-ok.test}/pub/${CANARY:-x}"; }
 
 # ---- Where to -----------------------------------------------------------------------------------
 
@@ -72,70 +69,4 @@ for host in "198.18.0.1", "::ffff:198.18.0.1":
 	run net_ok box "$command" "$address" 5432 "$canary"
 	expect_contains "$output" "l4 ready"
 	expect_arrived "$canary"
-}
-
-# ---- Who -------------------------------------------------------------------------------------------
-
-# B01, B02, B03, B20, B21: the name that counts is the file's own.
-@test "the same bytes at another path are another program, whatever it calls itself" {
-	local copy
-	CANARY=$(new_canary)
-	cp /usr/bin/curl "$PROBES/copy"
-	ln "$PROBES/copy" "$PROBES/hard"
-	ln -s "$PROBES/copy" "$PROBES/curl"
-	copy=$PROBES/$(printf 'a\nb"\377')
-	cp /usr/bin/curl "$copy"
-	for program in "$PROBES/copy" "$PROBES/hard" "$PROBES/curl" "$copy"; do
-		expect_equal "$(status_of "$program")" 403 "$program"
-	done
-	expect_equal "$(status_of bash -c 'exec -a /usr/bin/curl "$0" "$@"' "$PROBES/copy")" 403
-	expect_absent "$CANARY"
-	expect_verdicts 3 box binary="$PROBES/copy" l7_decision=deny dst_host=ok.test
-	ln -sf /usr/bin/curl "$PROBES/curl"
-	expect_equal "$(status_of "$PROBES/curl")" 200
-	expect_equal "$(status_of bash -c 'exec -a "$1" /usr/bin/curl "${@:2}"' _ "$PROBES/copy")" 200
-}
-
-# B05
-@test "a program that is replaced, or written to, is refused until the policy is set again" {
-	local before
-	before=$(new_canary) CANARY=$(new_canary)
-	run net_ok box tcp l4.test 5432 "$before"
-	expect_arrived "$before"
-	cp "$PROBES/net-no" "$PROBES/next"
-	echo >>"$PROBES/next"
-	mv "$PROBES/next" "$PROBES/net-ok"
-	net_ok box tcp l4.test 5432 "$CANARY" || true
-	expect_absent "$CANARY"
-	osh policy set box --policy "$SCRATCH/probe.yaml" --wait 2>/dev/null
-	run net_ok box tcp l4.test 5432 "$CANARY"
-	expect_arrived "$CANARY"
-	CANARY=$(new_canary)
-	echo >>"$PROBES/net-ok"
-	net_ok box tcp l4.test 5432 "$CANARY" || true
-	expect_absent "$CANARY"
-}
-
-# B07
-@test "a program without a file has no identity" {
-	CANARY=$(new_canary)
-	[[ $(status_of /usr/bin/python3 -c 'import os, sys
-fd = os.memfd_create("curl")
-os.write(fd, open("/usr/bin/curl", "rb").read())
-os.execve(fd, ["/usr/bin/curl"] + sys.argv[1:], os.environ)' -4) == 000 ]]
-	expect_absent "$CANARY"
-	expect_verdicts 1 box "binary~memfd:curl" l7_decision=deny dst_host=ok.test
-	expect_equal "$(status_of /usr/bin/python3 -c 'import os, sys
-os.execve(os.open("/usr/bin/curl", os.O_RDONLY), ["x"] + sys.argv[1:], os.environ)')" 200
-}
-
-# B13
-@test "a double fork with its own session keeps binary and lineage" {
-	local fork_twice=(/usr/bin/python3 "$E2E/probe.py" fork_twice /usr/bin/curl)
-	SITE=tunnel.test # for what runs below timeout
-	expect_equal "$(status_of timeout 20 "${fork_twice[@]}")" 200
-	expect_verdicts 1 box dst_host=$SITE l7_decision=allow binary=/usr/bin/curl 'lineage~/usr/bin/timeout'
-	CANARY=$(new_canary)
-	expect_equal "$(status_of "${fork_twice[@]}")" 403
-	expect_absent "$CANARY"
 }
