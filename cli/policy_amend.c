@@ -44,7 +44,7 @@ static void dump_body(json_t *json, struct osh_policy_said *said)
  * without: they are in no verdict. */
 static void read_call(struct osh_str message, bool is_mcp, struct osh_policy_said *said)
 {
-	const char *blank = is_mcp ? memchr(message.data, ' ', message.len) : NULL;
+	const char *blank = is_mcp ? osh_str_chr(message, ' ') : NULL;
 	size_t len = blank ? (size_t)(blank - message.data) : message.len;
 	struct osh_str method = osh_str_n(message.data, len);
 	struct osh_str tool = blank ? osh_str_n(blank + 1, message.len - len - 1) : osh_str("");
@@ -65,7 +65,7 @@ static void read_call(struct osh_str message, bool is_mcp, struct osh_policy_sai
 /* "mutation CreateIssue{createIssue,viewer}", "query{viewer}". */
 static void read_operation(struct osh_str message, bool is_text, struct osh_policy_said *said)
 {
-	const char *brace = memchr(message.data, '{', message.len);
+	const char *brace = osh_str_chr(message, '{');
 	const char *blank = brace ? memchr(message.data, ' ', (size_t)(brace - message.data)) : NULL;
 	struct osh_str type, name = { 0 }, fields;
 	char document[512], name_word[288] = "";

@@ -9,7 +9,7 @@
 static bool parse_term(struct osh_str text, struct osh_selector_term *ret_term)
 {
 	struct osh_selector_term term = { 0 };
-	const char *equals = memchr(text.data, '=', text.len);
+	const char *equals = osh_str_chr(text, '=');
 	struct osh_str key = text, value = { 0 };
 
 	if (equals) {

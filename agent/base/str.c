@@ -38,7 +38,7 @@ int osh_str_copy(struct osh_str s, char *buf, size_t size)
 	buf[0] = '\0';
 	if (s.len >= size)
 		return -ENAMETOOLONG;
-	if (s.len && memchr(s.data, '\0', s.len))
+	if (osh_str_chr(s, '\0'))
 		return -EINVAL;
 	if (s.len)
 		memcpy(buf, s.data, s.len);

@@ -51,6 +51,13 @@ static inline bool osh_str_caseeq_c(struct osh_str a, const char *b)
 	return osh_str_caseeq(a, osh_str(b));
 }
 
+/* Where a byte stands first in the slice, NULL when it does not (memchr(3) may not be asked of an
+ * empty slice, which has no data). */
+static inline const char *osh_str_chr(struct osh_str s, char c)
+{
+	return s.len ? memchr(s.data, c, s.len) : NULL;
+}
+
 bool osh_str_has_prefix(struct osh_str s, const char *prefix);
 bool osh_str_has_suffix(struct osh_str s, const char *suffix);
 

@@ -97,7 +97,7 @@ static int set_proxy(struct osh_config *config, const char *value, struct osh_er
 		text = osh_str_n(text.data + 7, text.len - 7);
 	if (osh_str_has_suffix(text, "/"))
 		text.len--;
-	if (text.len && memchr(text.data, '@', text.len))
+	if (osh_str_chr(text, '@'))
 		return osh_err_set(err, EINVAL, "upstream_proxy: put the credential into a file, and its path "
 						"into upstream_proxy_credential");
 	if (osh_authority_parse(text, 0, &host, &port_host) < 0 || port_host == 0)

@@ -207,7 +207,7 @@ static bool has_variable(const struct osh_vault_entry *entry, struct osh_str nam
 /* "v<revision>_KEY" */
 static bool is_revision(const struct osh_vault_entry *entry, struct osh_str name)
 {
-	const char *end = memchr(name.data, '_', name.len);
+	const char *end = osh_str_chr(name, '_');
 	size_t len = end ? (size_t)(end - name.data) : 0;
 	uint64_t revision;
 

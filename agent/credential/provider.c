@@ -127,8 +127,8 @@ static int check_secret(struct osh_str secret, struct osh_err *err)
 	if (secret.len > SECRET_BYTES_MAX)
 		return osh_err_set(err, EINVAL, "the secret is longer than %d bytes",
 				   SECRET_BYTES_MAX);
-	if (memchr(secret.data, '\0', secret.len) || memchr(secret.data, '\r', secret.len) ||
-	    memchr(secret.data, '\n', secret.len))
+	if (osh_str_chr(secret, '\0') || osh_str_chr(secret, '\r') ||
+	    osh_str_chr(secret, '\n'))
 		return osh_err_set(err, EINVAL,
 				   "the secret holds a line break or a NUL: give the bare value");
 	return 0;
@@ -227,7 +227,7 @@ static bool take_prefix(struct osh_str *text, const char *prefix)
 
 static struct osh_str take_until(struct osh_str *text, char end)
 {
-	const char *at = memchr(text->data, end, text->len);
+	const char *at = osh_str_chr(*text, end);
 	struct osh_str taken = osh_str_n(text->data, at ? (size_t)(at - text->data) : 0);
 
 	text->data += taken.len;

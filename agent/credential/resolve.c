@@ -140,7 +140,7 @@ static enum osh_vault_result resolve_text(const struct osh_vault *vault, const s
 static enum osh_vault_result resolve_pair(const struct osh_vault *vault, const struct osh_vault_way *way,
 					  struct osh_str pair, struct osh_buf *out)
 {
-	const char *equals = pair.len ? memchr(pair.data, '=', pair.len) : NULL;
+	const char *equals = osh_str_chr(pair, '=');
 	size_t name_len = equals ? (size_t)(equals - pair.data) + 1 : pair.len;
 
 	if (osh_vault_marks(vault, osh_str_n(pair.data, name_len)))

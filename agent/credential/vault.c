@@ -315,7 +315,7 @@ static int decode_list(struct osh_str *data, struct osh_vault_entry *entry, uint
 		struct osh_str text;
 		int r;
 
-		if (!take_text(data, &text) || text.len == 0 || memchr(text.data, '\0', text.len))
+		if (!take_text(data, &text) || text.len == 0 || osh_str_chr(text, '\0'))
 			return -EBADMSG;
 		r = add(entry, text);
 		if (r < 0)
@@ -333,7 +333,7 @@ static int decode_entry(struct osh_str *data, struct osh_vault *vault)
 
 	if (!take_text(data, &provider) || !take_text(data, &placeholder) ||
 	    !take_text(data, &secret) || !take_bytes(data, &revision, sizeof(revision)) ||
-	    (provider.len && memchr(provider.data, '\0', provider.len)))
+	    osh_str_chr(provider, '\0'))
 		return -EBADMSG;
 	if (secret.len == 0)
 		secret.data = NULL;

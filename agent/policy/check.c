@@ -161,8 +161,8 @@ static const char *find_blocked_kind(const struct osh_cidr *cidr)
 
 static void check_cidr(const struct osh_text *text, struct osh_cidr *cidr, struct osh_diags *diags)
 {
-	const char *kind, *slash = memchr(text->text.data, '/', text->text.len);
-	bool v4 = !memchr(text->text.data, ':', text->text.len);
+	const char *kind, *slash = osh_str_chr(text->text, '/');
+	bool v4 = !osh_str_chr(text->text, ':');
 
 	if (osh_cidr_parse(text->text, cidr) < 0) {
 		osh_diag_error(diags, text->mark,
@@ -234,7 +234,7 @@ static void check_tcp(const struct osh_endpoint *e, struct osh_diags *diags)
 	if (e->host_is_address)
 		osh_diag_error(diags, e->host.mark,
 			       "protocol tcp refuses IPv%s literals: '%.*s' (name the host)",
-			       memchr(e->host_text.data, ':', e->host_text.len) ? "6" : "4",
+			       osh_str_chr(e->host_text, ':') ? "6" : "4",
 			       OSH_DIAG_VALUE(e->host_text));
 	else if (!e->hostless && e->host_text.data[e->host_text.len - 1] == '.')
 		osh_diag_error(diags, e->host.mark,

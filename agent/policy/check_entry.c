@@ -10,11 +10,6 @@
 #define KEY_MAX 256
 #define UNIX_SOCKETS_MAX 64 /* of a whole policy: each is a mount */
 
-static bool has_star(struct osh_str s)
-{
-	return s.len && memchr(s.data, '*', s.len);
-}
-
 /* ---- Binaries ------------------------------------------------------------ */
 
 static void check_digest(const struct osh_binary *binary, struct osh_diags *diags)
@@ -32,7 +27,7 @@ static void check_digest(const struct osh_binary *binary, struct osh_diags *diag
 			       "binary entry: sha256 must be 64 hexadecimal digits, "
 			       "not '%.*s'",
 			       OSH_DIAG_VALUE(text));
-	if (binary->sha256.set && has_star(binary->path.text))
+	if (binary->sha256.set && osh_str_chr(binary->path.text, '*'))
 		osh_diag_error(diags, binary->sha256.mark,
 			       "binary entry: sha256 needs a path without wildcard");
 }
@@ -103,7 +98,7 @@ static void check_binary(const struct osh_binary *binary, struct osh_diags *diag
 				 OSH_DIAG_VALUE(path));
 		return;
 	}
-	if (!has_star(path)) {
+	if (!osh_str_chr(path, '*')) {
 		if (!is_normal_path(path))
 			osh_diag_warning(diags, binary->path.mark,
 					 "binary path '%.*s' holds an empty, '.' or "

@@ -34,11 +34,6 @@ static size_t count_labels(struct osh_str host)
 	return labels;
 }
 
-static bool has_star(struct osh_str s)
-{
-	return s.len && memchr(s.data, '*', s.len);
-}
-
 /* Stars may stand for a whole label anywhere, for a part only in the first one, and `**`
  * only as the whole first one. */
 static const char *find_wildcard_fault(struct osh_str host)
@@ -48,7 +43,7 @@ static const char *find_wildcard_fault(struct osh_str host)
 	if (osh_str_eq_c(host, "*") || osh_str_eq_c(host, "**"))
 		return "matches every host";
 	if (count_labels(host) <= 2)
-		return has_star(last_label(host)) || osh_str_has_prefix(host, "*.") ||
+		return osh_str_chr(last_label(host), '*') || osh_str_has_prefix(host, "*.") ||
 				       osh_str_has_prefix(host, "**.") ?
 			       "is a wildcard directly under a TLD" :
 			       "is an intra-label wildcard in a two-label name";
@@ -65,7 +60,7 @@ static const char *find_wildcard_fault(struct osh_str host)
 				return "has ** outside the first label";
 			if (label.len > 2)
 				return "has text beside **: it must be the whole first label";
-		} else if (start > 0 && has_star(label) && label.len > 1) {
+		} else if (start > 0 && osh_str_chr(label, '*') && label.len > 1) {
 			return "has a partial wildcard outside the first label";
 		}
 		start = i + 1;
@@ -80,7 +75,7 @@ static bool host_glob_is_broken(struct osh_str host)
 	bool broken;
 
 	/* A '.' inside brackets or braces would hide a label's end. */
-	if (memchr(host.data, '{', host.len) || memchr(host.data, '\\', host.len))
+	if (osh_str_chr(host, '{') || osh_str_chr(host, '\\'))
 		return true;
 	broken = osh_glob_compile(host, '.', &code, &len) != OSH_GLOB_OK;
 	free(code);
@@ -101,7 +96,7 @@ static void check_host_text(struct osh_endpoint *e, struct osh_diags *diags)
 		osh_diag_error(diags, e->host.mark, "host is longer than 255 bytes");
 		return;
 	}
-	if (has_star(host)) {
+	if (osh_str_chr(host, '*')) {
 		const char *fault = find_wildcard_fault(host);
 
 		e->host_is_glob = true;

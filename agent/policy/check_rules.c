@@ -83,7 +83,7 @@ static void check_path_pattern(const struct osh_rule *rule, struct osh_diags *di
 				 "path '%.*s' has a lower-case escape: requests are "
 				 "compared with upper-case ones (%%2F), so it matches nothing",
 				 OSH_DIAG_VALUE(path));
-	if (path.len && memchr(path.data, ';', path.len))
+	if (osh_str_chr(path, ';'))
 		osh_diag_warning(diags, rule->path.mark,
 				 "path '%.*s' holds ';': requests lose parameters before "
 				 "they are compared, so it matches nothing",

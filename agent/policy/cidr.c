@@ -25,7 +25,7 @@ static int parse_address(struct osh_str text, struct in6_addr *ret_addr, unsigne
 
 int osh_cidr_parse(struct osh_str text, struct osh_cidr *ret_cidr)
 {
-	const char *slash = text.len ? memchr(text.data, '/', text.len) : NULL;
+	const char *slash = osh_str_chr(text, '/');
 	struct osh_str host = slash ? osh_str_n(text.data, (size_t)(slash - text.data)) : text;
 	struct osh_cidr cidr = { 0 };
 	uint64_t bits;

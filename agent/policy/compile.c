@@ -70,7 +70,7 @@ static void compile_binaries(struct compiler *c, const struct osh_entry *entry,
 		char target[OSH_PATH_MAX];
 		int leads;
 
-		if (path.len && memchr(path.data, '*', path.len)) {
+		if (osh_str_chr(path, '*')) {
 			globs[glob_count] = compile_binary(c, binary, path);
 			globs[glob_count].glob = osh_builder_glob(&c->builder, path, '/');
 			glob_count += globs[glob_count].glob != 0;
@@ -110,7 +110,7 @@ static uint32_t compile_loose_path(struct osh_builder *b, struct osh_str path)
 		len += path.len;
 		text[len++] = '}';
 		/* A comma or brace of its own would change the group's meaning. */
-		if (!memchr(path.data, ',', path.len) && !memchr(path.data, '{', path.len))
+		if (!osh_str_chr(path, ',') && !osh_str_chr(path, '{'))
 			return osh_builder_glob(b, osh_str_n(text, len), '\1');
 	}
 	return osh_builder_glob(b, path, '\1');

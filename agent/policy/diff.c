@@ -118,8 +118,7 @@ static bool name_holds(struct osh_str outer, struct osh_str inner, char delimite
 {
 	if (osh_str_eq(outer, inner))
 		return true;
-	return outer.len && memchr(outer.data, '*', outer.len) &&
-	       glob_holds(outer, inner, delimiter);
+	return osh_str_chr(outer, '*') && glob_holds(outer, inner, delimiter);
 }
 
 static bool method_holds(const struct osh_grant *outer, struct osh_str inner)

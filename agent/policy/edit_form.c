@@ -25,7 +25,7 @@ static bool take_segment(struct osh_str *rest, char separator, struct osh_str *r
 
 	if (!rest->data)
 		return false;
-	end = rest->len ? memchr(rest->data, separator, rest->len) : NULL;
+	end = osh_str_chr(*rest, separator);
 	*ret_segment = *rest;
 	if (!end) {
 		*rest = (struct osh_str){ 0 };

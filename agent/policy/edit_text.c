@@ -125,7 +125,7 @@ int osh_edit_pieces_find(struct osh_edit_pieces *pieces, struct osh_str text,
 	const struct osh_yaml_node *network = osh_tree_find(root, "network_policies");
 
 	*pieces = (struct osh_edit_pieces){ 0 };
-	if (text.len == 0 || memchr(text.data, '\r', text.len))
+	if (text.len == 0 || osh_str_chr(text, '\r'))
 		return 0;
 	if (find_lines(pieces, text) < 0)
 		return -ENOMEM;

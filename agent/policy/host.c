@@ -195,7 +195,7 @@ int osh_host_parse(struct osh_str text, struct osh_host *ret_host)
 			return -EINVAL;
 		return parse_ipv6(osh_str_n(text.data + 1, text.len - 2), ret_host);
 	}
-	if (memchr(text.data, ':', text.len))
+	if (osh_str_chr(text, ':'))
 		return parse_ipv6(text, ret_host);
 	if (parse_ipv4(text, ret_host) == 0)
 		return 0;
@@ -225,7 +225,7 @@ int osh_authority_parse(struct osh_str text, uint16_t default_port_host, struct 
 	if (text.len == 0)
 		return -EINVAL;
 	if (text.data[0] == '[') {
-		after_bracket = memchr(text.data, ']', text.len);
+		after_bracket = osh_str_chr(text, ']');
 		if (!after_bracket)
 			return -EINVAL;
 	}

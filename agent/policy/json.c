@@ -463,7 +463,7 @@ bool osh_json_raw_eq(struct osh_str raw, struct osh_str text)
 {
 	size_t len = 0, pos = 0;
 
-	if (raw.len == 0 || !memchr(raw.data, '\\', raw.len))
+	if (raw.len == 0 || !osh_str_chr(raw, '\\'))
 		return osh_str_eq(raw, text);
 	while (pos < raw.len) {
 		char bytes[4];

@@ -74,7 +74,7 @@ static struct osh_str pop_label(struct osh_str *host)
 
 bool osh_hosts_overlap(struct osh_str a, struct osh_str b)
 {
-	if (!memchr(a.data, '*', a.len) && !memchr(b.data, '*', b.len))
+	if (!osh_str_chr(a, '*') && !osh_str_chr(b, '*'))
 		return osh_str_eq(a, b);
 	while (a.len && b.len) {
 		struct osh_str x = pop_label(&a), y = pop_label(&b);
@@ -297,7 +297,7 @@ static void compare_item(const struct index *index, const struct item *item)
 		compare_group(index, item, suffix);
 		if (suffix.len == 0)
 			return;
-		dot = memchr(suffix.data, '.', suffix.len);
+		dot = osh_str_chr(suffix, '.');
 		suffix = dot ? osh_str_n(dot + 1, suffix.len - (size_t)(dot + 1 - suffix.data)) :
 			       osh_str_n(suffix.data, 0);
 	}

@@ -233,7 +233,7 @@ enum osh_path_error osh_path_canonicalise(struct osh_str target, bool allow_enco
 
 	if (has_bad_byte(target))
 		return OSH_PATH_BAD_BYTE;
-	mark = target.len ? memchr(target.data, '?', target.len) : NULL;
+	mark = osh_str_chr(target, '?');
 	if (mark) {
 		path.len = (size_t)(mark - target.data);
 		result.has_query = true;

@@ -59,10 +59,10 @@ bool osh_query_next(struct osh_str *rest, char *key_buf, char *value_buf, struct
 		    struct osh_str *ret_value)
 {
 	while (rest->len) {
-		const char *end = memchr(rest->data, '&', rest->len);
+		const char *end = osh_str_chr(*rest, '&');
 		struct osh_str pair =
 			osh_str_n(rest->data, end ? (size_t)(end - rest->data) : rest->len);
-		const char *equals = pair.len ? memchr(pair.data, '=', pair.len) : NULL;
+		const char *equals = osh_str_chr(pair, '=');
 		size_t used = pair.len + (end ? 1 : 0);
 		size_t key_len = equals ? (size_t)(equals - pair.data) : pair.len;
 

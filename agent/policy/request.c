@@ -193,8 +193,7 @@ static const struct osh_image_endpoint *select_endpoint(const struct osh_match *
 
 static bool holds_encoded_slash(struct osh_str path)
 {
-	return path.len && memchr(path.data, '%', path.len) &&
-	       memmem(path.data, path.len, "%2F", 3);
+	return osh_str_chr(path, '%') && memmem(path.data, path.len, "%2F", 3);
 }
 
 static bool any_allows_encoded_slash(const struct osh_match *match)

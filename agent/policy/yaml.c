@@ -219,7 +219,7 @@ static int copy_scalar(struct builder *b, const yaml_event_t *event, struct osh_
 	struct osh_str text =
 		osh_str_n((const char *)event->data.scalar.value, event->data.scalar.length);
 
-	if (text.len && memchr(text.data, '\0', text.len)) {
+	if (osh_str_chr(text, '\0')) {
 		osh_diag_error(b->diags, mark_of(event->start_mark),
 			       "a value must not hold a NUL byte");
 		return -EINVAL;

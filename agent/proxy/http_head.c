@@ -66,7 +66,7 @@ static bool next_item(struct osh_str *list, struct osh_str *ret_item)
 
 	if (!list->data)
 		return false;
-	comma = list->len ? memchr(list->data, ',', list->len) : NULL;
+	comma = osh_str_chr(*list, ',');
 	len = comma ? (size_t)(comma - list->data) : list->len;
 	*ret_item = trim(osh_str_n(list->data, len));
 	*list = comma ? osh_str_n(comma + 1, list->len - len - 1) : osh_str_n(NULL, 0);
@@ -133,7 +133,7 @@ static bool is_target(struct osh_str s)
 static enum osh_http_result parse_request_line(struct osh_str line, struct osh_http_head *head,
 					       struct osh_http_error *error)
 {
-	const char *first = memchr(line.data, ' ', line.len);
+	const char *first = osh_str_chr(line, ' ');
 	const char *last = first ? memrchr(line.data, ' ', line.len) : NULL;
 
 	if (!first || first == last)
@@ -171,7 +171,7 @@ static enum osh_http_result parse_status_line(struct osh_str line, struct osh_ht
 /* "name: value". The name must touch the colon (RFC 9112 5.1). */
 static bool parse_field(struct osh_str line, bool only_utf8, struct osh_http_field *ret)
 {
-	const char *colon = memchr(line.data, ':', line.len);
+	const char *colon = osh_str_chr(line, ':');
 
 	if (!colon)
 		return false;
@@ -186,7 +186,7 @@ static bool parse_field(struct osh_str line, bool only_utf8, struct osh_http_fie
  * CR or LF stands alone. */
 static struct osh_str next_line(struct osh_str *text)
 {
-	const char *end = memchr(text->data, '\n', text->len);
+	const char *end = osh_str_chr(*text, '\n');
 	struct osh_str line = osh_str_n(text->data, (size_t)(end - text->data) - 1);
 
 	*text = osh_str_n(end + 1, text->len - line.len - 2);
@@ -196,7 +196,7 @@ static struct osh_str next_line(struct osh_str *text)
 /* A CR that no LF follows is some parsers' line end. */
 static bool has_lone_cr(struct osh_str line)
 {
-	return line.len && memchr(line.data, '\r', line.len) != NULL;
+	return osh_str_chr(line, '\r') != NULL;
 }
 
 static enum osh_http_result parse_fields(struct osh_str text, bool is_request,
@@ -491,7 +491,7 @@ int osh_http_parse_trailers(struct osh_str bytes, struct osh_http_field *fields,
 	size_t count = 0;
 
 	while (bytes.len) {
-		const char *lf = memchr(bytes.data, '\n', bytes.len);
+		const char *lf = osh_str_chr(bytes, '\n');
 		struct osh_str line;
 
 		if (!lf || lf == bytes.data || lf[-1] != '\r')

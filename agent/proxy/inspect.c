@@ -236,7 +236,7 @@ static const char *check_type(struct osh_str type, struct osh_str body)
 					      !osh_str_caseeq_c(charset, "us-ascii")))
 		return "the body's charset is not utf-8";
 	if (is_form(type) && body.len &&
-	    (memchr(body.data, '&', body.len) || memchr(body.data, ';', body.len)))
+	    (osh_str_chr(body, '&') || osh_str_chr(body, ';')))
 		return "a body that can be read both as a form and as JSON";
 	return NULL;
 }

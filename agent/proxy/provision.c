@@ -55,7 +55,7 @@ static int check_credential(struct osh_str *text)
 		if (is_control(text->data[i]))
 			return -EINVAL;
 	}
-	return text->len && memchr(text->data, ':', text->len) ? 0 : -EINVAL;
+	return osh_str_chr(*text, ':') ? 0 : -EINVAL;
 }
 
 /* Read into `room`, whose end is the caller's to wipe. */

@@ -76,7 +76,7 @@ int osh_via_encode(const struct osh_via_settings *settings, struct osh_buf *out)
 
 static int take_text(struct osh_str *bytes, struct osh_str *ret_text)
 {
-	const char *end = bytes->len ? memchr(bytes->data, '\0', bytes->len) : NULL;
+	const char *end = osh_str_chr(*bytes, '\0');
 
 	if (!end)
 		return -EBADMSG;

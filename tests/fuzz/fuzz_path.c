@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 	if (path.path.len == 0 || path.path.data[0] != '/' ||
 	    memmem(path.path.data, path.path.len, "/../", 4) ||
 	    memmem(path.path.data, path.path.len, "//", 2) ||
-	    memchr(path.path.data, ';', path.path.len))
+	    osh_str_chr(path.path, ';'))
 		abort();
 	if (!slash && memmem(path.path.data, path.path.len, "%2F", 3))
 		abort();
