@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int osh_close(int fd)
@@ -21,6 +23,26 @@ int osh_close(int fd)
 		errno = saved;
 	}
 	return -1;
+}
+
+/* A rename or mount anywhere on the host, while the kernel goes through a "..", makes it ask us to try again:
+ * it cannot know whether that led out (EAGAIN in openat2(2)). */
+#define IN_ROOT_TRIES 128
+
+int osh_open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve)
+{
+	const struct open_how how = {
+		.flags = flags | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
+	};
+
+	for (int i = 0; i < IN_ROOT_TRIES; i++) {
+		int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+
+		if (fd >= 0 || errno != EAGAIN)
+			return fd < 0 ? -errno : fd;
+	}
+	return -EAGAIN;
 }
 
 int osh_read_full(int fd, void *data, size_t len)

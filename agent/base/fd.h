@@ -4,6 +4,7 @@
 #define OSH_BASE_FD_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/mem.h"
@@ -27,6 +28,11 @@ static inline int osh_take_fd(int *fd)
 	*fd = -1;
 	return taken;
 }
+
+/* Open a path as a process would whose root directory this is: no link and no ".." leads out of it, and
+ * none of /proc's magic links is followed (openat2(2): RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS and the other
+ * RESOLVE_* of `resolve`). The descriptor is close-on-exec. Returns it or -errno. */
+int osh_open_in_root(int root, const char *path, uint64_t flags, uint64_t resolve);
 
 /* Read or write exactly `len` bytes, through EINTR. Returns 0, -errno, or
  * -ENODATA when the file ends first. */

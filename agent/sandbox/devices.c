@@ -31,7 +31,7 @@ static const struct { const char *name, *target; } device_links[] = {
 
 static int mount_on(struct launch *launch, const char *target, int tree_fd)
 {
-	_cleanup_fd_ int place = mount_open_inside(launch->root_fd, target, O_PATH);
+	_cleanup_fd_ int place = osh_open_in_root(launch->root_fd, target, O_PATH, 0);
 	int r;
 
 	if (place < 0) {

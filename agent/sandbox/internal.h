@@ -267,8 +267,6 @@ int mount_filesystem(const char *type, const struct mount_option *options, size_
 		     unsigned attributes);
 /* Make it visible. Takes tree_fd over, also when it is an error already. */
 int mount_attach(int tree_fd, int place_fd);
-/* Open a path of the new root; symbolic links are followed as they will be later. */
-int mount_open_inside(int root_fd, const char *path, uint64_t flags);
 /* As O_PATH, making the place and its parents where they are missing: in our own tmpfs
  * only, never on the host (-EROFS). */
 int mount_open_place(int root_fd, const char *path, bool directory);

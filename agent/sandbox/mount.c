@@ -73,17 +73,6 @@ int mount_filesystem(const char *type, const struct mount_option *options, size_
 
 /* ---- Places inside the new root ------------------------------------------------- */
 
-int mount_open_inside(int root_fd, const char *path, uint64_t flags)
-{
-	const struct open_how how = {
-		.flags = flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
-	};
-	int fd = (int)syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
-
-	return fd < 0 ? -errno : fd;
-}
-
 bool mount_same_filesystem(int a, int b)
 {
 	struct stat sa, sb;
@@ -119,7 +108,7 @@ int mount_open_place(int root_fd, const char *path, bool directory)
 	const char *name;
 	int fd, r;
 
-	fd = mount_open_inside(root_fd, path, O_PATH);
+	fd = osh_open_in_root(root_fd, path, O_PATH, 0);
 	if (fd != -ENOENT)
 		return fd;
 	name = strrchr(path, '/') + 1;
@@ -133,5 +122,5 @@ int mount_open_place(int root_fd, const char *path, bool directory)
 	if (parent_fd < 0)
 		return parent_fd;
 	r = make_one(root_fd, parent_fd, name, directory);
-	return r < 0 ? r : mount_open_inside(root_fd, path, O_PATH);
+	return r < 0 ? r : osh_open_in_root(root_fd, path, O_PATH, 0);
 }

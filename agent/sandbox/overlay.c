@@ -80,7 +80,7 @@ static int open_linked_place(int root_fd, const char *path)
 static int bind_over(struct launch *launch, const struct sandbox_file *file, const char *target)
 {
 	char source[128];
-	_cleanup_fd_ int place = mount_open_inside(launch->root_fd, target, O_PATH);
+	_cleanup_fd_ int place = osh_open_in_root(launch->root_fd, target, O_PATH, 0);
 
 	if (place == -ENOENT)
 		place = open_linked_place(launch->root_fd, target);
@@ -118,7 +118,7 @@ int root_make_files(struct launch *launch)
 
 static int mask(struct launch *launch, const char *path)
 {
-	_cleanup_fd_ int place = mount_open_inside(launch->root_fd, path, O_PATH | O_NOFOLLOW);
+	_cleanup_fd_ int place = osh_open_in_root(launch->root_fd, path, O_PATH | O_NOFOLLOW, 0);
 	struct stat st;
 
 	if (place < 0 || fstat(place, &st) < 0)
@@ -134,7 +134,7 @@ static int mask(struct launch *launch, const char *path)
 /* Mask a directory of the host unless the sandbox has one of its own there (/run, /tmp). */
 static int mask_if_shown(struct launch *launch, const char *path)
 {
-	_cleanup_fd_ int place = mount_open_inside(launch->root_fd, path, O_PATH | O_NOFOLLOW);
+	_cleanup_fd_ int place = osh_open_in_root(launch->root_fd, path, O_PATH | O_NOFOLLOW, 0);
 	struct stat here, inside;
 
 	if (place < 0 || fstat(place, &inside) < 0 || stat(path, &here) < 0)

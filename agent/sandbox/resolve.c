@@ -4,12 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
+#include <linux/openat2.h> /* RESOLVE_NO_SYMLINKS */
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -23,13 +22,8 @@ static bool is_alive(int pidfd)
 static int open_in_root(const struct osh_sandbox_instance *instance, const char *path,
 			uint64_t resolve)
 {
-	const struct open_how how = {
-		.flags = O_PATH | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
-	};
 	char root_path[32];
 	_cleanup_fd_ int root = -1;
-	int fd;
 
 	if (!sandbox_is_attached(instance)) {
 		snprintf(root_path, sizeof(root_path), "/proc/%d/root", (int)instance->record.init_pid);
@@ -37,8 +31,7 @@ static int open_in_root(const struct osh_sandbox_instance *instance, const char 
 		if (root < 0 || !is_alive(instance->pid_io.fd))
 			return -ENOENT;
 	}
-	fd = (int)syscall(SYS_openat2, root < 0 ? instance->root_fd : root, path, &how, sizeof(how));
-	return fd < 0 ? -errno : fd;
+	return osh_open_in_root(root < 0 ? instance->root_fd : root, path, O_PATH, resolve);
 }
 
 int osh_sandbox_resolve(struct osh_sandbox_instance *instance, const char *path, char *buf, size_t size)

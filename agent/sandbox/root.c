@@ -188,7 +188,7 @@ static int bind_policy_path(struct launch *launch, const char *path, bool writab
 
 	if (root_is_own(launch, path) || stat(path, &st) < 0)
 		return 0;
-	place = mount_open_inside(launch->root_fd, path, O_PATH);
+	place = osh_open_in_root(launch->root_fd, path, O_PATH, 0);
 	if (place >= 0 && !writable && !mount_same_filesystem(launch->root_fd, place))
 		return 0;
 	if (place < 0)
@@ -222,7 +222,7 @@ static int bind_own_directory(struct launch *launch, const char *name)
 
 	snprintf(source, sizeof(source), "%s/%s", launch->instance->dir, name);
 	snprintf(target, sizeof(target), "/%s", name);
-	place = mount_open_inside(launch->root_fd, target, O_PATH);
+	place = osh_open_in_root(launch->root_fd, target, O_PATH, 0);
 	r = place < 0 ? place : mount_attach(mount_clone(AT_FDCWD, source, MOUNT_WRITABLE), place);
 	return r < 0 ? launch_fail(launch, r, "%s on %s", source, target) : 0;
 }

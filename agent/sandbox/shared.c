@@ -43,7 +43,7 @@ static bool is_named(const struct osh_policy_static *policy, const char *directo
 /* 1: kept; 0: not there, or a symbolic link, which anybody may lead elsewhere. */
 static int keep(int directory_fd, const struct run_later *file)
 {
-	_cleanup_fd_ int place = mount_open_inside(directory_fd, file->path, O_PATH | O_NOFOLLOW);
+	_cleanup_fd_ int place = osh_open_in_root(directory_fd, file->path, O_PATH | O_NOFOLLOW, 0);
 	struct stat st;
 	int r;
 
@@ -61,7 +61,7 @@ static int keep(int directory_fd, const struct run_later *file)
 static int keep_all(struct launch *launch, const char *directory)
 {
 	const struct osh_policy_static *policy = launch->spec->policy;
-	_cleanup_fd_ int fd = mount_open_inside(launch->root_fd, directory, O_PATH | O_DIRECTORY);
+	_cleanup_fd_ int fd = osh_open_in_root(launch->root_fd, directory, O_PATH | O_DIRECTORY, 0);
 	char kept[128] = "";
 
 	if (fd < 0)

@@ -24,7 +24,7 @@ static int open_place(int root_fd, const char *path)
 
 		if (!path_is_at_or_below(path, own))
 			continue;
-		fd = mount_open_inside(root_fd, own, O_PATH | O_DIRECTORY);
+		fd = osh_open_in_root(root_fd, own, O_PATH | O_DIRECTORY, 0);
 		return fd < 0 ? fd : mount_open_place(fd, path + strlen(own), false);
 	}
 	return mount_open_place(root_fd, path, false);

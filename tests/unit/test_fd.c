@@ -2,9 +2,12 @@
 #include "base/fd.h"
 
 #include <criterion/criterion.h>
+#include <criterion/new/assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +38,57 @@ TestSuite(fd, .init = make_home, .fini = remove_home);
 static bool is_open(int fd)
 {
 	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static atomic_bool is_over;
+
+static void *rename_all_the_time(void *unused)
+{
+	(void)unused;
+	while (!atomic_load(&is_over)) {
+		rename(path, temporary);
+		rename(temporary, path);
+	}
+	return NULL;
+}
+
+/* The kernel lets a ".." fail whenever something is renamed meanwhile, anywhere. */
+Test(fd, a_path_with_dots_opens_while_files_are_renamed)
+{
+	int root = open(home, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	pthread_t thread;
+
+	osh_close(open(path, O_CREAT | O_WRONLY, 0600));
+	cr_assert(eq(int, pthread_create(&thread, NULL, rename_all_the_time, NULL), 0));
+	for (int i = 0; i < 20000; i++) {
+		int fd = osh_open_in_root(root, "/../../..", O_PATH, 0);
+
+		cr_assert(is_open(fd), "try %d: %s", i, strerror(-fd));
+		osh_close(fd);
+	}
+	atomic_store(&is_over, true);
+	pthread_join(thread, NULL);
+	osh_close(root);
+}
+
+Test(fd, nothing_leads_out_of_a_root)
+{
+	int root = open(home, O_PATH | O_DIRECTORY | O_CLOEXEC), top = open("/", O_PATH | O_CLOEXEC), found;
+
+	cr_assert(eq(int, symlink("../../../etc/passwd", path), 0));
+	cr_expect(eq(int, osh_open_in_root(root, "/file", O_PATH, 0), -ENOENT));
+	cr_expect(eq(int, osh_open_in_root(root, "/file", O_PATH, RESOLVE_NO_SYMLINKS), -ELOOP));
+	unlink(path);
+	cr_assert(eq(int, symlink("/proc/self/root/etc/passwd", path), 0));
+	cr_expect(eq(int, osh_open_in_root(top, path, O_PATH, 0), -ELOOP), "a magic link");
+	unlink(path);
+	osh_close(open(temporary, O_CREAT | O_WRONLY, 0600));
+	cr_assert(eq(int, symlink("../../../file.new", path), 0));
+	found = osh_open_in_root(root, "/file", O_PATH, 0);
+	cr_expect(is_open(found), "what stays inside is found");
+	osh_close(found);
+	osh_close(top);
+	osh_close(root);
 }
 
 Test(fd, close_keeps_errno_and_takes_nothing)
@@ -206,7 +260,7 @@ Test(fd, flags)
 	int fd = open("/dev/null", O_RDONLY);
 
 	cr_expect_eq(osh_set_nonblocking(fd), 0);
-	cr_expect(fcntl(fd, F_GETFL) & O_NONBLOCK);
+	cr_expect(ne(int, fcntl(fd, F_GETFL) & O_NONBLOCK, 0));
 	cr_expect_eq(osh_set_cloexec(fd, 1), 0);
 	cr_expect(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	cr_expect_eq(osh_set_cloexec(fd, 0), 0);
