@@ -78,16 +78,23 @@ static struct shelf *shelf_of(size_t usable)
 	return NULL;
 }
 
-void osh_block_free(void *memory)
+static void give_back(struct shelf *shelf, struct block *block)
 {
-	struct shelf *shelf = memory ? shelf_of(malloc_usable_size(memory)) : NULL;
-	struct block *block = memory;
-
-	if (!shelf || shelf->count == shelf->kept) {
-		free(memory);
+	if (!block || !shelf || shelf->count == shelf->kept) {
+		free(block);
 		return;
 	}
 	block->next = shelf->blocks;
 	shelf->blocks = block;
 	shelf->count++;
+}
+
+void osh_block_free(void *memory, size_t size)
+{
+	give_back(shelf_for(size), memory);
+}
+
+void osh_block_free_any(void *memory)
+{
+	give_back(memory ? shelf_of(malloc_usable_size(memory)) : NULL, memory);
 }

@@ -21,7 +21,10 @@ size_t osh_block_room(size_t size);
 void *osh_block_alloc(size_t size);
 /* The same, zeroed. */
 void *osh_block_zalloc(size_t size);
-/* Takes also what malloc, calloc and realloc gave, and NULL. */
-void osh_block_free(void *memory);
+/* Give it back, with the size that it was asked for. NULL does nothing. */
+void osh_block_free(void *memory, size_t size);
+/* The same without the size, or of what malloc, calloc and realloc gave: malloc's own note beside the
+ * memory is read, which the processor has often to fetch. */
+void osh_block_free_any(void *memory);
 
 #endif

@@ -23,7 +23,7 @@ static void release(struct osh_buf *buf)
 {
 	if (buf->secret)
 		osh_wipe(buf->data, buf->room);
-	osh_block_free(buf->data);
+	osh_block_free(buf->data, buf->room);
 }
 
 void osh_buf_done(struct osh_buf *buf)

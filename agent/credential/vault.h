@@ -69,8 +69,8 @@ bool osh_vault_contains(const struct osh_vault *vault, struct osh_str text);
 /* The same over a body that arrives in pieces: the last bytes are carried over,
  * so a placeholder split between two pieces is found. */
 struct osh_vault_scan {
-	char tail[512];
 	size_t tail_len;
+	char tail[512];
 };
 bool osh_vault_scan(const struct osh_vault *vault, struct osh_vault_scan *scan, struct osh_str piece);
 

@@ -1,6 +1,7 @@
 /* The first question: may this program connect? And what all answers share. */
 #include <errno.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -119,6 +120,13 @@ void osh_decision_init(struct osh_decision *decision)
 	/* Everything but the tails of the strings at its end. */
 	memset(decision, 0, offsetof(struct osh_decision, message) + 1);
 	decision->reason[0] = '\0';
+}
+
+void osh_decision_copy(struct osh_decision *to, const struct osh_decision *from)
+{
+	memcpy(to, from, offsetof(struct osh_decision, message));
+	memcpy(to->message, from->message, strlen(from->message) + 1);
+	memcpy(to->reason, from->reason, strlen(from->reason) + 1);
 }
 
 void osh_decision_deny(struct osh_decision *decision, enum osh_stage stage, const char *format, ...)

@@ -226,6 +226,9 @@ struct osh_decision {
 	char reason[512];          /* empty when allowed */
 };
 
+/* The texts only as far as they go. */
+void osh_decision_copy(struct osh_decision *to, const struct osh_decision *from);
+
 /* The connect-time question. effect is ALLOW or DENY; with mode: permissive AUDIT instead of
  * DENY, then with OSH_L7_NONE: nothing names the host, so nothing is inspected. */
 void osh_policy_connect(const struct osh_policy *policy, const struct osh_connect_query *query,

@@ -1,8 +1,10 @@
 /* The order of an exchange's phases, and how long each may last. */
 #include "proxy/http1.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/block.h"
 #include "proxy/http1_exchange.h"
@@ -30,7 +32,7 @@ static void free_exchange(struct osh_exchange *ex)
 	osh_http_body_done(&ex->response);
 	free(ex->target);
 	free(ex->path);
-	osh_block_free(ex);
+	osh_block_free(ex, sizeof(*ex));
 }
 
 void osh_http1_drop(struct osh_session *s)
@@ -125,6 +127,20 @@ void osh_exchange_await(struct osh_session *s)
 
 /* ---- Steps ---------------------------------------------------------------------------- */
 
+static struct osh_exchange *new_exchange(void)
+{
+	struct osh_exchange *ex = osh_block_alloc(sizeof(*ex));
+
+	if (!ex)
+		return NULL;
+	memset(ex, 0, offsetof(struct osh_exchange, method));
+	ex->method[0] = ex->authority[0] = ex->accept_key[0] = '\0';
+	ex->policy[0] = ex->reason[0] = ex->message[0] = '\0';
+	ex->scan.tail_len = 0;
+	osh_override_init(&ex->form, OSH_FORM_NONE);
+	return ex;
+}
+
 /* Between requests. A single empty line there is ignored (RFC 9112 2.2). */
 static bool begin(struct osh_session *s)
 {
@@ -149,7 +165,7 @@ static bool begin(struct osh_session *s)
 			return false;
 	}
 	s->skipped_line = false;
-	s->exchange = osh_block_zalloc(sizeof(*s->exchange));
+	s->exchange = new_exchange();
 	if (!s->exchange) {
 		osh_session_end(s, true);
 		return false;

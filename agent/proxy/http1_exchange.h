@@ -39,12 +39,9 @@ struct osh_exchange {
 	enum osh_exchange_state state;
 	struct osh_http_scan request_scan, response_scan;
 	/* The request, kept for records and to be judged again. */
-	char method[OSH_HTTP_METHOD_MAX + 1];
 	char *target;               /* as received; owned */
 	char *path;                 /* canonical, safe to show; owned */
-	char authority[OSH_HOST_MAX + 8];
 	bool websocket;
-	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
 	unsigned minor;
 	bool is_head, expects_continue;
 	bool grpc;                  /* a call of gRPC, which may be silent from its first byte on */
@@ -52,9 +49,6 @@ struct osh_exchange {
 	enum osh_effect effect;
 	enum osh_l7 l7;
 	uint32_t rule_line;
-	char policy[OSH_HOST_MAX];
-	char reason[512];
-	char message[256];
 	/* The body, when rules are about it: kept as long as it may have to be judged again. */
 	struct osh_inspection *inspection; /* owned */
 	size_t held_sent;           /* bytes of it that went to the server's buffer */
@@ -72,12 +66,21 @@ struct osh_exchange {
 	bool upstream_closes;
 	enum osh_http_framing framing_out; /* of the response, towards the sandbox */
 	unsigned interim;           /* 1xx responses so far */
-	struct osh_vault_scan scan;
-	struct osh_override form;   /* methods that the body may ask to be taken for */
 	bool close;                 /* the connection ends after this answer */
 	enum osh_exchange_wait wait;
 	size_t progress;            /* bytes of bodies moved since `due_ms` was put off */
 	uint64_t due_ms;            /* the deadline, on the loop's clock */
+	/* Long, seldom filled, and not cleared beyond their beginnings: of the request, ... */
+	char method[OSH_HTTP_METHOD_MAX + 1];
+	char authority[OSH_HOST_MAX + 8];
+	char accept_key[32];        /* what Sec-WebSocket-Accept must be */
+	/* ... of the decision, ... */
+	char policy[OSH_HOST_MAX];
+	char reason[512];
+	char message[256];
+	/* ... and of a body on its way. */
+	struct osh_vault_scan scan;
+	struct osh_override form;   /* methods that it may ask to be taken for */
 };
 
 /* ---- http1.c ---------------------------------------------------------------------- */

@@ -283,8 +283,8 @@ static void forget_head(struct osh_exchange *ex)
 static bool upgrade(struct osh_session *s, const struct osh_http_head *head)
 {
 	struct osh_exchange *ex = s->exchange;
-	const struct osh_http_field *accept = osh_http_find(head, "sec-websocket-accept");
-	bool extended = osh_http_find(head, "sec-websocket-extensions") != NULL;
+	const struct osh_http_field *accept = osh_http_find(head, OSH_HTTP_SEC_WEBSOCKET_ACCEPT);
+	bool extended = osh_http_find(head, OSH_HTTP_SEC_WEBSOCKET_EXTENSIONS) != NULL;
 	struct osh_http_response_out how = { .client_minor = ex->minor, .websocket = true };
 
 	if (!ex->websocket || !osh_str_caseeq_c(head->upgrade, "websocket") || !accept ||

@@ -25,7 +25,7 @@ static char *duplicate(struct osh_str s)
 /* Of HTTP/2 alone. */
 static bool is_grpc(const struct osh_session *s, const struct osh_http_head *head)
 {
-	const struct osh_http_field *type = osh_http_find(head, "content-type");
+	const struct osh_http_field *type = osh_http_find(head, OSH_HTTP_CONTENT_TYPE);
 
 	return s->conn.carrier && type && osh_grpc_is_call(type->value);
 }
@@ -212,8 +212,8 @@ static void hold(struct osh_session *s, const struct osh_http_head *head,
  * Upgrade is not passed on. Java's client says that there are no bytes of a body. */
 static bool is_websocket_handshake(const struct osh_http_head *head)
 {
-	const struct osh_http_field *version = osh_http_find(head, "sec-websocket-version");
-	const struct osh_http_field *key = osh_http_find(head, "sec-websocket-key");
+	const struct osh_http_field *version = osh_http_find(head, OSH_HTTP_SEC_WEBSOCKET_VERSION);
+	const struct osh_http_field *key = osh_http_find(head, OSH_HTTP_SEC_WEBSOCKET_KEY);
 
 	return osh_str_caseeq_c(head->upgrade, "websocket") && head->minor == 1 &&
 	       osh_str_eq_c(head->method, "GET") && head->framing != OSH_HTTP_BODY_CHUNKED && !head->length && version &&
@@ -235,7 +235,7 @@ static void expect_accept_key(struct osh_exchange *ex, struct osh_str key)
 static void expect_body(struct osh_session *s, const struct osh_http_head *head,
 			const struct osh_decision *decision)
 {
-	const struct osh_http_field *type = osh_http_find(head, "content-type");
+	const struct osh_http_field *type = osh_http_find(head, OSH_HTTP_CONTENT_TYPE);
 	uint64_t length = head->framing == OSH_HTTP_BODY_CHUNKED ? UINT64_MAX : head->length;
 	struct osh_exchange *ex = s->exchange;
 
@@ -261,7 +261,7 @@ static void judge(struct osh_session *s, const struct osh_http_head *head)
 
 	ex->websocket = facts.websocket_upgrade;
 	if (ex->websocket)
-		expect_accept_key(ex, osh_http_find(head, "sec-websocket-key")->value);
+		expect_accept_key(ex, osh_http_find(head, OSH_HTTP_SEC_WEBSOCKET_KEY)->value);
 	osh_judge_request(s, &facts, &j);
 	ex->path = duplicate(j.path.path);
 	osh_exchange_keep_decision(ex, &j);

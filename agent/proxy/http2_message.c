@@ -264,23 +264,16 @@ static void push(struct osh_http2_fields *f, struct osh_str name, struct osh_str
 }
 
 /* What our writer said about an HTTP/1.1 connection. */
-static bool is_of_http1(struct osh_str name)
+static bool is_of_http1(enum osh_http_name name)
 {
-	static const char *const names[] = {
-		"host", "connection", "transfer-encoding", "upgrade", "sec-websocket-accept",
-	};
-
-	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
-		if (osh_str_caseeq_c(name, names[i]))
-			return true;
-	}
-	return false;
+	return name == OSH_HTTP_HOST || name == OSH_HTTP_CONNECTION || name == OSH_HTTP_TRANSFER_ENCODING ||
+	       name == OSH_HTTP_UPGRADE || name == OSH_HTTP_SEC_WEBSOCKET_ACCEPT;
 }
 
 static void push_head(struct osh_http2_fields *f, const struct osh_http_head *head, bool secret)
 {
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (!is_of_http1(head->fields[i].name))
+		if (!is_of_http1(head->fields[i].known))
 			push(f, head->fields[i].name, head->fields[i].value, secret);
 	}
 }

@@ -161,17 +161,10 @@ static enum osh_http_result take_data_end(struct osh_http_body *body, struct osh
 
 /* No trailer may say where a message or the connection ends (RFC 9110 6.5.1): some parsers
  * believe it. */
-static bool is_framing(struct osh_str name)
+static bool is_framing(enum osh_http_name name)
 {
-	static const char *const names[] = {
-		"content-length", "transfer-encoding", "connection", "proxy-connection", "upgrade",
-	};
-
-	for (size_t i = 0; i < OSH_COUNT_OF(names); i++) {
-		if (osh_str_caseeq_c(name, names[i]))
-			return true;
-	}
-	return false;
+	return name == OSH_HTTP_CONTENT_LENGTH || name == OSH_HTTP_TRANSFER_ENCODING ||
+	       name == OSH_HTTP_CONNECTION || name == OSH_HTTP_PROXY_CONNECTION || name == OSH_HTTP_UPGRADE;
 }
 
 static enum osh_http_result take_trailer(struct osh_http_body *body, struct osh_str bytes,
@@ -191,7 +184,7 @@ static enum osh_http_result take_trailer(struct osh_http_body *body, struct osh_
 	}
 	if (osh_http_parse_trailers(osh_str_n(bytes.data, *ret_used), &field, 1, &count) < 0)
 		return bad(ret_reason, "a trailer is malformed");
-	if (is_framing(field.name))
+	if (is_framing(field.known))
 		return bad(ret_reason, "a trailer says where the message or the connection ends");
 	if (osh_buf_append(&body->trailers, bytes.data, *ret_used) < 0)
 		return bad(ret_reason, "the trailers are too large");

@@ -179,6 +179,7 @@ static bool parse_field(struct osh_str line, bool only_utf8, struct osh_http_fie
 	ret->value = trim(osh_str_n(colon + 1, line.len - ret->name.len - 1));
 	if (!osh_http_is_token(ret->name))
 		return false;
+	ret->known = osh_http_name_of(ret->name, &ret->stays);
 	return is_text(ret->value) && (!only_utf8 || osh_str_is_utf8(ret->value));
 }
 
@@ -199,6 +200,14 @@ static bool has_lone_cr(struct osh_str line)
 	return osh_str_chr(line, '\r') != NULL;
 }
 
+static void note_name(struct osh_http_head *head, enum osh_http_name name)
+{
+	unsigned bit = name == OSH_HTTP_OTHER ? 0 : OSH_HTTP_NAME_BIT(name);
+
+	head->repeated |= head->seen & bit;
+	head->seen |= bit;
+}
+
 static enum osh_http_result parse_fields(struct osh_str text, bool is_request,
 					 struct osh_http_head *head, struct osh_http_error *error)
 {
@@ -217,44 +226,56 @@ static enum osh_http_result parse_fields(struct osh_str text, bool is_request,
 			return bad(error, is_request ? 431 : 502, "too many headers");
 		if (!parse_field(line, is_request, &head->fields[head->field_count]))
 			return bad(error, status, "a header is malformed");
+		note_name(head, head->fields[head->field_count].known);
 		head->field_count++;
 	}
 }
 
 /* ---- What the fields say ------------------------------------------------------------- */
 
-const struct osh_http_field *osh_http_find(const struct osh_http_head *head, const char *name)
+const struct osh_http_field *osh_http_find(const struct osh_http_head *head, enum osh_http_name name)
 {
-	struct osh_str wanted = osh_str(name);
-
+	if (!(head->seen & OSH_HTTP_NAME_BIT(name)))
+		return NULL;
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq(head->fields[i].name, wanted))
+		if (head->fields[i].known == name)
 			return &head->fields[i];
 	}
 	return NULL;
 }
 
-static size_t count_fields(const struct osh_http_head *head, const char *name)
-{
-	struct osh_str wanted = osh_str(name);
-	size_t count = 0;
+/* What the lists of all Connection fields hold. */
+struct options {
+	bool close, keep_alive;
+	unsigned names; /* OSH_HTTP_NAME_BIT of each that is a field's name */
+	bool others;    /* more than how this connection goes on */
+};
 
-	for (size_t i = 0; i < head->field_count; i++)
-		count += osh_str_caseeq(head->fields[i].name, wanted);
-	return count;
+static void note_option(struct options *options, struct osh_str item)
+{
+	bool stays;
+
+	if (osh_str_caseeq_c(item, "close")) {
+		options->close = true;
+	} else if (osh_str_caseeq_c(item, "keep-alive")) {
+		options->keep_alive = true;
+	} else {
+		options->names |= OSH_HTTP_NAME_BIT(osh_http_name_of(item, &stays));
+		options->others = true;
+	}
 }
 
-/* Is `token` in the list of any field of this name? */
-static bool field_has(const struct osh_http_head *head, const char *name, const char *token)
+static void read_options(const struct osh_http_head *head, enum osh_http_name name, struct options *ret)
 {
-	struct osh_str wanted = osh_str(name);
+	struct osh_str list, item;
 
+	*ret = (struct options){ 0 };
+	if (!(head->seen & OSH_HTTP_NAME_BIT(name)))
+		return;
 	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq(head->fields[i].name, wanted) &&
-		    osh_http_list_has(head->fields[i].value, osh_str(token)))
-			return true;
+		for (list = head->fields[i].value; head->fields[i].known == name && next_item(&list, &item);)
+			note_option(ret, item);
 	}
-	return false;
 }
 
 /* A tab between the value and the end of its line: to some parsers no blank that may be there. */
@@ -272,14 +293,14 @@ static bool is_followed_by_tab(struct osh_str value)
 static enum osh_http_result read_framing(struct osh_http_head *head, unsigned status,
 					 struct osh_http_error *error)
 {
-	const struct osh_http_field *length = osh_http_find(head, "content-length");
-	const struct osh_http_field *coding = osh_http_find(head, "transfer-encoding");
+	const struct osh_http_field *length = osh_http_find(head, OSH_HTTP_CONTENT_LENGTH);
+	const struct osh_http_field *coding = osh_http_find(head, OSH_HTTP_TRANSFER_ENCODING);
 
 	if (length && coding && !osh_layer_off("framing"))
 		return bad(error, status, "both Content-Length and Transfer-Encoding");
-	if (count_fields(head, "content-length") > 1)
+	if (head->repeated & OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_LENGTH))
 		return bad(error, status, "more than one Content-Length");
-	if (count_fields(head, "transfer-encoding") > 1)
+	if (head->repeated & OSH_HTTP_NAME_BIT(OSH_HTTP_TRANSFER_ENCODING))
 		return bad(error, status, "more than one Transfer-Encoding");
 	if (coding && (!osh_str_caseeq_c(coding->value, "chunked") || head->minor == 0))
 		return bad(error, status, "Transfer-Encoding other than chunked");
@@ -292,41 +313,41 @@ static enum osh_http_result read_framing(struct osh_http_head *head, unsigned st
 	return OSH_HTTP_DONE;
 }
 
-static void read_connection(struct osh_http_head *head)
+static void read_connection(struct osh_http_head *head, struct options *ret_options)
 {
-	const struct osh_http_field *upgrade = osh_http_find(head, "upgrade");
+	const struct osh_http_field *upgrade = osh_http_find(head, OSH_HTTP_UPGRADE);
+	struct options proxy;
 
-	head->close = field_has(head, "connection", "close") ||
-		      field_has(head, "proxy-connection", "close") || /* some servers heed it */
-		      (head->minor == 0 && !field_has(head, "connection", "keep-alive"));
-	if (upgrade && field_has(head, "connection", "upgrade"))
+	read_options(head, OSH_HTTP_CONNECTION, ret_options);
+	read_options(head, OSH_HTTP_PROXY_CONNECTION, &proxy); /* some servers heed it */
+	head->close = ret_options->close || proxy.close || (head->minor == 0 && !ret_options->keep_alive);
+	head->connection_names = ret_options->others;
+	if (upgrade && ret_options->names & OSH_HTTP_NAME_BIT(OSH_HTTP_UPGRADE))
 		head->upgrade = upgrade->value;
 }
 
 static enum osh_http_result check_request(struct osh_http_head *head, struct osh_http_error *error)
 {
-	static const char *const once[] = { "host", "authorization", "expect", "upgrade" };
-	static const char *const never_named[] = {
-		"host", "content-length", "transfer-encoding", "authorization",
-	};
-	const struct osh_http_field *host = osh_http_find(head, "host");
-	const struct osh_http_field *expect = osh_http_find(head, "expect");
+	static const unsigned once = OSH_HTTP_NAME_BIT(OSH_HTTP_HOST) | OSH_HTTP_NAME_BIT(OSH_HTTP_AUTHORIZATION) |
+				     OSH_HTTP_NAME_BIT(OSH_HTTP_EXPECT) | OSH_HTTP_NAME_BIT(OSH_HTTP_UPGRADE);
+	static const unsigned never_named =
+		OSH_HTTP_NAME_BIT(OSH_HTTP_HOST) | OSH_HTTP_NAME_BIT(OSH_HTTP_AUTHORIZATION) |
+		OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_LENGTH) | OSH_HTTP_NAME_BIT(OSH_HTTP_TRANSFER_ENCODING);
+	const struct osh_http_field *host = osh_http_find(head, OSH_HTTP_HOST);
+	const struct osh_http_field *expect = osh_http_find(head, OSH_HTTP_EXPECT);
+	struct options options;
 
-	for (size_t i = 0; i < OSH_COUNT_OF(once); i++) {
-		if (count_fields(head, once[i]) > 1)
-			return bad(error, 400, "Host, Authorization, Expect or Upgrade is there twice");
-	}
+	if (head->repeated & once)
+		return bad(error, 400, "Host, Authorization, Expect or Upgrade is there twice");
 	if (!host)
 		return bad(error, 400, "no Host header");
 	head->host = host->value;
-	for (size_t i = 0; i < OSH_COUNT_OF(never_named); i++) {
-		if (field_has(head, "connection", never_named[i]))
-			return bad(error, 400, "Connection names a header that must reach the server");
-	}
+	read_connection(head, &options);
+	if (options.names & never_named)
+		return bad(error, 400, "Connection names a header that must reach the server");
 	if (expect && !osh_str_caseeq_c(expect->value, "100-continue"))
 		return bad(error, 417, "Expect other than 100-continue");
 	head->expect_continue = expect && head->minor == 1;
-	read_connection(head);
 	return read_framing(head, 400, error);
 }
 
@@ -335,8 +356,9 @@ static enum osh_http_result check_response(struct osh_http_head *head, bool to_h
 					   struct osh_http_error *error)
 {
 	enum osh_http_result result;
+	struct options options;
 
-	read_connection(head);
+	read_connection(head, &options);
 	result = read_framing(head, 502, error);
 	if (result != OSH_HTTP_DONE)
 		return result;
@@ -446,9 +468,10 @@ static enum osh_http_result parse_head(struct osh_str bytes, bool is_request, bo
 	enum osh_http_result result;
 
 	head->field_count = 0;
+	head->seen = head->repeated = 0;
 	head->length = 0;
 	head->status = 0;
-	head->close = head->expect_continue = false;
+	head->close = head->connection_names = head->expect_continue = false;
 	head->host = head->upgrade = head->method = head->target = head->phrase = osh_str_n("", 0);
 	result = find_end(text, is_request, scan, head, error);
 	if (result == OSH_HTTP_NEED_MORE && text.len == max)

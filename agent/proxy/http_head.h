@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/str.h"
+#include "proxy/http_name.h"
 
 #define OSH_HTTP_REQUEST_HEAD_MAX (32u << 10)
 #define OSH_HTTP_RESPONSE_HEAD_MAX (60u << 10) /* below OSH_CONN_BUF_MAX: it must fit */
@@ -22,6 +22,8 @@ enum osh_http_result { OSH_HTTP_NEED_MORE, OSH_HTTP_DONE, OSH_HTTP_BAD };
 
 struct osh_http_field {
 	struct osh_str name, value; /* value without blanks around it */
+	enum osh_http_name known;
+	bool stays;                 /* osh_http_name_of */
 };
 
 /* How long the body is. */
@@ -41,12 +43,14 @@ struct osh_http_head {
 	size_t len;                      /* bytes of the head, empty line included */
 	struct osh_http_field fields[OSH_HTTP_FIELDS_MAX];
 	size_t field_count;
+	unsigned seen, repeated;         /* OSH_HTTP_NAME_BIT of the known names that are there, and there again */
 	/* What the fields say. */
 	enum osh_http_framing framing;
 	uint64_t length;                 /* OSH_HTTP_BODY_LENGTH */
 	struct osh_str host;             /* request */
 	struct osh_str upgrade;          /* value of Upgrade, when Connection names it */
 	bool close;                      /* the connection ends after this message */
+	bool connection_names;           /* Connection lists more than how this one goes on */
 	bool expect_continue;
 };
 
@@ -80,8 +84,8 @@ enum osh_http_result osh_http_parse_response(struct osh_str bytes, bool to_head,
 int osh_http_parse_trailers(struct osh_str bytes, struct osh_http_field *fields, size_t max,
 			    size_t *ret_count);
 
-/* The first field of that name; NULL when absent. */
-const struct osh_http_field *osh_http_find(const struct osh_http_head *head, const char *name);
+/* The first field of that name (not OSH_HTTP_OTHER); NULL when absent. */
+const struct osh_http_field *osh_http_find(const struct osh_http_head *head, enum osh_http_name name);
 /* Does a comma-separated list hold this token (ASCII case ignored)? */
 bool osh_http_list_has(struct osh_str list, struct osh_str token);
 bool osh_http_is_token(struct osh_str s);

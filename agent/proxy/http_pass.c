@@ -2,76 +2,24 @@
 
 #include "base/mem.h"
 
-#define S OSH_STR /* with their lengths: the lists are gone through for each field */
-
-/* Of one connection only, or written anew by us. */
-static const struct osh_str hop_by_hop[] = {
-	S("connection"), S("keep-alive"), S("proxy-connection"), S("proxy-authenticate"),
-	S("proxy-authorization"), S("te"), S("trailer"), S("transfer-encoding"),
-	S("content-length"), S("upgrade"), S("http2-settings"), S("host"),
-	S("alt-svc"), /* leads to ports that no policy was asked about */
-};
-
-/* Would make some server see another method, path, host or client than we judged. */
-static const struct osh_str overriding[] = {
-	S("forwarded"), S("x-http-method-override"), S("x-http-method"), S("x-method-override"),
-	S("x-original-url"), S("x-original-uri"), S("x-original-host"), S("x-original-method"),
-	S("x-rewrite-url"), S("x-rewrite-uri"), S("x-host"), S("x-real-ip"), S("x-client-ip"),
-	S("x-cluster-client-ip"), S("true-client-ip"), S("proxy"), S("base-url"),
-};
-
-/* Does the name begin so? CGI and its heirs read '_' as '-' (RFC 3875 4.1.18): so do we. */
-static bool has_name_prefix(struct osh_str name, struct osh_str prefix)
-{
-	if (name.len < prefix.len)
-		return false;
-	for (size_t i = 0; i < prefix.len; i++) {
-		char c = osh_ascii_lower(name.data[i]);
-
-		if ((c == '_' ? '-' : c) != prefix.data[i])
-			return false;
-	}
-	return true;
-}
-
-static bool same_name(struct osh_str name, struct osh_str wanted)
-{
-	return name.len == wanted.len && has_name_prefix(name, wanted);
-}
-
-static bool is_listed(struct osh_str name, const struct osh_str *list, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (same_name(name, list[i]))
-			return true;
-	}
-	return false;
-}
-
 static bool is_named_by_connection(const struct osh_http_head *head, struct osh_str name)
 {
-	for (size_t i = 0; i < head->field_count; i++) {
-		if (osh_str_caseeq_c(head->fields[i].name, "connection") &&
-		    osh_http_list_has(head->fields[i].value, name))
+	for (size_t i = 0; head->connection_names && i < head->field_count; i++) {
+		if (head->fields[i].known == OSH_HTTP_CONNECTION && osh_http_list_has(head->fields[i].value, name))
 			return true;
 	}
 	return false;
-}
-
-static bool may_travel(struct osh_str name)
-{
-	return !is_listed(name, hop_by_hop, OSH_COUNT_OF(hop_by_hop)) &&
-	       !is_listed(name, overriding, OSH_COUNT_OF(overriding)) &&
-	       !has_name_prefix(name, osh_str("x-forwarded-"));
 }
 
 bool osh_http_passes(const struct osh_http_head *head, const struct osh_http_field *field)
 {
 	/* HTTP/1.0 knows no interim response that Expect could ask for. */
-	if (head->minor == 0 && same_name(field->name, osh_str("expect")))
+	if (head->minor == 0 && field->known == OSH_HTTP_EXPECT)
 		return false;
-	return may_travel(field->name) && !is_named_by_connection(head, field->name);
+	return !field->stays && !is_named_by_connection(head, field->name);
 }
+
+#define S OSH_STR
 
 /* Must be known before the body is read (RFC 9110 6.5.1): a server that merges trailers into
  * the head would route, authenticate, decode or cache by something that came too late. */
@@ -91,8 +39,12 @@ static const struct osh_str head_only_families[] = {
 bool osh_http_trailer_passes(const struct osh_http_field *field)
 {
 	for (size_t i = 0; i < OSH_COUNT_OF(head_only_families); i++) {
-		if (has_name_prefix(field->name, head_only_families[i]))
+		if (osh_http_name_begins(field->name, head_only_families[i]))
 			return false;
 	}
-	return may_travel(field->name) && !is_listed(field->name, head_only, OSH_COUNT_OF(head_only));
+	for (size_t i = 0; i < OSH_COUNT_OF(head_only); i++) {
+		if (field->name.len == head_only[i].len && osh_http_name_begins(field->name, head_only[i]))
+			return false;
+	}
+	return !field->stays;
 }

@@ -34,7 +34,7 @@ static void put_fields(struct osh_text_writer *w, const struct osh_http_head *he
 
 		if (!osh_http_passes(head, field))
 			continue;
-		if (no_extensions && osh_str_caseeq_c(field->name, "sec-websocket-extensions"))
+		if (no_extensions && field->known == OSH_HTTP_SEC_WEBSOCKET_EXTENSIONS)
 			continue;
 		put_field(w, field->name, field->value);
 	}
@@ -88,7 +88,7 @@ int osh_http_write_request_end(struct osh_buf *out, enum osh_http_framing framin
 /* The answer to HEAD, and 304, tell the length of a body that does not come. */
 static void put_unsent_length(struct osh_text_writer *w, const struct osh_http_head *head)
 {
-	const struct osh_http_field *length = osh_http_find(head, "content-length");
+	const struct osh_http_field *length = osh_http_find(head, OSH_HTTP_CONTENT_LENGTH);
 
 	if (length && head->framing == OSH_HTTP_BODY_NONE && head->status >= 200 && head->status != 204)
 		put_field(w, length->name, length->value);

@@ -1,6 +1,7 @@
 #include "proxy/judge.h"
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,7 +171,7 @@ static void ask_policy(struct osh_session *session, const struct osh_request_fac
 /* Why it was refused when it connected. */
 static void explain_connection(const struct osh_session *session, struct osh_judgement *j)
 {
-	j->decision = session->decision;
+	osh_decision_copy(&j->decision, &session->decision);
 	j->effect = OSH_EFFECT_DENY;
 	j->status = session->over_limit ? 429 : 403;
 	j->error = session->over_limit ? "limit_exceeded" :
@@ -215,19 +216,25 @@ static void judge_overrides(struct osh_session *session, const struct osh_reques
 	} while (found && j->effect != OSH_EFFECT_DENY);
 }
 
+/* The connection's decision names the policy in a refusal before the rules. */
+static void begin(const struct osh_session *session, struct osh_judgement *j)
+{
+	memset(j, 0, offsetof(struct osh_judgement, decision));
+	osh_decision_copy(&j->decision, &session->decision);
+}
+
 void osh_judge_request(struct osh_session *session, const struct osh_request_facts *facts,
 		       struct osh_judgement *ret)
 {
 	bool encoded_slash;
 
-	*ret = (struct osh_judgement){ 0 };
+	begin(session, ret);
 	if (session->denied) {
 		/* Refused when it connected; whatever it says now, this is the answer. */
 		(void)(canonicalise(facts, ret, &encoded_slash) && hide_placeholders(session, ret));
 		explain_connection(session, ret);
 		return;
 	}
-	ret->decision = session->decision; /* names the policy in a refusal before the rules */
 	if (!check_authority(session, facts->authority, ret) ||
 	    !check_target(session, facts, ret) || !canonicalise(facts, ret, &encoded_slash) ||
 	    !hide_placeholders(session, ret))

@@ -20,11 +20,11 @@ struct osh_judgement {
 	unsigned status;                  /* to answer with when denied */
 	const char *error;                /* "policy_denied", ... */
 	enum osh_verdict_engine engine;
-	struct osh_decision decision;
 	/* The two point into the target, or into memory of this thread's that the next question
 	 * about a request takes again. */
 	struct osh_path path;             /* canonical, as judged and shown: without placeholders */
 	struct osh_path sent;             /* the same with them, to be resolved (rewrite.h) */
+	struct osh_decision decision;
 };
 
 /* Asks, in this order: does the authority name the host that was dialled (RFC 9110

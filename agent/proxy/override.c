@@ -1,12 +1,14 @@
 #include "proxy/override.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "base/mem.h"
 
 void osh_override_init(struct osh_override *o, enum osh_form form)
 {
-	*o = (struct osh_override){ .form = form };
+	memset(o, 0, offsetof(struct osh_override, text)); /* of which len bytes count */
+	o->form = form;
 }
 
 enum osh_form osh_form_of(struct osh_str type)

@@ -21,15 +21,15 @@ struct osh_override {
 	enum osh_form form;
 	/* What was found: the method asked for, "" when only that one is asked for is known. */
 	char method[OSH_HTTP_METHOD_MAX + 1];
-	/* PAIRS: decoded name or value so far. PARTS: the line so far. */
-	char text[256];
-	size_t len;
-	bool cut;           /* it is longer */
 	bool in_value;      /* PAIRS: of a name that counts; or of any other */
 	bool is_override;
 	unsigned escape;    /* PAIRS: characters of a %HH seen */
 	char high;          /* ... its first digit */
 	bool in_disposition; /* PARTS: the line before was one, or went on with it */
+	bool cut;            /* `text` is longer */
+	size_t len;
+	/* PAIRS: decoded name or value so far. PARTS: the line so far. */
+	char text[256];
 };
 
 void osh_override_init(struct osh_override *override, enum osh_form form);

@@ -68,7 +68,7 @@ void osh_session_touch(struct osh_session *s)
 
 static void reap(struct osh_deferred *deferred)
 {
-	osh_block_free(osh_container_of(deferred, struct osh_session, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_session, reap), sizeof(struct osh_session));
 }
 
 void osh_session_end(struct osh_session *s, bool reset)
@@ -350,7 +350,7 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 	s->admitted = parent->admitted;
 	s->clean = parent->clean;
 	s->clean_asked = parent->clean_asked;
-	s->decision = parent->decision;
+	osh_decision_copy(&s->decision, &parent->decision);
 	osh_conn_init_carried(&s->conn, view->worker->loop, carrier, stream, on_conn_event);
 	s->conn.want_read = true;
 	join(s, view);

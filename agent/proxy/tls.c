@@ -82,7 +82,7 @@ static void tls_free(void *memory, const char *file, int line)
 {
 	(void)file;
 	(void)line;
-	osh_block_free(memory);
+	osh_block_free_any(memory);
 }
 
 int osh_tls_use_blocks(void)

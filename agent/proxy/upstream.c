@@ -474,7 +474,7 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 
 static void reap(struct osh_deferred *deferred)
 {
-	osh_block_free(osh_container_of(deferred, struct osh_upstream, reap));
+	osh_block_free(osh_container_of(deferred, struct osh_upstream, reap), sizeof(struct osh_upstream));
 }
 
 void osh_upstream_free(struct osh_upstream *up)

@@ -20,9 +20,10 @@ Test(block, any_size_and_any_memory)
 			memset(memory[i], 0xa5, sizes[i]);
 		}
 		for (size_t i = 0; i < SIZES; i++)
-			osh_block_free(memory[i]);
-		osh_block_free(malloc(sizes[round + 3]));
-		osh_block_free(NULL);
+			osh_block_free(memory[i], sizes[i]);
+		osh_block_free_any(malloc(sizes[round + 3]));
+		osh_block_free(NULL, sizes[round]);
+		osh_block_free_any(NULL);
 	}
 }
 
@@ -34,7 +35,7 @@ Test(block, tells_what_it_gives)
 
 		cr_assert(memory && room >= size && osh_block_room(room) == room);
 		memset(memory, 1, room);
-		osh_block_free(memory);
+		osh_block_free(memory, size);
 	}
 }
 
@@ -47,12 +48,15 @@ Test(block, what_came_back_last_is_given_next)
 
 	cr_assert(first);
 	memset(first, 'x', 16384);
-	osh_block_free(first);
+	osh_block_free(first, 16384);
 	second = osh_block_zalloc(17000);
 	cr_expect(second == first, "one record's memory serves the next");
 	for (size_t i = 0; i < 17000; i++)
 		cr_assert(second[i] == 0);
-	osh_block_free(second);
+	osh_block_free_any(second);
+	first = osh_block_alloc(18432);
+	cr_expect(second == first, "given back without its size, too");
+	osh_block_free(first, 18432);
 }
 
 Test(block, only_a_few_are_kept)
@@ -65,7 +69,7 @@ Test(block, only_a_few_are_kept)
 		cr_assert((memory[i] = osh_block_alloc(18000)));
 	before = mallinfo2();
 	for (int i = 0; i < MANY; i++)
-		osh_block_free(memory[i]);
+		osh_block_free(memory[i], 18000);
 	after = mallinfo2();
 	cr_expect(before.uordblks - after.uordblks >= (size_t)(MANY - OSH_BLOCKS_KEPT) * 18000);
 }

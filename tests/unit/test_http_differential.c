@@ -173,7 +173,7 @@ static bool has_meaning(const struct osh_http_head *head, char *room, size_t siz
 
 static void add_field(struct osh_http_head *head, struct osh_str name, struct osh_str value)
 {
-	head->fields[head->field_count++] = (struct osh_http_field){ name, value };
+	head->fields[head->field_count++] = (struct osh_http_field){ .name = name, .value = value };
 }
 
 /* The fields that the other side must see: those that pass, and behind them ours. */
@@ -230,7 +230,7 @@ static void forward_response(const struct osh_http_head *head, struct osh_str st
 {
 	struct osh_http_response_out how = { .client_minor = 1, .framing = head->framing };
 	struct osh_buf out OSH_CLEANUP(osh_buf_done) = { .max = 8 * BYTES_MAX };
-	const struct osh_http_field *unsent = osh_http_find(head, "content-length");
+	const struct osh_http_field *unsent = osh_http_find(head, OSH_HTTP_CONTENT_LENGTH);
 	struct osh_http_head sent = { 0 };
 	char length[32];
 
