@@ -1,8 +1,6 @@
 #include "proxy/http2_message.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -119,8 +117,9 @@ int osh_http2_block_add(struct osh_http2_block *b, struct osh_str name, struct o
 
 static void put_length(struct osh_text_writer *w, uint64_t length)
 {
-	if (w->error == 0)
-		w->error = osh_buf_printf(w->out, "Content-Length: %" PRIu64 "\r\n", length);
+	osh_text_put_c(w, "Content-Length: ");
+	osh_text_put_u64(w, length);
+	osh_text_put_c(w, "\r\n");
 }
 
 bool osh_http2_is_websocket(const struct osh_http2_block *b)
@@ -292,9 +291,12 @@ void osh_http2_request_fields(const struct osh_http_head *head, bool secret, str
 
 void osh_http2_response_fields(const struct osh_http_head *head, struct osh_http2_fields *ret)
 {
+	unsigned status = head->status == 101 ? 200 : head->status;
+
 	ret->count = 0;
-	snprintf(ret->status, sizeof(ret->status), "%03u", head->status == 101 ? 200 : head->status % 1000);
-	push(ret, osh_str(":status"), osh_str(ret->status), false);
+	for (size_t i = sizeof(ret->status); i-- > 0; status /= 10)
+		ret->status[i] = (char)('0' + status % 10);
+	push(ret, osh_str(":status"), osh_str_n(ret->status, sizeof(ret->status)), false);
 	push_head(ret, head, false);
 }
 

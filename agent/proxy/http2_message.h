@@ -64,7 +64,7 @@ int osh_http2_write_response(struct osh_buf *out, const struct osh_http2_block *
 struct osh_http2_fields {
 	nghttp2_nv items[OSH_HTTP2_FIELDS_MAX];
 	size_t count;
-	char status[4];
+	char status[3]; /* digits */
 };
 
 /* `secret`: no field may enter a compression table (RFC 7541 7.1.3). */
