@@ -136,9 +136,10 @@ int osh_features_hooks(int cgroup_fd, struct osh_optional_hooks *ret_hooks);
 size_t osh_features_list(const struct osh_optional_hooks *hooks, bool is_attached,
 			 struct osh_kernel_feature features[OSH_FEATURES_MAX]);
 
-/* Delete every entry of a map that belongs to a sandbox: its id are the first bytes of the
- * key, or of the value. sandbox 0: every entry. */
-int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value);
+/* Delete every entry of a map that belongs to a sandbox of which `goes` says so (NULL: every entry): its
+ * id are the first bytes of the key, or of the value. Returns 0 or -errno. */
+int osh_maps_purge(int map_fd, bool in_value, bool (*goes)(const void *context, uint64_t sandbox),
+		   const void *context);
 /* Make these the sandbox's entries of the unix_sockets map, and no others. 0 or the first -errno: what
  * did not find room is left out. */
 int osh_maps_unix_set(int map_fd, uint64_t sandbox, const struct osh_unix_key *keys, size_t count);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "kernel/install.h"
 
@@ -16,11 +17,18 @@
 #define RECORDS_PER_WAKE 1024
 /* Whatever came without a wake-up came within this of one: seen when we look again. */
 #define LOOK_AGAIN_MS (OSH_EVENT_WAKE_MS + 2)
+/* A purge goes through all tables, for one removed sandbox as for many: it waits for others. */
+#define PURGE_AFTER_MS 50
+#define REMOVED_MAX 64
 
 struct osh_kernel {
 	struct osh_install install;
 	struct osh_maps maps;             /* borrowed from install */
 	struct osh_kernel_feature features[OSH_FEATURES_MAX];
+
+	uint64_t removed[REMOVED_MAX];    /* sandboxes, of which the tables still hold something */
+	size_t removed_count;
+	struct osh_timer purge;           /* armed while there are any, while watching */
 
 	struct osh_loop *loop;            /* while watching */
 	struct osh_io io;
@@ -34,6 +42,77 @@ struct osh_kernel {
 static int map_of(const struct osh_kernel *kernel, enum osh_map map)
 {
 	return kernel->install.map_fds[map];
+}
+
+/* ---- What sandboxes leave in the tables -------------------------------------------------- */
+
+static void purge(struct osh_kernel *kernel, bool (*goes)(const void *context, uint64_t sandbox), const void *context)
+{
+	static const struct {
+		enum osh_map map;
+		bool in_value; /* where the sandbox's id stands */
+	} owned[] = {
+		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
+		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
+		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
+		{ OSH_MAP_LEASES, false },	 { OSH_MAP_UNIX_SOCKETS, false },
+	};
+
+	for (size_t i = 0; i < OSH_COUNT_OF(owned); i++) {
+		int r = osh_maps_purge(map_of(kernel, owned[i].map), owned[i].in_value, goes, context);
+
+		if (r < 0)
+			osh_warning("what removed sandboxes left in the kernel's tables stays there: %s", strerror(-r));
+	}
+}
+
+static bool is_removed(const void *context, uint64_t sandbox)
+{
+	const struct osh_kernel *kernel = context;
+
+	for (size_t i = 0; i < kernel->removed_count; i++) {
+		if (kernel->removed[i] == sandbox)
+			return true;
+	}
+	return false;
+}
+
+void osh_kernel_purge(struct osh_kernel *kernel)
+{
+	if (!kernel->removed_count)
+		return;
+	purge(kernel, is_removed, kernel);
+	kernel->removed_count = 0;
+	if (kernel->ring)
+		osh_loop_timer_cancel(kernel->loop, &kernel->purge);
+}
+
+static void on_purge(struct osh_timer *timer)
+{
+	osh_kernel_purge(osh_container_of(timer, struct osh_kernel, purge));
+}
+
+/* A sandbox that was stopped a moment ago: nothing of then may count, nor go once it has begun anew. */
+static void begin_anew(struct osh_kernel *kernel, uint64_t sandbox)
+{
+	if (is_removed(kernel, sandbox))
+		osh_kernel_purge(kernel);
+}
+
+static bool is_stranger(const void *context, uint64_t sandbox)
+{
+	const struct osh_kernel *kernel = context;
+	struct osh_sandbox value;
+
+	return bpf_map_lookup_elem(kernel->maps.sandboxes, &sandbox, &value) == -ENOENT;
+}
+
+/* An agent that was killed may have removed sandboxes, and not yet what the tables hold of them.
+ * Connections that its listener never accepted died with it, whosever they are. */
+static void forget_strangers(struct osh_kernel *kernel)
+{
+	(void)osh_maps_purge(kernel->maps.flows, false, NULL, NULL);
+	purge(kernel, is_stranger, kernel);
 }
 
 /* ---- Open, close ------------------------------------------------------------------- */
@@ -66,15 +145,16 @@ int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel 
 		return r;
 	}
 	borrow_maps(kernel);
-	/* Connections that an earlier agent's listener never accepted died with it. */
+	kernel->purge.on_expire = on_purge;
 	if (kernel->install.adopted)
-		(void)osh_maps_purge(kernel->maps.flows, 0, false);
+		forget_strangers(kernel);
 	*ret_kernel = kernel;
 	return 0;
 }
 
 static void stop_watching(struct osh_kernel *kernel)
 {
+	osh_kernel_purge(kernel);
 	if (!kernel->ring)
 		return;
 	osh_loop_timer_cancel(kernel->loop, &kernel->again);
@@ -115,8 +195,10 @@ int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool wri
 		.flags = writes_system ? OSH_SANDBOX_WRITES_SYSTEM : 0,
 		.gateway_host = OSH_GATEWAY,
 	};
-	int r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
+	int r;
 
+	begin_anew(kernel, sandbox);
+	r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
 	if (r < 0 && r != -EEXIST)
 		return r;
 	r = bpf_map_update_elem(kernel->maps.sandboxes, &sandbox, &value, BPF_NOEXIST);
@@ -159,8 +241,10 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
 		.netns = attachment->netns,
 		.gateway_host = attachment->gateway_host,
 	};
-	int r = note_level(kernel, attachment->depth);
+	int r;
 
+	begin_anew(kernel, attachment->sandbox);
+	r = note_level(kernel, attachment->depth);
 	if (r == 0)
 		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &attachment->sandbox, &usage, BPF_NOEXIST);
 	if (r < 0 && r != -EEXIST)
@@ -238,27 +322,21 @@ void osh_kernel_detach(struct osh_kernel *kernel, uint64_t sandbox)
 
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
 {
-	static const struct {
-		enum osh_map map;
-		bool in_value; /* where the sandbox's id stands */
-	} owned[] = {
-		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
-		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
-		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
-		{ OSH_MAP_LEASES, false },	 { OSH_MAP_UNIX_SOCKETS, false },
-	};
-	int first_error;
+	/* Without these everything is refused and nothing is added. */
+	int r = bpf_map_delete_elem(kernel->maps.sandboxes, &sandbox);
 
-	/* First the entries without which everything is refused and nothing is added. */
-	first_error = bpf_map_delete_elem(kernel->maps.sandboxes, &sandbox);
 	(void)bpf_map_delete_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox);
-	for (size_t i = 0; i < OSH_COUNT_OF(owned); i++) {
-		int r = osh_maps_purge(map_of(kernel, owned[i].map), sandbox, owned[i].in_value);
+	if (kernel->removed_count == REMOVED_MAX)
+		osh_kernel_purge(kernel);
+	kernel->removed[kernel->removed_count++] = sandbox;
+	if (!kernel->ring || (!kernel->purge.slot && osh_loop_timer_set(kernel->loop, &kernel->purge, PURGE_AFTER_MS) < 0))
+		osh_kernel_purge(kernel);
+	return r;
+}
 
-		if (r < 0 && first_error == 0)
-			first_error = r;
-	}
-	return first_error;
+static bool is_same(const void *context, uint64_t sandbox)
+{
+	return sandbox == *(const uint64_t *)context;
 }
 
 int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool reaches_all,
@@ -274,7 +352,7 @@ int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool
 	value.flags |= reaches_all ? OSH_SANDBOX_REACHES_ALL : 0;
 	if (value.generation == 0) {
 		/* Around after 2^32 changes: no old answer may come back to life. */
-		r = osh_maps_purge(kernel->maps.denials, sandbox, false);
+		r = osh_maps_purge(kernel->maps.denials, false, is_same, &sandbox);
 		if (r < 0)
 			return r;
 		value.generation = 1;

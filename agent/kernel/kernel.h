@@ -40,10 +40,13 @@ int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
 
 /* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
  * its tasks try is refused; adding one that is there changes nothing. writes_system: its
- * policy lets it write below /usr, /etc and the like (OSH_SANDBOX_WRITES_SYSTEM). remove
- * also drops every entry keyed by it. */
+ * policy lets it write below /usr, /etc and the like (OSH_SANDBOX_WRITES_SYSTEM). What else
+ * the tables hold of a removed one goes with osh_kernel_purge. */
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
+/* Drop every entry of removed sandboxes. It goes through all tables, so it is left to the loop, soon, and
+ * happens at once where nobody watches (osh_kernel_watch), before one of them is added again, and at the end. */
+void osh_kernel_purge(struct osh_kernel *kernel);
 /* A cgroup of somebody else's that gets the same rules (OSH_SANDBOX_ATTACHED). */
 struct osh_kernel_attachment {
 	uint64_t sandbox;      /* its id */

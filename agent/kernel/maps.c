@@ -215,8 +215,9 @@ int osh_maps_unix_set(int map_fd, uint64_t sandbox, const struct osh_unix_key *k
 
 struct purge {
 	int map_fd;
-	uint64_t sandbox;
 	bool in_value;
+	bool (*goes)(const void *context, uint64_t sandbox);
+	const void *context;
 };
 
 static void on_purge(void *context, const void *key, const void *value)
@@ -225,13 +226,14 @@ static void on_purge(void *context, const void *key, const void *value)
 	uint64_t owner;
 
 	memcpy(&owner, purge->in_value ? value : key, sizeof(owner));
-	if (!purge->sandbox || owner == purge->sandbox)
+	if (!purge->goes || purge->goes(purge->context, owner))
 		(void)bpf_map_delete_elem(purge->map_fd, key); /* gone already is as good */
 }
 
-int osh_maps_purge(int map_fd, uint64_t sandbox, bool in_value)
+int osh_maps_purge(int map_fd, bool in_value, bool (*goes)(const void *context, uint64_t sandbox),
+		   const void *context)
 {
-	struct purge purge = { map_fd, sandbox, in_value };
+	struct purge purge = { map_fd, in_value, goes, context };
 	struct bpf_map_info info = { 0 };
 	uint32_t len = sizeof(info);
 	int r = bpf_obj_get_info_by_fd(map_fd, &info, &len);

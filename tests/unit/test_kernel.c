@@ -354,6 +354,7 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 		lease_key.sandbox = reach_key.sandbox = other;
 	}
 	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_purge(w.kernel);
 
 	cr_expect_eq(osh_maps_identity(maps, identity, &node), -ENOENT);
 	cr_expect_eq(osh_maps_generation(maps, w.sandbox, &generation), -ENOENT);
@@ -364,6 +365,22 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 	cr_expect_eq(osh_maps_reachable_each(maps, other, count_reachable, &reachable), 0);
 	cr_expect(leases == 1 && reachable == 1, "the other sandbox keeps its own");
 	expect_probe("socket=EPERM", w.ok, "tcp", "198.18.0.50", "443");
+}
+
+Test(kernel, the_loop_forgets_what_was_removed)
+{
+	struct osh_lease_key key = { .sandbox = w.sandbox, .addr_host = OSH_SYNTH_FIRST };
+	struct osh_lease lease = { .host = "ok.test" };
+	int leases = 1;
+
+	cr_assert_eq(osh_maps_lease_set(osh_kernel_maps(w.kernel), &key, &lease), 0);
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	for (int i = 0; i < 100 && leases; i++) {
+		leases = 0;
+		osh_loop_run_once(w.loop, 100);
+		cr_assert_eq(osh_maps_lease_each(osh_kernel_maps(w.kernel), w.sandbox, count_lease, &leases), 0);
+	}
+	cr_expect_eq(leases, 0);
 }
 
 #define MANY 1000 /* several batches of a walk */
@@ -407,6 +424,7 @@ Test(kernel, a_walk_shows_every_entry_once_and_a_removal_takes_all_of_one_sandbo
 	cr_expect_eq(count_leases(w.sandbox), MANY);
 	cr_expect_eq(count_leases(other), MANY);
 	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
+	osh_kernel_purge(w.kernel);
 	cr_expect_eq(count_leases(w.sandbox), 0);
 	cr_expect_eq(count_leases(other), MANY);
 }

@@ -189,6 +189,34 @@ Test(kernel_install, another_build_waits_for_the_last_sandbox)
 	cr_expect_eq(access(marker, F_OK), 0);
 }
 
+static void count_lease(void *context, uint32_t addr_host, const struct osh_lease *lease)
+{
+	(void)addr_host;
+	(void)lease;
+	++*(int *)context;
+}
+
+/* It was killed when it had removed a sandbox, and not yet what the tables hold of it. */
+Test(kernel_install, what_a_dead_agent_left_of_a_removed_sandbox_goes)
+{
+	uint64_t other = make_sandbox("t");
+	struct osh_lease lease = { .host = "ok.test" };
+	struct osh_lease_key key = { .addr_host = OSH_SYNTH_FIRST };
+	int left = 0, kept = 0;
+
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	for (int i = 0; i < 2; i++) {
+		key.sandbox = i ? other : w.sandbox;
+		cr_assert_eq(osh_maps_lease_set(osh_kernel_maps(w.kernel), &key, &lease), 0);
+	}
+	cr_assert_eq(bpf_map_delete_elem(osh_kernel_maps(w.kernel)->sandboxes, &w.sandbox), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	open_kernel();
+	cr_expect_eq(osh_maps_lease_each(osh_kernel_maps(w.kernel), w.sandbox, count_lease, &left), 0);
+	cr_expect_eq(osh_maps_lease_each(osh_kernel_maps(w.kernel), other, count_lease, &kept), 0);
+	cr_expect(left == 0 && kept == 1, "%d of the removed one, %d of the other", left, kept);
+}
+
 /* Pins of another layout are replaced, but not from under a sandbox. */
 Test(kernel_install, another_layout_is_left_alone_while_in_use)
 {
