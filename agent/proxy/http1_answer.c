@@ -10,6 +10,15 @@
 
 /* ---- Verdicts ------------------------------------------------------------------------- */
 
+/* As much as fits. */
+static void keep_text(char *buf, size_t size, const char *text)
+{
+	size_t len = strnlen(text, size - 1);
+
+	memcpy(buf, text, len);
+	buf[len] = '\0';
+}
+
 void osh_exchange_keep_decision(struct osh_exchange *ex, const struct osh_judgement *j)
 {
 	ex->effect = j->effect;
@@ -17,9 +26,8 @@ void osh_exchange_keep_decision(struct osh_exchange *ex, const struct osh_judgem
 	ex->rule_line = j->decision.rule_line;
 	if (j->decision.policy.data != ex->policy)
 		(void)osh_str_copy(j->decision.policy, ex->policy, sizeof(ex->policy));
-	/* The last byte of each stays zero. */
-	(void)memccpy(ex->reason, j->decision.reason, '\0', sizeof(ex->reason) - 1);
-	(void)memccpy(ex->message, j->decision.message, '\0', sizeof(ex->message) - 1);
+	keep_text(ex->reason, sizeof(ex->reason), j->decision.reason);
+	keep_text(ex->message, sizeof(ex->message), j->decision.message);
 }
 
 void osh_exchange_record(struct osh_session *s, enum osh_verdict_engine engine,

@@ -18,7 +18,8 @@ struct known {
 static const struct known of_length[][6] = {
 	[2] = { { "te", OSH_HTTP_OTHER, STAYS } },
 	[4] = { { "host", OSH_HTTP_HOST, STAYS } },
-	[5] = { { "proxy", OSH_HTTP_OTHER, OVERRIDES } },
+	[5] = { { "close", OSH_HTTP_OTHER, STAYS } /* what Connection lists, and reserved (RFC 9110 16.3.1) */,
+		{ "proxy", OSH_HTTP_OTHER, OVERRIDES } },
 	[6] = { { "expect", OSH_HTTP_EXPECT, PASSES }, { "x-host", OSH_HTTP_OTHER, OVERRIDES } },
 	[7] = { { "upgrade", OSH_HTTP_UPGRADE, STAYS },
 		{ "trailer", OSH_HTTP_OTHER, STAYS },

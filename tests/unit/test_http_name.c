@@ -26,6 +26,7 @@ static const struct {
 	{ "transfer-encoding", OSH_HTTP_TRANSFER_ENCODING, true },
 	{ "upgrade", OSH_HTTP_UPGRADE, true },
 	{ "keep-alive", OSH_HTTP_OTHER, true },
+	{ "close", OSH_HTTP_OTHER, true },
 	{ "proxy-authenticate", OSH_HTTP_OTHER, true },
 	{ "proxy-authorization", OSH_HTTP_OTHER, true },
 	{ "te", OSH_HTTP_OTHER, true },

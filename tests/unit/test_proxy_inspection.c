@@ -77,6 +77,32 @@ Test(proxy_inspection, denied_and_allowed_on_one_connection)
 	hang_up(p);
 }
 
+/* The memory of an exchange is not cleared, and a text that is cut fills all of its room. */
+Test(proxy_inspection, a_name_longer_than_its_room_is_cut)
+{
+	static const char form[] = "{\"query\":\"query %s{%s}\"}";
+	char name[301], body[400];
+	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
+	const struct osh_verdict *v;
+
+	memset(name, 'n', sizeof(name) - 1);
+	name[sizeof(name) - 1] = '\0';
+	for (int i = 0; i < 4; i++) {
+		snprintf(body, sizeof(body), form, name, i % 2 ? "viewer" : "secret");
+		peer_say(p, POST "Content-Length: 326\r\n\r\n");
+		cr_assert_eq(strlen(body), 326);
+		ask(p, body);
+		if (i % 2)
+			EXPECT_STATUS(answer, "200");
+		else
+			EXPECT_STATUS(answer, "403");
+		v = next_verdict();
+		cr_expect_eq(strlen(v->message), OSH_DECISION_MESSAGE_MAX - 1);
+		cr_expect_eq(strspn(v->message + strlen("query "), "n"), strlen(v->message) - strlen("query "));
+	}
+	hang_up(p);
+}
+
 Test(proxy_inspection, nothing_is_dialled_before_the_last_byte)
 {
 	struct peer *p = dial_tls(WORLD_CURL, "ok.test");
