@@ -143,12 +143,13 @@ static bool prepare(struct osh_session *s, const struct osh_http_head *head, con
 {
 	struct osh_buf rewritten OSH_CLEANUP(osh_buf_done) = { .max = OSH_REWRITE_HEAD_MAX, .secret = true };
 	struct osh_exchange *ex = s->exchange;
-	struct osh_http_head resolved = *head;
 	struct osh_path path = j->sent;
-	const struct osh_credential_fault *fault =
-		osh_rewrite_head(s, &j->decision, head->method, &path, resolved.fields,
-				 resolved.field_count, &rewritten);
+	struct osh_http_head resolved;
+	const struct osh_credential_fault *fault;
 
+	osh_http_head_copy(&resolved, head);
+	fault = osh_rewrite_head(s, &j->decision, head->method, &path, resolved.fields, resolved.field_count,
+				 &rewritten);
 	if (fault) {
 		refuse_for(s, head, fault->status, fault->error, OSH_ENGINE_CREDENTIAL, fault->reason);
 		return false;

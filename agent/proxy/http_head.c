@@ -1,6 +1,7 @@
 #include "proxy/http_head.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "base/knockout.h"
@@ -232,6 +233,11 @@ static enum osh_http_result parse_fields(struct osh_str text, bool is_request,
 }
 
 /* ---- What the fields say ------------------------------------------------------------- */
+
+void osh_http_head_copy(struct osh_http_head *to, const struct osh_http_head *from)
+{
+	memcpy(to, from, offsetof(struct osh_http_head, fields) + from->field_count * sizeof(from->fields[0]));
+}
 
 const struct osh_http_field *osh_http_find(const struct osh_http_head *head, enum osh_http_name name)
 {

@@ -41,8 +41,6 @@ struct osh_http_head {
 	struct osh_str phrase;
 	unsigned minor;                  /* HTTP/1.minor */
 	size_t len;                      /* bytes of the head, empty line included */
-	struct osh_http_field fields[OSH_HTTP_FIELDS_MAX];
-	size_t field_count;
 	unsigned seen, repeated;         /* OSH_HTTP_NAME_BIT of the known names that are there, and there again */
 	/* What the fields say. */
 	enum osh_http_framing framing;
@@ -52,6 +50,8 @@ struct osh_http_head {
 	bool close;                      /* the connection ends after this message */
 	bool connection_names;           /* Connection lists more than how this one goes on */
 	bool expect_continue;
+	size_t field_count;
+	struct osh_http_field fields[OSH_HTTP_FIELDS_MAX]; /* last: most of it is seldom touched */
 };
 
 /* Why a head is BAD: a phrase for people and the status to answer a client with. */
@@ -83,6 +83,9 @@ enum osh_http_result osh_http_parse_response(struct osh_str bytes, bool to_head,
  * Returns 0 or -EBADMSG. */
 int osh_http_parse_trailers(struct osh_str bytes, struct osh_http_field *fields, size_t max,
 			    size_t *ret_count);
+
+/* Copy a head with the fields that it has. Its slices point to where they did. */
+void osh_http_head_copy(struct osh_http_head *to, const struct osh_http_head *from);
 
 /* The first field of that name (not OSH_HTTP_OTHER); NULL when absent. */
 const struct osh_http_field *osh_http_find(const struct osh_http_head *head, enum osh_http_name name);
