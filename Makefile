@@ -7,6 +7,7 @@
 #   make install     PREFIX (/usr/local), DESTDIR
 #   SAN=address,undefined builds into build/san instead: clang, sanitizers, and the
 #                    coverage that fuzzers steer by, so one library serves tests and fuzzers
+#   SAN=thread builds into build/tsan: clang's look at what threads share
 #   KNOCKOUT=1 builds into build/knockout: programs for tests/e2e/knockout.bats, in which
 #                    $OSH_LAYERS_OFF names layers of enforcement to go without; never installed
 #   V=1 shows the commands.
@@ -21,7 +22,7 @@ LIBEXEC_DIR := $(PREFIX)/libexec/openshell
 FUZZ_SECONDS ?= 10
 SAN ?=
 KNOCKOUT ?=
-B := build$(if $(SAN),/san)$(if $(KNOCKOUT),/knockout)
+B := build$(if $(SAN),/$(if $(filter thread,$(SAN)),tsan,san))$(if $(KNOCKOUT),/knockout)
 
 CLANG := clang-14
 CC := $(if $(SAN),$(CLANG),gcc)
@@ -40,8 +41,8 @@ HARDEN_LD := -pie -Wl,-z,relro,-z,now
 ifeq ($(SAN),)
 HARDEN += -D_FORTIFY_SOURCE=2
 else
-SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined
-COVERAGE := -fsanitize=fuzzer-no-link -DOSH_SANITIZED
+SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined -DOSH_SANITIZED
+COVERAGE := $(if $(filter thread,$(SAN)),,-fsanitize=fuzzer-no-link -DOSH_FINDS_LEAKS)
 WARN += -Wno-missing-field-initializers # clang takes libseccomp's SCMP_A0 for one; gcc looks too
 endif
 CFLAGS ?= $(if $(SAN),-O1,-O2) -g
@@ -63,7 +64,7 @@ INIT_OBJS := $(INIT_SRCS:%.c=$B/obj/%.o) $B/obj/agent/base/fd.o \
 all: $B/openshell $B/openshelld $B/openshell-init
 
 help:
-	@sed -n '2,14s/^# \{0,1\}//p' Makefile
+	@sed -n '2,15s/^# \{0,1\}//p' Makefile
 
 # ---- BPF: C -> object -> one skeleton ---------------------------------------
 MULTIARCH := $(shell $(CC) -print-multiarch)

@@ -19,6 +19,8 @@
 #include "proxy/tls.h"
 
 #define EXIT_USAGE 2
+#define EXIT_NOT_FIRST 3 /* --takeover: another was */
+#define EXIT_LEFT 4      /* --sweep: attached cgroups in which processes run */
 #define FILES_MAX 65536 /* about 20 descriptors per sandbox, 40 per attached cgroup */
 
 static const char usage[] =
@@ -34,7 +36,8 @@ static const char usage[] =
 	"  --log-level LEVEL   what is told on standard error (default info)\n"
 	"  --takeover          end the agent that works there, and take its sandboxes over\n"
 	"  --sweep             run no agent: end and remove what an agent that is gone left\n"
-	"                      running; files of kept sandboxes stay, as of stopped ones\n";
+	"                      running; files of kept sandboxes stay, as of stopped ones,\n"
+	"                      and attached cgroups in which processes run keep their rules\n";
 
 /* Options override the file, so they wait until it was read. */
 struct arguments {
@@ -172,7 +175,7 @@ int main(int argc, char **argv)
 	struct arguments arguments = { 0 };
 	struct osh_err err = { 0 };
 	bool is_proxy = argc == 2 && strcmp(argv[1], "proxy") == 0;
-	int status;
+	int status, r;
 
 	if ((is_proxy && osh_tls_use_blocks() < 0) || !has_openssl()) {
 		fputs("openshelld: OpenSSL cannot start: out of memory\n", stderr);
@@ -193,9 +196,11 @@ int main(int argc, char **argv)
 	harden();
 	osh_log_init("openshelld", config.log_level);
 	config.take_over = arguments.take_over;
-	if ((arguments.sweep ? osh_agent_sweep : osh_agent_run)(&config, &err) < 0) {
-		osh_error("%s", err.message);
-		return EXIT_FAILURE;
-	}
-	return EXIT_SUCCESS;
+	r = (arguments.sweep ? osh_agent_sweep : osh_agent_run)(&config, &err);
+	if (r == 0)
+		return EXIT_SUCCESS;
+	osh_error("%s", err.message);
+	if (arguments.sweep && r == -EINPROGRESS)
+		return EXIT_LEFT;
+	return arguments.take_over && r == -EALREADY ? EXIT_NOT_FIRST : EXIT_FAILURE;
 }

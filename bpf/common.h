@@ -6,6 +6,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "decide.h"
 #include "maps.h"
 
 /* What a program at a security hook of a cgroup answers. */
@@ -61,6 +62,14 @@ static __always_inline int is_own_netns(const struct osh_settings *set, const st
 					__u64 netns)
 {
 	return sandbox && sandbox->netns ? netns == sandbox->netns : netns != set->host_netns;
+}
+
+/* What was made in an attached cgroup bears its mark from sock_create on, or from when it was attached. */
+static __always_inline __u8 whose_is(struct bpf_sock *sk, __u64 sandbox)
+{
+	const struct osh_socket *socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
+
+	return socket && socket->sandbox == sandbox ? OSH_RECEIVER_OWN : OSH_RECEIVER_OTHERS;
 }
 
 /* Waking the agent interrupts a processor, at several times the cost of all the rest. Once is

@@ -25,6 +25,7 @@
 #define OSH_NETLINK_ROUTE 0
 #define OSH_SOCK_STREAM 1
 #define OSH_SOCK_DGRAM 2
+#define OSH_ECONNREFUSED 111
 #define OSH_IP_HOPOPTS 0 /* IPv6 next header */
 #define OSH_IP_ICMP 1
 #define OSH_IP_TCP 6
@@ -35,6 +36,8 @@
 enum osh_action {
 	OSH_ACTION_DENY = 0,
 	OSH_ACTION_LEAVE,    /* let the call go on as it is */
+	OSH_ACTION_NOBODY,   /* TCP: fail as where nobody listens, for nobody does: let through, it could meet
+				somebody who has just begun to */
 	OSH_ACTION_PEER,     /* UDP connect: nothing leaves yet; what does is dropped as a packet */
 	OSH_ACTION_DNS,      /* point it at the agent's DNS socket */
 	OSH_ACTION_JUDGE,    /* TCP: ask osh_decide_flow */
@@ -98,9 +101,25 @@ struct osh_dial {
 	__u8 sandbox_known;
 	__u8 own_netns; /* the socket is not in the agent's network namespace */
 	__u8 sends;     /* a datagram leaves at once; 0: connect */
-	__u8 shares_net;   /* others answer on this loopback, too */
-	__u8 own_listener; /* shares_net, TCP: a socket of the sandbox's own listens there */
+	__u8 attached;  /* others may answer on this loopback, too */
+	__u8 host_net;  /* attached, in the agent's network: a policy may name them */
+	__u8 receiver;  /* attached, on loopback: enum osh_receiver */
 };
+
+enum osh_receiver {
+	OSH_RECEIVER_NONE = 0,
+	OSH_RECEIVER_OWN,    /* a socket that was made in the sandbox */
+	OSH_RECEIVER_OTHERS,
+};
+
+/* Is the port not the sandbox's own? Only a first look: the source, not known yet, may decide who hears it,
+ * so that packets are looked at again (osh_skb_egress). */
+OSH_DECIDE int osh_is_others(const struct osh_dial *dial)
+{
+	if (dial->ip_protocol == OSH_IP_UDP)
+		return dial->receiver == OSH_RECEIVER_OTHERS;
+	return dial->receiver != OSH_RECEIVER_OWN;
+}
 
 /* First look: all that can be told from the destination. DNS comes before loopback, so
  * that a resolver on loopback is no way around the agent's. */
@@ -122,8 +141,12 @@ OSH_DECIDE struct osh_decision osh_decide_dial(const struct osh_dial *dial)
 	} else if (tcp && osh_addr_is_loopback(&dial->dst) &&
 		   dial->dst_port_host == OSH_INSPECTOR_PORT) {
 		decision.reason = OSH_KERNEL_INSPECTOR;
-	} else if (osh_addr_is_loopback(&dial->dst) && dial->shares_net && !dial->own_listener) {
+	} else if (osh_addr_is_loopback(&dial->dst) && dial->attached && osh_is_others(dial)) {
 		decision.reason = OSH_KERNEL_OTHERS_LOOPBACK;
+		if (dial->host_net && tcp)
+			decision.action = OSH_ACTION_JUDGE;
+		else if (dial->receiver == OSH_RECEIVER_NONE)
+			decision.action = OSH_ACTION_NOBODY;
 	} else if (osh_addr_is_loopback(&dial->dst)) {
 		decision.action = OSH_ACTION_LEAVE;
 	} else if (tcp) {
@@ -143,7 +166,8 @@ struct osh_flow_facts {
 	__u8 denied_before;   /* the denials map holds this question */
 	__u8 reachable;       /* some policy names this address or, for the port, any address;
 				 or the sandbox's policy is permissive. Not looked at where
-				 osh_is_explained */
+				 osh_is_explained, but on loopback */
+	__u8 loopback;        /* the host's: no denial there is explained */
 };
 
 /* Where the agent explains a denial in HTTP, so that every connection must come there. */
@@ -161,8 +185,10 @@ OSH_DECIDE struct osh_decision osh_decide_flow(const struct osh_flow_facts *fact
 		decision.reason = OSH_KERNEL_NO_IDENTITY;
 	} else if (facts->denied_before) {
 		decision.reason = OSH_KERNEL_CACHED_DENIAL;
-	} else if (osh_is_explained(facts->dst_port_host) || facts->reachable) {
+	} else if (facts->reachable || (osh_is_explained(facts->dst_port_host) && !facts->loopback)) {
 		decision.action = OSH_ACTION_REDIRECT;
+	} else if (facts->loopback) {
+		decision.reason = OSH_KERNEL_OTHERS_LOOPBACK;
 	}
 	return decision;
 }

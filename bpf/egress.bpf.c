@@ -97,8 +97,10 @@ static __always_inline struct osh_decision judge_flow(const struct caller *calle
 		.identity_flags = caller->flags,
 		.dst_port_host = dial->dst_port_host,
 		.denied_before = is_denied_before(caller, dial),
-		.reachable = !osh_is_explained(dial->dst_port_host) && is_reachable(caller, dial),
+		.loopback = osh_addr_is_loopback(&dial->dst),
 	};
+
+	facts.reachable = (facts.loopback || !osh_is_explained(dial->dst_port_host)) && is_reachable(caller, dial);
 
 	return osh_decide_flow(&facts);
 }
@@ -146,30 +148,33 @@ static __always_inline void report_dial(const struct caller *caller, const struc
 	count(OSH_COUNT_CONNECT_DENIED);
 }
 
-/* Does a socket that was made in this sandbox listen at a loopback address? */
-static __always_inline int is_own_listener(struct bpf_sock_addr *ctx, const struct osh_addr *dst,
-					   __u64 sandbox)
+static __always_inline struct bpf_sock *look_up(struct bpf_sock_addr *ctx, struct bpf_sock_tuple *tuple, __u32 len)
+{
+	return ctx->protocol == OSH_IP_TCP ? bpf_sk_lookup_tcp(ctx, tuple, len, BPF_F_CURRENT_NETNS, 0) :
+					     bpf_sk_lookup_udp(ctx, tuple, len, BPF_F_CURRENT_NETNS, 0);
+}
+
+/* Whose socket listens, or is bound, at a loopback address? */
+static __always_inline __u8 find_receiver(struct bpf_sock_addr *ctx, const struct osh_addr *dst, __u64 sandbox)
 {
 	struct bpf_sock_tuple tuple = {};
-	const struct osh_socket *socket;
 	struct bpf_sock *sk;
-	int own = 0;
+	__u8 receiver;
 
 	if (osh_addr_is_v4(dst)) {
 		tuple.ipv4.daddr = dst->word_be[3] ? dst->word_be[3] : bpf_htonl(0x7f000001);
 		tuple.ipv4.dport = (__u16)ctx->user_port;
-		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv4), BPF_F_CURRENT_NETNS, 0);
+		sk = look_up(ctx, &tuple, sizeof(tuple.ipv4));
 	} else {
 		tuple.ipv6.daddr[3] = bpf_htonl(1);
 		tuple.ipv6.dport = (__u16)ctx->user_port;
-		sk = bpf_sk_lookup_tcp(ctx, &tuple, sizeof(tuple.ipv6), BPF_F_CURRENT_NETNS, 0);
+		sk = look_up(ctx, &tuple, sizeof(tuple.ipv6));
 	}
 	if (!sk)
-		return 0;
-	socket = bpf_sk_storage_get(&sockets, sk, NULL, 0);
-	own = socket && socket->sandbox == sandbox;
+		return OSH_RECEIVER_NONE;
+	receiver = whose_is(sk, sandbox);
 	bpf_sk_release(sk);
-	return own;
+	return receiver;
 }
 
 /* One destination: what to do with it. Everything but OSH_ACTION_DENY is carried out by
@@ -199,9 +204,10 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 	dial.sandbox_known = sandbox != NULL;
 	dial.own_netns = is_own_netns(set, sandbox, bpf_get_netns_cookie(ctx));
 	dial.sends = sends != 0;
-	dial.shares_net = (caller.sandbox_flags & OSH_SANDBOX_SHARES_NET) != 0;
-	if (dial.shares_net && dial.ip_protocol == OSH_IP_TCP && osh_addr_is_loopback(dst))
-		dial.own_listener = is_own_listener(ctx, dst, caller.sandbox);
+	dial.attached = (caller.sandbox_flags & OSH_SANDBOX_ATTACHED) != 0;
+	dial.host_net = (caller.sandbox_flags & OSH_SANDBOX_HOST_NET) != 0;
+	if (dial.attached && osh_addr_is_loopback(dst))
+		dial.receiver = find_receiver(ctx, dst, caller.sandbox);
 	*ret_gateway_host = sandbox ? sandbox->gateway_host : OSH_GATEWAY;
 	decision = osh_decide_dial(&dial);
 	if (decision.action == OSH_ACTION_JUDGE)
@@ -224,6 +230,9 @@ static __noinline __u32 judge_dial(struct bpf_sock_addr *ctx, const struct osh_a
 	case OSH_ACTION_REDIRECT:
 		count(OSH_COUNT_CONNECT_REDIRECTED);
 		break;
+	case OSH_ACTION_NOBODY:
+		bpf_set_retval(-OSH_ECONNREFUSED);
+		return OSH_ACTION_DENY;
 	default:
 		report_dial(&caller, &dial, decision.reason);
 		return OSH_ACTION_DENY;

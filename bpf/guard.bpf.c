@@ -10,7 +10,8 @@
  *                   names. They run before the path is looked up, so which socket a path leads
  *                   to is decided on its inode by the mount (agent/sandbox/idmap.c). None for
  *                   the kernel that hands out the memory of who crashed
- *   skb egress      the packet itself: stays on lo, no source routing */
+ *   skb egress      the packet itself: stays on lo, no source routing; on the lo of an attached cgroup
+ *                   no datagram and no connection goes to a program outside */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -23,6 +24,9 @@
 #include "decide.h"
 #include "types.h"
 
+#define TCP_FLAGS_AT 13
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
 #define PF_DUMPCORE 0x200 /* include/linux/sched.h */
 
 char LICENSE[] SEC("license") = "GPL";
@@ -38,7 +42,7 @@ static __always_inline void report_socket(struct osh_event *event, __u64 sandbox
 	count(OSH_COUNT_SOCKET_REFUSED);
 }
 
-/* So that on a loopback with others on it the sandbox's own listeners are known. */
+/* So that on a loopback with others on it the sandbox's own sockets are known. */
 static __always_inline int mark_own(struct bpf_sock *ctx, __u64 sandbox)
 {
 	struct osh_socket *socket = bpf_sk_storage_get(&sockets, ctx, NULL, BPF_SK_STORAGE_GET_F_CREATE);
@@ -72,7 +76,7 @@ int osh_sock_create(struct bpf_sock *ctx)
 		report_socket(&event, sandbox, OSH_KERNEL_SOCKET_TYPE);
 		return 0;
 	}
-	return !(entry->flags & OSH_SANDBOX_SHARES_NET) || mark_own(ctx, sandbox);
+	return !(entry->flags & OSH_SANDBOX_ATTACHED) || mark_own(ctx, sandbox);
 }
 
 static __always_inline int judge_bind(struct bpf_sock_addr *ctx)
@@ -219,13 +223,13 @@ static __always_inline __u64 sandbox_of_packet(struct __sk_buff *ctx, const stru
 	return 0;
 }
 
-static __always_inline void report_packet(struct __sk_buff *ctx, const struct osh_packet *packet)
+static __always_inline void report_packet(struct __sk_buff *ctx, const struct osh_packet *packet, __u32 reason)
 {
 	const struct osh_settings *set = get_settings();
 	struct osh_event event = {
 		.sandbox = set ? sandbox_of_packet(ctx, set) : 0,
 		.dst = packet->dst,
-		.reason = OSH_KERNEL_PACKET,
+		.reason = reason,
 		.ip_protocol = packet->protocol,
 		.family = packet->version == 6 ? OSH_AF_INET6 : OSH_AF_INET,
 	};
@@ -233,6 +237,68 @@ static __always_inline void report_packet(struct __sk_buff *ctx, const struct os
 	name_sender(ctx, &event);
 	report(&event);
 	count(OSH_COUNT_PACKET_DROPPED);
+}
+
+static __always_inline struct bpf_sock *look_up(struct __sk_buff *ctx, const struct osh_packet *packet,
+						struct bpf_sock_tuple *tuple, __u32 len)
+{
+	return packet->protocol == OSH_IP_TCP ? bpf_sk_lookup_tcp(ctx, tuple, len, BPF_F_CURRENT_NETNS, 0) :
+						bpf_sk_lookup_udp(ctx, tuple, len, BPF_F_CURRENT_NETNS, 0);
+}
+
+/* The very receiver: also of a connected socket's datagram as it is now, for behind one that was the
+ * sandbox's own at connect another program may have bound the port, and of a connection to a port that
+ * several listen at (SO_REUSEPORT), among whom its source decides. */
+static __always_inline __u8 find_receiver(struct __sk_buff *ctx, const struct osh_packet *packet, __u64 sandbox)
+{
+	struct bpf_sock_tuple tuple = {};
+	struct bpf_sock *sk = NULL;
+	__u8 receiver;
+
+	if (packet->version == 4) {
+		if (bpf_skb_load_bytes(ctx, offsetof(struct iphdr, saddr), &tuple.ipv4.saddr, 8) == 0 &&
+		    bpf_skb_load_bytes(ctx, sizeof(struct iphdr), &tuple.ipv4.sport, 4) == 0)
+			sk = look_up(ctx, packet, &tuple, sizeof(tuple.ipv4));
+	} else if (bpf_skb_load_bytes(ctx, offsetof(struct ipv6hdr, saddr), tuple.ipv6.saddr, 32) == 0 &&
+		   bpf_skb_load_bytes(ctx, sizeof(struct ipv6hdr), &tuple.ipv6.sport, 4) == 0) {
+		sk = look_up(ctx, packet, &tuple, sizeof(tuple.ipv6));
+	}
+	if (!sk)
+		return OSH_RECEIVER_NONE;
+	receiver = whose_is(sk, sandbox);
+	bpf_sk_release(sk);
+	return receiver;
+}
+
+/* Does who hears it depend on who is bound there now? */
+static __always_inline int is_local_opening(struct __sk_buff *ctx, const struct osh_packet *packet)
+{
+	__u32 header_bytes = packet->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
+	__u8 flags = 0;
+
+	if (!osh_addr_is_loopback(&packet->dst))
+		return 0;
+	if (packet->protocol != OSH_IP_TCP)
+		return packet->protocol == OSH_IP_UDP;
+	return bpf_skb_load_bytes(ctx, header_bytes + TCP_FLAGS_AT, &flags, 1) < 0 ||
+	       (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* Not to be heard by a program outside; where nobody is, there is nothing to tell either. Nobody is found
+ * also where an earlier connection of these ports has just ended: the connect hook has seen who listens. */
+static __always_inline int judge_local(struct __sk_buff *ctx, const struct osh_packet *packet)
+{
+	const struct osh_settings *set = get_settings();
+	__u64 id = set ? sandbox_of_packet(ctx, set) : 0;
+	const struct osh_sandbox *sandbox = bpf_map_lookup_elem(&sandboxes, &id);
+	__u8 receiver;
+
+	if (sandbox && !(sandbox->flags & OSH_SANDBOX_ATTACHED))
+		return 1;
+	receiver = find_receiver(ctx, packet, id);
+	if (receiver == OSH_RECEIVER_OTHERS)
+		report_packet(ctx, packet, OSH_KERNEL_OTHERS_LOOPBACK);
+	return receiver == OSH_RECEIVER_OWN || (receiver == OSH_RECEIVER_NONE && packet->protocol == OSH_IP_TCP);
 }
 
 static __always_inline int is_kept(struct __sk_buff *ctx)
@@ -253,8 +319,9 @@ int osh_skb_egress(struct __sk_buff *ctx)
 {
 	struct osh_packet packet = {};
 
-	if (read_packet(ctx, &packet) && (osh_decide_packet(&packet) || is_kept(ctx)))
-		return 1;
-	report_packet(ctx, &packet);
-	return 0;
+	if (!read_packet(ctx, &packet) || (!osh_decide_packet(&packet) && !is_kept(ctx))) {
+		report_packet(ctx, &packet, OSH_KERNEL_PACKET);
+		return 0;
+	}
+	return !is_local_opening(ctx, &packet) || is_kept(ctx) || judge_local(ctx, &packet);
 }

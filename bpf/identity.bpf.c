@@ -23,6 +23,7 @@ char LICENSE[] SEC("license") = "GPL";
 #define MOUNTS_MAX 16               /* mount points crossed on the way to the root */
 #define CTIME_QUERIED (1u << 31)    /* multigrain timestamps (6.13) keep a flag there */
 #define MNT_READONLY 0x40           /* linux/mount.h */
+#define RAISES_MAX 16               /* of a time that other processors raise, too */
 #define ENV_READS_MAX 1024          /* pieces of an environment; a larger one cannot be told */
 
 enum climb_end {
@@ -288,26 +289,30 @@ static long env_step(__u32 index, void *context)
 	return 0;
 }
 
-static __always_inline __u32 user_of(struct task_struct *task)
+static __always_inline void read_writer(struct task_struct *task, struct osh_writer *ret_writer)
 {
-	return BPF_CORE_READ(task, cred, euid.val);
+	ret_writer->uid = BPF_CORE_READ(task, cred, uid.val);
+	ret_writer->euid = BPF_CORE_READ(task, cred, euid.val);
+	ret_writer->suid = BPF_CORE_READ(task, cred, suid.val);
+	BPF_CORE_READ_INTO(&ret_writer->permitted, task, cred, cap_permitted);
 }
 
 /* In an attached cgroup root may write anywhere, and others what is theirs. */
-static __always_inline int writes_system(const struct osh_sandbox *owner, struct task_struct *task)
+static __always_inline int writes_system(const struct osh_sandbox *owner, const struct osh_writer *writer)
 {
 	return !owner || owner->flags & OSH_SANDBOX_WRITES_SYSTEM ||
-	       (owner->flags & OSH_SANDBOX_ATTACHED && user_of(task) == 0);
+	       (owner->flags & OSH_SANDBOX_ATTACHED && osh_writes_as_root(writer));
 }
 
 /* The new program's memory holds what it was given, and has not run yet. */
-static __always_inline int is_injected(struct env_walk *env, struct task_struct *task, __u64 sandbox)
+static __always_inline int is_injected(struct env_walk *env, struct task_struct *task,
+				       const struct osh_writer *writer, __u64 sandbox)
 {
 	const struct osh_sandbox *owner = bpf_map_lookup_elem(&sandboxes, &sandbox);
 
 	env->at = BPF_CORE_READ(task, mm, env_start);
 	env->end = BPF_CORE_READ(task, mm, env_end);
-	env->trusts_system = !writes_system(owner, task);
+	env->trusts_system = !writes_system(owner, writer);
 	env->in_middle = env->is_told = env->is_harmful = 0;
 	bpf_loop(ENV_READS_MAX, env_step, NULL, 0);
 	return env->is_harmful || !env->is_told;
@@ -322,25 +327,27 @@ static __always_inline int is_loader(struct file *file)
 	return osh_is_loader(name);
 }
 
-static __always_inline int is_writable(struct file *file, struct task_struct *task)
+static __always_inline int is_writable(struct file *file, const struct osh_writer *writer)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 
 	if (BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_READONLY)
 		return 0;
-	return osh_may_write(user_of(task), BPF_CORE_READ(inode, i_uid.val), BPF_CORE_READ(inode, i_mode));
+	return osh_may_write(writer, BPF_CORE_READ(inode, i_uid.val), BPF_CORE_READ(inode, i_mode));
 }
 
 static __always_inline __u32 read_taint(struct scratch *scratch, struct file *file,
 					struct task_struct *task)
 {
+	struct osh_writer writer = {};
 	__u32 flags = 0;
 
-	if (is_injected(&scratch->env, task, scratch->identity.sandbox))
+	read_writer(task, &writer);
+	if (is_injected(&scratch->env, task, &writer, scratch->identity.sandbox))
 		flags |= OSH_EXE_INJECTED;
 	if (is_loader(file))
 		flags |= OSH_EXE_LOADER;
-	if (is_writable(file, task))
+	if (is_writable(file, &writer))
 		flags |= OSH_EXE_WRITABLE;
 	return flags;
 }
@@ -406,6 +413,90 @@ static __always_inline int set_parent(struct osh_identity *id, __u32 parent_numb
 	return 1;
 }
 
+/* ---- The processes known ------------------------------------------------------------ */
+
+/* An entry is counted while it is there, by the sandbox that stands in it. One that the agent removes
+ * belonged to a sandbox whose usage went first. Signed: a count too low would cost a place at most. */
+static __always_inline int take_share(struct osh_usage *use)
+{
+	if ((__s32)__sync_fetch_and_add(&use->tasks, 1) < OSH_TASKS_PER_SANDBOX_MAX)
+		return 1;
+	__sync_fetch_and_add(&use->tasks, -1);
+	return 0;
+}
+
+static __always_inline void forget_task(__u32 tgid)
+{
+	const struct osh_task *task = bpf_map_lookup_elem(&tasks, &tgid);
+	struct osh_usage *use;
+	__u64 sandbox;
+
+	if (!task)
+		return;
+	sandbox = task->sandbox;
+	if (bpf_map_delete_elem(&tasks, &tgid))
+		return; /* another thread that ends was first */
+	use = bpf_map_lookup_elem(&usage, &sandbox);
+	if (use)
+		__sync_fetch_and_add(&use->tasks, -1);
+}
+
+/* 0, or it has no entry of this sandbox's. */
+static __always_inline long rewrite_task(__u32 tgid, const struct osh_task *now)
+{
+	const struct osh_task *before = bpf_map_lookup_elem(&tasks, &tgid);
+
+	if (!before || before->sandbox != now->sandbox)
+		return -1;
+	return bpf_map_update_elem(&tasks, &tgid, now, BPF_EXIST);
+}
+
+static __always_inline long add_task(__u32 tgid, const struct osh_task *now, struct osh_usage *use)
+{
+	if (!take_share(use))
+		return -1;
+	if (bpf_map_update_elem(&tasks, &tgid, now, BPF_NOEXIST) == 0)
+		return 0;
+	__sync_fetch_and_add(&use->tasks, -1);
+	return -1;
+}
+
+/* For one that began at this time there was no room, or none for its parent. */
+static __always_inline void note_lost(struct osh_usage *use, __u64 start_ns)
+{
+	__u64 seen = use->lost_ns;
+
+	for (int tries = 0; tries < RAISES_MAX && seen < start_ns; tries++) {
+		__u64 found = __sync_val_compare_and_swap(&use->lost_ns, seen, start_ns);
+
+		if (found == seen)
+			return;
+		seen = found;
+	}
+}
+
+/* Has one without an entry lost it, or its parent before it? Any that is no younger than one that did. */
+static __always_inline int may_be_lost(__u64 sandbox, __u64 start_ns)
+{
+	const struct osh_usage *use = bpf_map_lookup_elem(&usage, &sandbox);
+
+	return !use || start_ns <= use->lost_ns;
+}
+
+static __always_inline void put_task(__u32 tgid, const struct osh_task *now)
+{
+	struct osh_usage *use;
+
+	if (rewrite_task(tgid, now) == 0)
+		return;
+	forget_task(tgid);
+	use = bpf_map_lookup_elem(&usage, &now->sandbox);
+	if (!use || add_task(tgid, now, use) == 0 || rewrite_task(tgid, now) == 0) /* osh_late was first */
+		return;
+	note_lost(use, now->start_ns);
+	count(OSH_COUNT_TASK_LOST);
+}
+
 /* ---- Events ------------------------------------------------------------------------ */
 
 /* What is known of the process before this exec: 1 and *ret_parent (0 for the first
@@ -421,10 +512,10 @@ static __always_inline int find_parent(struct task_struct *task, const struct os
 		*ret_parent = before->identity;
 		return before->identity && before->exec_id + 1 == task->self_exec_id;
 	}
-	/* Never seen. From outside, or a fork that could not be recorded? */
+	/* Never seen. From outside, or a fork that could not be recorded? Its parent may have ended. */
 	starter = bpf_map_lookup_elem(&tasks, &parent_tgid);
 	*ret_parent = 0;
-	return !starter || starter->sandbox != sandbox;
+	return (!starter || starter->sandbox != sandbox) && !may_be_lost(sandbox, task->start_boottime);
 }
 
 static __always_inline __u32 identify(struct scratch *scratch, struct task_struct *task,
@@ -467,9 +558,19 @@ int BPF_PROG(osh_on_exec, struct task_struct *task, int old_pid, struct linux_bi
 			now.flags = scratch->identity.flags;
 	}
 	count(now.identity ? OSH_COUNT_EXEC : OSH_COUNT_EXEC_NO_IDENTITY);
-	if (bpf_map_update_elem(&tasks, &tgid, &now, BPF_ANY))
-		count(OSH_COUNT_TASK_LOST);
+	put_task(tgid, &now);
 	return 0;
+}
+
+/* The lineage that a process lost is lost to its children. */
+static __always_inline void note_lost_child(struct task_struct *parent, struct task_struct *child)
+{
+	const struct osh_settings *set = get_settings();
+	__u64 sandbox = set ? current_sandbox(set) : 0;
+	struct osh_usage *use = sandbox ? bpf_map_lookup_elem(&usage, &sandbox) : NULL;
+
+	if (use && parent->group_leader->start_boottime <= use->lost_ns)
+		note_lost(use, child->start_boottime);
 }
 
 /* A thread shares its leader's entry; a new process gets a copy. The copy keeps the
@@ -485,8 +586,10 @@ int BPF_PROG(osh_on_fork, struct task_struct *parent, struct task_struct *child)
 	if (parent_tgid == child_tgid)
 		return 0;
 	from = bpf_map_lookup_elem(&tasks, &parent_tgid);
-	if (!from)
+	if (!from) {
+		note_lost_child(parent, child);
 		return 0;
+	}
 	copy = *from;
 	/* An entry left behind by an earlier owner of this number, or an exec that was not
 	 * seen, must not come to life again in a child. */
@@ -497,8 +600,7 @@ int BPF_PROG(osh_on_fork, struct task_struct *parent, struct task_struct *child)
 	}
 	copy.start_ns = child->start_boottime;
 	copy.exec_id = child->self_exec_id;
-	if (bpf_map_update_elem(&tasks, &child_tgid, &copy, BPF_ANY))
-		count(OSH_COUNT_TASK_LOST);
+	put_task(child_tgid, &copy);
 	return 0;
 }
 
@@ -509,7 +611,7 @@ int BPF_PROG(osh_on_exit, struct task_struct *task)
 
 	/* The leader may go before its threads: only the last one takes the entry along. */
 	if (task->signal->live.counter == 0)
-		bpf_map_delete_elem(&tasks, &tgid);
+		forget_task(tgid);
 	return 0;
 }
 
@@ -522,6 +624,21 @@ static __always_inline __u32 starter_of(struct task_struct *task, __u64 sandbox)
 	const struct osh_task *starter = bpf_map_lookup_elem(&tasks, &tgid);
 
 	return starter && starter->sandbox == sandbox ? starter->identity : 0;
+}
+
+/* One that executes something meanwhile has said so itself. */
+static __always_inline void put_late(__u32 tgid, const struct osh_task *now)
+{
+	struct osh_usage *use = bpf_map_lookup_elem(&usage, &now->sandbox);
+
+	if (!use)
+		return;
+	if (add_task(tgid, now, use) == 0) {
+		count(OSH_COUNT_EXEC);
+	} else if (!bpf_map_lookup_elem(&tasks, &tgid)) {
+		note_lost(use, now->start_ns);
+		count(OSH_COUNT_TASK_LOST);
+	}
 }
 
 /* Run by the agent over all tasks once a cgroup is attached to: those in it that were executed before
@@ -558,9 +675,7 @@ int osh_late(struct bpf_iter__task *ctx)
 	if (!parent || set_parent(id, parent))
 		now.identity = intern(id);
 	now.flags = now.identity ? id->flags : 0;
-	/* One that executes something meanwhile has said so itself. */
-	if (bpf_map_update_elem(&tasks, &tgid, &now, BPF_NOEXIST) == 0)
-		count(OSH_COUNT_EXEC);
+	put_late(tgid, &now);
 	return 0;
 }
 

@@ -10,6 +10,8 @@
 
 #include <linux/types.h>
 
+#include "openshell/abi.h"
+
 #define OSH_INJECT_INLINE static inline __attribute__((always_inline, unused))
 
 /* What is read of a variable, "NAME=value" and NUL. A value of which more would have to
@@ -152,11 +154,25 @@ OSH_INJECT_INLINE int osh_is_loader(const char *name)
 	       OSH_BEGINS(name, "ld-2.");
 }
 
-/* May a process with this effective user write a file? A file on a read-only mount is not
- * asked about. Group and ACL rights (whose mask shows as the group's) count for anybody. */
-OSH_INJECT_INLINE int osh_may_write(__u32 euid, __u32 file_uid, __u32 file_mode)
+/* Of a process's credentials what says which files it may write. */
+struct osh_writer {
+	__u32 uid, euid, suid;
+	__u32 pad;
+	__u64 permitted; /* capabilities: it makes them effective when it likes */
+};
+
+/* Root, or who becomes it when he likes, or has its rights on files. */
+OSH_INJECT_INLINE int osh_writes_as_root(const struct osh_writer *writer)
 {
-	return euid == 0 || file_uid == euid || (file_mode & 0022) != 0;
+	return writer->uid == 0 || writer->euid == 0 || writer->suid == 0 ||
+	       (writer->permitted & OSH_OWNER_CAPABILITIES) != 0;
+}
+
+/* May it write a file? A file on a read-only mount is not asked about. Group and ACL rights (whose
+ * mask shows as the group's) count for anybody. */
+OSH_INJECT_INLINE int osh_may_write(const struct osh_writer *writer, __u32 file_uid, __u32 file_mode)
+{
+	return osh_writes_as_root(writer) || file_uid == writer->euid || (file_mode & 0022) != 0;
 }
 
 #endif

@@ -45,7 +45,7 @@ struct {
 	__type(value, struct osh_late);
 } late SEC(".maps") __weak;
 
-/* What a sandbox has used up. Entry made and removed by the agent, counted up in
+/* What a sandbox has used up. Entry made and removed by the agent, counted in
  * identity.bpf.c. Full: as sandboxes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -57,7 +57,8 @@ struct {
 /* Who each process of a sandbox is, by thread group id. Written by identity.bpf.c (fork,
  * exec, exit), read by egress.bpf.c. Not task storage: cgroup programs may not read that
  * on 6.1. Allocated in full at load, so that a storm of forks cannot outrun the
- * allocator. Full: the process has no identity, and its connects are refused. */
+ * allocator. Full, or the sandbox's share used up: the process has no identity, and its
+ * connects are refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, OSH_TASKS_MAX);
@@ -92,8 +93,8 @@ struct {
 	__type(value, __u32);
 } identity_last SEC(".maps") __weak;
 
-/* Written by egress.bpf.c at connect and sendmsg, and by the agent for sockets older than an
- * attachment; freed with the socket. Out of memory: the call is refused. */
+/* Written by guard.bpf.c when one is made in an attached cgroup, by egress.bpf.c at connect and sendmsg, and by
+ * the agent for sockets older than an attachment; freed with the socket. Out of memory: the call is refused. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

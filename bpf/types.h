@@ -25,8 +25,14 @@ struct kuid {
 	__u32 val;
 };
 
+/* kernel_cap_t: of two 32-bit words before 6.3, the low one first. */
+struct kernel_caps {
+	__u64 words;
+};
+
 struct cred {
-	struct kuid euid;
+	struct kuid uid, suid, euid;
+	struct kernel_caps cap_permitted;
 };
 
 struct file;

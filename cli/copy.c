@@ -13,27 +13,42 @@
 
 #include "base/fd.h"
 #include "base/landlock.h"
+#include "openshell/limits.h"
 #include "run.h"
 #include "staging.h"
 
-/* Inside: unpack beside the destination ($1), give it its name ($3; in the archive it is $2). Who is
- * hung up while it clears away goes on with that. */
+/* Inside: unpack where the agent looks for what was killed in the middle, if the destination ($1) is below
+ * /sandbox or /tmp, else beside it; give it its name ($3; in the archive it is $2), if all came: tar takes an
+ * end between two members for the archive's, so the last of all is a directory ($4). Another copy that ends may
+ * take the directory of both away, once. What stands there that is none, or lets nobody in, is left alone: then
+ * beside the destination, under a name that is free. Who is hung up while it clears away goes on with that;
+ * what came before is seen by the end of its input. Nobody may be there to read that tar was hung up: no
+ * reason to die. */
 static char unpack_inside[] =
 	"to=$1; if [ -d \"$to\" ]; then to=$to/$3; fi\n"
 	"if [ -d \"$to\" ]; then echo \"$to is a directory already\" >&2; exit 1; fi\n"
 	"at=$(dirname -- \"$to\")\n"
-	"dir=$(mktemp -d -- \"$at/.openshell-cp.XXXXXX\" 2>/dev/null) ||\n"
+	"top=$(readlink -e -- \"$at\")\n"
+	"case $top/ in /sandbox/*) top=/sandbox ;; /tmp/*) top=/tmp ;; esac\n"
+	"shared=$top/" OSH_COPY_DIR "\n"
+	"stage() { mkdir -- \"$shared\"; [ -d \"$shared\" ] && [ ! -L \"$shared\" ] && mktemp -d -- \"$shared/XXXXXX\"; }\n"
+	"clear() { trap '' HUP INT TERM; rm -rf -- \"$dir\"; rmdir -- \"$shared\" 2>/dev/null; }\n"
+	"trap '' HUP INT TERM PIPE\n"
+	"{ [ -d \"$at\" ] && [ -w \"$at\" ] &&\n"
+	"dir=$({ stage || stage || mktemp -d -- \"$at/" OSH_COPY_DIR ".XXXXXX\"; } 2>/dev/null); } ||\n"
 	"{ echo \"$at is no directory that can be written to\" >&2; exit 1; }\n"
-	"clear() { trap '' HUP INT TERM; rm -rf -- \"$dir\"; }\n"
-	"trap clear EXIT; trap 'exit 1' HUP INT TERM\n"
-	"tar --extract --file=- --directory=\"$dir\" && mv -T -- \"$dir/$2\" \"$to\"\n";
+	"trap 'clear; exit 1' HUP INT TERM\n"
+	"tar --extract --file=- --directory=\"$dir\" &&\n"
+	"{ [ -d \"$dir/$4\" ] || { echo 'what was sent ends in the middle' >&2; false; }; } &&\n"
+	"mv -T -- \"$dir/$2\" \"$to\"\n"
+	"status=$?; clear; exit $status\n";
 
 /* Inside: what a link at the end leads to is what is meant. */
 static char pack_inside[] =
 	"refuse() { echo \"$1\" >&2; exit 1; }\n"
 	"path=$(readlink -e -- \"$1\") || refuse \"no such file: $1\"\n"
 	"[ \"$path\" != / ] || refuse 'not all of /'\n"
-	"exec tar --create --file=- --directory=\"$(dirname -- \"$path\")\" -- \"${path##*/}\"\n";
+	"exec tar --create --no-unquote --file=- --directory=\"$(dirname -- \"$path\")\" -- \"${path##*/}\"\n";
 
 /* ---- tar, here ---------------------------------------- */
 
@@ -173,9 +188,29 @@ static void base_of(const char *path, char base[static NAME_MAX + 1])
 		base[0] = '\0';
 }
 
+/* A directory of / to be the archive's last member, to see by that all came. Not `name`. */
+static char *last_of(const char *name)
+{
+	static char proc[] = "proc", sys[] = "sys";
+
+	return strcmp(name, proc) == 0 ? sys : proc;
+}
+
+static int start_packing(const char *dir, const char *name, pid_t *ret_pid, int *ret_fd)
+{
+	char from[PATH_MAX + 32], file[NAME_MAX + 32], last[32];
+
+	snprintf(from, sizeof(from), "--directory=%s", *dir ? dir : "/");
+	snprintf(file, sizeof(file), "--add-file=%s", name);
+	snprintf(last, sizeof(last), "--add-file=%s", last_of(name));
+	return start_tar((char *[]){ (char *)"tar", (char *)"--create", (char *)"--no-unquote", (char *)"--file=-", from,
+				     file, (char *)"--directory=/", (char *)"--no-recursion", last, NULL },
+			 STDOUT_FILENO, NULL, ret_pid, ret_fd);
+}
+
 int osh_copy_in(struct osh_client *client, const struct osh_copy *copy)
 {
-	char dir[PATH_MAX], base[NAME_MAX + 1], option[PATH_MAX + 32];
+	char dir[PATH_MAX], base[NAME_MAX + 1];
 	const char *name = "";
 	pid_t pid;
 	int ends[2] = { -1, -1 }, status, tar_status;
@@ -186,16 +221,13 @@ int osh_copy_in(struct osh_client *client, const struct osh_copy *copy)
 		return OSH_EXIT_FAILED;
 	}
 	base_of(copy->from, base);
-	snprintf(option, sizeof(option), "--directory=%s", *dir ? dir : "/");
-	r = start_tar((char *[]){ (char *)"tar", (char *)"--create", (char *)"--file=-", option,
-				  (char *)"--", (char *)(uintptr_t)name, NULL },
-		      STDOUT_FILENO, NULL, &pid, &ends[0]);
+	r = start_packing(dir, name, &pid, &ends[0]);
 	if (r < 0)
 		return report_start(r);
 	status = run_inside(client, copy, copy->to,
 			    (char *[]){ (char *)"/bin/sh", (char *)"-c", unpack_inside, (char *)"cp",
 					(char *)(uintptr_t)copy->to, (char *)(uintptr_t)name,
-					(char *)(uintptr_t)(*base ? base : name), NULL },
+					(char *)(uintptr_t)(*base ? base : name), last_of(name), NULL },
 			    ends).status;
 	tar_status = end_tar(pid);
 	return status == OSH_EXIT_OK ? tar_status : status;

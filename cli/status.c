@@ -39,6 +39,7 @@ static void print_agent(const json_t *status)
 		osh_out_field("permissive", WIDTH, text);
 	osh_out_field_int("verdicts lost", WIDTH, osh_json_int(status, "verdicts_lost"));
 	osh_out_field_int("not in journal", WIDTH, osh_json_int(status, "journal_dropped"));
+	osh_out_field_int("oldest verdict", WIDTH, osh_json_int(status, "journal_first"));
 }
 
 static void add_feature(struct osh_table *table, const json_t *feature)

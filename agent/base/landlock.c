@@ -123,12 +123,9 @@ void osh_landlock_free(struct osh_landlock *landlock)
 	free(landlock);
 }
 
-int osh_landlock_grant_fd(struct osh_landlock *landlock, int fd, bool writable)
+static int grant_fd(struct osh_landlock *landlock, int fd, uint64_t rights)
 {
-	struct path_beneath_attr rule = {
-		.allowed_access = writable ? landlock->handled_fs : FS_READ,
-		.parent_fd = fd,
-	};
+	struct path_beneath_attr rule = { .allowed_access = rights, .parent_fd = fd };
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
@@ -141,13 +138,26 @@ int osh_landlock_grant_fd(struct osh_landlock *landlock, int fd, bool writable)
 	return 0;
 }
 
-int osh_landlock_grant(struct osh_landlock *landlock, const char *path, bool writable)
+static int grant(struct osh_landlock *landlock, const char *path, uint64_t rights)
 {
 	_cleanup_fd_ int fd = open(path, O_PATH | O_CLOEXEC);
 
-	if (fd < 0)
-		return -errno;
-	return osh_landlock_grant_fd(landlock, fd, writable);
+	return fd < 0 ? -errno : grant_fd(landlock, fd, rights);
+}
+
+static uint64_t rights_of(const struct osh_landlock *landlock, bool writable)
+{
+	return writable ? landlock->handled_fs : FS_READ;
+}
+
+int osh_landlock_grant_fd(struct osh_landlock *landlock, int fd, bool writable)
+{
+	return grant_fd(landlock, fd, rights_of(landlock, writable));
+}
+
+int osh_landlock_grant(struct osh_landlock *landlock, const char *path, bool writable)
+{
+	return grant(landlock, path, rights_of(landlock, writable));
 }
 
 int osh_landlock_enforce(struct osh_landlock *landlock)
@@ -155,13 +165,13 @@ int osh_landlock_enforce(struct osh_landlock *landlock)
 	return syscall(SYS_landlock_restrict_self, landlock->fd, 0) < 0 ? -errno : 0;
 }
 
-int osh_landlock_read_only(const char *const *paths, size_t count)
+int osh_landlock_read_only(const struct osh_landlock_readable *readables, size_t count)
 {
 	struct osh_landlock *landlock = NULL;
 	int r = osh_landlock_new(&landlock);
 
 	for (size_t i = 0; r == 0 && i < count; i++) {
-		r = osh_landlock_grant(landlock, paths[i], false);
+		r = grant(landlock, readables[i].path, readables[i].only_files ? FS_READ_FILE : FS_READ);
 		if (r == -ENOENT || r == -ENOTDIR)
 			r = 0; /* nothing there: nothing to grant */
 	}

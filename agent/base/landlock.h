@@ -28,8 +28,13 @@ int osh_landlock_grant_fd(struct osh_landlock *landlock, int fd, bool writable);
 /* Enforce on the calling thread; needs no_new_privs. Irreversible. Returns 0 or -errno. */
 int osh_landlock_enforce(struct osh_landlock *landlock);
 
+struct osh_landlock_readable {
+	const char *path;
+	bool only_files; /* of a directory: reading what is beneath it under a name that one knows */
+};
+
 /* All of the above for a process that only reads: absent paths are left out. Returns
  * 0, -EOPNOTSUPP or -errno. */
-int osh_landlock_read_only(const char *const *paths, size_t count);
+int osh_landlock_read_only(const struct osh_landlock_readable *readables, size_t count);
 
 #endif

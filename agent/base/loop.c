@@ -215,7 +215,7 @@ static void run_timers(struct osh_loop *loop)
 	while (loop->heap_len && loop->heap[0]->due_ms <= loop->now_ms) {
 		struct osh_timer *timer = loop->heap[0];
 
-		if (timer->deadline_ms > loop->now_ms) { /* it was put off */
+		if (timer->deadline_ms > timer->due_ms) { /* it was put off: behind whoever is due before that */
 			timer->due_ms = timer->deadline_ms;
 			heap_down(loop, 0);
 			continue;

@@ -12,6 +12,15 @@ bool osh_str_same_letters(const char *a, const char *b, size_t len)
 	return true;
 }
 
+struct osh_str osh_str_until(struct osh_str s, const char *stops)
+{
+	size_t len = 0;
+
+	while (len < s.len && !strchr(stops, s.data[len]))
+		len++;
+	return osh_str_n(s.data, len);
+}
+
 bool osh_str_has_prefix(struct osh_str s, const char *prefix)
 {
 	size_t len = strlen(prefix);

@@ -58,6 +58,9 @@ static inline const char *osh_str_chr(struct osh_str s, char c)
 	return s.len ? memchr(s.data, c, s.len) : NULL;
 }
 
+/* Its beginning, up to any of these characters, or a NUL. */
+struct osh_str osh_str_until(struct osh_str s, const char *stops);
+
 bool osh_str_has_prefix(struct osh_str s, const char *prefix);
 bool osh_str_has_suffix(struct osh_str s, const char *suffix);
 

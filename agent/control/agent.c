@@ -24,6 +24,7 @@
 #include "control/refusals.h"
 #include "control/server.h"
 #include "control/takeover.h"
+#include "control/uplink.h"
 #include "control/watch.h"
 #include "control/wire.h"
 #include "kernel/kernel.h"
@@ -57,24 +58,28 @@ static const char *pin_dir_of(const char *key, char buf[static PATH_MAX])
 }
 
 /* Nobody is ended whose sandboxes we could not go on with. */
-static int take_over(const struct osh_config *config, struct osh_err *err)
+static int take_over(const struct osh_agent *agent, struct osh_err *err)
 {
+	const struct osh_config *config = agent->config;
 	char key[OSH_KEY_MAX], pin_dir[PATH_MAX];
 	int r = osh_sandbox_key_of(config->run_dir, key, err);
 
 	if (r == 0)
 		r = osh_kernel_check(pin_dir_of(key, pin_dir), err);
-	return r < 0 ? r : osh_take_over(config->state_dir, err);
+	return r < 0 ? r : osh_take_over(config->state_dir, agent->signal_io.fd, err);
 }
 
 static int take_locks(struct osh_agent *agent, struct osh_err *err)
 {
-	int r = agent->config->take_over ? take_over(agent->config, err) : 0;
+	int r = agent->config->take_over ? take_over(agent, err) : 0;
 
 	if (r < 0)
 		return r;
 	agent->follows_crash = osh_host_dir_was_left(agent->config->state_dir);
 	agent->state_lock_fd = osh_host_dir_lock(agent->config->state_dir, err);
+	if (agent->state_lock_fd == -EBUSY && agent->config->take_over)
+		return osh_err_set(err, EALREADY, "another openshelld (pid %d) was first to take the place in %s",
+				   (int)osh_host_dir_owner(agent->config->state_dir), agent->config->state_dir);
 	if (agent->state_lock_fd < 0)
 		return agent->state_lock_fd;
 	agent->run_lock_fd = osh_host_dir_lock(agent->config->run_dir, err);
@@ -283,10 +288,11 @@ static int open_ground(struct osh_agent *agent, struct osh_err *err)
 {
 	int r = make_dirs(agent, err);
 
-	if (r == 0)
-		r = take_locks(agent, err);
+	/* Whoever takes over from us finds us by the lock: from then on we end in order. */
 	if (r == 0)
 		r = open_loop(agent, err);
+	if (r == 0)
+		r = take_locks(agent, err);
 	return r < 0 ? r : open_host(agent, err);
 }
 
@@ -313,6 +319,7 @@ static int start(struct osh_agent *agent, struct osh_err *err)
 	osh_lifecycle_join(agent);
 	agent->is_adopted = true;
 	osh_watch_open(agent);
+	osh_uplink_open(agent);
 	osh_loop_set_batch_end(agent->loop, flush, agent);
 	r = osh_server_open(agent, &agent->server, err);
 	if (r == 0)
@@ -362,6 +369,7 @@ static void stop(struct osh_agent *agent)
 	is_last = has_none_running(agent);
 	osh_crash_point();
 	osh_watch_close(agent);
+	osh_uplink_close(agent);
 	osh_notary_close(osh_take(agent->notary));
 	osh_supervisor_stop(osh_take(agent->supervisor)); /* its last verdicts still come */
 	osh_refusals_close(osh_take(agent->refusals));
@@ -436,20 +444,33 @@ static void save_verdicts(struct osh_agent *agent)
 		osh_error("the last verdicts are not in the journal: %s", err.message);
 }
 
+/* What could not be looked at may be an attached cgroup: then its rules stay. */
+static int sweep(struct osh_agent *agent, struct osh_err *err)
+{
+	struct osh_sandbox_left left;
+	int r;
+
+	save_verdicts(agent);
+	remove_socket(agent->config);
+	r = osh_sandbox_sweep(agent->host, &left, err);
+	if (r == 0)
+		r = osh_kernel_sweep(agent->pin_dir, left.ids, left.count, err);
+	if (r < 0)
+		return r;
+	if (left.count)
+		return osh_err_set(err, EINPROGRESS, "attached cgroups left with their rules, because processes run in "
+						     "them: %zu", left.count);
+	agent->is_adopted = true; /* none: what is left to stop() is the ground */
+	return 0;
+}
+
 int osh_agent_sweep(const struct osh_config *config, struct osh_err *err)
 {
 	struct osh_agent agent = new_agent(config);
-	int r = open_ground(&agent, err), swept;
+	int r = open_ground(&agent, err);
 
-	if (r == 0) {
-		save_verdicts(&agent);
-		r = osh_sandbox_sweep(agent.host, err);
-		/* Whatever did not end has no way out: its network has none. */
-		swept = osh_kernel_sweep(agent.pin_dir, err);
-		r = r < 0 ? r : swept;
-		remove_socket(config);
-		agent.is_adopted = true; /* none: what is left to stop() is the ground */
-	}
+	if (r == 0)
+		r = sweep(&agent, err);
 	stop(&agent);
 	return r;
 }

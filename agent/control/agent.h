@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "base/loop.h"
 #include "control/config.h"
+#include "control/uplink.h"
 
 struct osh_agent_sandbox;
 struct osh_kernel;
@@ -32,6 +33,7 @@ struct osh_agent {
 	struct osh_loop *loop;
 	struct osh_io signal_io;
 	struct osh_timer watch_timer; /* control/watch.c */
+	struct osh_uplink uplink;
 	bool pins_lost;               /* told once: they cannot be put back */
 	bool hooks_lost;              /* the same of all sandboxes' hooks */
 	struct osh_sandbox_host *host;
@@ -52,7 +54,8 @@ int osh_agent_run(const struct osh_config *config, struct osh_err *err);
 
 /* Instead of running: end what an agent that is no more left running, and remove what it left in
  * the kernel, in cgroups and in the run directory. Kept sandboxes are stopped then, on disk. What is
- * done is told in the log. Returns 0 or -errno: -EBUSY while an agent runs. */
+ * done is told in the log. Attached cgroups in which processes run keep their rules, for the next agent to
+ * take over. Returns 0 or -errno: -EBUSY while an agent runs, -EINPROGRESS when such cgroups are left. */
 int osh_agent_sweep(const struct osh_config *config, struct osh_err *err);
 
 #endif

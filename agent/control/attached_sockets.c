@@ -1,6 +1,11 @@
-/* The Unix sockets of an attached cgroup: which of those outside its programs may reach, and what they
- * are connected to already. Asked only where the kernel judges them (osh_kernel_guards_attached). */
+/* The Unix sockets of an attached cgroup: what is hidden in them, which of those outside its programs may
+ * reach, and what they are connected to already. The last two are asked only where the kernel judges them
+ * (osh_kernel_guards_attached). */
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,6 +19,10 @@
 #include "control/recorder.h"
 #include "kernel/kernel.h"
 #include "sandbox/sandbox.h"
+
+#define FDINFO_BYTES_MAX (16u << 20) /* an io_uring shows its queues, too */
+#define IN_QUEUE "scm_fds:"
+#define REGISTERED "UserFiles:"
 
 /* ---- Those that the policy names ---------------------------------------- */
 
@@ -62,8 +71,6 @@ void osh_attachment_name_sockets(struct osh_agent_sandbox *sandbox, const struct
 			  strerror(keys ? -r : ENOMEM));
 }
 
-/* ---- Those that it has already ---------------------------------------- */
-
 static bool is_listening(int fd)
 {
 	socklen_t len = sizeof(int);
@@ -71,6 +78,64 @@ static bool is_listening(int fd)
 
 	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening;
 }
+
+/* ---- Those that are in no table ---------------------------------------- */
+
+/* Of a line "NAME: VALUE" of its fdinfo. Many: it cannot be told. */
+static unsigned long long count_in_fdinfo(int fd, const char *name)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *line = NULL;
+	char path[40];
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (osh_read_file(path, FDINFO_BYTES_MAX, &text, &len) == 0)
+		line = strstr(text, name);
+	return line ? strtoull(line + strlen(name), NULL, 10) : ULLONG_MAX;
+}
+
+/* Does the kernel count, with a listener's, what was sent to it on connections that nobody has accepted
+ * yet? Since Linux 6.3; asked by sending a descriptor so. */
+static bool counts_unaccepted(void)
+{
+	const struct sockaddr any = { .sa_family = AF_UNIX }; /* the kernel chooses an abstract name */
+	_cleanup_fd_ int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	_cleanup_fd_ int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_cleanup_fd_ int sent = open("/", O_PATH | O_CLOEXEC);
+	struct sockaddr_un name;
+	socklen_t len = sizeof(name);
+
+	return bind(listener, &any, sizeof(any.sa_family)) == 0 && listen(listener, 1) == 0 &&
+	       getsockname(listener, (struct sockaddr *)&name, &len) == 0 &&
+	       connect(client, (struct sockaddr *)&name, len) == 0 && osh_send_fds(client, "", 1, &sent, 1) == 0 &&
+	       count_in_fdinfo(listener, IN_QUEUE) == 1;
+}
+
+static bool has_unaccepted(int fd)
+{
+	struct pollfd waiting = { .fd = fd, .events = POLLIN };
+
+	return poll(&waiting, 1, 0) != 0;
+}
+
+const char *osh_attachment_parked(const struct osh_sandbox_socket *found)
+{
+	unsigned long long count;
+
+	if (found->fd < 0)
+		return "a socket in a thread's own table";
+	if (found->domain == AF_UNSPEC)
+		return count_in_fdinfo(found->fd, REGISTERED) ? "files registered with an io_uring" : NULL;
+	if (found->domain != AF_UNIX)
+		return NULL;
+	count = count_in_fdinfo(found->fd, IN_QUEUE);
+	if (count == 0 && is_listening(found->fd) && has_unaccepted(found->fd) && !counts_unaccepted())
+		count = ULLONG_MAX;
+	return count ? "descriptors that are under way in a Unix socket" : NULL;
+}
+
+/* ---- Those that lead outside ---------------------------------------- */
 
 /* By the process that listened; one that has ended is taken for one outside. */
 static bool is_answered_inside(const struct osh_agent_sandbox *sandbox, int fd)

@@ -27,7 +27,7 @@ static struct osh_kernel_attachment describe(const struct osh_agent_sandbox *san
 		.depth = osh_sandbox_cgroup_depth(sandbox->instance),
 		.netns = osh_sandbox_netns(sandbox->instance),
 		.gateway_host = osh_sandbox_gateway(sandbox->instance),
-		.shares_net = osh_sandbox_shares_net(sandbox->instance),
+		.host_net = osh_sandbox_is_in_host_net(sandbox->instance),
 	};
 }
 
@@ -64,18 +64,32 @@ static bool is_connected(const struct osh_sandbox_socket *found)
 	return getpeername(found->fd, (struct sockaddr *)&peer, &len) == 0;
 }
 
+static int settle_own(struct older *older, const struct osh_sandbox_socket *found)
+{
+	struct osh_agent_sandbox *sandbox = older->sandbox;
+	int r = osh_kernel_own(sandbox->agent->kernel, sandbox->id, found->fd);
+
+	return r < 0 ? osh_err_sys(older->err, -r, "cannot make a socket of process %d known", (int)found->pid) : 0;
+}
+
+static int end_connection(struct older *older, const struct osh_sandbox_socket *found)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	older->ended++;
+	if (connect(found->fd, &nobody, sizeof(nobody)) < 0)
+		return osh_err_sys(older->err, errno, "cannot end a connection of process %d", (int)found->pid);
+	return settle_own(older, found);
+}
+
 /* Ended, or, if that was asked for, let go on and recorded. */
 static int settle_connection(struct older *older, const struct osh_sandbox_socket *found)
 {
-	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
 	struct osh_agent_sandbox *sandbox = older->sandbox;
 	int r;
 
-	if (!sandbox->keep_established) {
-		older->ended++;
-		return connect(found->fd, &nobody, sizeof(nobody)) < 0 ?
-			       osh_err_sys(older->err, errno, "cannot end a connection of process %d", (int)found->pid) : 0;
-	}
+	if (!sandbox->keep_established)
+		return end_connection(older, found);
 	r = osh_kernel_keep(sandbox->agent->kernel, sandbox->id, found->fd);
 	if (r < 0)
 		return osh_err_sys(older->err, -r, "cannot keep a connection of process %d", (int)found->pid);
@@ -99,12 +113,13 @@ static int settle_escape(struct older *older, const struct osh_sandbox_socket *f
 }
 
 /* Whatever its protocol: also one that cannot be made any more (raw, UDP-Lite) is held to the packets'
- * guard, if it was made in there. */
+ * guard, if it was made in there. One that listens, or may yet, is then the cgroup's own; one that somebody
+ * outside made and may hold, too, is not. */
 static int settle_ip(struct older *older, const struct osh_sandbox_socket *found, bool made_inside)
 {
 	if (!made_inside)
 		return settle_escape(older, found, "a socket that was made outside of the cgroup");
-	return is_connected(found) ? settle_connection(older, found) : 0;
+	return is_connected(found) ? settle_connection(older, found) : settle_own(older, found);
 }
 
 static int settle_other(struct older *older, const struct osh_sandbox_socket *found, bool made_inside)
@@ -122,8 +137,12 @@ static int settle(void *context, const struct osh_sandbox_socket *found)
 {
 	struct older *older = context;
 	const struct osh_kernel_attachment attachment = describe(older->sandbox);
-	int made_inside = osh_kernel_made_inside(older->sandbox->agent->kernel, &attachment, found->fd);
+	const char *parked = osh_attachment_parked(found);
+	int made_inside, r = parked ? settle_escape(older, found, parked) : 0;
 
+	if (r < 0 || found->domain == AF_UNSPEC)
+		return r;
+	made_inside = osh_kernel_made_inside(older->sandbox->agent->kernel, &attachment, found->fd);
 	if (made_inside < 0)
 		return osh_err_sys(older->err, -made_inside, "cannot tell where a socket of process %d was made",
 				   (int)found->pid);

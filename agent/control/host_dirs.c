@@ -100,15 +100,16 @@ static int say_busy(int fd, const char *dir, struct osh_err *err)
 		(int)read_pid(fd), dir);
 }
 
-/* Killed while it started a program, an owner is outlived by that child, which has the lock until
- * it executes: a matter of moments. */
+/* Or not begun: who has the lock of a file without a pid is about to write it, or only asks for the owner.
+ * Killed while it started a program, an owner is outlived by that child, which has the lock until it executes.
+ * Each is a matter of moments. */
 static bool has_owner_ended(int fd)
 {
 	pid_t pid = read_pid(fd);
 	_cleanup_fd_ int pidfd = pid > 0 ? pidfd_open(pid, 0) : -1;
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
 
-	return pid > 0 && (pidfd < 0 ? errno == ESRCH : poll(&ended, 1, 0) > 0);
+	return pid <= 0 || (pidfd < 0 ? errno == ESRCH : poll(&ended, 1, 0) > 0);
 }
 
 /* 0, -EWOULDBLOCK or another -errno. */

@@ -165,6 +165,7 @@ int osh_lifecycle_enter_proxy(struct osh_agent_sandbox *sandbox, const char *ca_
 		.ca_pem = ca_pem,
 		.ca_key_pem = ca_key_pem,
 		.is_new = sandbox->state != OSH_AGENT_SANDBOX_RUNNING, /* not adopted */
+		.host_net = osh_sandbox_is_in_host_net(sandbox->instance),
 	};
 	int r = osh_sandbox_sockets_open(sandbox->instance, &supervised.sockets, err);
 

@@ -48,6 +48,8 @@ void osh_attachment_mend(struct osh_agent_sandbox *sandbox);
 /* Attached: let it reach the Unix sockets that the policy names, as they are now. What is not there is
  * left out, and told. */
 void osh_attachment_name_sockets(struct osh_agent_sandbox *sandbox, const struct osh_policy_doc *policy);
+/* Attached: what this one, older than the rules, holds beyond our reach, or may hold: "files ..."; or NULL. */
+const char *osh_attachment_parked(const struct osh_sandbox_socket *found);
 /* Attached: does this Unix socket, older than the rules, lead to the outside past them? */
 bool osh_attachment_escapes(const struct osh_agent_sandbox *sandbox, const struct osh_sandbox_socket *found,
 			    bool made_inside);

@@ -140,7 +140,7 @@ static void add_unguarded(const struct osh_agent_sandbox *sandbox, json_t *rows)
 {
 	add(rows, "sockets of other families than IP are not refused");
 	add(rows, "a program may take another one's place (ptrace)");
-	add(rows, osh_sandbox_shares_net(sandbox->instance) ?
+	add(rows, osh_sandbox_shares(sandbox->instance, "net") ?
 			  "Unix sockets are not judged" :
 			  "Unix sockets are not judged (abstract ones are its own)");
 	add(rows, "sockets that are handed in are not refused");

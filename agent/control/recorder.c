@@ -294,6 +294,11 @@ uint64_t osh_recorder_lost_count(const struct osh_recorder *recorder)
 	return recorder->lost;
 }
 
+uint64_t osh_recorder_journal_first(const struct osh_recorder *recorder)
+{
+	return osh_journal_first_id(recorder->journal);
+}
+
 uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder)
 {
 	return osh_journal_dropped(recorder->journal);

@@ -45,6 +45,8 @@ void osh_recorder_lost(struct osh_recorder *recorder, uint64_t count);
 void osh_recorder_flush(struct osh_recorder *recorder);
 
 uint64_t osh_recorder_lost_count(const struct osh_recorder *recorder);
+/* The oldest that the journal keeps (0: it keeps none), and how many it could not be given. */
+uint64_t osh_recorder_journal_first(const struct osh_recorder *recorder);
 uint64_t osh_recorder_journal_dropped(const struct osh_recorder *recorder);
 /* A new read-only descriptor of the ring that this user may read: root's holds every
  * verdict, another user's those of the sandboxes that are theirs, from the first of these

@@ -78,7 +78,7 @@ static void get_status(struct osh_call *call)
 		return;
 	osh_call_reply(
 		call,
-		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:o, s:I, s:I}",
+		json_pack("{s:s, s:i, s:I, s:s, s:s, s:i, s:i, s:i, s:I, s:o, s:o, s:o, s:I, s:I, s:I}",
 			  "version", OSH_VERSION, "pid", (int)getpid(), "started",
 			  (json_int_t)agent->started, "state_dir", agent->config->state_dir,
 			  "run_dir", agent->config->run_dir, "proxy_pid",
@@ -88,7 +88,8 @@ static void get_status(struct osh_call *call)
 			  (json_int_t)agent->sandbox_count, "permissive", permissive_json(agent), "features", features_json(agent),
 			  "counters", counters_json(agent), "verdicts_lost",
 			  (json_int_t)osh_recorder_lost_count(agent->recorder), "journal_dropped",
-			  (json_int_t)osh_recorder_journal_dropped(agent->recorder)),
+			  (json_int_t)osh_recorder_journal_dropped(agent->recorder), "journal_first",
+			  (json_int_t)osh_recorder_journal_first(agent->recorder)),
 		NULL, 0);
 }
 

@@ -69,6 +69,7 @@ static void on_period(struct osh_timer *timer)
 {
 	struct osh_agent *agent = osh_container_of(timer, struct osh_agent, watch_timer);
 
+	osh_sandbox_keep_covered(agent->host);
 	mend_attachments(agent);
 	mend_pins(agent);
 	look_at_hooks(agent);

@@ -147,8 +147,9 @@ static bool is_same_build(const struct job *job)
 	return access(pin_path(job, path, "build", build_name(name)), F_OK) == 0;
 }
 
-static bool is_foreign_and_busy(const char *pin_dir, const char *layout)
+static bool is_foreign_and_busy(const void *context, const char *pin_dir, const char *layout)
 {
+	(void)context;
 	return strcmp(layout, LAYOUT) != 0 && pins_hold_sandboxes(pin_dir, layout);
 }
 
@@ -423,10 +424,11 @@ static int load(struct job *job)
 	return r;
 }
 
-static bool remove_layout(const char *pin_dir, const char *layout)
+static bool remove_layout(const void *context, const char *pin_dir, const char *layout)
 {
 	int fd = open(pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	(void)context;
 	pins_remove_tree(fd, layout);
 	osh_close(fd);
 	return false;
@@ -437,13 +439,15 @@ static bool remove_layout(const char *pin_dir, const char *layout)
 static int outdated(const char *pin_dir, struct osh_err *err)
 {
 	return osh_err_set(err, EBUSY,
-			   "sandboxes run under kernel programs of another version of openshell: "
-			   "stop or delete them with that version first (pins: %s)", pin_dir);
+			   "sandboxes run under kernel programs of another version of openshell (pins: %s): start "
+			   "that version again, if it is not there, and stop, delete or detach them with it; or stop it and "
+			   "end them with 'openshelld --sweep' (attached cgroups, when their processes have ended)",
+			   pin_dir);
 }
 
 int osh_kernel_check(const char *pin_dir, struct osh_err *err)
 {
-	return pins_any_layout(pin_dir, is_foreign_and_busy) ? outdated(pin_dir, err) : 0;
+	return pins_any_layout(pin_dir, is_foreign_and_busy, NULL) ? outdated(pin_dir, err) : 0;
 }
 
 static int misplaced(struct job *job)
@@ -464,10 +468,11 @@ static int install(struct job *job, struct osh_install *inst)
 		return r;
 	r = adopt(job, inst);
 	if (r == 0 && (busy || is_same_build(job))) {
-		inst->adopted = true;
+		inst->has_old_maps = true;
 		return 0;
 	}
 	close_handles(inst);
+	inst->has_old_maps = busy;
 	if (r == -EXDEV && busy)
 		return misplaced(job);
 	if (r == -ESTALE && busy)
@@ -475,7 +480,7 @@ static int install(struct job *job, struct osh_install *inst)
 	if (busy) {
 		r = reuse_maps(job);
 	} else {
-		pins_any_layout(pin_dir, remove_layout);
+		pins_any_layout(pin_dir, remove_layout, NULL);
 		r = 0;
 	}
 	if (r == 0)
@@ -487,7 +492,7 @@ static int install(struct job *job, struct osh_install *inst)
 				    job->options->pin_dir);
 	}
 	if (r < 0 && !busy)
-		pins_any_layout(pin_dir, remove_layout);
+		pins_any_layout(pin_dir, remove_layout, NULL);
 	return r;
 }
 
@@ -557,24 +562,6 @@ int osh_install_open(struct osh_install *inst, const struct osh_kernel_options *
 	openshell__destroy(job.skel);
 	osh_close(job.cgroup_fd);
 	return r;
-}
-
-int osh_install_sweep(const char *pin_dir, struct osh_err *err)
-{
-	_cleanup_fd_ int fd = -1;
-	int r;
-
-	if (access(pin_dir, F_OK) < 0)
-		return 0;
-	r = pins_lock_dir(pin_dir, &fd, err);
-	if (r < 0)
-		return r;
-	pins_any_layout(pin_dir, remove_layout);
-	pins_remove_tree(fd, PINS_MEMORY);
-	if (rmdir(pin_dir) < 0)
-		return osh_err_sys(err, errno, "cannot remove %s", pin_dir);
-	osh_info("kernel programs and maps below %s removed", pin_dir);
-	return 0;
 }
 
 void osh_install_done(struct osh_install *inst)

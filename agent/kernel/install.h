@@ -79,14 +79,13 @@ struct osh_install {
 	struct osh_held_links *held;   /* owned, with the descriptors: the same for attached cgroups */
 	char *pin_dir;                 /* owned */
 	char build[32];                /* its marker, where this build's programs run; "": another's */
-	bool adopted;                  /* found in force, not loaded by this call */
+	bool has_old_maps;             /* they were there before this call */
 	struct osh_optional_hooks hooks;
 };
 
 void osh_install_init(struct osh_install *install);
-/* Remove what is pinned below pin_dir, of whatever version, if anything: everything is detached.
- * -EBUSY: an agent uses it. */
-int osh_install_sweep(const char *pin_dir, struct osh_err *err);
+/* As osh_kernel_sweep. */
+int osh_install_sweep(const char *pin_dir, const uint64_t *sandboxes, size_t count, struct osh_err *err);
 int osh_install_open(struct osh_install *install, const struct osh_kernel_options *options,
 		     struct osh_err *err);
 /* Attach every program that is attached to the agent's root cgroup to this one as well, and pin

@@ -19,6 +19,7 @@
 #define LOOK_AGAIN_MS (OSH_EVENT_WAKE_MS + 2)
 /* A purge goes through all tables, for one removed sandbox as for many: it waits for others. */
 #define PURGE_AFTER_MS 50
+#define PURGE_AGAIN_MS 1000 /* after one that failed */
 #define REMOVED_MAX 64
 
 struct osh_kernel {
@@ -46,24 +47,30 @@ static int map_of(const struct osh_kernel *kernel, enum osh_map map)
 
 /* ---- What sandboxes leave in the tables -------------------------------------------------- */
 
-static void purge(struct osh_kernel *kernel, bool (*goes)(const void *context, uint64_t sandbox), const void *context)
+static int purge(struct osh_kernel *kernel, bool (*goes)(const void *context, uint64_t sandbox), const void *context)
 {
 	static const struct {
 		enum osh_map map;
 		bool in_value; /* where the sandbox's id stands */
 	} owned[] = {
+		{ OSH_MAP_USAGE, false }, /* first: without it no task's entry is made */
 		{ OSH_MAP_TASKS, true },	 { OSH_MAP_IDENTITIES, true },
 		{ OSH_MAP_IDENTITY_IDS, false }, { OSH_MAP_FLOWS, false },
 		{ OSH_MAP_REACHABLE, false },	 { OSH_MAP_DENIALS, false },
 		{ OSH_MAP_LEASES, false },	 { OSH_MAP_UNIX_SOCKETS, false },
 	};
 
+	int result = 0;
+
 	for (size_t i = 0; i < OSH_COUNT_OF(owned); i++) {
 		int r = osh_maps_purge(map_of(kernel, owned[i].map), owned[i].in_value, goes, context);
 
-		if (r < 0)
-			osh_warning("what removed sandboxes left in the kernel's tables stays there: %s", strerror(-r));
+		if (r < 0 && result == 0)
+			result = r;
 	}
+	if (result < 0)
+		osh_warning("what removed sandboxes left in the kernel's tables stays there for now: %s", strerror(-result));
+	return result;
 }
 
 static bool is_removed(const void *context, uint64_t sandbox)
@@ -77,26 +84,29 @@ static bool is_removed(const void *context, uint64_t sandbox)
 	return false;
 }
 
-void osh_kernel_purge(struct osh_kernel *kernel)
+int osh_kernel_purge(struct osh_kernel *kernel)
 {
-	if (!kernel->removed_count)
-		return;
-	purge(kernel, is_removed, kernel);
-	kernel->removed_count = 0;
-	if (kernel->ring)
+	int r = kernel->removed_count ? purge(kernel, is_removed, kernel) : 0;
+
+	if (r == 0)
+		kernel->removed_count = 0;
+	if (kernel->ring && r == 0)
 		osh_loop_timer_cancel(kernel->loop, &kernel->purge);
+	return r;
 }
 
 static void on_purge(struct osh_timer *timer)
 {
-	osh_kernel_purge(osh_container_of(timer, struct osh_kernel, purge));
+	struct osh_kernel *kernel = osh_container_of(timer, struct osh_kernel, purge);
+
+	if (osh_kernel_purge(kernel) < 0)
+		(void)osh_loop_timer_set(kernel->loop, timer, PURGE_AGAIN_MS);
 }
 
 /* A sandbox that was stopped a moment ago: nothing of then may count, nor go once it has begun anew. */
-static void begin_anew(struct osh_kernel *kernel, uint64_t sandbox)
+static int begin_anew(struct osh_kernel *kernel, uint64_t sandbox)
 {
-	if (is_removed(kernel, sandbox))
-		osh_kernel_purge(kernel);
+	return is_removed(kernel, sandbox) ? osh_kernel_purge(kernel) : 0;
 }
 
 static bool is_stranger(const void *context, uint64_t sandbox)
@@ -112,7 +122,7 @@ static bool is_stranger(const void *context, uint64_t sandbox)
 static void forget_strangers(struct osh_kernel *kernel)
 {
 	(void)osh_maps_purge(kernel->maps.flows, false, NULL, NULL);
-	purge(kernel, is_stranger, kernel);
+	(void)purge(kernel, is_stranger, kernel);
 }
 
 /* ---- Open, close ------------------------------------------------------------------- */
@@ -146,7 +156,7 @@ int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel 
 	}
 	borrow_maps(kernel);
 	kernel->purge.on_expire = on_purge;
-	if (kernel->install.adopted)
+	if (kernel->install.has_old_maps)
 		forget_strangers(kernel);
 	*ret_kernel = kernel;
 	return 0;
@@ -154,7 +164,7 @@ int osh_kernel_open(const struct osh_kernel_options *options, struct osh_kernel 
 
 static void stop_watching(struct osh_kernel *kernel)
 {
-	osh_kernel_purge(kernel);
+	(void)osh_kernel_purge(kernel);
 	if (!kernel->ring)
 		return;
 	osh_loop_timer_cancel(kernel->loop, &kernel->again);
@@ -180,9 +190,9 @@ void osh_kernel_uninstall(struct osh_kernel *kernel)
 	free(kernel);
 }
 
-int osh_kernel_sweep(const char *pin_dir, struct osh_err *err)
+int osh_kernel_sweep(const char *pin_dir, const uint64_t *sandboxes, size_t count, struct osh_err *err)
 {
-	return osh_install_sweep(pin_dir, err);
+	return osh_install_sweep(pin_dir, sandboxes, count, err);
 }
 
 /* ---- Sandboxes ---------------------------------------------------------------------- */
@@ -195,10 +205,10 @@ int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool wri
 		.flags = writes_system ? OSH_SANDBOX_WRITES_SYSTEM : 0,
 		.gateway_host = OSH_GATEWAY,
 	};
-	int r;
+	int r = begin_anew(kernel, sandbox);
 
-	begin_anew(kernel, sandbox);
-	r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
+	if (r == 0)
+		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox, &usage, BPF_NOEXIST);
 	if (r < 0 && r != -EEXIST)
 		return r;
 	r = bpf_map_update_elem(kernel->maps.sandboxes, &sandbox, &value, BPF_NOEXIST);
@@ -237,14 +247,14 @@ int osh_kernel_attachment_add(struct osh_kernel *kernel, const struct osh_kernel
 	const struct osh_usage usage = { 0 };
 	const struct osh_sandbox value = {
 		.generation = 1,
-		.flags = OSH_SANDBOX_ATTACHED | (attachment->shares_net ? OSH_SANDBOX_SHARES_NET : 0),
+		.flags = OSH_SANDBOX_ATTACHED | (attachment->host_net ? OSH_SANDBOX_HOST_NET : 0),
 		.netns = attachment->netns,
 		.gateway_host = attachment->gateway_host,
 	};
-	int r;
+	int r = begin_anew(kernel, attachment->sandbox);
 
-	begin_anew(kernel, attachment->sandbox);
-	r = note_level(kernel, attachment->depth);
+	if (r == 0)
+		r = note_level(kernel, attachment->depth);
 	if (r == 0)
 		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_USAGE), &attachment->sandbox, &usage, BPF_NOEXIST);
 	if (r < 0 && r != -EEXIST)
@@ -262,6 +272,18 @@ int osh_kernel_late(struct osh_kernel *kernel, const struct osh_kernel_attachmen
 	if (r == 0)
 		r = bpf_map_update_elem(map_of(kernel, OSH_MAP_LATE), &zero, &whose, BPF_ANY);
 	return r < 0 ? r : osh_install_run_late(&kernel->install);
+}
+
+/* What the hooks know of one that is known already stays. */
+int osh_kernel_own(struct osh_kernel *kernel, uint64_t sandbox, int fd)
+{
+	const struct osh_socket own = { .sandbox = sandbox };
+	struct osh_socket known;
+	int map = map_of(kernel, OSH_MAP_SOCKETS);
+
+	if (bpf_map_lookup_elem(map, &fd, &known) == 0 && known.sandbox == sandbox)
+		return 0;
+	return bpf_map_update_elem(map, &fd, &own, BPF_ANY);
 }
 
 int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd)
@@ -326,11 +348,11 @@ int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox)
 	int r = bpf_map_delete_elem(kernel->maps.sandboxes, &sandbox);
 
 	(void)bpf_map_delete_elem(map_of(kernel, OSH_MAP_USAGE), &sandbox);
-	if (kernel->removed_count == REMOVED_MAX)
-		osh_kernel_purge(kernel);
+	if (kernel->removed_count == REMOVED_MAX && osh_kernel_purge(kernel) < 0)
+		kernel->removed_count = 0; /* the next agent finds what they left */
 	kernel->removed[kernel->removed_count++] = sandbox;
 	if (!kernel->ring || (!kernel->purge.slot && osh_loop_timer_set(kernel->loop, &kernel->purge, PURGE_AFTER_MS) < 0))
-		osh_kernel_purge(kernel);
+		(void)osh_kernel_purge(kernel);
 	return r;
 }
 
@@ -571,7 +593,7 @@ const char *osh_kernel_reason_text(enum osh_kernel_reason reason)
 	case OSH_KERNEL_INSPECTOR:
 		return "the port where Node runs the code that it is sent (choose another one to debug)";
 	case OSH_KERNEL_OTHERS_LOOPBACK:
-		return "a service on the host's loopback (policies name the host as host.openshell.internal)";
+		return "a service of others on loopback (policies name the host as host.openshell.internal)";
 	case OSH_KERNEL_UNIX_SOCKET:
 		return "a Unix socket of the outside that the policy's unix_sockets do not name";
 	case OSH_KERNEL_OTHERS_PLACE:

@@ -34,9 +34,10 @@ int osh_kernel_check(const char *pin_dir, struct osh_err *err);
 void osh_kernel_close(struct osh_kernel *kernel);
 /* Detach and unpin everything: only when no sandbox runs. */
 void osh_kernel_uninstall(struct osh_kernel *kernel);
-/* The same for what an earlier agent left, of whatever version. Returns 0, -EBUSY (an agent uses
- * it) or another -errno. */
-int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
+/* The same for what an earlier agent left, of whatever version. Where these attached cgroups, `count` of
+ * them, are to keep their rules, only what concerns others goes, and the next agent takes them over.
+ * Returns 0, -EBUSY (an agent uses it) or another -errno. */
+int osh_kernel_sweep(const char *pin_dir, const uint64_t *sandboxes, size_t count, struct osh_err *err);
 
 /* A sandbox in the kernel: `sandbox` is its cgroup id. Without add, everything
  * its tasks try is refused; adding one that is there changes nothing. writes_system: its
@@ -45,8 +46,9 @@ int osh_kernel_sweep(const char *pin_dir, struct osh_err *err);
 int osh_kernel_sandbox_add(struct osh_kernel *kernel, uint64_t sandbox, bool writes_system);
 int osh_kernel_sandbox_remove(struct osh_kernel *kernel, uint64_t sandbox);
 /* Drop every entry of removed sandboxes. It goes through all tables, so it is left to the loop, soon, and
- * happens at once where nobody watches (osh_kernel_watch), before one of them is added again, and at the end. */
-void osh_kernel_purge(struct osh_kernel *kernel);
+ * happens at once where nobody watches (osh_kernel_watch), before one of them is added again, and at the end.
+ * 0 or -errno, with a warning: it is tried again, and none of them is added meanwhile. */
+int osh_kernel_purge(struct osh_kernel *kernel);
 /* A cgroup of somebody else's that gets the same rules (OSH_SANDBOX_ATTACHED). */
 struct osh_kernel_attachment {
 	uint64_t sandbox;      /* its id */
@@ -54,7 +56,7 @@ struct osh_kernel_attachment {
 	unsigned depth;        /* below the top of the hierarchy as this process sees it; 0: the top */
 	uint64_t netns;        /* cookie of the only network namespace that its sockets may be of */
 	uint32_t gateway_host; /* where the agent listens there */
-	bool shares_net;       /* with programs outside */
+	bool host_net;         /* that of this process */
 };
 
 /* Make it known as osh_kernel_sandbox_add does, and its tasks with it: what they execute from now
@@ -82,6 +84,9 @@ int osh_kernel_unix_sockets_set(struct osh_kernel *kernel, uint64_t sandbox, con
 int osh_kernel_leads_to_named(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Do the kernel's security hooks stand in for what a sandbox has around it (bpf/attached.bpf.c)? */
 bool osh_kernel_guards_attached(const struct osh_kernel *kernel);
+/* A socket that was made in it before the hooks were there: as one that was made since, it is the sandbox's
+ * own, should it listen. 0 or -errno. */
+int osh_kernel_own(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* A socket in it that is older: its packets pass as before. 0 or -errno. */
 int osh_kernel_keep(struct osh_kernel *kernel, uint64_t sandbox, int fd);
 /* Take them away: its programs are on their own again. Then osh_kernel_sandbox_remove. */

@@ -127,7 +127,8 @@ bool pins_hold_sandboxes(const char *pin_dir, const char *layout)
 	return fd >= 0 && bpf_map_get_next_key(fd, NULL, &key) == 0;
 }
 
-bool pins_any_layout(const char *pin_dir, bool (*each)(const char *pin_dir, const char *layout))
+bool pins_any_layout(const char *pin_dir, bool (*each)(const void *context, const char *pin_dir, const char *layout),
+		     const void *context)
 {
 	DIR *dir = opendir(pin_dir);
 	struct dirent *entry;
@@ -137,7 +138,7 @@ bool pins_any_layout(const char *pin_dir, bool (*each)(const char *pin_dir, cons
 		return false;
 	while (!found && (entry = readdir(dir))) {
 		if (strncmp(entry->d_name, LAYOUT_PREFIX, strlen(LAYOUT_PREFIX)) == 0)
-			found = each(pin_dir, entry->d_name);
+			found = each(context, pin_dir, entry->d_name);
 	}
 	closedir(dir);
 	return found;

@@ -10,7 +10,7 @@
 #define LAYOUT_PREFIX "layout-"
 /* Raise when a map's key, value or meaning changes (bpf/maps.h, include/openshell/abi.h),
  * or when programs of one build cannot work beside user space of the other. */
-#define LAYOUT LAYOUT_PREFIX "7"
+#define LAYOUT LAYOUT_PREFIX "8"
 
 /* Beside the layouts: memory.c. */
 #define PINS_MEMORY "memory"
@@ -27,7 +27,8 @@ int pins_mend_dir(const char *pin_dir, char *path);
 /* Everything below `name`, and itself. Pins are at most three levels deep. */
 void pins_remove_tree(int parent_fd, const char *name);
 /* Calls `each` for every layout found; stops when it returns true, and returns it. */
-bool pins_any_layout(const char *pin_dir, bool (*each)(const char *pin_dir, const char *layout));
+bool pins_any_layout(const char *pin_dir, bool (*each)(const void *context, const char *pin_dir, const char *layout),
+		     const void *context);
 /* Do sandboxes run under the programs of this layout? True when that cannot be told. */
 bool pins_hold_sandboxes(const char *pin_dir, const char *layout);
 

@@ -159,6 +159,11 @@ static bool is_declared_exactly(const struct osh_match *match)
 	return false;
 }
 
+static enum osh_address_verdict allow_but_for_control_plane(const struct osh_connect_query *query)
+{
+	return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT : OSH_ADDRESS_ALLOW;
+}
+
 enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 					    const struct osh_connect_query *query,
 					    const struct in6_addr *addr)
@@ -176,28 +181,26 @@ enum osh_address_verdict osh_policy_address(const struct osh_policy *policy,
 	if (match.granted && osh_host_is_gateway(query->host) && is_blocked(addr)) {
 		if (!is_gateway_address(addr))
 			return OSH_ADDRESS_DENY_GATEWAY;
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
-							    OSH_ADDRESS_ALLOW;
+		return allow_but_for_control_plane(query);
 	}
+	if (query->host_net && osh_host_is_localhost(query->host) && is_declared_exactly(&match) && osh_host_is_loopback(addr))
+		return allow_but_for_control_plane(query);
 	if (is_blocked(addr))
 		return OSH_ADDRESS_DENY_INTERNAL;
 	listed = find_listed_endpoint(&match);
 	if (listed) {
 		if (!is_listed(policy, osh_image_extras(policy, listed)->ips, addr))
 			return OSH_ADDRESS_DENY_ALLOWED_IPS;
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
-							    OSH_ADDRESS_ALLOW;
+		return allow_but_for_control_plane(query);
 	}
 	if (osh_host_parse(query->host, &host) == 0 && host.kind != OSH_HOST_NAME) {
 		if (memcmp(&host.addr, addr, sizeof(*addr)) != 0 ||
 		    (match.granted == 0 && is_internal(addr)))
 			return OSH_ADDRESS_DENY_INTERNAL;
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
-							    OSH_ADDRESS_ALLOW;
+		return allow_but_for_control_plane(query);
 	}
 	if (is_declared_exactly(&match))
-		return is_control_plane(query->port_host) ? OSH_ADDRESS_DENY_PORT :
-							    OSH_ADDRESS_ALLOW;
+		return allow_but_for_control_plane(query);
 	return is_internal(addr) ? OSH_ADDRESS_DENY_INTERNAL : OSH_ADDRESS_ALLOW;
 }
 

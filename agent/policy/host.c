@@ -245,6 +245,22 @@ int osh_authority_parse(struct osh_str text, uint16_t default_port_host, struct 
 	return 0;
 }
 
+bool osh_host_is_localhost(struct osh_str host)
+{
+	return osh_str_caseeq_c(host, "localhost");
+}
+
+const struct in6_addr osh_host_loopbacks[2] = {
+	{ .s6_addr = { [10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1 } },
+	IN6ADDR_LOOPBACK_INIT,
+};
+
+bool osh_host_is_loopback(const struct in6_addr *addr)
+{
+	return memcmp(addr, &osh_host_loopbacks[0], sizeof(*addr)) == 0 ||
+	       memcmp(addr, &osh_host_loopbacks[1], sizeof(*addr)) == 0;
+}
+
 bool osh_host_is_gateway(struct osh_str host)
 {
 	return osh_str_caseeq_c(host, "host.openshell.internal") ||

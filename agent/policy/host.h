@@ -27,6 +27,11 @@ int osh_host_parse(struct osh_str text, struct osh_host *ret_host);
 /* One of the names under which container tools know their own host (host.docker.internal and
  * its like). The proxy asks no DNS for it: /etc/hosts alone says where it is. */
 bool osh_host_is_gateway(struct osh_str host);
+/* localhost (RFC 6761 6.3), and nothing below it. */
+bool osh_host_is_localhost(struct osh_str host);
+/* What it stands for, whatever a name server says: 127.0.0.1, IPv4-mapped, and ::1. */
+extern const struct in6_addr osh_host_loopbacks[2];
+bool osh_host_is_loopback(const struct in6_addr *addr);
 
 /* "host", "host:port", "[v6]:port" (RFC 9110 7.2; no userinfo, port 1..65535
  * without leading zero). *ret_port_host is default_port when absent. Returns 0

@@ -191,6 +191,7 @@ struct osh_connect_query {
 	struct osh_subject subject;
 	struct osh_str host;  /* lower case, no trailing dot; or an IP literal */
 	uint16_t port_host;
+	bool host_net;        /* loopback is the host's: it may be named as localhost, and by no other name */
 };
 
 /* Our `limits`, of the whole policy or of one of its entries; 0: no limit. */

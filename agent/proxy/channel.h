@@ -4,6 +4,7 @@
 #ifndef OSH_PROXY_CHANNEL_H
 #define OSH_PROXY_CHANNEL_H
 
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@ enum osh_channel_type {
 	OSH_CHANNEL_VAULT,     /* fds: encoded vault */
 	OSH_CHANNEL_ANSWER,    /* to a question, from whose message it is made */
 	OSH_CHANNEL_END_FLOW,  /* the one with about.cookie */
+	OSH_CHANNEL_ADDRESS_GONE, /* `address`, of every sandbox */
 	/* proxy to agent */
 	OSH_CHANNEL_DONE,      /* every worker enforces snapshot `serial` of `sandbox` */
 	OSH_CHANNEL_QUESTION,  /* about an identity of `sandbox`; every one is answered */
@@ -41,8 +43,11 @@ struct osh_channel_message {
 	uint32_t workers;
 	uint32_t log_level;
 	uint32_t is_new;                 /* ADD: nothing of it is in the maps */
+	uint32_t host_net;               /* ADD: its loopback is the proxy's, too */
+	uint32_t pad;
 	struct osh_question_about about; /* QUESTION, ANSWER; END_FLOW */
 	struct osh_exe_facts facts;      /* ANSWER */
+	struct in6_addr address;         /* ADDRESS_GONE */
 	char name[OSH_NAME_MAX];
 	char dns_servers[512]; /* comma separated; empty: the system's */
 };

@@ -3,10 +3,12 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/bpf.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@
 #include "openshell/limits.h"
 
 #define FILES_MAX 65536
+#define CONF "/etc/resolv.conf"
 
 /* Everything a proxy does; what is not here fails with EPERM. */
 static const int allowed_calls[] = {
@@ -59,13 +62,17 @@ static const int allowed_bpf[] = {
 	BPF_MAP_LOOKUP_AND_DELETE_ELEM, BPF_MAP_LOOKUP_BATCH,
 };
 
-/* What the resolver and OpenSSL read. */
-static const char *const readable[] = {
-	"/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/ssl",
-	"/etc/pki", "/usr/share/ca-certificates", "/usr/lib/ssl", "/run/systemd/resolve",
-	"/etc/services", "/proc/self/fd", "/dev/urandom",
+/* What the resolver and OpenSSL read. A rule holds for an inode, and /etc/hosts and /etc/resolv.conf are replaced
+ * as long as the host runs, so theirs is for the directories. Landlock can except nothing beneath, thus all files
+ * of /etc that everybody may read are this process's, too: it has a user of its own and no group. Sandboxes are
+ * shown most of them anyway (sandbox/overlay.c), and worth stealing is what the process holds in memory. */
+static const struct osh_landlock_readable readables[] = {
+	{ .path = "/etc", .only_files = true },
+	{ .path = "/etc/ssl" }, { .path = "/etc/pki" }, { .path = "/usr/share/ca-certificates" },
+	{ .path = "/usr/lib/ssl" }, { .path = "/run/systemd/resolve" }, { .path = "/proc/self/fd" },
+	{ .path = "/dev/urandom" },
 #ifdef OSH_SANITIZED
-	"/proc/self",
+	{ .path = "/proc/self" },
 #endif
 };
 
@@ -91,6 +98,23 @@ static int filter_calls(void)
 	r = osh_seccomp_load(&program);
 	free(program.filter);
 	return r;
+}
+
+/* And the directory that /etc/resolv.conf leads into, if it is a link. */
+static int limit_files(void)
+{
+	struct osh_landlock_readable all[OSH_COUNT_OF(readables) + 1];
+	char target[PATH_MAX], *end;
+
+	memcpy(all, readables, sizeof(readables));
+	all[OSH_COUNT_OF(readables)] = (struct osh_landlock_readable){ .path = CONF, .only_files = true };
+	if (realpath(CONF, target)) {
+		end = strrchr(target, '/');
+		if (end > target) /* else: right below the root, and that file alone */
+			*end = '\0';
+		all[OSH_COUNT_OF(readables)].path = target;
+	}
+	return osh_landlock_read_only(all, OSH_COUNT_OF(all));
 }
 
 static int drop_user(void)
@@ -138,7 +162,7 @@ int osh_confine(struct osh_err *err)
 		return osh_err_sys(err, errno, "prctl");
 	if (getppid() != parent)
 		return osh_err_set(err, ESRCH, "the agent died meanwhile");
-	r = osh_landlock_read_only(readable, OSH_COUNT_OF(readable));
+	r = limit_files();
 	if (r < 0 && r != -EOPNOTSUPP)
 		return osh_err_sys(err, -r, "Landlock");
 	r = filter_calls();

@@ -5,8 +5,8 @@
 #include "base/err.h"
 
 /* Own user, no groups, no capability, no new privileges, no core dump, no ptrace by its
- * own user, death with its parent, Landlock (may read the resolver's files and the trust
- * bundle, nothing else) and a seccomp list of what a proxy does; one table in
+ * own user, death with its parent, Landlock (may read the files of /etc, the trust
+ * bundle and the directory of resolv.conf, nothing else) and a seccomp list of what a proxy does; one table in
  * confine.c. Irreversible. Returns 0 or -errno; the caller must then not go on. */
 int osh_confine(struct osh_err *err);
 

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/inet.h"
 #include "base/secret.h"
 #include "proxy/tls_socket.h"
 
@@ -94,12 +95,22 @@ static void leave_carrier(struct osh_conn *conn, bool reset)
 	let_go(conn);
 }
 
-void osh_conn_close(struct osh_conn *conn)
+static void set_reset(struct osh_conn *conn, bool on)
 {
-	if (conn->carrier) {
-		leave_carrier(conn, false);
-		return;
-	}
+	struct linger linger = { .l_onoff = on, .l_linger = 0 };
+
+	conn->ends_by_reset = on;
+	if (conn->io.fd >= 0)
+		(void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+void osh_conn_end_by_reset(struct osh_conn *conn)
+{
+	set_reset(conn, true);
+}
+
+static void close_socket(struct osh_conn *conn)
+{
 	if (conn->io.fd < 0)
 		return;
 	osh_loop_remove(conn->loop, &conn->io);
@@ -111,17 +122,32 @@ void osh_conn_close(struct osh_conn *conn)
 	let_go(conn);
 }
 
+void osh_conn_close(struct osh_conn *conn)
+{
+	if (conn->carrier) {
+		leave_carrier(conn, false);
+		return;
+	}
+	if (conn->ends_by_reset)
+		set_reset(conn, false);
+	close_socket(conn);
+}
+
 void osh_conn_reset(struct osh_conn *conn)
 {
-	struct linger linger = { .l_onoff = 1, .l_linger = 0 };
-
 	if (conn->carrier) {
 		leave_carrier(conn, true);
 		return;
 	}
+	if (!conn->ends_by_reset)
+		set_reset(conn, true);
+	close_socket(conn);
+}
+
+void osh_conn_leave_address(struct osh_conn *conn, const struct in6_addr *address)
+{
 	if (conn->io.fd >= 0)
-		(void)setsockopt(conn->io.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	osh_conn_close(conn);
+		osh_inet_leave(conn->io.fd, address);
 }
 
 static void fail(struct osh_conn *conn, int error)

@@ -4,6 +4,7 @@
 #ifndef OSH_PROXY_CONN_H
 #define OSH_PROXY_CONN_H
 
+#include <netinet/in.h>
 #include <openssl/ssl.h>
 #include <stdbool.h>
 
@@ -49,6 +50,7 @@ struct osh_conn {
 	bool ssl_wants_write;    /* the handshake or a read waits for room to write */
 	struct osh_meter *meter; /* set by the owner, borrowed: bytes wait for it; NULL: they do not */
 	uint64_t wait_ms;        /* ... this long; the owner pumps again then. 0: for the socket alone */
+	bool ends_by_reset;      /* osh_conn_end_by_reset */
 	size_t unfinished;       /* bytes of a TLS write that has to be repeated with as many */
 	/* Called after progress of any kind; may destroy the owner (deferred). */
 	void (*on_event)(struct osh_conn *conn);
@@ -67,6 +69,12 @@ void osh_conn_move(struct osh_conn *to, struct osh_conn *from, void (*on_event)(
 void osh_conn_close(struct osh_conn *conn);
 /* As close, but the peer sees a reset (SO_LINGER 0, tcp(7)). */
 void osh_conn_reset(struct osh_conn *conn);
+/* The peer sees a reset whatever ends this process: only osh_conn_close is an end from now on. For
+ * bytes of which nothing else tells whether they are all. */
+void osh_conn_end_by_reset(struct osh_conn *conn);
+/* `address` is this host's no more: whoever speaks from it is not heard again. Such a connection is ended,
+ * which its next event tells. */
+void osh_conn_leave_address(struct osh_conn *conn, const struct in6_addr *address);
 
 /* Begin TLS; the conn owns `ssl` from now on, also on failure. Accept or connect state
  * is set on it already. The handshake runs from the loop. Returns 0 or -ENOMEM. */

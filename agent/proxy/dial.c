@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include "base/fd.h"
+#include "base/inet.h"
 #include "base/mem.h"
 
 #define STAGGER_MS 250   /* RFC 8305 5, "Connection Attempt Delay" */
@@ -104,6 +105,14 @@ void osh_dial_cancel(struct osh_dial *dial)
 	}
 	osh_loop_timer_cancel(dial->loop, &dial->timer);
 	free(dial);
+}
+
+void osh_dial_leave_address(struct osh_dial *dial, const struct in6_addr *address)
+{
+	for (size_t i = 0; i < dial->next; i++) {
+		if (dial->attempts[i].io.fd >= 0)
+			osh_inet_leave(dial->attempts[i].io.fd, address);
+	}
 }
 
 static void settle(struct osh_dial *dial, int fd, const struct in6_addr *address)

@@ -26,6 +26,9 @@ struct osh_dial *osh_dial_start(struct osh_loop *loop, const struct osh_addresse
 				uint16_t port_host,
 				void (*done)(void *context, int fd, const struct in6_addr *address),
 				void *context);
+/* `address` is this host's no more: attempts from it fail now, not at their deadline, which their next events
+ * tell; one that was connected meanwhile as well. */
+void osh_dial_leave_address(struct osh_dial *dial, const struct in6_addr *address);
 /* NULL is fine. */
 void osh_dial_cancel(struct osh_dial *dial);
 

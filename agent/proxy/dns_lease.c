@@ -159,19 +159,34 @@ static void want(struct wish *wish, const struct osh_reach_key *key)
 		bring_in(wish->leases, reach);
 }
 
+static void want_both(struct wish *wish, const struct osh_addr both[static 2], uint16_t port_host)
+{
+	struct osh_reach_key key = key_of(wish->leases, port_host);
+
+	for (size_t i = 0; i < 2; i++) {
+		key.dst = both[i];
+		want(wish, &key);
+	}
+}
+
 static void wish_port(void *context, uint16_t port_host)
 {
 	struct wish *wish = context;
-	struct osh_reach_key key = key_of(wish->leases, port_host);
 	struct osh_addr both[2];
 
 	if (!needs_entry(port_host))
 		return;
 	synthetic_addresses(wish->addr_host, both);
-	for (size_t i = 0; i < 2; i++) {
-		key.dst = both[i];
-		want(wish, &key);
-	}
+	want_both(wish, both, port_host);
+}
+
+/* Denials there are not explained, so that each of its ports has an entry. */
+static void wish_local_port(void *context, uint16_t port_host)
+{
+	struct osh_addr both[2];
+
+	memcpy(both, osh_host_loopbacks, sizeof(both));
+	want_both(context, both, port_host);
 }
 
 static void wish_hostless_port(void *context, uint16_t port_host)
@@ -207,6 +222,8 @@ static void collect_wishes(struct wish *wish)
 		wish->addr_host = lease->addr_host;
 		osh_policy_ports(&snapshot->policy, osh_str(lease->host), wish_port, wish);
 	}
+	if (wish->leases->view->tenant->host_net)
+		osh_policy_ports(&snapshot->policy, osh_str("localhost"), wish_local_port, wish);
 	osh_policy_hostless_ports(&snapshot->policy, wish_hostless_port, wish);
 	osh_policy_literal_hosts(&snapshot->policy, wish_literal, wish);
 }

@@ -35,10 +35,22 @@ static void free_exchange(struct osh_exchange *ex)
 	osh_block_free(ex, sizeof(*ex));
 }
 
+/* Its server was asked for already, by name and perhaps by address: what allowed that is on record,
+ * whoever ends it now. */
+static void record_unreached(struct osh_session *s)
+{
+	char reason[sizeof(s->exchange->reason) + OSH_UNREACHED_MAX];
+
+	osh_session_say_unreached(s->exchange->reason, reason, sizeof(reason));
+	osh_exchange_record_passed(s, reason);
+}
+
 void osh_http1_drop(struct osh_session *s)
 {
 	if (!s->exchange)
 		return;
+	if (s->exchange->state == OSH_EXCHANGE_DIAL)
+		record_unreached(s);
 	free_exchange(s->exchange);
 	s->exchange = NULL;
 }

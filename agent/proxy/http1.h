@@ -8,7 +8,7 @@
 
 /* Milliseconds. Only tests change them, before a worker starts. */
 struct osh_http1_deadlines {
-	uint64_t head;     /* from the first byte of a request head to its last */
+	uint64_t head;     /* from the first byte of a request head to its last, in HTTP/2 also of trailers */
 	uint64_t dial;     /* all addresses of the server together */
 	uint64_t body;     /* the sandbox sends (or its server takes) no more of the body, or less than a KiB */
 	uint64_t reader;   /* the sandbox takes no more of the answer, or less than a KiB of it */
@@ -24,7 +24,7 @@ bool osh_http1_on_deadline(struct osh_session *session);
 /* The policy changed while a request is in progress: ends the session when it would
  * now be denied. */
 void osh_http1_judge_again(struct osh_session *session);
-/* Free the request in progress, if any. */
+/* Free the request in progress, if any. One whose server was not reached yet gets its verdict first. */
 void osh_http1_drop(struct osh_session *session);
 
 #endif

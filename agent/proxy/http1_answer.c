@@ -52,6 +52,17 @@ void osh_exchange_record_as(struct osh_session *s, const char *method, enum osh_
 	osh_worker_record(s->view, &verdict);
 }
 
+void osh_exchange_record_passed(struct osh_session *s, const char *reason)
+{
+	struct osh_exchange *ex = s->exchange;
+
+	if (ex->passed)
+		return;
+	ex->passed = true;
+	osh_exchange_record(s, OSH_ENGINE_L7,
+			    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW, reason, 0);
+}
+
 /* ---- Answers -------------------------------------------------------------------------- */
 
 static int write_explanation_head(struct osh_buf *out, const struct osh_judgement *j, size_t len)

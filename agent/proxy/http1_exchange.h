@@ -49,6 +49,7 @@ struct osh_exchange {
 	enum osh_effect effect;
 	enum osh_l7 l7;
 	uint32_t rule_line;
+	bool passed;                /* it is on record that it may go on */
 	/* The body, when rules are about it: kept as long as it may have to be judged again. */
 	struct osh_inspection *inspection; /* owned */
 	size_t held_sent;           /* bytes of it that went to the server's buffer */
@@ -131,6 +132,8 @@ void osh_exchange_record(struct osh_session *session, enum osh_verdict_engine en
 void osh_exchange_record_as(struct osh_session *session, const char *method,
 			    enum osh_verdict_engine engine, enum osh_verdict_decision decision,
 			    const char *reason, unsigned status);
+/* Write the verdict that it may go on: once, however often it is sent. */
+void osh_exchange_record_passed(struct osh_session *session, const char *reason);
 /* Answer instead of the server: queue status and explanation, then DRAIN. The verdict is
  * the caller's. `keep_open`: the rest of the request is short enough to be swallowed. */
 void osh_exchange_answer(struct osh_session *session, const struct osh_judgement *judgement,

@@ -150,10 +150,7 @@ static void open_gate(struct osh_session *s)
 	struct osh_exchange *ex = s->exchange;
 	struct osh_conn *up = &s->upstream->conn;
 
-	if (!ex->retried)
-		osh_exchange_record(s, OSH_ENGINE_L7,
-				    ex->effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
-				    ex->reason, 0);
+	osh_exchange_record_passed(s, ex->reason);
 	up->want_read = true;
 	up->out.secret |= ex->holds_secret;
 	if (osh_buf_append_str(&up->out, osh_buf_str(&ex->head)) < 0) {
@@ -345,8 +342,10 @@ static bool pass_final(struct osh_session *s, const struct osh_http_head *head)
 
 	ex->framing_out = choose_framing(ex, head);
 	ex->upstream_closes = head->close;
-	if (ex->framing_out == OSH_HTTP_BODY_UNTIL_CLOSE)
+	if (ex->framing_out == OSH_HTTP_BODY_UNTIL_CLOSE) {
 		ex->close = true;
+		osh_conn_end_by_reset(&s->conn);
+	}
 	how.framing = ex->framing_out;
 	how.close = ex->close;
 	if (osh_http_write_response(&s->conn.out, head, &how) < 0) {

@@ -232,21 +232,28 @@ static void expect_accept_key(struct osh_exchange *ex, struct osh_str key)
 		EVP_EncodeBlock((unsigned char *)ex->accept_key, digest, (int)len);
 }
 
+static struct osh_str value_of(const struct osh_http_field *field)
+{
+	return field ? field->value : osh_str("");
+}
+
 /* What its body will be looked at for. */
 static void expect_body(struct osh_session *s, const struct osh_http_head *head,
 			const struct osh_decision *decision)
 {
 	const struct osh_http_field *type = osh_http_find(head, OSH_HTTP_CONTENT_TYPE);
+	const struct osh_http_field *coding = osh_http_find(head, OSH_HTTP_CONTENT_ENCODING);
 	uint64_t length = head->framing == OSH_HTTP_BODY_CHUNKED ? UINT64_MAX : head->length;
 	struct osh_exchange *ex = s->exchange;
 
 	ex->passes_placeholders = decision->uninspected_credentials &&
 				  osh_rewrite_refusal(s) == &osh_credential_uninspected;
-	if (head->framing == OSH_HTTP_BODY_NONE || !type)
+	if (head->framing == OSH_HTTP_BODY_NONE)
 		return;
-	ex->rewrites_body = osh_rewrite_wants_body(decision, type->value, length);
-	if (decision->l7 == OSH_L7_REST)
-		osh_override_init(&ex->form, osh_form_of(type->value));
+	if (type)
+		ex->rewrites_body = osh_rewrite_wants_body(decision, type->value, length);
+	if (decision->l7 == OSH_L7_REST && (type || osh_str_eq_c(head->method, "POST")))
+		osh_override_init(&ex->form, osh_form_in(value_of(type), value_of(coding)));
 }
 
 static void judge(struct osh_session *s, const struct osh_http_head *head)

@@ -1,58 +1,16 @@
 #include "proxy/http2.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "base/mem.h"
-#include "base/secret.h"
 
 #define CONNECTION_WINDOW (16 << 20) /* never what is waited for: the streams' windows bound memory */
 #define FRAME_ROOM (18u << 10) /* the longest piece that nghttp2 sends at once */
 #define OUTBOUND_ACKS_MAX 64
 #define SETTINGS_MAX 16        /* entries of one frame */
 #define BLOCK_MAX (2 * OSH_HTTP_OWN_HEAD_MAX) /* sent, by nghttp2's estimate of the worst */
-
-/* ---- Memory that may hold a secret --------------------------------------------------- */
-
-/* A field's value is copied into nghttp2's memory on its way to the server. */
-static void wipe_free(void *memory, void *context)
-{
-	(void)context;
-	if (memory)
-		osh_wipe(memory, malloc_usable_size(memory));
-	free(memory);
-}
-
-static void *plain_malloc(size_t size, void *context)
-{
-	(void)context;
-	return malloc(size);
-}
-
-static void *plain_calloc(size_t count, size_t size, void *context)
-{
-	(void)context;
-	return calloc(count, size);
-}
-
-static void *wipe_realloc(void *memory, size_t size, void *context)
-{
-	size_t old = memory ? malloc_usable_size(memory) : 0;
-	void *grown = malloc(size);
-
-	if (!grown)
-		return NULL;
-	if (old)
-		memcpy(grown, memory, old < size ? old : size);
-	wipe_free(memory, context);
-	return grown;
-}
-
-static nghttp2_mem wiped_memory = {
-	.malloc = plain_malloc, .free = wipe_free, .calloc = plain_calloc, .realloc = wipe_realloc,
-};
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */
 
@@ -76,12 +34,13 @@ static int open_session(struct osh_http2 *mux)
 {
 	nghttp2_session_callbacks *cb = osh_http2_callbacks();
 	nghttp2_option *option = make_options();
+	nghttp2_mem memory = osh_http2_memory_functions(&mux->memory);
 	int r = -ENOMEM;
 
 	if (cb && option && mux->role->is_server)
-		r = nghttp2_session_server_new3(&mux->session, cb, mux, option, &wiped_memory);
+		r = nghttp2_session_server_new3(&mux->session, cb, mux, option, &memory);
 	else if (cb && option)
-		r = nghttp2_session_client_new3(&mux->session, cb, mux, option, &wiped_memory);
+		r = nghttp2_session_client_new3(&mux->session, cb, mux, option, &memory);
 	nghttp2_session_callbacks_del(cb);
 	nghttp2_option_del(option);
 	return r;
@@ -111,6 +70,7 @@ static void free_mux(struct osh_http2 *mux)
 	struct osh_http2_stream *st, *next;
 
 	nghttp2_session_del(mux->session);
+	osh_http2_memory_done(&mux->memory);
 	DL_FOREACH_SAFE(mux->streams, st, next)
 		osh_http2_free_stream(st);
 	osh_http2_block_done(&mux->block);
@@ -249,6 +209,7 @@ bool osh_http2_run(struct osh_http2 *mux)
 	moved |= notify(mux);
 	if (!mux->dropped && !mux->failed)
 		moved |= send_frames(mux);
+	mux->failed |= mux->memory.starved;
 	mux->running = false;
 	return moved && !mux->dropped && !mux->failed;
 }

@@ -13,6 +13,7 @@
 #define OSH_PROXY_HTTP2_H
 
 #include "proxy/conn.h"
+#include "proxy/http2_memory.h"
 #include "proxy/http2_message.h"
 #include "proxy/http_body.h"
 
@@ -68,6 +69,7 @@ struct osh_http2 {
 	struct osh_loop *loop;
 	struct osh_conn *conn;      /* the owner's */
 	nghttp2_session *session;
+	struct osh_http2_memory memory; /* the session's */
 	struct osh_http2_block block;
 	struct osh_http2_stream *streams, *ready;
 	unsigned stream_count;
@@ -78,6 +80,9 @@ struct osh_http2 {
 	bool greeted;               /* the peer's settings are there */
 	size_t passing;             /* bytes of the preface, or of a frame, that are still to come */
 	uint32_t last_opened;       /* the client's highest stream */
+	bool head_open;             /* header fields are on their way, which no other frame may interrupt */
+	bool ends_head;             /* ... and end with the frame that passes now */
+	bool head_timed;            /* ... and the owner's deadline is about them */
 	bool warned;                /* the client was asked to make no new streams */
 	bool terminated;            /* our GOAWAY is the last word */
 	uint64_t nuisances, nuisances_since_ms;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "base/secret.h"
 #include "proxy/upstream_pool.h"
@@ -9,7 +10,6 @@
 #define WINDOW (256u << 10) /* per stream; servers are far away */
 #define WINDOW_MAX (4u << 20)
 #define HEAD_MAX (OSH_HTTP_RESPONSE_HEAD_MAX - 1024)
-#define IDLE_TIMEOUT_MS 30000
 #define STEPS_MAX 64
 
 /* ---- A request ------------------------------------------------------------------------ */
@@ -82,6 +82,7 @@ void osh_http2_client_end(struct osh_http2_client *client)
 	client->reap.run = reap;
 	osh_loop_defer(client->worker->loop, &client->reap);
 	osh_upstream_pool_withdraw(client->worker->pool, client);
+	DL_DELETE2(client->worker->http2_clients, client, older, newer);
 	osh_loop_timer_cancel(client->worker->loop, &client->idle);
 	osh_http2_drop(client->mux);
 	osh_conn_close(&client->conn);
@@ -102,7 +103,7 @@ static void watch_idleness(struct osh_http2_client *client)
 	if (client->mux->stream_count)
 		osh_loop_timer_cancel(client->worker->loop, &client->idle);
 	else if (!client->idle.slot)
-		(void)osh_loop_timer_set(client->worker->loop, &client->idle, IDLE_TIMEOUT_MS);
+		(void)osh_loop_timer_set(client->worker->loop, &client->idle, osh_upstream_idle.timeout_ms);
 }
 
 static void step(struct osh_http2_client *client)
@@ -175,6 +176,7 @@ struct osh_http2_client *osh_http2_client_new(struct osh_worker *worker, struct 
 		free(client);
 		return NULL;
 	}
+	DL_APPEND2(worker->http2_clients, client, older, newer);
 	osh_conn_move(&client->conn, conn, on_conn_event);
 	client->mux->conn = &client->conn;
 	client->conn.want_read = true;

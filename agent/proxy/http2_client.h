@@ -15,6 +15,7 @@ struct osh_http2_client {
 	struct osh_timer idle;
 	struct shelf *shelf;     /* upstream_pool.c; NULL: takes no new streams */
 	struct osh_http2_client *prev, *next; /* on the shelf */
+	struct osh_http2_client *older, *newer; /* of the worker's */
 	struct osh_deferred reap;
 };
 

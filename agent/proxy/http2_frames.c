@@ -76,14 +76,27 @@ static bool takes_back(const struct osh_http2 *mux, uint8_t type, uint32_t len, 
 	return type == NGHTTP2_RST_STREAM && len == 4 && stream % 2 == 1 && stream > mux->last_opened;
 }
 
+/* Fields begin in HEADERS and end in that frame, or in a CONTINUATION. */
+static void note_head(struct osh_http2 *mux, uint8_t type, uint8_t flags, uint32_t stream)
+{
+	mux->ends_head = flags & NGHTTP2_FLAG_END_HEADERS;
+	if (type != NGHTTP2_HEADERS)
+		return;
+	mux->head_open = true;
+	mux->head_timed = false; /* that was of another */
+	if (stream > mux->last_opened)
+		mux->last_opened = stream;
+}
+
 static void look_at(struct osh_http2 *mux, char head[static OSH_HTTP2_FRAME_HEADER])
 {
 	uint32_t len = read_u32(head) >> 8, stream = read_u32(head + 5) & INT32_MAX;
 	uint8_t type = (uint8_t)head[3];
 
 	mux->passing = OSH_HTTP2_FRAME_HEADER + len;
-	if (type == NGHTTP2_HEADERS && stream > mux->last_opened)
-		mux->last_opened = stream;
+	mux->ends_head = false;
+	if (type == NGHTTP2_HEADERS || type == NGHTTP2_CONTINUATION)
+		note_head(mux, type, (uint8_t)head[4], stream);
 	if (takes_back(mux, type, len, stream)) {
 		head[3] = (char)UNKNOWN_TYPE;
 		count_nuisance(mux);
@@ -105,6 +118,8 @@ size_t osh_http2_look_ahead(struct osh_http2 *mux, char *bytes, size_t len)
 			look_at(mux, bytes + at);
 		step = mux->passing < len - at ? mux->passing : len - at;
 		mux->passing -= step;
+		if (mux->passing == 0 && mux->ends_head)
+			mux->head_open = false;
 		at += step;
 	}
 	return at;
@@ -280,6 +295,9 @@ static void on_end_sent(struct osh_http2 *mux, struct osh_http2_stream *st)
 		st->conn->finished = true;
 		st->conn->eof |= st->end_given;
 		osh_http2_set_ready(st);
+	} else if (mux->role->is_server && !st->ended_in) {
+		/* Nobody took the request, so nobody ends it (RFC 9113 8.1). */
+		osh_http2_reset(st, NGHTTP2_NO_ERROR);
 	}
 }
 

@@ -5,6 +5,7 @@
 #include <openssl/rand.h>
 #include <stdio.h>
 
+#include "proxy/http1.h"
 #include "proxy/http2.h"
 
 #define WINDOW (64u << 10) /* per stream; the other side of the cable is this host */
@@ -158,6 +159,17 @@ void osh_http2_end(struct osh_session *s)
 	osh_http2_drop(mux);
 }
 
+/* A stream has deadlines of its own only once its head is there. Bytes that drip do not put this one off;
+ * what is whole before the next step needs none. */
+static void time_head(struct osh_session *s)
+{
+	s->http2->head_timed = s->http2->head_open;
+	if (s->http2->head_open)
+		osh_session_set_deadline(s, osh_http1_deadlines.head);
+	else
+		osh_session_touch(s);
+}
+
 bool osh_http2_step(struct osh_session *s)
 {
 	bool moved;
@@ -173,6 +185,8 @@ bool osh_http2_step(struct osh_session *s)
 		osh_session_end(s, s->http2->failed);
 		return false;
 	}
+	if (s->http2->head_open != s->http2->head_timed)
+		time_head(s);
 	if (moved || !osh_http2_is_over(s->http2))
 		return moved;
 	osh_http2_end(s);
@@ -190,6 +204,14 @@ static void say_farewell(struct osh_http2 *mux)
 	osh_http2_schedule(mux);
 }
 
+/* In the middle of it nothing else can be said by the client, so all of the connection ends. */
+static void give_up_head(struct osh_session *s)
+{
+	if (!s->denied) /* its verdict was given when it connected */
+		on_fault(s->http2, "the head of a request, or its trailers, did not come in time");
+	osh_http2_terminate(s->http2, NGHTTP2_PROTOCOL_ERROR);
+}
+
 void osh_http2_on_deadline(struct osh_session *s)
 {
 	if (s->http2->terminated) {
@@ -197,7 +219,9 @@ void osh_http2_on_deadline(struct osh_session *s)
 		return;
 	}
 	osh_session_touch(s);
-	if (!s->http2->stream_count) /* the streams have deadlines of their own */
+	if (s->http2->head_open)
+		give_up_head(s);
+	else if (!s->http2->stream_count) /* the streams have deadlines of their own */
 		say_farewell(s->http2);
 	osh_session_step(s);
 }

@@ -2,10 +2,10 @@
 #include "proxy/http2.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
 
+#include "base/block.h"
 #include "proxy/http_write.h"
 
 #define PIECE_MAX (16u << 10)
@@ -20,7 +20,7 @@
 
 struct osh_http2_stream *osh_http2_stream_new(struct osh_http2 *mux, struct osh_conn *conn)
 {
-	struct osh_http2_stream *st = calloc(1, sizeof(*st));
+	struct osh_http2_stream *st = osh_block_zalloc(sizeof(*st));
 
 	if (!st)
 		return NULL;
@@ -60,7 +60,7 @@ void osh_http2_free_stream(struct osh_http2_stream *st)
 	osh_buf_done(&st->payload);
 	osh_buf_done(&st->trailers);
 	osh_http_body_done(&st->body_out);
-	free(st);
+	osh_block_free(st, sizeof(*st));
 }
 
 void osh_http2_fail(struct osh_http2_stream *st, int error)

@@ -335,16 +335,18 @@ static void read_connection(struct osh_http_head *head, struct options *ret_opti
 static enum osh_http_result check_request(struct osh_http_head *head, struct osh_http_error *error)
 {
 	static const unsigned once = OSH_HTTP_NAME_BIT(OSH_HTTP_HOST) | OSH_HTTP_NAME_BIT(OSH_HTTP_AUTHORIZATION) |
-				     OSH_HTTP_NAME_BIT(OSH_HTTP_EXPECT) | OSH_HTTP_NAME_BIT(OSH_HTTP_UPGRADE);
+				     OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_TYPE) | OSH_HTTP_NAME_BIT(OSH_HTTP_EXPECT) |
+				     OSH_HTTP_NAME_BIT(OSH_HTTP_UPGRADE);
 	static const unsigned never_named =
 		OSH_HTTP_NAME_BIT(OSH_HTTP_HOST) | OSH_HTTP_NAME_BIT(OSH_HTTP_AUTHORIZATION) |
+		OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_TYPE) | OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_ENCODING) |
 		OSH_HTTP_NAME_BIT(OSH_HTTP_CONTENT_LENGTH) | OSH_HTTP_NAME_BIT(OSH_HTTP_TRANSFER_ENCODING);
 	const struct osh_http_field *host = osh_http_find(head, OSH_HTTP_HOST);
 	const struct osh_http_field *expect = osh_http_find(head, OSH_HTTP_EXPECT);
 	struct options options;
 
 	if (head->repeated & once)
-		return bad(error, 400, "Host, Authorization, Expect or Upgrade is there twice");
+		return bad(error, 400, "Host, Authorization, Content-Type, Expect or Upgrade is there twice");
 	if (!host)
 		return bad(error, 400, "no Host header");
 	head->host = host->value;

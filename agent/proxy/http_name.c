@@ -39,7 +39,8 @@ static const struct known of_length[][6] = {
 		 { "x-original-uri", OSH_HTTP_OTHER, OVERRIDES },
 		 { "true-client-ip", OSH_HTTP_OTHER, OVERRIDES } },
 	[15] = { { "x-original-host", OSH_HTTP_OTHER, OVERRIDES } },
-	[16] = { { "proxy-connection", OSH_HTTP_PROXY_CONNECTION, STAYS } },
+	[16] = { { "proxy-connection", OSH_HTTP_PROXY_CONNECTION, STAYS },
+		 { "content-encoding", OSH_HTTP_CONTENT_ENCODING, PASSES } },
 	[17] = { { "transfer-encoding", OSH_HTTP_TRANSFER_ENCODING, STAYS },
 		 { "sec-websocket-key", OSH_HTTP_SEC_WEBSOCKET_KEY, PASSES },
 		 { "x-method-override", OSH_HTTP_OTHER, OVERRIDES },
@@ -72,12 +73,14 @@ bool osh_http_name_begins(struct osh_str name, struct osh_str prefix)
 enum osh_http_name osh_http_name_of(struct osh_str name, bool *ret_stays)
 {
 	const struct known *known = name.len < OSH_COUNT_OF(of_length) ? of_length[name.len] : of_length[0];
+	bool is_exact;
 
 	for (; known->name; known++) {
 		if (!reads_as(name.data, known->name, name.len))
 			continue;
-		*ret_stays = known->travel != PASSES;
-		return osh_str_same_letters(name.data, known->name, name.len) ? known->number : OSH_HTTP_OTHER;
+		is_exact = osh_str_same_letters(name.data, known->name, name.len);
+		*ret_stays = known->travel != PASSES || !is_exact;
+		return is_exact ? known->number : OSH_HTTP_OTHER;
 	}
 	*ret_stays = osh_http_name_begins(name, (struct osh_str)OSH_STR("x-forwarded-"));
 	return OSH_HTTP_OTHER;

@@ -11,6 +11,7 @@ enum osh_http_name {
 	OSH_HTTP_OTHER,
 	OSH_HTTP_AUTHORIZATION,
 	OSH_HTTP_CONNECTION,
+	OSH_HTTP_CONTENT_ENCODING,
 	OSH_HTTP_CONTENT_LENGTH,
 	OSH_HTTP_CONTENT_TYPE,
 	OSH_HTTP_EXPECT,
@@ -29,8 +30,8 @@ enum osh_http_name {
 
 /* The name's number (ASCII case ignored), and whether the field stays here: it is of one connection only
  * (RFC 9110 7.6.1), is written anew by us, or would make some server see another method, path, host or
- * client than was judged. That is asked of the name with '-' for each '_', as CGI and its heirs read it
- * (RFC 3875 4.1.18); the number is not. */
+ * client than was judged. CGI and its heirs read '_' as '-' (RFC 3875 4.1.18): the number is of the exact
+ * name alone, and another spelling of a name that is here stays here. */
 enum osh_http_name osh_http_name_of(struct osh_str name, bool *ret_stays);
 
 /* Does the name begin so (in small letters), read in that way? */

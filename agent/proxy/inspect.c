@@ -5,6 +5,8 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "proxy/http_name.h"
+
 #define INFLATE_PIECE (16u << 10)
 
 /* ---- The sandbox's share ------------------------------------------------------------ */
@@ -46,34 +48,27 @@ void osh_inspection_free(struct osh_inspection *inspection)
 	free(inspection);
 }
 
-static void keep_header(struct osh_inspect_header *header, struct osh_str value)
+/* Another spelling does not reach the server (http_name.h), but who sends both means two things. */
+static void keep_header(struct osh_inspect_header *header, struct osh_str name, struct osh_str value)
 {
 	header->count++;
-	header->cut |= osh_str_copy(value, header->value, sizeof(header->value)) < 0;
+	if (!osh_str_chr(name, '_'))
+		header->cut |= osh_str_copy(value, header->value, sizeof(header->value)) < 0;
 }
 
-/* CGI and its heirs read '_' as '-' (RFC 3875 4.1.18). */
 static bool is_named(struct osh_str name, const char *wanted)
 {
-	if (name.len != strlen(wanted))
-		return false;
-	for (size_t i = 0; i < name.len; i++) {
-		char c = osh_ascii_lower(name.data[i]);
-
-		if ((c == '_' ? '-' : c) != wanted[i])
-			return false;
-	}
-	return true;
+	return name.len == strlen(wanted) && osh_http_name_begins(name, osh_str(wanted));
 }
 
 void osh_inspection_header(struct osh_inspection *inspection, struct osh_str name, struct osh_str value)
 {
 	if (is_named(name, "content-type"))
-		keep_header(&inspection->content_type, value);
+		keep_header(&inspection->content_type, name, value);
 	else if (is_named(name, "content-encoding"))
-		keep_header(&inspection->content_encoding, value);
+		keep_header(&inspection->content_encoding, name, value);
 	else if (is_named(name, "accept"))
-		keep_header(&inspection->accept, value);
+		keep_header(&inspection->accept, name, value);
 }
 
 int osh_inspection_add(struct osh_inspection *inspection, struct osh_str payload)
@@ -198,7 +193,8 @@ static bool find_charset(struct osh_str type, struct osh_str *ret_charset)
 	bool found = false;
 
 	for (size_t i = 0; i + sizeof(name) - 1 <= type.len; i++) {
-		size_t at = i + sizeof(name) - 1, end;
+		size_t at = i + sizeof(name) - 1;
+		struct osh_str value;
 
 		if (!osh_str_caseeq_c(osh_str_n(type.data + i, sizeof(name) - 1), name))
 			continue;
@@ -206,14 +202,11 @@ static bool find_charset(struct osh_str type, struct osh_str *ret_charset)
 			return false;
 		found = true;
 		at++;
-		for (end = at; end < type.len && !strchr("; \t", type.data[end]); end++)
-			;
-		if (end > at + 1 && type.data[at] == '"' && type.data[end - 1] == '"') {
-			at++;
-			*ret_charset = osh_str_n(type.data + at, end - 1 - at);
-		} else {
-			*ret_charset = osh_str_n(type.data + at, end - at);
-		}
+		value = osh_str_until(osh_str_n(type.data + at, type.len - at), "; \t");
+		if (value.len > 1 && value.data[0] == '"' && value.data[value.len - 1] == '"')
+			*ret_charset = osh_str_n(value.data + 1, value.len - 2);
+		else
+			*ret_charset = value;
 	}
 	return true;
 }

@@ -187,12 +187,13 @@ static void refuse_unsigned(struct osh_judgement *j)
 	       "out of the endpoint, and sign inside");
 }
 
-static void say_override(struct osh_decision *decision)
+static void say_override(struct osh_decision *decision, enum osh_form form)
 {
 	size_t len = strlen(decision->reason);
 
-	snprintf(decision->reason + len, sizeof(decision->reason) - len,
-		 " (asked for by _method in the query or form)");
+	snprintf(decision->reason + len, sizeof(decision->reason) - len, "%s",
+		 form == OSH_FORM_CODED ? " (its form may ask for it: send it without Content-Encoding)" :
+					  " (asked for by _method in the query or form)");
 }
 
 /* A server may take the request for one with the method that its query names: that one has to
@@ -212,7 +213,7 @@ static void judge_overrides(struct osh_session *session, const struct osh_reques
 		if (found)
 			ask_policy(session, &other, j);
 		if (found && j->effect == OSH_EFFECT_DENY)
-			say_override(&j->decision);
+			say_override(&j->decision, form.form);
 	} while (found && j->effect != OSH_EFFECT_DENY);
 }
 
@@ -252,14 +253,14 @@ void osh_judge_request(struct osh_session *session, const struct osh_request_fac
 /* ---- Forms ------------------------------------------------------------------------- */
 
 static bool judge_as(struct osh_session *session, const struct osh_request_facts *facts,
-		     const char *method, struct osh_judgement *ret)
+		     const struct osh_override *form, const char *method, struct osh_judgement *ret)
 {
 	struct osh_request_facts other = *facts;
 
 	other.method = osh_str(method);
 	osh_judge_request(session, &other, ret);
 	if (ret->effect == OSH_EFFECT_DENY)
-		say_override(&ret->decision);
+		say_override(&ret->decision, form->form);
 	return ret->effect != OSH_EFFECT_DENY;
 }
 
@@ -268,9 +269,9 @@ static bool judge_found(struct osh_session *session, const struct osh_request_fa
 			const struct osh_override *form, struct osh_judgement *ret)
 {
 	if (form->form == OSH_FORM_PAIRS)
-		return judge_as(session, facts, form->method, ret);
-	return judge_as(session, facts, "PUT", ret) && judge_as(session, facts, "PATCH", ret) &&
-	       judge_as(session, facts, "DELETE", ret);
+		return judge_as(session, facts, form, form->method, ret);
+	return judge_as(session, facts, form, "PUT", ret) && judge_as(session, facts, form, "PATCH", ret) &&
+	       judge_as(session, facts, form, "DELETE", ret);
 }
 
 bool osh_judge_form(struct osh_session *session, const struct osh_request_facts *facts,

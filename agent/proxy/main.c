@@ -149,6 +149,7 @@ static int take_sandbox(struct osh_proxy *proxy, const struct osh_channel_messag
 	tenant->refs = 1;
 	tenant->id = message->sandbox;
 	tenant->is_new = message->is_new;
+	tenant->host_net = message->host_net;
 	memcpy(tenant->name, message->name, sizeof(tenant->name));
 	tenant->sockets = (struct osh_sandbox_sockets){
 		.tcp4 = fds[0],	    .tcp6 = fds[1],	.dns_udp4 = fds[2],
@@ -318,6 +319,10 @@ static int handle(struct osh_proxy *proxy, const struct osh_channel_message *mes
 		letter.type = OSH_LETTER_END_FLOW;
 		letter.about = message->about;
 		return post_to_all(proxy, &letter);
+	case OSH_CHANNEL_ADDRESS_GONE:
+		letter.type = OSH_LETTER_ADDRESS_GONE;
+		letter.address = message->address;
+		return post_to_all(proxy, &letter);
 	case OSH_CHANNEL_DONE:
 	case OSH_CHANNEL_QUESTION:
 	case OSH_CHANNEL_TYPE_COUNT:
@@ -348,9 +353,22 @@ static int serve(struct osh_proxy *proxy)
 	}
 }
 
-/* At the end of a sanitized build: what nothing points to any more. Reports, and ends the process
- * with a status of its own, when there is some. */
-#ifdef OSH_SANITIZED
+/* The agent waits for longer, and then reads what they said last. */
+static void stop_workers(struct osh_proxy *proxy)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	for (unsigned i = 0; i < proxy->worker_count; i++) {
+		if (proxy->workers[i])
+			osh_worker_stop(proxy->workers[i], &until);
+	}
+}
+
+/* At the end of a build with AddressSanitizer: what nothing points to any more. Reports, and ends the
+ * process with a status of its own, when there is some. */
+#ifdef OSH_FINDS_LEAKS
 #include <sanitizer/lsan_interface.h>
 
 static void look_for_leaks(void)
@@ -379,7 +397,8 @@ int osh_proxy_main(void)
 		return 1;
 	}
 	r = serve(&proxy);
+	stop_workers(&proxy);
 	look_for_leaks();
-	/* _exit: workers still run, and nothing they hold needs a farewell. */
+	/* _exit: a worker may still run, and nothing that they hold needs a farewell. */
 	_exit(r < 0 ? 1 : 0);
 }

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "openshell/limits.h"
+
 #define SECOND_NS 1000000000u
 #define BURST_NS (SECOND_NS / 10) /* of bytes: what an idle meter lets through at once */
 #define PIECES_PER_SECOND 8       /* at least, even where a second has few bytes */
@@ -19,7 +21,7 @@ struct osh_meter {
 	struct osh_meter *parent; /* counted; of the sandbox; NULL: this is it */
 	atomic_uint flows;
 	atomic_uint flows_max, flows_per_second, bytes_per_second; /* 0: no limit */
-	_Atomic uint64_t flows_due_ns, bytes_due_ns;
+	_Atomic uint64_t flows_due_ns, bytes_due_ns, names_due_ns;
 	_Atomic uint64_t tell_next_ns; /* not before it is told again that bytes wait */
 	size_t name_len;
 	char name[]; /* the entry's key */
@@ -171,20 +173,25 @@ struct osh_meter *osh_meters_of(const struct osh_meters *meters, const struct os
 
 /* ---- Flows ---------------------------------------------------------------------------- */
 
+/* One more of what is allowed `rate` times a second, `burst` of them at once. */
+static bool take_turn(_Atomic uint64_t *due_ns, uint64_t rate, uint64_t burst)
+{
+	uint64_t due = *due_ns, now = now_ns(), next;
+
+	do {
+		next = (due > now ? due : now) + SECOND_NS / rate;
+		if (next - now > burst * (SECOND_NS / rate))
+			return false;
+	} while (!atomic_compare_exchange_weak(due_ns, &due, next));
+	return true;
+}
+
 static bool start_one(struct osh_meter *meter)
 {
 	uint64_t rate = meter->flows_per_second;
-	uint64_t due = meter->flows_due_ns, now, next;
 
-	if (rate == 0)
-		return true;
-	now = now_ns();
-	do {
-		next = (due > now ? due : now) + SECOND_NS / rate;
-		if (next - now > SECOND_NS) /* a second's worth at once, then one by one */
-			return false;
-	} while (!atomic_compare_exchange_weak(&meter->flows_due_ns, &due, next));
-	return true;
+	/* A second's worth at once, then one by one. */
+	return rate == 0 || take_turn(&meter->flows_due_ns, rate, rate);
 }
 
 static const char *enter_one(struct osh_meter *meter)
@@ -226,6 +233,17 @@ void osh_meter_leave(struct osh_meter *meter)
 	for (struct osh_meter *m = meter; m; m = m->parent)
 		atomic_fetch_sub(&m->flows, 1);
 	unref(meter);
+}
+
+/* ---- Names ---------------------------------------------------------------------------- */
+
+const char *osh_meter_ask(struct osh_meter *meter)
+{
+	while (meter->parent)
+		meter = meter->parent;
+	return take_turn(&meter->names_due_ns, OSH_NEW_NAMES_PER_SECOND, OSH_NEW_NAMES_BURST) ?
+		       NULL :
+		       "this sandbox asks for too many different names: the limit on new ones a second is reached";
 }
 
 /* ---- Bytes ---------------------------------------------------------------------------- */

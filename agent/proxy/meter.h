@@ -34,6 +34,10 @@ const char *osh_meter_enter(struct osh_meter *meter);
 void osh_meter_join(struct osh_meter *meter);
 void osh_meter_leave(struct osh_meter *meter);
 
+/* Count a name that is to be asked of the host's DNS servers and was not of late, on the sandbox as a whole
+ * (limits.h). NULL: it may be; else why not (static text). */
+const char *osh_meter_ask(struct osh_meter *meter);
+
 /* Bytes of both directions, each counted once, between sandbox and proxy. Beyond the limit
  * they wait where they are: this is back pressure, and nothing is lost or cut. All take NULL.
  *

@@ -5,22 +5,51 @@
 
 #include "base/mem.h"
 
+#define NAME_MAX_LEN 32 /* of those that count, and more */
+
 void osh_override_init(struct osh_override *o, enum osh_form form)
 {
 	memset(o, 0, offsetof(struct osh_override, text)); /* of which len bytes count */
 	o->form = form;
 }
 
+static bool says(struct osh_str type, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (size_t i = 0; i + len <= type.len; i++) {
+		if (osh_str_caseeq_c(osh_str_n(type.data + i, len), word))
+			return true;
+	}
+	return false;
+}
+
+static enum osh_form form_named(struct osh_str type)
+{
+	if (says(type, "urlencoded"))
+		return OSH_FORM_PAIRS;
+	if (says(type, "multipart"))
+		return OSH_FORM_PARTS;
+	return says(type, "json") ? OSH_FORM_JSON : OSH_FORM_NONE;
+}
+
 enum osh_form osh_form_of(struct osh_str type)
 {
-	size_t len = 0;
+	struct osh_str first = osh_str_until(type, ",; \t");
+	enum osh_form form;
 
-	while (len < type.len && type.data[len] && !strchr("; \t", type.data[len]))
-		len++;
-	type.len = len;
-	if (osh_str_caseeq_c(type, "application/x-www-form-urlencoded"))
+	if (first.len == 0)
 		return OSH_FORM_PAIRS;
-	return osh_str_caseeq_c(type, "multipart/form-data") ? OSH_FORM_PARTS : OSH_FORM_NONE;
+	form = form_named(first);
+	return form == OSH_FORM_NONE ? form_named(type) : form;
+}
+
+enum osh_form osh_form_in(struct osh_str type, struct osh_str coding)
+{
+	enum osh_form form = osh_form_of(type);
+	bool coded = type.len && coding.len && !osh_str_caseeq_c(coding, "identity");
+
+	return coded && (form == OSH_FORM_PAIRS || form == OSH_FORM_PARTS) ? OSH_FORM_CODED : form;
 }
 
 static void put(struct osh_override *o, char c)
@@ -43,7 +72,7 @@ static void restart(struct osh_override *o)
 static bool is_override_name(const struct osh_override *o)
 {
 	static const char *const names[] = { "_method", "x-http-method-override", "x-method-override" };
-	char name[32];
+	char name[NAME_MAX_LEN];
 	size_t len = 0, at = 0;
 
 	while (at < o->len && o->text[at] == ' ')
@@ -169,18 +198,113 @@ static bool take_in_parts(struct osh_override *o, char c)
 	return false;
 }
 
-/* ---- Both --------------------------------------------------------------------------------- */
+/* ---- JSON ---------------------------------------------------------------------------------- */
+
+/* RFC 8259 7. What cannot be in a name that counts may stand for anything. */
+static void take_in_escape(struct osh_override *o, char c)
+{
+	if (o->escape == 1 && c == 'u') {
+		o->escape = 2;
+		o->unit = 0;
+		return;
+	}
+	if (o->escape > 1 && hex_value(c) >= 0) {
+		o->unit = o->unit << 4 | (unsigned)hex_value(c);
+		if (++o->escape < 6)
+			return;
+		c = o->unit < 0x80 ? (char)o->unit : '?';
+	}
+	o->escape = 0;
+	put(o, c);
+}
+
+static void take_in_string(struct osh_override *o, char c)
+{
+	if (o->escape) {
+		take_in_escape(o, c);
+	} else if (c == '\\') {
+		o->escape = 1;
+	} else if (c == '"') {
+		o->is_override = !o->cut && is_override_name(o);
+		o->in_value = false;
+		restart(o);
+	} else {
+		put(o, c);
+	}
+}
+
+static bool is_json_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Most of a body is text that is too long for a name: to its end, or to its next escape, at once. */
+static void skip_text(struct osh_override *o, struct osh_str *bytes)
+{
+	size_t len = 0;
+
+	if (o->form != OSH_FORM_JSON || !o->in_value || o->escape || o->len <= NAME_MAX_LEN)
+		return;
+	o->cut = true;
+	while (len < bytes->len && bytes->data[len] != '"' && bytes->data[len] != '\\')
+		len++;
+	bytes->data += len;
+	bytes->len -= len;
+}
+
+/* A member's name is a string before a colon. */
+static bool take_in_json(struct osh_override *o, char c)
+{
+	bool found = false;
+
+	if (o->in_value) {
+		take_in_string(o, c);
+	} else if (!is_json_blank(c)) {
+		found = o->is_override && c == ':';
+		o->is_override = false;
+		o->in_value = c == '"';
+	}
+	return found;
+}
+
+/* ---- Coded --------------------------------------------------------------------------------- */
+
+static bool take_coded(struct osh_override *o)
+{
+	bool found = !o->in_value;
+
+	o->in_value = true;
+	return found;
+}
+
+/* ---- All ---------------------------------------------------------------------------------- */
+
+static bool take(struct osh_override *o, char c)
+{
+	switch (o->form) {
+	case OSH_FORM_PAIRS:
+		return take_in_pairs(o, c);
+	case OSH_FORM_PARTS:
+		return take_in_parts(o, c);
+	case OSH_FORM_JSON:
+		return take_in_json(o, c);
+	case OSH_FORM_CODED:
+		return take_coded(o);
+	case OSH_FORM_NONE:
+		break;
+	}
+	return false;
+}
 
 bool osh_override_next(struct osh_override *o, struct osh_str *bytes)
 {
-	if (o->form == OSH_FORM_NONE)
-		return false;
-	while (bytes->len) {
-		char c = *bytes->data;
-
+	while (o->form != OSH_FORM_NONE) {
+		skip_text(o, bytes);
+		if (!bytes->len)
+			return false;
 		bytes->data++;
 		bytes->len--;
-		if (o->form == OSH_FORM_PAIRS ? take_in_pairs(o, c) : take_in_parts(o, c))
+		if (take(o, bytes->data[-1]))
 			return true;
 	}
 	return false;

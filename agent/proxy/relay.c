@@ -42,6 +42,12 @@ static void record_l4(struct osh_session *s, enum osh_verdict_engine engine,
 	osh_worker_record(s->view, &verdict);
 }
 
+static void record_passed(struct osh_session *s, const char *reason)
+{
+	record_l4(s, OSH_ENGINE_POLICY,
+		  s->decision.effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW, reason);
+}
+
 /* The first time the upstream is ready. */
 static void open_gate(struct osh_session *s)
 {
@@ -50,9 +56,17 @@ static void open_gate(struct osh_session *s)
 	if (up->conn.want_read)
 		return;
 	up->conn.want_read = true;
-	record_l4(s, OSH_ENGINE_POLICY,
-		  s->decision.effect == OSH_EFFECT_AUDIT ? OSH_VERDICT_AUDIT : OSH_VERDICT_ALLOW,
-		  s->decision.reason);
+	osh_conn_end_by_reset(&s->conn);
+	osh_conn_end_by_reset(&up->conn);
+	record_passed(s, s->decision.reason);
+}
+
+void osh_relay_record_cut(struct osh_session *s)
+{
+	char reason[sizeof(s->decision.reason) + OSH_UNREACHED_MAX];
+
+	osh_session_say_unreached(s->decision.reason, reason, sizeof(reason));
+	record_passed(s, reason);
 }
 
 bool osh_relay_step(struct osh_session *s)

@@ -8,5 +8,7 @@
  * Returns true when something moved (step again). Records the verdict of an L4 flow
  * when its upstream answers. */
 bool osh_relay_step(struct osh_session *session);
+/* It is cut off before its upstream answered: record the verdict. */
+void osh_relay_record_cut(struct osh_session *session);
 
 #endif

@@ -117,16 +117,6 @@ const struct osh_credential_fault *osh_rewrite_head(const struct osh_session *s,
 
 /* ---- Bodies ----------------------------------------------------------------------------- */
 
-/* What stands in front of any parameters (RFC 9110 8.3.1). */
-static struct osh_str media_type(struct osh_str type)
-{
-	size_t len = 0;
-
-	while (len < type.len && !strchr("; \t", type.data[len]))
-		len++;
-	return osh_str_n(type.data, len);
-}
-
 static bool has_case_prefix(struct osh_str text, const char *prefix)
 {
 	size_t len = strlen(prefix);
@@ -144,7 +134,7 @@ static bool has_case_suffix(struct osh_str text, const char *suffix)
 /* JSON, a form, or text: what secrets can be written into. */
 static bool find_kind(struct osh_str content_type, enum osh_vault_text *ret_kind)
 {
-	struct osh_str type = media_type(content_type);
+	struct osh_str type = osh_str_until(content_type, "; \t"); /* before any parameters (RFC 9110 8.3.1) */
 
 	if (osh_str_caseeq_c(type, "application/json") || has_case_suffix(type, "+json"))
 		*ret_kind = OSH_VAULT_JSON;

@@ -9,6 +9,7 @@
 #include "base/block.h"
 #include "proxy/http1.h"
 #include "proxy/http2_server.h"
+#include "proxy/relay.h"
 #include "proxy/session_decide.h"
 #include "proxy/session_step.h"
 #include "proxy/websocket_relay.h"
@@ -55,15 +56,19 @@ static void give_buffers_back(struct osh_session *s)
 	osh_buf_trim(&s->upstream->conn.out);
 }
 
+/* The end of an answer is waited for like its middle. */
+void osh_session_touch(struct osh_session *s)
+{
+	bool is_answering = s->state == OSH_SESSION_CLOSING && s->conn.out.len;
+
+	s->last_left = s->conn.out.len;
+	osh_session_set_deadline(s, osh_session_deadlines_ms[is_answering ? OSH_SESSION_HTTP : s->state]);
+}
+
 void osh_session_set_state(struct osh_session *s, enum osh_session_state state)
 {
 	s->state = state;
-	osh_session_set_deadline(s, osh_session_deadlines_ms[state]);
-}
-
-void osh_session_touch(struct osh_session *s)
-{
-	osh_session_set_deadline(s, osh_session_deadlines_ms[s->state]);
+	osh_session_touch(s);
 }
 
 static void reap(struct osh_deferred *deferred)
@@ -96,12 +101,36 @@ void osh_session_end(struct osh_session *s, bool reset)
 	osh_loop_defer(s->view->worker->loop, &s->reap);
 }
 
+/* Its server was asked for, and is not there yet. */
+static bool is_unreached(const struct osh_session *s)
+{
+	return s->upstream && s->upstream->state != OSH_UPSTREAM_READY;
+}
+
+/* Not by its program, nor by its server. */
+static void cut_off(struct osh_session *s)
+{
+	if (s->state == OSH_SESSION_RELAY && is_unreached(s))
+		osh_relay_record_cut(s);
+	osh_session_end(s, true);
+}
+
 void osh_session_end_all(struct osh_view *view)
 {
 	struct osh_session *s, *next;
 
 	DL_FOREACH_SAFE(view->sessions, s, next)
-		osh_session_end(s, true);
+		cut_off(s);
+}
+
+void osh_session_end_unreached(struct osh_view *view)
+{
+	struct osh_session *s, *next;
+
+	DL_FOREACH_SAFE(view->sessions, s, next) {
+		if (is_unreached(s))
+			cut_off(s);
+	}
 }
 
 void osh_session_end_flow(struct osh_view *view, uint64_t cookie)
@@ -110,7 +139,7 @@ void osh_session_end_flow(struct osh_view *view, uint64_t cookie)
 
 	DL_FOREACH_SAFE(view->sessions, s, next) {
 		if (s->flow.cookie == cookie)
-			osh_session_end(s, true);
+			cut_off(s);
 	}
 }
 
@@ -120,6 +149,12 @@ static bool is_held_back(const struct osh_session *s)
 	const struct osh_snapshot *snapshot = s->view->snapshot;
 
 	return snapshot && !s->denied && osh_meter_wait_ms(osh_meters_of(&snapshot->meters, &s->decision)) > 0;
+}
+
+/* Are the last bytes missing, and nothing but the way it ends could tell that? */
+static bool seems_whole(const struct osh_session *s)
+{
+	return s->conn.ends_by_reset && !s->conn.finished;
 }
 
 static void on_deadline(struct osh_timer *timer)
@@ -148,7 +183,7 @@ static void on_deadline(struct osh_timer *timer)
 		osh_session_step(s);
 		return;
 	}
-	osh_session_end(s, s->state != OSH_SESSION_CLOSING);
+	osh_session_end(s, s->state != OSH_SESSION_CLOSING || seems_whole(s));
 }
 
 /* ---- The other side ------------------------------------------------------------------ */
@@ -302,6 +337,8 @@ void osh_session_step(struct osh_session *s)
 	} while (again && ++steps < STEPS_MAX);
 	if (again) /* bytes may wait inside OpenSSL, of which epoll knows nothing */
 		(void)settle(s);
+	if (s->state == OSH_SESSION_CLOSING && s->conn.out.len != s->last_left)
+		osh_session_touch(s);
 	wait_for(s, &s->conn);
 	if (upstream_of(s))
 		wait_for(s, upstream_of(s));

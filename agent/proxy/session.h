@@ -66,6 +66,7 @@ struct osh_session {
 	struct osh_http2 *http2;   /* http2_server.c */
 	bool skipped_line;         /* an empty line before the request, http1.c */
 	size_t swallowed;          /* bytes thrown away while closing */
+	size_t last_left;          /* of conn.out, when the deadline was set */
 	struct osh_timer timer;    /* deadline of the state */
 	uint64_t rest_ms;          /* of it, after the timer's next end */
 	struct osh_timer pace;     /* goes on with a flow that gave way to others */
@@ -88,6 +89,8 @@ struct osh_session *osh_session_new(struct osh_view *view, int fd, const struct 
  * go on, those now denied end. */
 void osh_session_judge_all(struct osh_view *view);
 void osh_session_end_all(struct osh_view *view);
+/* Those that still wait for their server, which puts them on record. */
+void osh_session_end_unreached(struct osh_view *view);
 /* The connection with this cookie (struct osh_flow), and what it carries. */
 void osh_session_end_flow(struct osh_view *view, uint64_t cookie);
 /* The agent answered: whoever waited for this, or for room to ask, goes on. `view` is NULL
@@ -117,6 +120,10 @@ struct osh_session *osh_session_new_stream(struct osh_session *parent, const str
 /* Start a verdict with what is known of the flow. */
 struct osh_verdict osh_session_verdict(struct osh_session *session, enum osh_verdict_engine engine,
 				       enum osh_verdict_decision decision, const char *reason);
+/* The reason of what was let go on, and then ended before its server was reached: `why` it was let
+ * go on, and that. */
+#define OSH_UNREACHED_MAX 64 /* bytes added */
+void osh_session_say_unreached(const char *why, char *buf, size_t size);
 /* What refused it when it connected. */
 static inline enum osh_verdict_engine osh_session_refused_by(const struct osh_session *session)
 {

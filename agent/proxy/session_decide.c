@@ -32,6 +32,7 @@ bool osh_session_query(struct osh_session *s, struct osh_connect_query *ret_quer
 		},
 		.host = osh_str(s->host.text),
 		.port_host = s->port_host,
+		.host_net = s->view->tenant->host_net,
 	};
 	return true;
 }
@@ -64,6 +65,11 @@ void osh_session_record(struct osh_session *s, enum osh_verdict_engine engine,
 	if (s->decision.policy.len && osh_str_copy(s->decision.policy, policy, sizeof(policy)) == 0)
 		verdict.policy = policy;
 	osh_worker_record(s->view, &verdict);
+}
+
+void osh_session_say_unreached(const char *why, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s%sit ended before there was a connection to its server", why, *why ? "; " : "");
 }
 
 static void set_denied(struct osh_session *s, const char *reason)
@@ -126,6 +132,8 @@ static int find_host(struct osh_session *s)
 		inet_ntop(AF_INET, &dst->word_be[3], s->host.text, sizeof(s->host.text));
 		return -ENOENT;
 	}
+	if (s->view->tenant->host_net && osh_host_is_loopback((const struct in6_addr *)dst))
+		return osh_host_parse(osh_str("localhost"), &s->host);
 	if (is_v4_mapped(dst))
 		inet_ntop(AF_INET, &dst->word_be[3], text, sizeof(text));
 	else

@@ -4,6 +4,7 @@
 #ifndef OSH_PROXY_SUPERVISOR_H
 #define OSH_PROXY_SUPERVISOR_H
 
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -80,6 +81,7 @@ struct osh_supervised_sandbox {
 	const char *ca_pem;              /* certificate and key of the sandbox's CA, PEM */
 	const char *ca_key_pem;
 	bool is_new;                     /* the kernel's maps hold nothing of it yet */
+	bool host_net;                   /* its loopback is ours */
 };
 
 /* Result of an asynchronous request: 0, or -errno (-ETIMEDOUT never: the caller
@@ -105,6 +107,9 @@ int osh_supervisor_vault_set(struct osh_supervisor *supervisor, uint64_t sandbox
 
 /* End the connection with this cookie (struct osh_flow), if it is still there. */
 void osh_supervisor_flow_end(struct osh_supervisor *supervisor, uint64_t sandbox, uint64_t cookie);
+
+/* This host has it no more: connections to servers that were made from it, or are being made, are ended. */
+void osh_supervisor_address_gone(struct osh_supervisor *supervisor, const struct in6_addr *address);
 
 /* Of `facts` what was asked for: `clean` when about->pid is set, else the others. */
 void osh_supervisor_answer(struct osh_supervisor *supervisor, uint64_t sandbox,

@@ -22,6 +22,7 @@ struct ward {
 	uint64_t id;
 	char name[OSH_NAME_MAX];
 	struct osh_sandbox_sockets sockets;
+	bool host_net;
 	int ca_fd, policy_fd, vault_fd; /* sealed memfds, -1 when not set yet */
 	uint32_t generation;
 	uint64_t serial;

@@ -14,7 +14,7 @@
 static void send_add(struct osh_supervisor *sup, const struct ward *ward, bool is_new)
 {
 	struct osh_channel_message message = {
-		.type = OSH_CHANNEL_ADD, .sandbox = ward->id, .is_new = is_new
+		.type = OSH_CHANNEL_ADD, .sandbox = ward->id, .is_new = is_new, .host_net = ward->host_net
 	};
 	int fds[OSH_SANDBOX_SOCKETS_COUNT + 1] = {
 		ward->sockets.tcp4,	ward->sockets.tcp6,	ward->sockets.dns_udp4,
@@ -148,6 +148,7 @@ int osh_supervisor_sandbox_add(struct osh_supervisor *sup, const struct osh_supe
 		return osh_err_sys(err, code, "cannot hand the CA of %s over", sandbox->name);
 	}
 	ward->sockets = sandbox->sockets;
+	ward->host_net = sandbox->host_net;
 	LL_PREPEND(sup->wards, ward);
 	send_add(sup, ward, sandbox->is_new);
 	return 0;
@@ -209,6 +210,13 @@ void osh_supervisor_flow_end(struct osh_supervisor *sup, uint64_t sandbox, uint6
 	struct osh_channel_message message = {
 		.type = OSH_CHANNEL_END_FLOW, .sandbox = sandbox, .about.cookie = cookie
 	};
+
+	osh_supervisor_send(sup, &message, NULL, 0);
+}
+
+void osh_supervisor_address_gone(struct osh_supervisor *sup, const struct in6_addr *address)
+{
+	struct osh_channel_message message = { .type = OSH_CHANNEL_ADDRESS_GONE, .address = *address };
 
 	osh_supervisor_send(sup, &message, NULL, 0);
 }

@@ -7,7 +7,6 @@
 #include <utlist.h>
 
 #include "base/block.h"
-#include "base/block.h"
 #include "base/knockout.h"
 #include "policy/host.h"
 #include "proxy/dial.h"
@@ -266,14 +265,22 @@ static bool guard(struct osh_upstream *up)
 	return true;
 }
 
-/* The addresses of a host; a literal has its own. */
-static void find(struct osh_upstream *up, const struct osh_host *host,
+/* That of the sandbox; NULL: it is being removed. */
+static struct osh_meter *meter_of(const struct osh_upstream *up)
+{
+	const struct osh_view *view = osh_worker_view(up->worker, up->key.tenant);
+
+	return view && view->snapshot ? view->snapshot->meters.sandbox : NULL;
+}
+
+/* The addresses of a host; a literal has its own. `payer`: osh_resolver_ask. */
+static void find(struct osh_upstream *up, const struct osh_host *host, struct osh_meter *payer,
 		 void (*done)(void *context, const struct osh_addresses *addresses, const char *error))
 {
 	struct osh_addresses literal = { .count = 1, .items = { host->addr } };
 
 	if (host->kind == OSH_HOST_NAME)
-		up->lookup = osh_resolver_ask(up->worker->resolver, host->text, done, up);
+		up->lookup = osh_resolver_ask(up->worker->resolver, payer, host->text, done, up);
 	else
 		done(up, &literal, NULL);
 }
@@ -312,7 +319,7 @@ static void choose_way(struct osh_upstream *up, const struct osh_addresses *addr
 	up->is_via = osh_host_parse(osh_str(up->key.host), &host) == 0 &&
 		     osh_via_serves(via, &host, addresses) && (!error || up->key.tls);
 	if (up->is_via)
-		find(up, &via->host, on_via_resolved);
+		find(up, &via->host, NULL, on_via_resolved);
 	else
 		on_way(up, addresses, error);
 }
@@ -338,7 +345,7 @@ static void start(struct osh_upstream *up)
 	if (osh_host_parse(osh_str(up->key.host), &host) < 0)
 		break_off(up, OSH_ENGINE_UPSTREAM, "%s is no name of a host", up->key.host);
 	else
-		find(up, &host, on_resolved);
+		find(up, &host, meter_of(up), on_resolved);
 }
 
 /* ---- Waiting for another ----------------------------------------------------------------- */
@@ -470,6 +477,13 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 	if (!up->reused)
 		obtain(up);
 	return up;
+}
+
+void osh_upstream_leave_address(struct osh_upstream *up, const struct in6_addr *address)
+{
+	if (up->dial)
+		osh_dial_leave_address(up->dial, address);
+	osh_conn_leave_address(&up->conn, address);
 }
 
 static void reap(struct osh_deferred *deferred)

@@ -71,9 +71,17 @@ extern struct osh_upstream_deadlines {
 	unsigned handshake_ms, tunnel_ms;
 } osh_upstream_deadlines;
 
+/* How long a connection that nobody uses is kept (an HTTP/2 one, too), and, of HTTP/1.1, how many
+ * by a worker and for one key; beyond them it is closed after use. For tests to lower. */
+extern struct osh_upstream_idle {
+	unsigned timeout_ms, max, per_key_max;
+} osh_upstream_idle;
+
 struct osh_upstream_pool *osh_upstream_pool_new(struct osh_worker *worker);
 /* Close the idle connections of a tenant that is gone. */
 void osh_upstream_pool_drop(struct osh_upstream_pool *pool, uint64_t tenant);
+/* osh_conn_leave_address, for all that are idle and all of HTTP/2. */
+void osh_upstream_pool_leave_address(struct osh_upstream_pool *pool, const struct in6_addr *address);
 
 /* Get a connection: a kept one (state READY at once), or a new one on its way. Each
  * resolved address is put to check_address, and exactly the checked ones are dialled.
@@ -83,6 +91,8 @@ struct osh_upstream *osh_upstream_open(struct osh_worker *worker, const struct o
 					       void *owner, const struct in6_addr *addr),
 				       void (*on_event)(struct osh_upstream *upstream), void *owner,
 				       enum osh_upstream_use use);
+/* The same for one that has an owner, also while it is dialled. */
+void osh_upstream_leave_address(struct osh_upstream *upstream, const struct in6_addr *address);
 /* Give it back for reuse: only when a response ended cleanly and nothing is buffered. */
 void osh_upstream_keep(struct osh_upstream *upstream);
 /* Close and free (after the current batch). NULL is fine. */

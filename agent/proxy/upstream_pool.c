@@ -7,9 +7,7 @@
 
 #include "proxy/http2_client.h"
 
-#define IDLE_TIMEOUT_MS 30000
-#define IDLE_MAX 512 /* per worker; beyond it a connection is closed after use */
-#define IDLE_PER_KEY_MAX 128
+struct osh_upstream_idle osh_upstream_idle = { .timeout_ms = 30000, .max = 512, .per_key_max = 128 };
 
 struct shelf {
 	struct osh_upstream_key key;
@@ -120,7 +118,8 @@ static bool may_be_kept(const struct osh_upstream_pool *pool, const struct osh_u
 	const struct osh_conn *conn = &up->conn;
 
 	return !conn->carrier && !conn->in.len && !conn->out.len && !conn->eof &&
-	       !(conn->ssl && SSL_has_pending(conn->ssl)) && osh_conn_is_open(conn) && pool->count < IDLE_MAX;
+	       !(conn->ssl && SSL_has_pending(conn->ssl)) && osh_conn_is_open(conn) &&
+	       pool->count < osh_upstream_idle.max;
 }
 
 void osh_upstream_keep(struct osh_upstream *up)
@@ -128,7 +127,7 @@ void osh_upstream_keep(struct osh_upstream *up)
 	struct osh_upstream_pool *pool = up->worker->pool;
 	struct shelf *shelf = may_be_kept(pool, up) ? get_shelf(pool, &up->key) : NULL;
 
-	if (!shelf || shelf->count >= IDLE_PER_KEY_MAX) {
+	if (!shelf || shelf->count >= osh_upstream_idle.per_key_max) {
 		osh_upstream_free(up);
 		return;
 	}
@@ -140,7 +139,7 @@ void osh_upstream_keep(struct osh_upstream *up)
 	up->on_event = on_idle_event;
 	up->timer.on_expire = on_idle_timeout;
 	up->conn.want_read = true;
-	osh_loop_timer_set(pool->worker->loop, &up->timer, IDLE_TIMEOUT_MS);
+	osh_loop_timer_set(pool->worker->loop, &up->timer, osh_upstream_idle.timeout_ms);
 	osh_conn_update(&up->conn);
 }
 
@@ -233,6 +232,22 @@ struct osh_upstream *osh_upstream_pool_leader(struct osh_upstream_pool *pool,
 			return leader;
 	}
 	return NULL;
+}
+
+/* ---- An address that is gone ------------------------------------------------------------------------- */
+
+void osh_upstream_pool_leave_address(struct osh_upstream_pool *pool, const struct in6_addr *address)
+{
+	struct shelf *shelf, *next;
+	struct osh_upstream *up;
+	struct osh_http2_client *client;
+
+	HASH_ITER(hh, pool->shelves, shelf, next) {
+		DL_FOREACH(shelf->idle, up)
+			osh_conn_leave_address(&up->conn, address);
+	}
+	DL_FOREACH2(pool->worker->http2_clients, client, newer)
+		osh_conn_leave_address(&client->conn, address);
 }
 
 /* ---- A sandbox that is gone ------------------------------------------------------------------------ */

@@ -43,7 +43,7 @@ static bool are_within(const struct osh_cidr *range, const struct osh_addresses 
 bool osh_via_serves(const struct osh_via *via, const struct osh_host *host,
 		    const struct osh_addresses *addresses)
 {
-	if (!via->port_host || osh_host_is_gateway(osh_str(host->text)))
+	if (!via->port_host || osh_host_is_gateway(osh_str(host->text)) || osh_host_is_localhost(osh_str(host->text)))
 		return false;
 	for (size_t i = 0; i < via->direct_count; i++) {
 		const struct osh_via_direct *direct = &via->direct[i];

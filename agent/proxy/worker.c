@@ -251,11 +251,11 @@ static void on_batch_end(void *context)
 
 /* ---- Letters ----------------------------------------------------------------------- */
 
-static struct osh_view *find_view(struct osh_worker *worker, uint64_t id)
+struct osh_view *osh_worker_view(struct osh_worker *worker, uint64_t sandbox)
 {
 	struct osh_view *view;
 
-	HASH_FIND(hh, worker->views, &id, sizeof(id), view);
+	HASH_FIND(hh, worker->views, &sandbox, sizeof(sandbox), view);
 	return view;
 }
 
@@ -288,7 +288,7 @@ static void on_add(struct osh_worker *worker, struct osh_letter *letter)
 	struct osh_view *view = calloc(1, sizeof(*view));
 	struct osh_tenant *tenant = letter->tenant;
 
-	if (!view || find_view(worker, tenant->id)) {
+	if (!view || osh_worker_view(worker, tenant->id)) {
 		free(view);
 		return;
 	}
@@ -306,7 +306,7 @@ static void on_add(struct osh_worker *worker, struct osh_letter *letter)
 
 static void on_remove(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (!view)
 		return;
@@ -340,7 +340,7 @@ static void answer_errand(struct osh_worker *worker, struct osh_errand *errand)
 
 static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (view) {
 		bool is_first = !view->snapshot;
@@ -362,7 +362,7 @@ static void on_policy(struct osh_worker *worker, struct osh_letter *letter)
 
 static void on_vault(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (view) {
 		osh_vault_box_unref(view->vault);
@@ -372,7 +372,7 @@ static void on_vault(struct osh_worker *worker, struct osh_letter *letter)
 
 static void on_answer(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (letter->about.worker == worker->index)
 		osh_facts_question_done(worker, view);
@@ -381,17 +381,42 @@ static void on_answer(struct osh_worker *worker, struct osh_letter *letter)
 	osh_session_on_answer(worker, view, &letter->about, &letter->facts);
 }
 
+/* Nothing that was sent from it would be answered: better to begin anew at once than to wait for that. */
+static void on_address_gone(struct osh_worker *worker, const struct osh_letter *letter)
+{
+	struct osh_view *view, *next;
+	struct osh_session *s;
+
+	osh_upstream_pool_leave_address(worker->pool, &letter->address);
+	HASH_ITER(hh, worker->views, view, next) {
+		DL_FOREACH(view->sessions, s) {
+			if (s->upstream)
+				osh_upstream_leave_address(s->upstream, &letter->address);
+		}
+	}
+}
+
 static void on_end_flow(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (view)
 		osh_session_end_flow(view, letter->about.cookie);
 }
 
+/* What else it holds needs no farewell: it goes with the process. */
+static void on_stop(struct osh_worker *worker)
+{
+	struct osh_view *view, *next;
+
+	HASH_ITER(hh, worker->views, view, next)
+		osh_session_end_unreached(view);
+	osh_loop_stop(worker->loop);
+}
+
 static void on_flow(struct osh_worker *worker, struct osh_letter *letter)
 {
-	struct osh_view *view = find_view(worker, letter->sandbox);
+	struct osh_view *view = osh_worker_view(worker, letter->sandbox);
 
 	if (view)
 		osh_session_admit(view, letter->fd, &letter->flow);
@@ -420,11 +445,14 @@ static void open_letter(struct osh_worker *worker, struct osh_letter *letter)
 	case OSH_LETTER_END_FLOW:
 		on_end_flow(worker, letter);
 		break;
+	case OSH_LETTER_ADDRESS_GONE:
+		on_address_gone(worker, letter);
+		break;
 	case OSH_LETTER_FLOW:
 		on_flow(worker, letter);
 		break;
 	case OSH_LETTER_STOP:
-		osh_loop_stop(worker->loop);
+		on_stop(worker);
 		break;
 	}
 	osh_tenant_unref(letter->tenant);
@@ -508,5 +536,19 @@ static void *run(void *context)
 
 int osh_worker_start(struct osh_worker *worker)
 {
-	return -pthread_create(&worker->thread, NULL, run, worker);
+	int r = pthread_create(&worker->thread, NULL, run, worker);
+
+	worker->started = r == 0;
+	return -r;
+}
+
+void osh_worker_stop(struct osh_worker *worker, const struct timespec *until)
+{
+	struct osh_letter *letter = worker->started ? calloc(1, sizeof(*letter)) : NULL;
+
+	if (!letter)
+		return;
+	letter->type = OSH_LETTER_STOP;
+	osh_worker_post(worker, letter);
+	(void)pthread_timedjoin_np(worker->thread, NULL, until);
 }

@@ -31,6 +31,7 @@
 #include "verdict/ring.h"
 
 struct osh_dns;
+struct osh_http2_client;
 struct osh_in_force;
 struct osh_known;
 struct osh_resolver;
@@ -71,6 +72,7 @@ struct osh_tenant {
 	uint64_t id;
 	char name[OSH_NAME_MAX];
 	bool is_new; /* the kernel's maps hold nothing of it when it gets here */
+	bool host_net; /* attached, in our network: its loopback is ours, and called localhost */
 	atomic_uint ready_count; /* workers that have a policy for it */
 	struct osh_sandbox_sockets sockets; /* owned */
 	struct osh_ca ca;
@@ -134,11 +136,13 @@ struct osh_worker {
 	struct osh_proxy *proxy;
 	unsigned index;
 	pthread_t thread;
+	bool started;
 	struct osh_loop *loop;
 	struct osh_view *views;         /* hash */
 	struct osh_who *whos;           /* hash, bounded */
 	struct osh_resolver *resolver;
 	struct osh_upstream_pool *pool;
+	struct osh_http2_client *http2_clients; /* doubly linked; the pool shares some of them */
 	SSL_CTX *server_ctx, *client_ctx;
 	EVP_PKEY *leaf_key;
 	struct osh_leaf *leaves, *refused_leaves; /* hashes, bounded */
@@ -163,6 +167,7 @@ enum osh_letter_type {
 	OSH_LETTER_VAULT,
 	OSH_LETTER_ANSWER,
 	OSH_LETTER_END_FLOW,
+	OSH_LETTER_ADDRESS_GONE,
 	OSH_LETTER_FLOW,
 	OSH_LETTER_STOP,
 };
@@ -184,6 +189,7 @@ struct osh_letter {
 	struct osh_errand *errand;      /* POLICY */
 	struct osh_question_about about; /* ANSWER, END_FLOW */
 	struct osh_exe_facts facts;     /* ANSWER */
+	struct in6_addr address;        /* ADDRESS_GONE */
 	int fd;                         /* FLOW: owned by the receiver */
 	struct osh_flow flow;           /* FLOW */
 };
@@ -192,6 +198,9 @@ struct osh_letter {
  * memory is out. */
 struct osh_worker *osh_worker_new(struct osh_proxy *proxy, unsigned index, struct osh_ring_writer *ring);
 int osh_worker_start(struct osh_worker *worker);
+/* From another thread: let it put on record what it has begun, and wait for its end, but no longer
+ * than `until` (CLOCK_REALTIME). Nothing happens to one that was not started. */
+void osh_worker_stop(struct osh_worker *worker, const struct timespec *until);
 /* From any thread: hand a letter over (owned by the worker from now on). Those of one thread
  * arrive in order. */
 void osh_worker_post(struct osh_worker *worker, struct osh_letter *letter);
@@ -202,6 +211,9 @@ struct osh_snapshot *osh_snapshot_ref(struct osh_snapshot *snapshot);
 void osh_snapshot_unref(struct osh_snapshot *snapshot);
 struct osh_vault_box *osh_vault_box_ref(struct osh_vault_box *box);
 void osh_vault_box_unref(struct osh_vault_box *box);
+
+/* A sandbox as this worker sees it; NULL: it has none of that number. */
+struct osh_view *osh_worker_view(struct osh_worker *worker, uint64_t sandbox);
 
 /* Who this identity is; NULL when the kernel does not know it (any more). Valid until
  * the current batch of events ends. */

@@ -109,7 +109,10 @@ static int take_over_ended(struct osh_sandbox_instance *instance, int code)
 	instance->record.init_pid = 0;
 	code = renew_cgroup(instance);
 	(void)unlink(instance->socket_path);
-	return code < 0 ? code : record_save(instance->dir, &instance->record);
+	if (code < 0)
+		return code;
+	trash_copies(instance);
+	return record_save(instance->dir, &instance->record);
 }
 
 /* Its cgroup is as it was, or, since the host was started anew, has to be made. What still
@@ -118,11 +121,14 @@ static int take_over_stopped(struct osh_sandbox_instance *instance)
 {
 	uint64_t id;
 	int r = cgroup_open(instance->cgroup, &instance->cgroup_fd, &id);
+	bool is_as_it_was = r == 0 && id == instance->record.id && is_empty(instance->cgroup_fd);
 
-	if (r == 0 && id == instance->record.id && is_empty(instance->cgroup_fd))
-		return 0;
-	r = renew_cgroup(instance);
-	return r < 0 ? r : record_save(instance->dir, &instance->record);
+	if (!is_as_it_was)
+		r = renew_cgroup(instance);
+	if (r < 0)
+		return r;
+	trash_copies(instance);
+	return is_as_it_was ? 0 : record_save(instance->dir, &instance->record);
 }
 
 static int take_over_running(struct osh_sandbox_instance *instance)
@@ -298,5 +304,7 @@ int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
 	snprintf(path, sizeof(path), "%s/sandboxes", host->state_dir);
 	count = walk_names(path, &adoption, adopt_one);
 	r = count < 0 ? count : walk_names(host->cgroup, &adoption, end_stateless);
+	if (r >= 0)
+		osh_sandbox_keep_covered(host);
 	return r < 0 ? osh_err_sys(err, -r, "cannot take sandboxes over") : count;
 }

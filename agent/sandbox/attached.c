@@ -2,7 +2,6 @@
  * namespaces and files stay as they are. What is ours in there is an address on lo. */
 #include "sandbox/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,8 +10,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/pidfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -142,13 +139,6 @@ bool osh_sandbox_holds_process(const struct osh_sandbox_instance *instance, pid_
 	       osh_path_is_below(path, instance->record.attached + attached_top_len(instance->host));
 }
 
-static bool is_shared(const struct osh_sandbox_instance *instance)
-{
-	struct stat own;
-
-	return fstat(instance->net_fd, &own) < 0 || spaces_have_outsider(instance, "net", own.st_ino);
-}
-
 static uint32_t choose_gateway(const struct osh_sandbox_instance *instance)
 {
 	uint32_t gateway = OSH_GATEWAY;
@@ -205,7 +195,6 @@ static int identify(struct osh_sandbox_instance *instance, bool is_new, struct o
 	if (r == 0)
 		return osh_err_set(err, ESRCH, "no process is in %s: attach when its programs run",
 				   instance->record.attached);
-	instance->shares_net = is_shared(instance);
 	return identify_network(instance, is_new, err);
 }
 
@@ -321,12 +310,11 @@ int osh_sandbox_attached_whole(struct osh_sandbox_instance *instance, bool keeps
 	return record_save(instance->dir, &instance->record);
 }
 
-/* A network that only programs of the cgroup were in is gone with them; ours is not. */
-static bool was_in_our_network(const struct osh_sandbox_instance *instance)
+bool osh_sandbox_is_in_host_net(const struct osh_sandbox_instance *instance)
 {
 	uint64_t own;
 
-	return osh_netns_cookie(&own) == 0 && own == instance->record.netns;
+	return sandbox_is_attached(instance) && osh_netns_cookie(&own) == 0 && own == instance->record.netns;
 }
 
 void attached_leave(struct osh_sandbox_instance *instance)
@@ -335,7 +323,8 @@ void attached_leave(struct osh_sandbox_instance *instance)
 	int home = instance->net_fd < 0 ? -1 : sandbox_enter_network(instance, &err);
 
 	osh_sandbox_let_go(instance);
-	if (home >= 0 || was_in_our_network(instance))
+	/* A network that only programs of the cgroup were in is gone with them; ours is not. */
+	if (home >= 0 || osh_sandbox_is_in_host_net(instance))
 		netns_remove_gateway(instance->record.gateway);
 	if (home >= 0)
 		sandbox_leave_network(instance, home);
@@ -394,72 +383,15 @@ int osh_sandbox_watch_cgroup(struct osh_sandbox_instance *instance)
 
 /* ---- Sockets that are older ---------------------------------------- */
 
-struct socket_walk {
-	const struct osh_sandbox_instance *instance;
-	int (*each)(void *context, const struct osh_sandbox_socket *socket);
-	void *context;
-};
-
-static int show_socket(const struct socket_walk *walk, struct osh_sandbox_socket *found, int process, int number)
-{
-	_cleanup_fd_ int fd = pidfd_getfd(process, number, 0);
-	socklen_t len = sizeof(int);
-
-	if (fd < 0)
-		return errno == EBADF ? 0 : -errno;
-	found->fd = fd;
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &found->domain, &len) < 0)
-		return errno == ENOTSOCK ? 0 : -errno;
-	(void)getsockopt(fd, SOL_SOCKET, SO_TYPE, &found->type, &len);
-	(void)getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &found->protocol, &len);
-	return walk->each(walk->context, found);
-}
-
-static bool is_socket(int dir_fd, const char *name)
-{
-	char target[16];
-	ssize_t n = readlinkat(dir_fd, name, target, sizeof(target));
-
-	return n > 8 && memcmp(target, "socket:[", 8) == 0;
-}
-
-static int each_socket_of(void *context, pid_t pid)
-{
-	const struct socket_walk *walk = context;
-	struct osh_sandbox_socket found = { .pid = pid };
-	_cleanup_fd_ int process = pidfd_open(pid, 0);
-	struct dirent *entry;
-	char path[32];
-	uint64_t number;
-	int r = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (process < 0 || !dir) {
-		r = errno == ESRCH || errno == ENOENT ? 0 : -errno;
-		if (dir)
-			closedir(dir);
-		return r;
-	}
-	while (r == 0 && (entry = readdir(dir))) {
-		if (osh_str_parse_u64(osh_str(entry->d_name), INT32_MAX, &number) == 0 &&
-		    is_socket(dirfd(dir), entry->d_name))
-			r = show_socket(walk, &found, process, (int)number);
-	}
-	closedir(dir);
-	return r;
-}
-
 int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context)
 {
-	struct socket_walk walk = { .instance = instance, .each = each, .context = context };
+	struct socket_walk walk = { .each = each, .context = context };
 	int paused = cgroup_is_frozen(instance->cgroup_fd), r = osh_sandbox_pause(instance), thawed;
 
 	osh_crash_point();
 	if (r == 0)
-		r = cgroup_each_process(instance->record.attached, each_socket_of, &walk);
+		r = cgroup_each_process(instance->record.attached, tables_look_through, &walk);
 	thawed = paused ? 0 : thaw(instance);
 	return r < 0 ? r : thawed;
 }
@@ -495,9 +427,4 @@ uint64_t osh_sandbox_netns(const struct osh_sandbox_instance *instance)
 uint32_t osh_sandbox_gateway(const struct osh_sandbox_instance *instance)
 {
 	return instance->record.gateway;
-}
-
-bool osh_sandbox_shares_net(const struct osh_sandbox_instance *instance)
-{
-	return instance->shares_net;
 }

@@ -18,7 +18,7 @@ struct process {
 	char *status, *stat, *limits, *mounts; /* of /proc/PID; owned */
 };
 
-static int read_proc(pid_t pid, const char *name, char **ret_text)
+int sandbox_read_proc(pid_t pid, const char *name, char **ret_text)
 {
 	char path[48];
 	size_t len;
@@ -109,13 +109,13 @@ static bool has_ended(int r)
 
 static int read_all(struct process *process)
 {
-	int r = read_proc(process->pid, "status", &process->status);
+	int r = sandbox_read_proc(process->pid, "status", &process->status);
 
 	if (r == 0)
-		r = read_proc(process->pid, "stat", &process->stat);
+		r = sandbox_read_proc(process->pid, "stat", &process->stat);
 	if (r == 0)
-		r = read_proc(process->pid, "limits", &process->limits);
-	return r < 0 ? r : read_proc(process->pid, "mountinfo", &process->mounts);
+		r = sandbox_read_proc(process->pid, "limits", &process->limits);
+	return r < 0 ? r : sandbox_read_proc(process->pid, "mountinfo", &process->mounts);
 }
 
 static void forget(struct process *process)
@@ -135,7 +135,7 @@ unsigned osh_sandbox_exposure(const struct osh_sandbox_instance *instance, pid_t
 
 	if (r == 0) {
 		exposure = look(&process);
-		r = read_proc(pid, "mountinfo", &again);
+		r = sandbox_read_proc(pid, "mountinfo", &again);
 	}
 	forget(&process);
 	return has_ended(r) ? 0 : exposure; /* what was read of one that ended meanwhile says nothing */

@@ -287,6 +287,9 @@ int sandbox_halt(struct osh_sandbox_instance *instance)
 	instance->pid_io.fd = osh_close(instance->pid_io.fd);
 	instance->record.init_pid = 0;
 	(void)unlink(instance->socket_path);
+	osh_crash_point();
+	if (r == 0)
+		trash_copies(instance);
 	return r;
 }
 

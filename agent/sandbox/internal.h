@@ -34,6 +34,7 @@ struct osh_sandbox_host {
 	struct sock_fprog filter; /* seccomp, compiled once; filter.filter owned */
 	struct keystore keystore; /* the host's trusted CAs; empty without Java */
 	struct osh_timer trash_timer; /* armed while something is left to remove */
+	uint64_t places_seen;     /* cover.c: the host's files as they were */
 	struct osh_sandbox_instance *instances;
 	unsigned sandboxes;       /* how many, at most OSH_SANDBOXES_MAX */
 };
@@ -69,7 +70,6 @@ struct osh_sandbox_instance {
 	bool is_damaged;        /* only to be destroyed: what its record said is not known */
 	int cgroup_fd;
 	int net_fd, root_fd;    /* attached: its network namespace and root directory; else -1 */
-	bool shares_net;        /* attached: programs outside are in it, too */
 	struct osh_io init_io;  /* the connection to init */
 	struct osh_io pid_io;   /* init's pidfd; attached: cgroup.events */
 	struct osh_timer look;  /* attached: armed while nothing runs in it */
@@ -114,12 +114,23 @@ int attached_take_over(struct osh_sandbox_instance *instance, bool *ret_reached,
 /* Take the agent's address out of its network. */
 void attached_leave(struct osh_sandbox_instance *instance);
 
+/* ---- tables.c ---- */
+struct socket_walk {
+	int (*each)(void *context, const struct osh_sandbox_socket *socket);
+	void *context;
+};
+/* Call `each` for what osh_sandbox_each_socket shows of one process, which stands still. Stops when it
+ * returns < 0 and returns that. */
+int tables_look_through(void *walk, pid_t pid);
+
 /* ---- leave.c ---- */
 /* By the texts of its /proc/PID/mountinfo and /proc/PID/status. */
 bool attached_may_leave(const struct osh_sandbox_instance *instance, pid_t pid, const char *mounts, const char *status);
 /* Is it root or this user, can it become so, or do with a file of theirs as they can? Also when that cannot
  * be told. `status` is the text of its /proc/PID/status. */
 bool attached_may_be(pid_t pid, const char *status, uid_t owner);
+/* /proc/PID/NAME as text, which is the caller's. 0 or -errno. */
+int sandbox_read_proc(pid_t pid, const char *name, char **ret_text);
 
 /* ---- sockets.c ---- */
 /* Go into its network. Returns a descriptor of the agent's own, to come back with, or -errno. */
@@ -174,6 +185,8 @@ int tree_remove(const char *path, unsigned budget);
 /* The same for a sandbox's directory, which gives its name up at once: what is large goes
  * in slices, through the loop. 0 or -errno. */
 int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id);
+/* The same for what copies into a sandbox left that were ended in the middle. Nothing of it runs. */
+void trash_copies(const struct osh_sandbox_instance *instance);
 void trash_open(struct osh_sandbox_host *host);
 /* All of it, now. What cannot be removed stays, with a warning. */
 void trash_empty(struct osh_sandbox_host *host);
@@ -297,6 +310,10 @@ int root_bind_unix_sockets(struct launch *launch);
  * policy writes it. */
 bool sandbox_owns_socket(const struct osh_sandbox_host *host, int socket_fd);
 int root_mask_secrets(struct launch *launch);
+/* Lay over again what is not covered any more, in the root of a running sandbox. */
+int root_cover(struct launch *launch);
+/* Call `each` for the places on the host that something is laid over (a pattern: for its directory). */
+void overlay_each_place(void (*each)(void *context, const char *path), void *context);
 int root_enter(struct launch *launch);
 
 /* confine.c */
@@ -304,10 +321,6 @@ int confine_limits(void);
 int confine_capabilities(void);
 int confine_user(uid_t uid, gid_t gid);
 int confine_landlock(struct launch *launch);
-
-/* spaces.c */
-/* Is a process that is not in the attached cgroup in the namespace of this kind that has this inode? */
-bool spaces_have_outsider(const struct osh_sandbox_instance *instance, const char *kind, ino_t inode);
 
 /* ---- What the sandbox may write (resolve.c) -------------------------------------- */
 

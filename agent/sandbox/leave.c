@@ -4,7 +4,6 @@
 #include "sandbox/internal.h"
 
 #include <limits.h>
-#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/str.h"
+#include "openshell/abi.h"
 
 /* A line of proc_pid_mountinfo(5): "36 35 0:31 ROOT PLACE rw,... - cgroup2 ...", ROOT as it is called in
  * our own cgroup namespace. */
@@ -36,16 +36,13 @@ static bool sees_above(const char *mounts, const char *below_top)
 	return false;
 }
 
-/* A file of another user's is no obstacle to these (capabilities(7)); in a user namespace of its own they do
- * not count for the host's files. */
-#define OWNER_CAPABILITIES (1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_SETUID)
-
+/* In a user namespace of its own they do not count for the host's files. */
 static bool overrides_owners(pid_t pid, const char *status)
 {
 	static const char name[] = "\nCapPrm:\t";
 	const char *line = strstr(status, name);
 
-	return (!line || strtoull(line + sizeof(name) - 1, NULL, 16) & OWNER_CAPABILITIES) &&
+	return (!line || strtoull(line + sizeof(name) - 1, NULL, 16) & OSH_OWNER_CAPABILITIES) &&
 	       osh_sandbox_is_in_our_user_namespace(pid);
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/mem.h"
 
 /* proc(5). A process has some hundred mappings; with more than this it cannot be told. */
 #define MAPPINGS_MAX 16384
@@ -48,14 +49,22 @@ static int may_write_mapping(const struct osh_sandbox_instance *instance, pid_t 
 }
 
 /* All of a sandbox's are one. In an attached cgroup: the process's effective user, or root where it may not
- * be looked into (proc(5)). */
-static int find_user(const struct osh_sandbox_instance *instance, FILE *maps, uid_t *ret)
+ * be looked into (proc(5)), or has root's rights. */
+static int find_user(const struct osh_sandbox_instance *instance, pid_t pid, FILE *maps, uid_t *ret)
 {
-	struct stat st = { .st_uid = instance->record.uid };
+	_cleanup_free_ char *status = NULL;
+	struct stat st;
+	int r;
 
-	if (sandbox_is_attached(instance) && fstat(fileno(maps), &st) < 0)
+	*ret = instance->record.uid;
+	if (!sandbox_is_attached(instance))
+		return 0;
+	r = sandbox_read_proc(pid, "status", &status);
+	if (r < 0)
+		return r;
+	if (fstat(fileno(maps), &st) < 0)
 		return -errno;
-	*ret = st.st_uid;
+	*ret = attached_may_be(pid, status, 0) ? 0 : st.st_uid;
 	return 0;
 }
 
@@ -65,7 +74,7 @@ static int walk(const struct osh_sandbox_instance *instance, pid_t pid, FILE *ma
 	struct mapping mapping, last = { 0 };
 	uid_t uid = 0;
 	size_t room = 0;
-	int count = 0, r = find_user(instance, maps, &uid);
+	int count = 0, r = find_user(instance, pid, maps, &uid);
 
 	while (r == 0 && getline(&line, &room, maps) > 0) {
 		if (!parse_mapping(line, &mapping) || ++count > MAPPINGS_MAX)

@@ -77,6 +77,22 @@ static int open_linked_place(int root_fd, const char *path)
 	return mount_open_place(root_fd, joined, false);
 }
 
+static bool lies_over(const struct launch *launch, const char *own_name, int place)
+{
+	struct stat own, seen;
+
+	return fstatat(launch->root_fd, own_name, &own, 0) == 0 && fstat(place, &seen) == 0 &&
+	       own.st_dev == seen.st_dev && own.st_ino == seen.st_ino;
+}
+
+/* Nothing happens where it lies already. */
+static int lay_over(const struct launch *launch, const char *own_name, int place)
+{
+	if (lies_over(launch, own_name, place))
+		return 0;
+	return mount_attach(mount_clone(launch->root_fd, own_name, MOUNT_READ_ONLY | MOUNT_ATTR_NOEXEC), place);
+}
+
 static int bind_over(struct launch *launch, const struct sandbox_file *file, const char *target)
 {
 	char source[128];
@@ -87,31 +103,37 @@ static int bind_over(struct launch *launch, const struct sandbox_file *file, con
 	if (place < 0)
 		return place;
 	snprintf(source, sizeof(source), OSH_SANDBOX_OWN_DIR "/%s", file->own_name);
-	return mount_attach(mount_clone(launch->root_fd, source + 1, MOUNT_READ_ONLY | MOUNT_ATTR_NOEXEC), place);
+	return lay_over(launch, source + 1, place);
+}
+
+static int bind_at_places(struct launch *launch, const struct sandbox_file *file)
+{
+	for (const char *const *place = file->places; *place; place++) {
+		int r = bind_over(launch, file, *place);
+
+		if (r == -ENOENT && !file->required)
+			continue;
+		if (r == -ENOENT)
+			return launch_fail(launch, r, "the host has no %s to bind over: create an empty one", *place);
+		if (r < 0)
+			return launch_fail(launch, r, "%s", *place);
+	}
+	return 0;
 }
 
 int root_make_files(struct launch *launch)
 {
 	const struct sandbox_file *files;
 	size_t count = sandbox_files(&files);
+	int r = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		int r = write_own_file(launch, &files[i]);
-
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		r = write_own_file(launch, &files[i]);
 		if (r < 0)
 			return launch_fail(launch, r, "%s", files[i].own_name);
-		for (const char *const *place = files[i].places; *place; place++) {
-			r = bind_over(launch, &files[i], *place);
-			if (r == -ENOENT && !files[i].required)
-				continue;
-			if (r == -ENOENT)
-				return launch_fail(launch, r, "the host has no %s to bind over: create "
-							      "an empty one", *place);
-			if (r < 0)
-				return launch_fail(launch, r, "%s", *place);
-		}
+		r = bind_at_places(launch, &files[i]);
 	}
-	return 0;
+	return r;
 }
 
 /* ---- Masks ---------------------------------------------------------------------- */
@@ -125,10 +147,7 @@ static int mask(struct launch *launch, const char *path)
 		return place == -ENOENT || place == -ENOTDIR ? 0 : place < 0 ? place : -errno;
 	if (S_ISLNK(st.st_mode))
 		return 0; /* what it leads to is masked under its own name, or not shown */
-	return mount_attach(mount_clone(launch->root_fd,
-				 S_ISDIR(st.st_mode) ? "run/openshell/.none" : "run/openshell/.nothing",
-				 MOUNT_READ_ONLY | MOUNT_ATTR_NOEXEC),
-		      place);
+	return lay_over(launch, S_ISDIR(st.st_mode) ? "run/openshell/.none" : "run/openshell/.nothing", place);
 }
 
 /* Mask a directory of the host unless the sandbox has one of its own there (/run, /tmp). */
@@ -160,6 +179,18 @@ static int mask_pattern(struct launch *launch, const char *pattern)
 	return r;
 }
 
+static int mask_all(struct launch *launch)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < OSH_COUNT_OF(masked_paths); i++) {
+		r = mask_pattern(launch, masked_paths[i]);
+		if (r < 0)
+			return launch_fail(launch, r, "%s", masked_paths[i]);
+	}
+	return r;
+}
+
 int root_mask_secrets(struct launch *launch)
 {
 	const struct osh_sandbox_host *host = launch->instance->host;
@@ -170,15 +201,54 @@ int root_mask_secrets(struct launch *launch)
 	r = mount_make_file(launch->root_fd, "run/openshell/.nothing");
 	if (r == 0 && fchmodat(launch->root_fd, "run/openshell/.nothing", 0, 0) < 0)
 		r = -errno;
-	for (size_t i = 0; r == 0 && i < OSH_COUNT_OF(masked_paths); i++) {
-		r = mask_pattern(launch, masked_paths[i]);
-		if (r < 0)
-			return launch_fail(launch, r, "%s", masked_paths[i]);
-	}
+	if (r == 0)
+		r = mask_all(launch);
 	/* In case they lie in a directory that is shown, /opt for instance. */
 	if (r == 0)
 		r = mask_if_shown(launch, host->state_dir);
 	if (r == 0)
 		r = mask_if_shown(launch, host->run_dir);
 	return r;
+}
+
+/* ---- Later ---------------------------------------------------------------------- */
+
+void overlay_each_place(void (*each)(void *context, const char *path), void *context)
+{
+	const struct sandbox_file *files;
+	size_t count = sandbox_files(&files);
+	char directory[PATH_MAX];
+
+	for (size_t i = 0; i < count; i++) {
+		for (const char *const *place = files[i].places; *place; place++)
+			each(context, *place);
+	}
+	for (size_t i = 0; i < OSH_COUNT_OF(masked_paths); i++) {
+		size_t len = strcspn(masked_paths[i], "*");
+
+		while (masked_paths[i][len] && masked_paths[i][len - 1] != '/')
+			len--;
+		snprintf(directory, sizeof(directory), "%.*s", (int)len, masked_paths[i]);
+		if (!path_is_at_or_below(directory, "/proc")) /* the sandbox's own, which nobody outside changes */
+			each(context, directory);
+	}
+}
+
+int root_cover(struct launch *launch)
+{
+	const struct sandbox_file *files;
+	size_t count = sandbox_files(&files);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		for (const char *const *place = files[i].places; r == 0 && *place; place++) {
+			r = bind_over(launch, &files[i], *place);
+			/* Not there, or a link now to where nothing is and nothing can be made any more. */
+			if (r == -ENOENT || r == -EROFS)
+				r = 0;
+			if (r < 0)
+				return launch_fail(launch, r, "%s", *place);
+		}
+	}
+	return mask_all(launch);
 }

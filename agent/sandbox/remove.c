@@ -12,20 +12,32 @@
 #include "base/knockout.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "openshell/limits.h"
 
 /* The tree's top directory, where directories that are not empty are moved to, so that
  * the work is always one level deep. */
 struct removal {
 	int top_fd;
-	uint64_t moved;  /* makes names */
 	unsigned budget; /* entries that may still be looked at */
 };
 
-/* `dir_fd` is `top_fd` or one of its children. Returns 1 when something was moved up. */
-static int remove_entry(struct removal *removal, int dir_fd, const char *name)
+/* One name a call: to look for one that is free could take as long as there are names. What is taken, by
+ * what an earlier slice or agent moved, is passed over, for the next call goes on from there. An empty
+ * directory of that name is replaced, which removes it. */
+static int move_up(int dir_fd, const char *name, int top_fd)
 {
+	static uint64_t moved;
 	char up[32];
 
+	snprintf(up, sizeof(up), ".removing-%llu", (unsigned long long)moved++);
+	if (renameat(dir_fd, name, top_fd, up) == 0 || errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR)
+		return 1;
+	return -errno;
+}
+
+/* `dir_fd` is `top_fd` or one of its children. Returns 1 when something is left, maybe moved up. */
+static int remove_entry(const struct removal *removal, int dir_fd, const char *name)
+{
 	if (unlinkat(dir_fd, name, 0) == 0)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
@@ -36,10 +48,7 @@ static int remove_entry(struct removal *removal, int dir_fd, const char *name)
 		return -errno;
 	if (dir_fd == removal->top_fd)
 		return 1; /* its own turn comes */
-	do
-		snprintf(up, sizeof(up), ".removing-%llu", (unsigned long long)removal->moved++);
-	while (faccessat(removal->top_fd, up, F_OK, AT_SYMLINK_NOFOLLOW) == 0);
-	return renameat(dir_fd, name, removal->top_fd, up) < 0 ? -errno : 1;
+	return move_up(dir_fd, name, removal->top_fd);
 }
 
 static bool is_dots(const char *name)
@@ -142,6 +151,44 @@ int trash_put(struct osh_sandbox_host *host, const char *path, uint64_t id)
 	if (r > 0)
 		go_on(host);
 	return r < 0 ? r : 0;
+}
+
+/* Into a directory of the agent's own, so that no name beside it is the sandbox's. An earlier one may still
+ * be there, in slices. */
+static int put_copies(const struct osh_sandbox_instance *instance, const char *path)
+{
+	char trash[OSH_SANDBOX_PATH_MAX + 64], inside[sizeof(trash) + 8];
+	unsigned number = 0;
+	int r;
+
+	do {
+		snprintf(trash, sizeof(trash), "%s/sandboxes/" TRASH_PREFIX "%llu-%u", instance->host->state_dir,
+			 (unsigned long long)instance->record.id, number++);
+		r = mkdir(trash, 0700) < 0 ? -errno : 0;
+	} while (r == -EEXIST);
+	if (r < 0)
+		return r;
+	osh_crash_point();
+	snprintf(inside, sizeof(inside), "%s/copies", trash);
+	return rename(path, inside) < 0 ? -errno : 0;
+}
+
+void trash_copies(const struct osh_sandbox_instance *instance)
+{
+	static const char *const places[] = { "sandbox", "tmp" };
+	char path[OSH_SANDBOX_PATH_MAX + 32];
+	int r;
+
+	for (size_t i = 0; i < OSH_COUNT_OF(places); i++) {
+		snprintf(path, sizeof(path), "%s/%s/" OSH_COPY_DIR, instance->dir, places[i]);
+		/* Who runs inside may have put anything there. */
+		if (unlink(path) == 0 || errno == ENOENT)
+			continue;
+		r = errno == EISDIR ? put_copies(instance, path) : -errno;
+		if (r < 0)
+			osh_warning("cannot remove %s: %s", path, strerror(-r));
+		go_on(instance->host);
+	}
 }
 
 /* One that cannot be removed is left to the next agent: it does not hold others up. */

@@ -50,6 +50,10 @@ int osh_sandbox_landlock_abi(void);
  * (id-mapped mounts), asked of the kernel and of /usr. */
 bool osh_sandbox_has_idmap(const struct osh_sandbox_host *host);
 
+/* To be called now and then: where files of the host were replaced that something of a sandbox's own lies over, or
+ * nothing, lay it over the new ones. Takes a process for that moment. */
+void osh_sandbox_keep_covered(struct osh_sandbox_host *host);
+
 /* ---- Limits ---- */
 
 enum osh_limit {
@@ -104,18 +108,19 @@ int osh_sandbox_cgroup_fd(const struct osh_sandbox_instance *instance); /* borro
 unsigned osh_sandbox_cgroup_depth(const struct osh_sandbox_instance *instance); /* below the hierarchy's top */
 uint64_t osh_sandbox_netns(const struct osh_sandbox_instance *instance);  /* SO_NETNS_COOKIE */
 uint32_t osh_sandbox_gateway(const struct osh_sandbox_instance *instance); /* host order */
-/* Were processes outside of it in its network namespace when it was attached or adopted? */
-bool osh_sandbox_shares_net(const struct osh_sandbox_instance *instance);
+/* Attached, and in the network of this process: its loopback is the host's. */
+bool osh_sandbox_is_in_host_net(const struct osh_sandbox_instance *instance);
 /* Have osh_sandbox_on_death called when the cgroup is removed. 0 or -errno. */
 int osh_sandbox_watch_cgroup(struct osh_sandbox_instance *instance);
 
-/* A socket that a process of it holds. */
+/* A socket that a process of it holds, or an io_uring, which may hold some. */
 struct osh_sandbox_socket {
 	pid_t pid;
-	int fd; /* the very socket, borrowed */
-	int domain, type, protocol;
+	int fd; /* the very one, borrowed; -1: a thread of the process has it for itself, out of our reach
+		 * before Linux 6.9 */
+	int domain, type, protocol; /* AF_UNSPEC: an io_uring, or not known */
 };
-/* Stop all its processes for a moment, and show every socket that they hold. Returns 0, or -errno
+/* Stop all its processes for a moment, and show every one that is in a table of theirs. Returns 0, or -errno
  * or what `each` returned other than 0. */
 int osh_sandbox_each_socket(struct osh_sandbox_instance *instance,
 			    int (*each)(void *context, const struct osh_sandbox_socket *socket), void *context);
@@ -245,11 +250,18 @@ int osh_sandbox_adopt_all(struct osh_sandbox_host *host,
 			  void (*each)(void *context, struct osh_sandbox_instance *instance),
 			  void *context, struct osh_err *err);
 
+/* Attached cgroups that a sweep left as they were. */
+struct osh_sandbox_left {
+	uint64_t ids[OSH_SANDBOXES_MAX];
+	size_t count;
+};
+
 /* End what an earlier agent left running and remove what it left: sandboxes that are not to be
  * kept, half-made and half-removed ones, cgroups, sockets. Files of kept sandboxes stay, as of
- * stopped ones, and those of damaged ones. Each thing that is done is told in the log. Returns 0 or -errno,
- * having gone on with the rest. */
-int osh_sandbox_sweep(struct osh_sandbox_host *host, struct osh_err *err);
+ * stopped ones, and those of damaged ones; an attached cgroup in which processes run is left to the next
+ * agent. Each thing that is done is told in the log. Returns 0 or -errno, having gone on with the rest; then
+ * others may have been left than those in *ret_left. */
+int osh_sandbox_sweep(struct osh_sandbox_host *host, struct osh_sandbox_left *ret_left, struct osh_err *err);
 
 /* Facts; strings are borrowed and live as long as the instance. */
 const char *osh_sandbox_name(const struct osh_sandbox_instance *instance);

@@ -98,8 +98,3 @@ bool osh_sandbox_shares(const struct osh_sandbox_instance *instance, const char 
 
 	return osh_sandbox_each_process(instance, add_space, &spaces) < 0 || has_outsider(instance, &spaces);
 }
-
-bool spaces_have_outsider(const struct osh_sandbox_instance *instance, const char *kind, ino_t inode)
-{
-	return has_outsider(instance, &(struct spaces){ .kind = kind, .inodes = { inode }, .count = 1 });
-}

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "verdict/format.h"
 
@@ -97,6 +98,21 @@ static int open_file(const struct osh_journal *journal, const char *name, int fl
 	int fd = openat(journal->dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/* The id in the first line of a file that is a record, 0 when there is none in what is looked at. */
+static uint64_t read_head(int fd)
+{
+	_cleanup_free_ char *head = malloc(TAIL_BYTES);
+	ssize_t n = head ? pread(fd, head, TAIL_BYTES, 0) : -1;
+	const char *line = head, *end = n > 0 ? head + n : head, *newline;
+	uint64_t id = 0;
+
+	while (line < end && id == 0 && (newline = memchr(line, '\n', (size_t)(end - line)))) {
+		(void)line_id(osh_str_n(line, (size_t)(newline - line)), &id);
+		line = newline + 1;
+	}
+	return id;
 }
 
 /* Only asked when current.jsonl holds no record: just rotated, or empty. */
@@ -192,9 +208,21 @@ void osh_journal_close(struct osh_journal *journal)
 
 /* ---- Writing --------------------------------------------------------------------- */
 
+/* What goes to make room goes by design, but not unseen. */
+static void tell_what_is_gone(const struct osh_journal *journal, uint64_t first_before)
+{
+	uint64_t first = osh_journal_first_id(journal);
+
+	if (first_before && first > first_before)
+		osh_warning("the journal is full: it begins with verdict %llu now, verdicts %llu to %llu are gone",
+			    (unsigned long long)first, (unsigned long long)first_before,
+			    (unsigned long long)first - 1);
+}
+
 /* 3 -> 4, 2 -> 3, 1 -> 2, current -> 1; what was 4 is gone. */
 static int rotate(struct osh_journal *journal)
 {
+	uint64_t first = osh_journal_first_id(journal);
 	char from[32], to[32];
 
 	for (unsigned age = OSH_JOURNAL_KEPT; age > 1; age--) {
@@ -206,6 +234,7 @@ static int rotate(struct osh_journal *journal)
 	older_name(1, to);
 	if (renameat(journal->dir_fd, CURRENT_FILE, journal->dir_fd, to) < 0 && errno != ENOENT)
 		return -errno;
+	tell_what_is_gone(journal, first);
 	journal->fd = osh_close(journal->fd);
 	return open_current(journal);
 }
@@ -291,6 +320,20 @@ void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *v
 uint64_t osh_journal_dropped(const struct osh_journal *journal)
 {
 	return journal->dropped;
+}
+
+uint64_t osh_journal_first_id(const struct osh_journal *journal)
+{
+	int fds[OSH_JOURNAL_KEPT + 1];
+	int count = osh_journal_reader_fds(journal, fds, OSH_JOURNAL_KEPT + 1);
+	uint64_t id = 0;
+
+	for (int i = 0; i < count; i++) {
+		if (id == 0)
+			id = read_head(fds[i]);
+		osh_close(fds[i]);
+	}
+	return id;
 }
 
 uint64_t osh_journal_last_id(const struct osh_journal *journal)

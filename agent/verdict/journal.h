@@ -26,6 +26,8 @@ void osh_journal_append(struct osh_journal *journal, const struct osh_verdict *v
 /* Write what is buffered (called at the end of each batch of events). */
 void osh_journal_flush(struct osh_journal *journal);
 uint64_t osh_journal_dropped(const struct osh_journal *journal);
+/* The id of the oldest record that is kept, read from the disk; 0: there is none. */
+uint64_t osh_journal_first_id(const struct osh_journal *journal);
 /* The id of the last whole record that was on disk when it was opened; 0: there was none. */
 uint64_t osh_journal_last_id(const struct osh_journal *journal);
 /* The id after the last one on disk, so that ids go on over a restart; 1 at first. */

@@ -8,9 +8,15 @@
 #ifndef OPENSHELL_ABI_H
 #define OPENSHELL_ABI_H
 
+#include <linux/capability.h>
 #include <linux/types.h>
 
 #include "openshell/limits.h"
+
+/* With one of these a process writes files of others, or becomes who may (capabilities(7)). */
+#define OSH_OWNER_CAPABILITIES                                                                              \
+	(1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER | 1ull << CAP_SETUID | \
+	 1ull << CAP_SETFCAP | 1ull << CAP_SYS_ADMIN)
 
 /* An address as one 16-byte value: IPv4 is stored IPv4-mapped
  * (::ffff:a.b.c.d, RFC 4291 2.5.5.2), so one key serves both families. */
@@ -78,18 +84,21 @@ enum {
 	OSH_SANDBOX_REACHES_ALL = 1 << 0,
 	/* Its policy lets it write below /usr, /etc and the like: no path is beyond its reach. */
 	OSH_SANDBOX_WRITES_SYSTEM = 1 << 1,
-	/* A cgroup of somebody else's, with no more than the network rules put on it. */
+	/* A cgroup of somebody else's, with no more than the network rules put on it. Programs outside
+	 * may be in its network namespace at any time: loopback is not its own. */
 	OSH_SANDBOX_ATTACHED = 1 << 2,
-	/* Its network namespace is shared with programs outside: loopback is not its own. */
-	OSH_SANDBOX_SHARES_NET = 1 << 3,
+	/* ... the agent among them: a policy may name what listens there, as `localhost`. */
+	OSH_SANDBOX_HOST_NET = 1 << 3,
 };
 
 /* usage map: cgroup id -> this. Apart from struct osh_sandbox because the kernel counts
  * here while user space replaces that one. */
 struct osh_usage {
 	__u32 identities;  /* interned: at most OSH_IDENTITIES_PER_SANDBOX_MAX */
-	__u32 pad;
+	__u32 tasks;       /* its entries in the tasks map: at most OSH_TASKS_PER_SANDBOX_MAX */
+	__u64 lost_ns;     /* when the youngest process began that found no room there; 0: none so far */
 };
+_Static_assert(sizeof(struct osh_usage) == 16, "map value: no holes");
 
 /* settings map, one entry, frozen once the agent has written it. */
 struct osh_settings {
@@ -268,7 +277,7 @@ enum osh_counter {
 	OSH_COUNT_SOCKET_REFUSED,
 	OSH_COUNT_EVENT_LOST,      /* ring full: a refusal without a record */
 	OSH_COUNT_FLOW_LOST,       /* flows map full: the flow is refused by the proxy */
-	OSH_COUNT_TASK_LOST,       /* tasks map full: the process has no identity */
+	OSH_COUNT_TASK_LOST,       /* tasks map full, or the sandbox's share of it used up: the process has no identity */
 	OSH_COUNT_PACKET_DROPPED,
 	OSH_COUNTER_COUNT,
 };

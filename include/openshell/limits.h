@@ -13,6 +13,8 @@
 #define OSH_IDENTITIES_MAX 65536           /* all sandboxes together */
 #define OSH_IDENTITIES_PER_SANDBOX_MAX 4096
 #define OSH_TASKS_MAX 32768                /* processes in all sandboxes; more have no identity */
+/* As many as identities, an eighth of the table: seven forking without end leave the others room. */
+#define OSH_TASKS_PER_SANDBOX_MAX 4096
 #define OSH_SANDBOXES_MAX 1024
 #define OSH_ATTACH_LEVEL_MAX 24            /* how deep a cgroup that is attached to may lie */
 #define OSH_FLOWS_MAX 65536
@@ -21,6 +23,10 @@
 #define OSH_UNIX_SOCKETS_MAX 4096          /* named by the policies of attached cgroups */
 #define OSH_LEASES_MAX 131072
 #define OSH_LEASES_PER_SANDBOX_MAX 8192
+/* Names that a sandbox may have asked of the host's DNS servers for the first time: a name carries what its labels
+ * say. So many a second, and so many at once after a while without. */
+#define OSH_NEW_NAMES_PER_SECOND 50
+#define OSH_NEW_NAMES_BURST 500
 #define OSH_EVENT_RING_BYTES (4u << 20)
 #define OSH_WORKERS_MAX 8                  /* threads of the proxy */
 #define OSH_WORKER_RING_SLOTS 1024         /* verdicts of one that wait for the agent; older ones are lost */
@@ -49,6 +55,10 @@
  * hand out (systemd's UIDS-GIDS: 1879048192 and up is unused). */
 #define OSH_PROXY_UID 0x77fffffeu
 #define OSH_SANDBOX_UID_FIRST 0x78000000u /* + low 24 bits of the cgroup id */
+
+/* Copies into a sandbox arrive in this directory of /sandbox or /tmp: there the agent finds what was ended in
+ * the middle. */
+#define OSH_COPY_DIR ".openshell-cp"
 
 #define OSH_POLICY_BYTES_MAX (1u << 20)
 #define OSH_POLICY_DEPTH_MAX 32

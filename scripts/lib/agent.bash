@@ -25,14 +25,19 @@ agent_answers() {
 	"$BUILD/openshell" --socket "$AGENT_SOCKET" status >/dev/null 2>&1
 }
 
+# The world's namespace, but the host's mounts: cgroup2 must stay visible. What this shell waits on (pause) is
+# nothing that an agent should have.
+agent_program() {
+	[[ ! ${idle_fd:-} ]] || exec {idle_fd}>&-
+	exec nsenter --net="$WORLD_PX" "${AGENT_UNDER[@]}" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml"
+}
+
 agent_start() {
 	AGENT_DIR=$1
 	AGENT_SOCKET=$AGENT_DIR/run/openshell.sock
 	mkdir -p "$AGENT_DIR"
 	agent_config >"$AGENT_DIR/config.yaml"
-	# The world's namespace, but the host's mounts: cgroup2 must stay visible.
-	nsenter --net="$WORLD_PX" "${AGENT_UNDER[@]}" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
-		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	agent_program </dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
 	AGENT_PID=$!
 	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
 	export OPENSHELL_SOCKET=$AGENT_SOCKET

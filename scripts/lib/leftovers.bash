@@ -4,7 +4,7 @@
 list_leftovers() {
 	local mount
 	mount=$(awk '$0 ~ / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-	find "$mount" -type d -path '*openshell*' -printf 'cgroup %p\n' 2>/dev/null
+	find "$mount" -type d \( -path '*openshell*' -o -path '*/osh*-*' \) -printf 'cgroup %p\n' 2>/dev/null
 	find /run/netns -mindepth 1 -printf 'netns %f\n' 2>/dev/null
 	lsns -n -t net -o NS,COMMAND 2>/dev/null | awk '/openshell|osh-/ { print "lsns", $0 }'
 	# Mounts: number of them per place, so that a second one on the same place shows.
@@ -12,7 +12,7 @@ list_leftovers() {
 	find /sys/fs/bpf -mindepth 1 -printf 'pin %p\n' 2>/dev/null
 	# Programs and links in the kernel: gone some time after the last reference.
 	bpftool link list 2>/dev/null | awk '/^[0-9]+:/ { print "link", $2, $3 }'
-	find /tmp /run /var/lib -maxdepth 2 \( -name '*openshell*' -o -name 'osh-*' \) -printf 'file %p\n' 2>/dev/null
+	find /tmp /run /var/lib -maxdepth 2 \( -name '*openshell*' -o -name 'osh*-*' \) -printf 'file %p\n' 2>/dev/null
 	# But for the dead that their parent has not asked for yet.
 	ps -eo stat=,pid=,args= | awk '$1 !~ /^Z/ && $3 ~ /openshell/ { $1 = "process"; print }'
 }

@@ -8,7 +8,7 @@ run_unit_tests() {
 		tap=$logs/$name.tap
 		rm -f "$tap"
 		status=0
-		OSH_BUILD_DIR=$build timeout -k 5 300 "$build/tests/$name" --jobs "$(nproc)" --quiet --tap="$tap" ||
+		OSH_BUILD_DIR=$build timeout -k 5 $((300 * ${OSH_TIME_SCALE:-1})) "$build/tests/$name" --jobs "$(nproc)" --quiet --tap="$tap" ||
 			status=$?
 		cat "$tap" || true
 		# A program that died has not reported all of its tests.

@@ -31,6 +31,7 @@ PRIVATE = "10.9.0.5"
 GATEWAY = "169.254.7.1"
 PUBLIC = "93.184.215.14"
 TRAP = "203.0.113.66"
+MAIN6 = "2001:db8::10"
 HEAD_MAX = 65536
 BODY_MAX = 64 << 20
 LOGGED_MAX = 8192
@@ -273,6 +274,9 @@ def other_host(handler, request):
         serve_file(handler, request.path.removeprefix("/pub/files/"))
     elif request.path == "/pub/large":
         handler.reply(200, b"x" * int(request.query.partition("n=")[2] or 1 << 20))
+    elif request.path.startswith("/pub/held/"):  # once a test writes to the fifo `gate` of the world, with what it wrote
+        with open(os.path.join(world, "gate"), "rb") as f:
+            handler.reply(200, f.read())
     elif request.path == "/pub/drop":  # half a body, then the end
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
         handler.wfile.flush()
@@ -520,6 +524,14 @@ class TlsServer(TcpServer):
     tls = True
 
 
+class TcpServer6(TcpServer):
+    address_family = socket.AF_INET6
+
+
+class TlsServer6(TlsServer):
+    address_family = socket.AF_INET6
+
+
 class UdpServer(socketserver.ThreadingUDPServer):
     daemon_threads = True
 
@@ -542,6 +554,7 @@ def main():
         TcpServer((PUBLIC, 80), HttpHandler), TcpServer((PUBLIC, 5432), EchoHandler),
         TcpServer((GATEWAY, 80), HttpHandler),
         TcpServer((PRIVATE, 9443), HttpHandler), TcpServer((MAIN, 9443), HttpHandler),
+        TcpServer6((MAIN6, 80), HttpHandler), TlsServer6((MAIN6, 443), HttpHandler),
     ]
     # A benchmark's figures would be about this reader of every frame.
     if os.environ.get("OSH_WORLD_CAPTURE") != "no":

@@ -20,7 +20,7 @@ make_place() {
 	NET=osh-attach-$$-$BATS_TEST_NUMBER
 	make_network "$NET"
 	in_cgroup tail -f /dev/null --pid=$$ 3>&- &
-	wait_until 5 populated
+	wait_until 5 holds_tail
 }
 
 teardown() { remove_place; }
@@ -32,7 +32,8 @@ remove_place() {
 	[[ ! ${NET:-} ]] || ip netns del "$NET"
 }
 
-populated() { grep -q "populated 1" "$CG/cgroup.events"; }
+# holds_tail [CGROUP]: what waits there has begun; who joined to become it is another program, elsewhere.
+holds_tail() { [[ $(ps -o comm= -p "$(paste -sd, "${1:-$CG}/cgroup.procs")") == tail ]]; }
 empty() { grep -q "populated 0" "$CG/cgroup.events"; }
 
 # Not yet a program of it when it joins: what it executes then is.

@@ -68,7 +68,6 @@ hold_by() {
 	in_box "$@" tail -f /dev/null 3>&- &
 	wait_until 10 holds_tail
 }
-holds_tail() { [[ $(ps -o comm= -p "$(paste -sd, "$CG/cgroup.procs")") == tail ]]; }
 
 attach_whole() { osh sandbox attach --cgroup "$CG" --name box --policy "${1:-$SCRATCH/probe.yaml}"; }
 

@@ -11,6 +11,12 @@ load attach
 # here: bats exports functions, which are code.
 as_user() { in_cgroup env -i PATH="$PATH" setpriv --reuid 65534 --regid 65534 --clear-groups "$@"; }
 
+# keep RIGHT: KEEPER starts what follows as somebody who keeps that right of root, and no other.
+keep() {
+	KEEPER=(setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps "-all,+$1" --ambient-caps "-all,+$1"
+		--bounding-set "-all,+$1")
+}
+
 # status_of AS COMMAND...: what the program, started as AS says, gets for an allowed request.
 status_of() { "$@" -sk -m 20 -o /dev/null -w '%{http_code}' "https://${SITE:-ok.test}/pub/${CANARY:-x}"; }
 
@@ -242,6 +248,7 @@ web.request("GET", "/pub/late"); print(web.getresponse().status)'
 	mkfifo "$SCRATCH/start"
 	chmod 711 "$SCRATCH"
 	chmod 644 "$SCRATCH/start"
+	rm -f "$SCRATCH/late"
 	as_user /usr/bin/python3 -c "$get" "$SCRATCH/start" >"$SCRATCH/late" 2>&1 3>&- &
 	wait_until 5 has_line "$SCRATCH/late" waiting
 	attach "$(policy clean)"
@@ -292,6 +299,18 @@ except urllib.error.HTTPError as e: print(e.code)'
 	expect_equal "$(load root 666)" 403
 	expect_equal "$(load 65534 644)" 403
 	expect_equal "$(load 65533 644)" 403
+	# Nor where nothing but that file can be written, by the right to write root's.
+	install -m 644 /usr/lib/x86_64-linux-gnu/libz.so.1 "$place/x.so"
+	# load_with RIGHT
+	load_with() {
+		local -a KEEPER
+		keep "$1"
+		# shellcheck disable=SC2016  # for the inner shell
+		in_cgroup env -i PATH="$PATH" unshare --mount sh -c 'mount --rbind / /mnt && mount -o remount,bind,ro /mnt &&
+			mount --bind "$0" "/mnt$0" && exec chroot /mnt "$@"' "$place" "${KEEPER[@]}" /usr/bin/python3 -c "$load" "$place/x.so"
+	}
+	expect_equal "$(load_with net_bind_service)" 200
+	expect_equal "$(load_with dac_override)" 403
 	rm -r "$place"
 }
 
@@ -309,6 +328,28 @@ except urllib.error.HTTPError as e: print(e.code)'
 	chmod 755 "$named"
 	osh policy set box --policy "$SCRATCH/setuid.yaml" --wait 2>/dev/null
 	expect_equal "$(status_of as_user "$named")" 200
+	rm "$named"
+}
+
+@test "who has root's rights on files may write what it runs, whoever it is" {
+	local named=$PROBES/named # /usr is read-only in some places
+	install /usr/bin/curl "$named"
+	sed "s|/usr/bin/curl, clean|$named, clean|" "$(policy clean)" >"$SCRATCH/rights.yaml"
+	# with RIGHT: the program of somebody who keeps it, and has no other.
+	with() {
+		local -a KEEPER
+		keep "$1"
+		status_of in_cgroup env -i PATH="$PATH" "${KEEPER[@]}" "$named"
+	}
+	attach "$SCRATCH/rights.yaml"
+	expect_equal "$(with net_bind_service)" 200
+	expect_equal "$(with dac_override)" 403
+	expect_equal "$(with chown)" 403
+	expect_equal "$(with setfcap)" 403
+	# Who is root no longer, but may be again.
+	expect_equal "$(status_of in_cgroup env -i PATH="$PATH" setpriv --ruid 0 --euid 65534 --regid 65534 --clear-groups \
+		--inh-caps -all --bounding-set -all "$named")" 403
+	expect_verdicts 4 box "binary=$named" l7_decision=deny "l7_deny_reason~was not started clean"
 	rm "$named"
 }
 

@@ -87,7 +87,7 @@ dial() { in_cgroup timeout 3 "$PROBES/net-no" "$@"; }
 }
 
 # A27
-@test "the connect hook tells the listeners of others on its loopback from its own" {
+@test "the connect hook tells the listeners of others on its loopback from its own, then the packet guard" {
 	local listener
 	nsenter --net="/run/netns/$NET" /usr/bin/python3 -c 'import socket
 server = socket.create_server(("127.0.0.1", 2375)); print("listening", flush=True)
@@ -96,7 +96,7 @@ while True: print(server.accept()[0].recv(99).decode(), flush=True)' >"$SCRATCH/
 	wait_until 5 has_line "$SCRATCH/others" listening
 	attempt() { dial tcp 127.0.0.1 2375 "$1"; }
 	arrived() { grep -qF -- "$1" "$SCRATCH/others"; }
-	peel osh_connect4
+	peel osh_connect4 osh_skb_egress
 	kill "$listener"
 }
 

@@ -19,10 +19,12 @@ setup_file() {
 	local canary pins place
 	canary=$(new_canary)
 	attach
-	pins=$(find /sys/fs/bpf -path "*/attached/$(stat -c %i "$CG")/*" | sort)
+	pins=$(find /sys/fs/bpf -ignore_readdir_race -path "*/attached/$(stat -c %i "$CG")/*" | sort)
 	place=${pins%%/attached/*}/attached
 	(($(wc -l <<<"$pins") >= 8)) || fail "$pins"
+	hold_agent # it looks once, when all are gone
 	in_cgroup rm -r "$place"
+	release_agent
 	run direct "$canary"
 	expect_equal "$output" "connect EPERM"
 	expect_equal "$(asked https://ok.test/other)" 403
@@ -45,7 +47,7 @@ setup_file() {
 @test "memory of verdicts whose pins are removed: the next agent finds the same" {
 	local place before
 	attach
-	place=$(find /sys/fs/bpf -path "*/attached/$(stat -c %i "$CG")")
+	place=$(find /sys/fs/bpf -ignore_readdir_race -path "*/attached/$(stat -c %i "$CG")")
 	place=${place%/layout-*}/memory
 	list_memory() {
 		local pin
@@ -56,7 +58,9 @@ setup_file() {
 	before=$(list_memory)
 	expect_contains "$before" ledger
 	expect_contains "$before" "worker0 \"id\":"
+	hold_agent
 	rm -r "$place"
+	release_agent
 	is_back() { [[ -d $place && $(list_memory) == "$before" ]]; }
 	wait_until 10 is_back
 	expect_contains "$(<"$AGENT_DIR/agent.log")" "the lock of the proxy went with $place"

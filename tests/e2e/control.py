@@ -9,23 +9,44 @@ import socket
 import sys
 
 
-def sealed(path):
+def dial(path):
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(10)
+    sock.connect(path)
+    return sock
+
+
+def seal(text):
     fd = os.memfd_create("control", os.MFD_ALLOW_SEALING)
-    with open(path, "rb") as file:
-        os.write(fd, file.read())
+    os.write(fd, text)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
     return fd
 
 
-with socket.socket(socket.AF_UNIX) as sock:
-    sock.settimeout(10)
-    sock.connect(sys.argv[1])
-    call = {"method": "io.openshell." + sys.argv[2], "parameters": json.load(sys.stdin)}
-    socket.send_fds(sock, [json.dumps(call).encode() + b"\0"], [sealed(path) for path in sys.argv[3:]])
+def ask(sock, method, parameters, texts):
+    """The reply, of which nothing comes when the agent hangs up."""
+    call = {"method": "io.openshell." + method, "parameters": parameters}
+    fds = [seal(text) for text in texts]
+    socket.send_fds(sock, [json.dumps(call).encode() + b"\0"], fds)
+    for fd in fds:
+        os.close(fd)
     reply = b""
     while not reply.endswith(b"\0"):
         data = sock.recv(65536)
         if not data:
             break
         reply += data
-print(reply.rstrip(b"\0").decode())
+    return reply.rstrip(b"\0").decode()
+
+
+def main(path, method, *files):
+    texts = []
+    for name in files:
+        with open(name, "rb") as file:
+            texts.append(file.read())
+    with dial(path) as sock:
+        print(ask(sock, method, json.load(sys.stdin), texts))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

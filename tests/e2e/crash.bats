@@ -11,6 +11,7 @@ setup_file() { start_all; }
 teardown_file() { stop_all; }
 
 setup() {
+	kill -CONT "$(<"$AGENT_DIR/agent.pid")" 2>/dev/null || true
 	# A test that failed may have left none.
 	osh status >/dev/null 2>&1 || restart
 	BOX=survivor-$BATS_TEST_NUMBER
@@ -107,6 +108,38 @@ restart() { agent_start "$AGENT_DIR"; }
 	expect_equal "$output" EPERM
 }
 
+kill_proxy() { wait_until 10 has_proxy && kill -9 "$PROXY"; }
+
+outlived() { grep -E "$1" "/proc/$INIT/root/sandbox/outlasted" 2>/dev/null; }
+
+# start_downloads PATH LAST: see crowd.py; they stand, and go on without an agent.
+start_downloads() {
+	inside "$BOX" rm -f /sandbox/outlasted
+	inside "$BOX" sh -c 'trap "" HUP; exec python3 /sandbox/crowd.py outlast "$@" >/sandbox/outlasted 2>&1' _ "$@" >/dev/null 2>&1 3>&- &
+	wait_until 10 outlived '^stand$' >/dev/null || fail "$(cat "/proc/$INIT/root/sandbox/outlasted")"
+}
+
+# F03: also of those whose end nothing but the connection's tells.
+@test "downloads under way when the proxy dies, or the agent, in order or not, are cut off, never at an end; the next ones work" {
+	local how
+	INIT=$(pid_of_init)
+	put "$BOX" "$E2E/crowd.py" /sandbox/crowd.py
+	server_says half 'HTTP/1.1 200 OK\r\n\r\nhalf' # and no more
+	for how in kill_proxy agent_crash agent_stop; do
+		start_downloads /pub/exact/half no
+		$how
+		wait_until 10 outlived '^(end|reset) ' >/dev/null || fail "$(cat "/proc/$INIT/root/sandbox/outlasted")"
+		expect_equal "$(outlived '^(end|reset) ')" "reset reset reset" "after $how"
+		osh status >/dev/null 2>&1 || restart
+		wait_until 10 serves_again
+		# T
+		start_downloads '/pub/stream?n=50' yes
+		wait_until 10 outlived '^(end|reset) ' >/dev/null || fail "$(cat "/proc/$INIT/root/sandbox/outlasted")"
+		expect_equal "$(outlived '^(end|reset) ')" "end end end" "after $how, the next"
+		expect_equal "$(probe "$BOX" tcp l4.test 5999)" EPERM
+	done
+}
+
 @test "addresses given before a crash keep their names" {
 	local before after
 	run probe "$BOX" resolve ok.test no.test l4.test
@@ -121,8 +154,9 @@ restart() { agent_start "$AGENT_DIR"; }
 @test "SIGKILL of a sandbox's init ends the sandbox, and it can be deleted" {
 	local pid
 	INIT=$(pid_of_init)
-	inside "$BOX" tail -f /dev/null 3>&- &
+	inside "$BOX" sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/tail" 2>&1 3>&- &
 	pid=$!
+	wait_until 5 has_line "$SCRATCH/tail" started
 	kill -9 "$INIT"
 	wait_until 5 is_gone "$pid"
 	dead() { [[ $(osh sandbox get "$BOX" -o json) == *'"dead"'* ]]; }
@@ -130,6 +164,54 @@ restart() { agent_start "$AGENT_DIR"; }
 	osh sandbox delete "$BOX"
 	run osh sandbox get "$BOX"
 	expect_equal "$status" 1
+}
+
+# F02
+@test "the agent is stopped and goes on: a flow that stood answers meanwhile and afterwards, what is denied stays so" {
+	local agent
+	agent=$(<"$AGENT_DIR/agent.pid")
+	INIT=$(pid_of_init)
+	hold_flow "$BOX"
+	start_prober
+	wait_until 10 allowed_is 200
+	kill -STOP "$agent"
+	ask_held 1
+	probe_more 3
+	allowed_is 200
+	kill -CONT "$agent"
+	ask_held 2
+	probe_more 2
+	end_held
+	expect_absent "$PROBER_CANARY"
+	expect_equal "$(probe "$BOX" tcp l4.test 5999)" EPERM
+}
+
+# F04: also of programs that left their session and hear no signal.
+@test "SIGKILL of a sandbox's init, alone or with the agent: no program of it is left, the one beside it lives" {
+	local beside=beside-$BATS_TEST_NUMBER group beside_init
+	make_sandbox "$beside" probe
+	hold_flow "$beside"
+	ask_held 1
+	beside_init=$(BODY=$(osh sandbox get "$beside" -o json) && json 'b["pid"]')
+	INIT=$(pid_of_init)
+	group=$(cgroup_of "$INIT")
+	inside "$BOX" sh -c 'setsid sh -c "trap \"\" TERM HUP INT; echo away >/sandbox/away; tail -f /dev/null" </dev/null >/dev/null 2>&1 &
+		until [ -e /sandbox/away ]; do sleep 0.02; done'
+	is_populated() { grep -qx "populated $1" "$group/cgroup.events"; }
+	is_populated 1
+	kill -9 "$INIT"
+	wait_until 5 is_populated 0 || fail "$(cat "$group"/cgroup.{events,procs})"
+	ask_held 2
+	expect_equal "$(probe "$beside" tcp l4.test 5999)" EPERM
+	group=$(cgroup_of "$beside_init")
+	is_populated 1
+	# And with the agent.
+	agent_crash
+	kill -9 "$beside_init"
+	wait_until 5 is_populated 0 || fail "$(cat "$group"/cgroup.{events,procs})"
+	end_held
+	restart
+	osh sandbox delete "$beside"
 }
 
 @test "records of before and after stand in one history, with rising numbers" {
@@ -164,7 +246,7 @@ list_links() { find "$(pins)" -path '*/links/*' -type f -exec bpftool link show 
 
 # F01, F02, F03: each round something dies, or is stopped first, at a moment that the seed chooses.
 @test "two hundred deaths under traffic: not a byte too many, no sandbox lost" {
-	local i before links slowest=0 began took seed=${OSH_SEED:-$RANDOM}
+	local i before links sent slowest=0 began took seed=${OSH_SEED:-$RANDOM}
 	echo "# seed $seed (OSH_SEED)" >&3
 	RANDOM=$seed
 	make_sandbox other probe
@@ -174,6 +256,8 @@ list_links() { find "$(pins)" -path '*/links/*' -type f -exec bpftool link show 
 	before=$(printf 'other running %s\nrests stopped 0\n%s running %s' \
 		"$(osh sandbox get other -o json | grep -oP '"pid": \K\d+')" "$BOX" "$INIT")
 	links=$(list_links) && [[ $links ]]
+	settle
+	sent=$(packets 'host 203.0.113.10 and tcp port 5432') # by name, in other tests
 	start_prober
 	for ((i = 0; i < 200; i++)); do
 		read -r -t "0.0$((RANDOM % 10))" <> <(:) || true
@@ -195,7 +279,7 @@ list_links() { find "$(pins)" -path '*/links/*' -type f -exec bpftool link show 
 	expect_equal "$(list_links)" "$links" "the kernel's own numbers of the links"
 	probe_more 2
 	expect_absent "$PROBER_CANARY"
-	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" 0 "packets to a port that nobody may reach"
+	expect_equal "$(packets 'host 203.0.113.10 and tcp port 5432')" "$sent" "packets to an address that nobody may reach"
 	# What was left is told.
 	(($(osh logs "$BOX" | grep -c "did not stop in order, [0-9]* of its verdicts recovered") >= 100))
 	expect_equal "$(osh logs "$BOX" | grep -c "may be missing")" 0
@@ -229,10 +313,12 @@ answer() {
 
 # Everything answered is in the journal once, and numbers rise.
 expect_each_once() {
+	local file=$AGENT_DIR/state/journal/current.jsonl
 	answers >"$SCRATCH/answered"
-	expect_answered_once "$AGENT_DIR/state/journal/current.jsonl"
+	wait_until 5 has_line "$file" "\"$(tail -n 1 "$SCRATCH/answered" | cut -d' ' -f1)\""
+	expect_answered_once "$file"
 	BODY=$(osh status -o json)
-	expect_equal "$(json 'b["verdicts_lost"], b["journal_dropped"]')" "(0, 0)"
+	expect_equal "$(json 'b["verdicts_lost"], b["journal_dropped"], b["journal_first"]')" "(0, 0, 1)"
 }
 
 # The same of a file of records, for what is in $SCRATCH/answered.
@@ -455,4 +541,117 @@ all_refusals_are_told() {
 	osh policy set "$BOX" --policy "$(policy probe)" --wait
 	fetch "$BOX" https://ok.test/pub/x
 	expect_status 200
+}
+
+# flip FILE AT BIT
+flip() {
+	/usr/bin/python3 -c 'import sys
+with open(sys.argv[1], "r+b") as file:
+    text = bytearray(file.read())
+    text[int(sys.argv[2])] ^= 1 << int(sys.argv[3])
+    file.seek(0)
+    file.write(text)' "$@"
+}
+
+# F15: also where the text still is a policy, and another one.
+@test "a policy file with a bit flipped on disk grants nothing after a restart, and the whole one does" {
+	local file i at bit seed=${OSH_SEED:-$RANDOM}
+	echo "# seed $seed (OSH_SEED)" >&3
+	RANDOM=$seed
+	file=$(find "$AGENT_DIR/state/sandboxes/$BOX/policy" -name '*.yaml')
+	cp "$file" "$SCRATCH/whole.yaml"
+	for i in {0..5}; do
+		agent_crash
+		at=$((RANDOM % $(stat -c %s "$SCRATCH/whole.yaml"))) bit=$((RANDOM % 8))
+		if ((i == 0)); then # /pub becomes /qub
+			at=$(($(grep -bom 1 /pub/ "$SCRATCH/whole.yaml" | cut -d: -f1) + 1)) bit=0
+		fi
+		cp "$SCRATCH/whole.yaml" "$file"
+		flip "$file" "$at" "$bit"
+		((i > 0)) || [[ $(grep -c /qub/ "$file") == 1 ]]
+		restart
+		fetch "$BOX" https://ok.test/qub/flipped
+		[[ $STATUS != 200 ]] || fail "byte $at bit $bit: more is allowed"
+		fetch "$BOX" https://ok.test/pub/flipped
+		[[ $STATUS != 200 ]] || fail "byte $at bit $bit: still allowed"
+		expect_equal "$(probe "$BOX" tcp l4.test 5999)" EPERM "byte $at bit $bit"
+	done
+	settle
+	refute has_request 0 /flipped
+	agent_crash
+	cp "$SCRATCH/whole.yaml" "$file"
+	restart
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	fetch "$BOX" https://ok.test/qub/x
+	expect_status 403
+}
+
+# What the agent and its sandboxes have on this machine, one a line, but what grows by design. By numbers where
+# the numbers are the survivor's, by names where an agent's are its own.
+belongings() {
+	local cgroup agent
+	agent=$(<"$AGENT_DIR/agent.pid")
+	cgroup=$(dirname "$(cgroup_of "$INIT")")
+	find "$cgroup" -type d -printf 'cgroup %p\n'
+	find "$cgroup" -name cgroup.procs -exec cat {} + | sed 's/^/process /'
+	pgrep -P "$agent" -a | sed -E 's/^[0-9]+/child/'
+	pgrep -f "^[^ ]*openshell.* (--config|--socket) $AGENT_DIR/" | grep -vx "$agent" | sed 's/^/program /'
+	find "/sys/fs/bpf/openshell${cgroup##*openshell-}" -printf 'pin %p\n'
+	find "$AGENT_DIR" -not -path '*/journal/*' -printf 'file %p\n'
+	grep -hF "$AGENT_DIR/" /proc/self/mountinfo "/proc/$agent/mountinfo" | awk '{ print "mount", $5 }'
+	in_px ip -o link | awk '{ print "link", $2 }'
+	in_px ip -o addr | awk '{ print "address", $4 }'
+	readlink "/proc/$agent/fd/"* | sed -E '/^net:/!s/\[[0-9]+\]//; s/^/holds /'
+}
+same_belongings() { [[ $(belongings | sort) == "$(<"$1")" ]]; }
+
+# One more sandbox, made and deleted; the agent is killed at some moment of it.
+die_amid_round() {
+	local pid
+	{ osh sandbox create --name "$1" --policy "$(policy probe)" --no-keep -- true </dev/null; osh sandbox delete "$1"; } \
+		>/dev/null 2>&1 3>&- &
+	pid=$!
+	read -r -t "0.0$((RANDOM % 8))$((RANDOM % 10))" <> <(:) || true
+	agent_crash
+	wait "$pid" || true
+	restart || return
+	osh sandbox delete "$1" >/dev/null 2>&1 || true
+}
+
+# F18
+@test "five hundred sandboxes, made and deleted under seeded deaths of the agent, leave nothing" {
+	local i said deaths=0 seed=${OSH_SEED:-$RANDOM}
+	echo "# seed $seed (OSH_SEED)" >&3
+	RANDOM=$seed
+	INIT=$(pid_of_init)
+	inside "$BOX" sh -c 'tail -f /dev/null >/dev/null 2>&1 &'
+	agent_crash
+	restart
+	make_sandbox first probe
+	refute same_belongings <(belongings | sort | grep -v first)
+	osh sandbox delete first >/dev/null
+	belongings | sort >"$SCRATCH/belongings"
+	has_line "$SCRATCH/belongings" "file .*/ca.*pem" && has_line "$SCRATCH/belongings" "^pin " &&
+		has_line "$SCRATCH/belongings" "^holds net"
+	for ((i = 0; i < 500; i++)); do
+		if ((RANDOM % 40 == 0)); then
+			die_amid_round "round-$i" || fail "no agent after death $deaths in round $i"
+			deaths=$((deaths + 1))
+			expect_equal "$(pid_of_init)" "$INIT" "pid of the survivor after death $deaths in round $i"
+			fetch "$BOX" https://ok.test/pub/x
+			expect_status 200
+		elif ((RANDOM % 10 == 0)); then # kept ones take longer: what is kept is on disk first
+			said=$(osh sandbox create --name "round-$i" --policy "$(policy probe)" </dev/null 2>&1 && osh sandbox delete "round-$i" 2>&1) ||
+				fail "round $i: $said"
+		else
+			said=$(osh sandbox create --name "round-$i" --policy "$(policy probe)" --no-keep -- true </dev/null 2>&1) ||
+				fail "round $i: $said"
+		fi
+	done
+	echo "# $deaths deaths" >&3
+	((deaths > 0))
+	wait_until 10 same_belongings "$SCRATCH/belongings" || fail "$(diff "$SCRATCH/belongings" <(belongings | sort))"
+	expect_equal "$(probe "$BOX" tcp l4.test 5999)" EPERM
+	expect_equal "$(osh sandbox list -o name)" "$BOX"
 }

@@ -132,14 +132,14 @@ def knock(host, count):
     tell(f"refused {refused}")
 
 
-def bounce(host, port, count):
-    """COUNT connects as fast as they go: how many were refused with EPERM."""
-    family, _, _, _, where = socket.getaddrinfo(host, int(port), socket.AF_INET, socket.SOCK_STREAM)[0]
+def bounce(host, port, count, ports=1):
+    """COUNT connects as fast as they go, to so many ports from PORT on in turn: how many were refused with EPERM."""
+    address = socket.getaddrinfo(host, None, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
     refused = 0
-    for _ in range(int(count)):
-        with socket.socket(family, socket.SOCK_STREAM) as sock:
+    for i in range(int(count)):
+        with socket.socket() as sock:
             try:
-                sock.connect(where)
+                sock.connect((address, int(port) + i % int(ports)))
             except PermissionError:
                 refused += 1
     tell(f"refused {refused}")
@@ -156,5 +156,39 @@ def fetch(host, path):
     tell(f"{int(1000 * (time.monotonic() - begin))} {size}")
 
 
-commands = {name: globals()[name] for name in ("bounce", "dawdle", "fetch", "hold", "knock", "pace", "park")}
+def ending(sock):
+    """`end` as when all has come, or `reset`."""
+    try:
+        while sock.recv(65536):
+            pass
+        return "end"
+    except (ConnectionResetError, ssl.SSLError):
+        return "reset"
+
+
+def outlast(path, last, host="plain.test"):
+    """Downloads of which the beginning has come: of any bytes, by HTTP/1.0 from HOST and by TLS. `stand`, then
+    how each of them ends. The first is over once LAST is `yes`, the others once PATH is."""
+    bytes_only = socket.create_connection(("l4.test", 5432), timeout=60)
+    bytes_only.sendall(b"half")
+    if last == "yes":
+        bytes_only.shutdown(socket.SHUT_WR)
+    old = socket.create_connection((host, 80), timeout=60)
+    old.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+    context = trusting()
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    new = context.wrap_socket(socket.create_connection(("ok.test", 443), timeout=60),
+                              server_hostname="ok.test", suppress_ragged_eofs=False)
+    new.sendall(f"GET {path} HTTP/1.1\r\nHost: ok.test\r\nConnection: close\r\n\r\n".encode())
+    flows = {bytes_only: b"half", old: b"\r\n\r\n", new: b"\r\n\r\n"}
+    for sock, part in flows.items():
+        got = b""
+        while part not in got:
+            got += sock.recv(4096)
+        assert b"policy_denied" not in got, got
+    tell("stand")
+    tell(" ".join(ending(sock) for sock in flows))
+
+
+commands = {name: globals()[name] for name in ("bounce", "dawdle", "fetch", "hold", "knock", "outlast", "pace", "park")}
 commands[sys.argv[1]](*sys.argv[2:])

@@ -12,18 +12,25 @@ teardown_file() { stop_all; }
 
 queries() { wc -l <"$WORLD_DIR/dns.log"; }
 
-# D01
-@test "a name that is resolved but not reached asks nobody" {
-	local canary names=() i before
-	canary=$(new_canary)
+# resolve_many CANARY DOMAIN: 200 names are answered, and nobody hears of them.
+resolve_many() {
+	local names=() i before
 	for i in {1..200}; do
-		names+=("$canary-$i.no.test")
+		names+=("$1-$i.$2")
 	done
 	before=$(queries)
 	run probe names resolve "${names[@]}"
 	expect_equal "$(grep -c '^ok ' <<<"$output")" 200 "names answered"
-	expect_absent "$canary"
+	expect_absent "$1"
 	expect_equal "$(queries)" "$before" "queries to the real server"
+}
+
+# D01
+@test "a name that is resolved but not reached asks nobody" {
+	local canary before
+	canary=$(new_canary)
+	resolve_many "$canary" no.test
+	before=$(queries)
 	# A denied connect asks nobody either.
 	fetch names "https://$canary.no.test/"
 	expect_status 403
@@ -33,6 +40,42 @@ queries() { wc -l <"$WORLD_DIR/dns.log"; }
 	fetch names https://ok.test/pub/x
 	expect_status 200
 	grep -q '^ok.test A$' "$WORLD_DIR/dns.log"
+}
+
+wild() {
+	sed 's|      - { host: l4.test, port: 5432, protocol: tcp }|&\n      - { host: "*.wild.test", port: 5432, protocol: tcp }|' \
+		"$(policy probe)" >"$SCRATCH/wild.yaml"
+	osh policy set names --policy "$SCRATCH/wild.yaml" --wait
+}
+
+# D01
+@test "names under a wildcard: resolved they ask nobody, and one connect asks once" {
+	local canary before
+	wild
+	canary=$(new_canary)
+	resolve_many "$canary" wild.test
+	before=$(queries)
+	echo "$canary.wild.test 93.184.215.14" >>"$WORLD_DIR/zone"
+	run probe names tcp "$canary.wild.test" 5432 hi
+	expect_contains "$output" "l4 ready"
+	expect_equal "$(grep -c "^$canary.wild.test A$" "$WORLD_DIR/dns.log")" 1
+	expect_equal "$(queries)" $((before + 2)) "A and AAAA"
+	expect_verdicts 1 names "dst_host=$canary.wild.test"
+}
+
+# D01
+@test "a storm of connects to an allowed name that does not exist asks for it once a second" {
+	local asked before=$SECONDS bound
+	wild
+	run probe names tcp_many missing.wild.test 5432 200
+	wait_until 20 has_verdicts 200 names dst_host=missing.wild.test engine=upstream
+	bound=$((2 * (SECONDS - before + 2))) # of two workers
+	asked=$(grep -c '^missing.wild.test A$' "$WORLD_DIR/dns.log")
+	((asked >= 1 && asked <= bound)) || fail "asked $asked times, bound $bound"
+	# The twin: one that exists.
+	echo "there.wild.test 93.184.215.14" >>"$WORLD_DIR/zone"
+	run probe names tcp there.wild.test 5432 hi
+	expect_contains "$output" "l4 ready"
 }
 
 @test "every name has one address, of each family, in a private range" {

@@ -102,7 +102,7 @@ END
 	inside box sh -c 'setsid python3 /sandbox/echo.py >/dev/null 2>&1 &'
 	forward 0:5000 box
 	/usr/bin/python3 - "$LOCAL" <<'END'
-import socket, sys, threading, time
+import concurrent.futures, socket, sys, time
 def ask(size):
     for _ in range(500):  # until it listens
         with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as sock:
@@ -119,9 +119,8 @@ def ask(size):
             assert answer == b"%d " % size + b"z" * size, len(answer)
             return
     raise SystemExit("nobody answered")
-threads = [threading.Thread(target=ask, args=(size,)) for size in (0, 1, 70000, 3000000)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
+with concurrent.futures.ThreadPoolExecutor() as pool:
+    list(pool.map(ask, (0, 1, 70000, 3000000)))
 ask(5000000)
 END
 }

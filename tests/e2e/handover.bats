@@ -165,6 +165,6 @@ setup() {
 	run net_ok plain pass l4.test 5432 "$PROBES/net-no" "$canary"
 	expect_contains "$output" "ok l4 ready"
 	expect_arrived "$canary"
-	expect_verdicts 0 plain binary="$PROBES/net-no" l7_decision=deny
 	expect_verdicts 1 plain l7_decision=allow dst_host=l4.test binary="$PROBES/net-ok"
+	expect_verdicts 0 plain binary="$PROBES/net-no" l7_decision=deny
 }

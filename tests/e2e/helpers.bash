@@ -54,7 +54,9 @@ stop_all() {
 }
 
 # The programs of the test build (agent/base/knockout.h), which more than one file uses.
-build_knockout() { flock "$REPO/build" make -s -j2 -C "$REPO" KNOCKOUT=1; }
+# build_once ARGUMENT...: make, one of the test files that run side by side after the other.
+build_once() { flock "$REPO/build" make -s -j2 -C "$REPO" "$@"; }
+build_knockout() { build_once KNOCKOUT=1; }
 
 # A world for agents of the test build, which each test starts by itself.
 start_knockout() {
@@ -70,7 +72,7 @@ start_preloaded() {
 	start_world
 	make_scratch
 	install_probe
-	make -s -C "$REPO" build/preload.so
+	build_once build/preload.so
 	cp "$REPO/build/preload.so" "$PROBES/"
 	export FAULTS=$PROBES/faults
 	truncate -s 0 "$FAULTS" "$FAULTS.proxy"
@@ -102,7 +104,11 @@ start_tmux() {
 	tmux -L "$TMUX_SOCKET" -f /dev/null new-session -d -s stays cat 3>&-
 }
 
-stop_tmux() { tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null || true; }
+# The server leaves its socket behind.
+stop_tmux() {
+	tmux -L "$TMUX_SOCKET" kill-server 2>/dev/null || true
+	rm -f "${TMUX_TMPDIR:-/tmp}/tmux-$UID/$TMUX_SOCKET"
+}
 
 # Is BPF one of this kernel's security modules, so that it guards what is attached?
 guarded() {
@@ -142,6 +148,10 @@ run() {
 		output=$(without_progress "$output")
 		bats_separate_lines lines output
 	fi
+	if [[ ${stderr:-} =~ $PROGRESS ]]; then
+		stderr=$(without_progress "$stderr")
+		bats_separate_lines stderr_lines stderr
+	fi
 	return "$result"
 }
 
@@ -178,7 +188,7 @@ probe() {
 # install_probe: tests/e2e/probe.c as $PROBES/net-ok, which $SCRATCH/probe.yaml names, and as net-no,
 # which nothing names: the same bytes, in a directory that every sandbox shows.
 install_probe() {
-	make -s -C "$REPO" build/probe || return
+	build_once build/probe || return
 	export PROBES=/opt/osh-probe-$$
 	mkdir "$PROBES"
 	cp "$REPO/build/probe" "$PROBES/net-ok"
@@ -232,6 +242,31 @@ expect_lacks() {
 }
 
 expect_status() { expect_equal "$STATUS" "$1" "HTTP status"; }
+
+# server_says NAME RESPONSE: the server answers /pub/exact/NAME with these bytes (printf's escapes).
+server_says() {
+	mkdir -p "$WORLD_DIR/files"
+	printf '%b' "$2" >"$WORLD_DIR/files/$1"
+}
+
+# hold_flow NAME: a flow to ok.test that stays, from in there. ask_held TIMES: it has answered that often, and as
+# often a new one has. end_held: no more of it.
+hold_flow() {
+	put "$1" "$E2E/crowd.py" /sandbox/crowd.py
+	rm -f "$SCRATCH/held"
+	mkfifo "$SCRATCH/asks"
+	inside "$1" /usr/bin/python3 /sandbox/crowd.py hold ok.test 1 <"$SCRATCH/asks" >"$SCRATCH/held" 2>&1 3>&- &
+	exec {asks}>"$SCRATCH/asks"
+	rm "$SCRATCH/asks"
+	wait_until 10 has_line "$SCRATCH/held" '^200$' || fail "$(<"$SCRATCH/held")"
+}
+
+held_answered() { (($(grep -cx '200 new 200' "$SCRATCH/held") >= $1)); }
+ask_held() {
+	echo >&"$asks"
+	wait_until 10 held_answered "$1" || fail "$(<"$SCRATCH/held")"
+}
+end_held() { exec {asks}>&-; }
 
 # ---- Witnesses: what was recorded, what arrived ------------------------------------------------
 

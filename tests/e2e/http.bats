@@ -126,6 +126,34 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	has_request "$since" "$canary"
 }
 
+# C06
+@test "an address of IPv6 that the policy names is inspected as a name is" {
+	local canary url
+	canary=$(new_canary)
+	sed 's|^      - host: plain.test|      - { host: "[2001:db8::10]", ports: [80, 443], protocol: rest, enforcement: enforce, \
+          rules: [{ allow: { method: GET, path: "/pub/**" } }] }\n&|' "$(policy probe)" >"$SCRATCH/six.yaml"
+	make_sandbox six "$SCRATCH/six.yaml"
+	for url in "https://[2001:db8::10]" "http://[2001:db8::10]"; do
+		fetch six "$url/pub/six" -g
+		expect_status 200
+		expect_equal "$(json 'b["target"], b["headers"]["host"]')" "('/pub/six', '[2001:db8::10]')"
+		fetch six "$url/secret/$canary" -g
+		expect_status 403
+		expect_equal "$(json 'b["host"]')" 2001:db8::10
+	done
+	expect_verdicts 2 six dst_host=2001:db8::10 l7_target=/pub/six l7_decision=allow
+	expect_verdicts 2 six dst_host=2001:db8::10 "l7_target=/secret/$canary" l7_decision=deny
+	# Where no policy names it, and another address where one does.
+	fetch web "http://[2001:db8::10]/pub/$canary" -g
+	[[ $STATUS != 200 ]]
+	expect_verdicts 1 web dst_host=2001:db8::10 l7_decision=deny
+	fetch six "http://[2001:db8::11]/pub/$canary" -g
+	[[ $STATUS != 200 ]]
+	expect_verdicts 1 six dst_host=2001:db8::11 l7_decision=deny
+	expect_absent "$canary"
+	osh sandbox delete six
+}
+
 # C01
 @test "SNI must be the name behind the address" {
 	local canary address
@@ -274,6 +302,31 @@ setup() { put web "$E2E/probe.py" /sandbox/probe.py; }
 	# Denied before the body is asked for.
 	fetch web https://ok.test/pub/big -T /sandbox/big -X POST -H 'Expect: 100-continue'
 	expect_status 403
+}
+
+# answers_late VERSION: nothing comes before the server answers, while others are served; then all does.
+answers_late() {
+	local canary client i
+	canary=$(new_canary)
+	inside web curl -sSi "--http$1" "https://ok.test/pub/held/$canary" >"$SCRATCH/late" 3>&- &
+	client=$!
+	wait_until 10 has_line "$WORLD_DIR/requests.log" "$canary"
+	for i in {1..20}; do
+		fetch web "https://ok.test/pub/$i"
+		expect_status 200
+	done
+	[[ ! -s $SCRATCH/late ]] || fail "came too early: $(<"$SCRATCH/late")"
+	echo "let go: $canary" >"$WORLD_DIR/gate"
+	wait "$client"
+	expect_contains "$(head -n 1 "$SCRATCH/late")" "HTTP/$1 200"
+	expect_equal "$(tail -n 1 "$SCRATCH/late")" "let go: $canary"
+	expect_verdicts 1 web "l7_target=/pub/held/$canary" l7_decision=allow
+}
+
+@test "long poll: an answer that begins late comes whole, by both versions" {
+	mkfifo "$WORLD_DIR/gate"
+	answers_late 1.1
+	answers_late 2
 }
 
 # As often as they wait for each other: a server that is slower than we are gives them one by one.

@@ -284,11 +284,11 @@ status_is_answered() { [[ $(status_of /usr/bin/curl) == 200 ]]; }
 	expect_equal "$(status_of /usr/bin/curl)" 200
 }
 
-# Read for the better part of a second, were nothing else to do: long against a request. Started by a
+# Read for a second, were nothing else to do: long against a request. Started by a
 # shell, when Python is ready: its own grant would do for what it starts.
 @test "the first use of a large program holds up no other request, nor another's first use" {
 	inside who sh -c 'rm -rf /sandbox/named && cp /usr/bin/curl /sandbox/named && truncate -s "${1}M" /sandbox/named' _ \
-		$((600 / ${OSH_TIME_SCALE:-1}))
+		$((1000 / ${OSH_TIME_SCALE:-1}))
 	osh policy set who --policy "$(policy probe)" --wait 2>/dev/null
 	# shellcheck disable=SC2016  # for the inner shell
 	run inside who sh -c 'mkfifo ready; { read -r go <ready; for program in /sandbox/named /usr/bin/curl; do

@@ -59,8 +59,8 @@ times_to_fail() {
 }
 
 expect_nothing_left() {
-	! osh sandbox get "$1" 2>/dev/null || fail "sandbox $1 is left"
-	[[ ! -e $AGENT_DIR/state/sandboxes/$1 ]] || fail "the state of $1 is left"
+	! osh sandbox get "$1" 2>/dev/null || fail "sandbox $1 is left" || return
+	[[ ! -e $AGENT_DIR/state/sandboxes/$1 ]] || fail "the state of $1 is left" || return
 	[[ -z $(find "$(cgroup_mount)" -path "*openshell*/$1") ]] || fail "the cgroup of $1 is left"
 }
 
@@ -70,8 +70,8 @@ fails_closed() {
 	with_strace -o /dev/null -e "trace=$1" -e "inject=$1:error=EPERM:when=$2"
 	create "$name"
 	end_strace
-	refute is_gone "$AGENT_PID"
-	expect_nothing_left "$name"
+	refute is_gone "$AGENT_PID" || exit 1
+	expect_nothing_left "$name" || exit 1
 	[[ $output != "$CONFINED" ]] || return 1
 	[[ $output != *ran* ]] || fail "$1 fails, the ${2}th time, and the program runs:" "$output" || exit 1
 	((status != 0)) || fail "$1 fails, the ${2}th time, and create exits 0" || exit 1

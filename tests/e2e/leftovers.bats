@@ -41,7 +41,8 @@ list_files() {
 	fetch gone https://ok.test/pub/x
 	expect_status 200
 	refute same_leftovers "$SCRATCH/before"
-	inside gone sh -c 'exec tail -f /dev/null' 3>&- &
+	inside gone sh -c 'echo started; exec tail -f /dev/null' >"$SCRATCH/tail" 2>&1 3>&- &
+	wait_until 5 has_line "$SCRATCH/tail" started
 	osh sandbox delete gone
 	expect_same_leftovers "$SCRATCH/before"
 	list_files | diff "$SCRATCH/files" -

@@ -411,6 +411,11 @@ copy_place() {
 	expect_equal "$(readlink "$PLACE/out/tree/link")" "sub dir/big"
 	expect_equal "$(stat -c '%U %a' "$PLACE/out/tree/-n")" "root 755"
 	expect_equal "$(<"$PLACE/again")" mine
+	# tar would take this for a tab.
+	cp "$PLACE/mine" "$PLACE/a\tb"
+	osh sandbox cp "$PLACE/a\tb" box:/sandbox
+	osh sandbox cp 'box:a\tb' "$PLACE/c\td"
+	expect_equal "$(<"$PLACE/c\td")" mine
 	# A file is replaced, a directory is not merged with.
 	osh sandbox cp box:renamed "$PLACE/again"
 	run -1 osh sandbox cp box:tree "$PLACE/out"
@@ -479,16 +484,163 @@ nothing_staged() { ! compgen -G "$1/.openshell-cp.*"; }
 	truncate -s 1T "$PLACE/endless"
 	"$BUILD/openshell" sandbox cp "$PLACE/endless" box:copy </dev/null >/dev/null 2>&1 3>&- &
 	copier=$!
-	wait_until 10 inside box sh -c 'ls .openshell-cp.*/endless' >/dev/null 2>&1
+	wait_until 10 inside box sh -c 'ls .openshell-cp/*/endless' >/dev/null 2>&1
 	tar=$(pgrep -P "$copier" -x tar)
 	kill "$tar"
 	wait_until 10 inside box test -e began
 	kill "$copier"
 	wait_until 10 is_gone "$copier"
 	inside box timeout 5 sh -c 'echo >go' # the hang-up was sent before
-	wait_until 10 inside box sh -c '! ls -d .openshell-cp.*' >/dev/null 2>&1
+	wait_until 10 inside box sh -c '! ls -d .openshell-cp' >/dev/null 2>&1
 	refute inside box test -e copy
 }
+
+# copy_endless NAME PATH: begins, and is in the middle; sets $copier.
+copy_endless() {
+	setsid "$BUILD/openshell" sandbox cp "$PLACE/endless" "$1:$2" </dev/null >/dev/null 2>&1 3>&- &
+	copier=$!
+	is_arriving() { compgen -G "$AGENT_DIR/state/sandboxes/$1/*/.openshell-cp/*/endless"; }
+	wait_until 10 is_arriving "$1" || fail "no copy begins"
+}
+
+# Its tar outlives a client that is killed, until nobody reads it.
+end_copy() {
+	kill -9 "-$copier" 2>/dev/null || true
+	wait_until 10 is_gone "$copier"
+}
+
+# What is left of copies into it, on disk; what else is there.
+copies_of() { find "$AGENT_DIR/state/sandboxes/$1/"{sandbox,tmp} -path '*/.openshell-cp*'; }
+has_no_copies() { [[ ! $(copies_of "$1") ]]; }
+files_of() { find "$AGENT_DIR/state/sandboxes/$1/"{sandbox,tmp} -mindepth 1 -printf '%P\n' | sort | tr '\n' ' '; }
+
+@test "cp in that ends with its sandbox, its client or its agent leaves nothing there" {
+	local copier init how
+	copy_place
+	make_sandbox box default
+	truncate -s 1T "$PLACE/endless"
+	mkdir "$PLACE/empty"
+	osh sandbox cp "$PLACE/empty" box:work
+	osh sandbox cp "$PLACE/mine" box:work
+	osh sandbox cp "$PLACE/mine" box:/tmp
+
+	# Stopped in the middle; at both places, below the top.
+	copy_endless box work
+	osh sandbox stop box
+	end_copy
+	has_no_copies box || fail "after stop: $(copies_of box)"
+	osh sandbox start box >/dev/null
+	copy_endless box /tmp
+	osh sandbox stop box
+	end_copy
+	has_no_copies box || fail "after stop: $(copies_of box)"
+	osh sandbox start box >/dev/null
+
+	# All of it killed, with and without the agent.
+	for how in init agent; do
+		copy_endless box work
+		init=$(field box 'b["pid"]')
+		[[ $how == init ]] || agent_crash
+		kill -9 "$init"
+		wait_until 10 is_gone "$init"
+		[[ $how == init ]] || agent_start "$AGENT_DIR"
+		end_copy
+		wait_until 10 is_ended box
+		osh sandbox start box >/dev/null
+		has_no_copies box || fail "after $how was killed: $(copies_of box)"
+	done
+
+	# The client alone, then under an agent that was killed: the sandbox goes on.
+	copy_endless box work
+	end_copy
+	wait_until 10 has_no_copies box || fail "after the client was killed: $(copies_of box)"
+	copy_endless box work
+	agent_crash
+	agent_start "$AGENT_DIR"
+	end_copy
+	wait_until 10 has_no_copies box || fail "after agent and client were killed: $(copies_of box)"
+
+	# What was there stays, and what comes whole is there.
+	osh sandbox cp "$PLACE/mine" box:work/again
+	osh sandbox stop box
+	expect_equal "$(files_of box)" "mine work work/again work/mine "
+	osh sandbox start box >/dev/null
+	expect_equal "$(inside box cat work/mine work/again /tmp/mine)" $'mine\nmine\nmine'
+}
+
+is_ended() { [[ $(field "$1" 'b["state"]') =~ ^(dead|stopped)$ ]]; }
+
+# tar sees nothing wrong with an archive that ends where a member does.
+@test "cp whose tar is killed between two members brings nothing, in or out" {
+	local name
+	copy_place
+	make_sandbox box default --env PATH=/sandbox/bin:/usr/bin:/bin
+	mkdir -p "$PLACE/tree" "$PLACE/bin"
+	for name in a b; do head -c 9216 /dev/zero >"$PLACE/tree/$name"; done
+	cat >"$PLACE/bin/tar" <<'END'
+#!/bin/sh
+/usr/bin/tar --sort=name "$@" | head -c 10240 # tree, a
+kill -9 $$
+END
+	chmod 0755 "$PLACE/bin/tar"
+	PATH=$PLACE/bin:$PATH "$PLACE/bin/tar" --create --file=- --directory="$PLACE" tree | /usr/bin/tar t # or it shows nothing
+	PATH=$PLACE/bin:$PATH run -1 osh sandbox cp "$PLACE/tree" box:/sandbox
+	expect_equal "$output" "what was sent ends in the middle"
+	expect_equal "$(inside box ls -A /sandbox)" ""
+	# The twin, also of trees that have the name of what marks the end.
+	for name in tree proc sys; do
+		mv "$PLACE/tree" "$PLACE/$name" 2>/dev/null || true
+		osh sandbox cp "$PLACE/$name" box:/sandbox
+		expect_equal "$(inside box ls /sandbox "/sandbox/$name" | tr '\n' ' ')" "/sandbox: $name  /sandbox/$name: a b "
+		inside box rm -r "/sandbox/$name"
+		mv "$PLACE/$name" "$PLACE/tree" 2>/dev/null || true
+	done
+	# The other way the status of tar says it.
+	osh sandbox cp "$PLACE/tree" box:/sandbox
+	osh sandbox cp "$PLACE/bin" box:/sandbox
+	run -1 osh sandbox cp box:tree "$PLACE/out"
+	expect_equal "$(ls -A "$PLACE/out")" ""
+	inside box rm -r bin
+	osh sandbox cp box:tree "$PLACE/out"
+	diff -r "$PLACE/tree" "$PLACE/out/tree"
+}
+
+# Who runs inside may have put anything where copies arrive.
+@test "cp in does without a place for copies that is none, and stop clears it away" {
+	local obstacle copier
+	copy_place
+	make_sandbox box default
+	for obstacle in ": >.openshell-cp" "ln -s elsewhere .openshell-cp" "ln -s nowhere .openshell-cp" \
+		"mkfifo .openshell-cp" "mkdir -p .openshell-cp/x; chmod 0 .openshell-cp"; do
+		inside box sh -c "mkdir elsewhere full empty; touch full/mine; $obstacle"
+		osh sandbox cp "$PLACE/mine" box:brought
+		osh sandbox cp "$PLACE/mine" box:full # a file is replaced
+		# Nor does what is in the middle, or what fails, leave anything or take anything away.
+		truncate -s 1T "$PLACE/endless"
+		"$BUILD/openshell" sandbox cp "$PLACE/endless" box:empty </dev/null >/dev/null 2>&1 3>&- &
+		copier=$!
+		wait_until 10 inside box sh -c 'ls empty/.openshell-cp.*/endless' >/dev/null 2>&1 || fail "no copy begins: $obstacle"
+		inside box test ! -e nowhere
+		expect_equal "$(inside box ls -A elsewhere)" "" "$obstacle"
+		kill "$copier"
+		wait_until 10 is_gone "$copier"
+		wait_until 10 inside box sh -c '[ -d empty ] && [ ! "$(ls -A empty)" ]' || fail "left: $obstacle"
+		osh sandbox stop box
+		has_no_copies box || fail "after stop: $(copies_of box)"
+		expect_equal "$(files_of box)" "brought elsewhere empty full full/mine "
+		osh sandbox start box >/dev/null
+		expect_equal "$(inside box cat brought full/mine)" $'mine\nmine'
+		inside box rm -rf brought elsewhere empty full
+	done
+	# Full of the names that the agent itself gives while it removes a tree.
+	inside box sh -c 'mkdir .openshell-cp && cd .openshell-cp && seq -f .removing-%.0f/a/b 0 999 | xargs mkdir -p'
+	osh sandbox stop box
+	has_no_copies box || fail "after stop: $(copies_of box)"
+	wait_until 20 has_no_trash || fail "not removed: $(ls -A "$AGENT_DIR/state/sandboxes")"
+	osh sandbox start box >/dev/null
+}
+
+has_no_trash() { ! compgen -G "$AGENT_DIR/state/sandboxes/.removing-*"; }
 
 @test "cp out: no link leads out, nothing but the one name is written" {
 	local bad

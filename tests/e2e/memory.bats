@@ -62,8 +62,7 @@ begin_without() {
 	local result=0 what="without $2 allocations from $1 on"
 	: >"$AGENT_DIR/agent.log"
 	set_faults "$FAULTS" 0 "$1" "$2"
-	nsenter --net="$WORLD_PX" "${AGENT_UNDER[@]}" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" \
-		</dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
+	agent_program </dev/null >>"$AGENT_DIR/agent.log" 2>&1 3>&- &
 	AGENT_PID=$!
 	echo "$AGENT_PID" >"$AGENT_DIR/agent.pid"
 	wait_until 20 has_begun || fail "$what it neither serves nor ends" || return
@@ -191,7 +190,7 @@ ask() {
 }
 
 @test "requests are judged without memory: served, refused or ended, none let through" {
-	local first served=0 ended=0
+	local first all served=0 ended=0
 	: >"$AGENT_DIR/agent.log"
 	for first in $(sample 900 40) $(sample 900 10); do
 		ask "$first" $((served + ended < 40 ? 1 : EVER)) https://ok.test/pub/x
@@ -200,6 +199,13 @@ ask() {
 		[[ $STATUS != 200 ]] || fail "without allocation $first it is let through"
 	done
 	((served > 2 && ended > 10)) || fail "$served served, $ended ended"
+	served # on the connection to the server that the next one finds
+	set_faults "$FAULTS.proxy"
+	served
+	all=$(allocations "$FAULTS.proxy")
+	for ((first = all - 50; first <= all; first++)); do # each, while the answer is queued for HTTP/2
+		ask "$first" 1 https://ok.test/pub/x
+	done
 	expect_absent "$CANARY"
 	served
 	expect_lacks "$(<"$AGENT_DIR/agent.log")" "ended: signal"

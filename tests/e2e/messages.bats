@@ -348,12 +348,6 @@ EOF
 
 # ---- Servers ----------------------------------------------------------------------------------
 
-# server_says NAME RESPONSE: the server answers /pub/exact/NAME with these bytes (printf's escapes).
-server_says() {
-	mkdir -p "$WORLD_DIR/files"
-	printf '%b' "$2" >"$WORLD_DIR/files/$1"
-}
-
 # asks SANDBOX NAME...: one after another on one connection, by curl.
 asks() {
 	local box=$1 name urls=()

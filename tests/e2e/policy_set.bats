@@ -168,6 +168,27 @@ except OSError as e: print("end", e, flush=True)'
 	expect_status 403
 }
 
+# F15
+@test "a policy that had a bit flipped on its way is refused, whichever it was" {
+	local before size file
+	file=$(policy probe_more)
+	before=$(revision)
+	size=$(stat -c %s "$file")
+	run /usr/bin/python3 "$E2E/flips.py" "$AGENT_SOCKET" "$BOX" "$file" 3
+	expect_equal "$output" $((8 * ((size + 2) / 3))) "flips, all refused"
+	expect_equal "$(revision)" "$before" revision
+	osh policy get "$BOX" | cmp - "$(policy probe)"
+	fetch "$BOX" https://ok.test/pub/x
+	expect_status 200
+	fetch "$BOX" https://ok.test/api/x -X PUT -d x
+	expect_status 403
+	run set_raw "$file" "$(sha256sum "$file" | cut -d' ' -f1)"
+	expect_lacks "$output" '"error"'
+	osh policy get "$BOX" | cmp - "$file"
+	fetch "$BOX" https://ok.test/api/x -X PUT -d x
+	expect_status 200
+}
+
 @test "static sections change nothing in a running sandbox, and a warning says so" {
 	sed -e 's/read_write: \[\/sandbox, /read_write: [/' "$(policy probe)" >"$SCRATCH/static.yaml"
 	run osh policy set "$BOX" --policy "$SCRATCH/static.yaml" --wait

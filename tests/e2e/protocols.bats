@@ -116,6 +116,10 @@ has_lines() { expect_equal "$output" "$(printf '%s\n' "$@")" output; }
 good = b"{\"query\":\"query Squeezed { viewer }\"}"
 bad = b"{\"query\":\"mutation { deleteRepository(id: \\\"%s\\\") }\"}" % sys.argv[1].encode()
 for name, body in (("good", good), ("bad", bad)):
+    open(f"/sandbox/{name}.plain", "wb").write(body)
+    # RFC 8878 3.1.1: one segment of so many bytes, in one block that is the last and left as it is.
+    frame = b"\x28\xb5\x2f\xfd\x20" + bytes([len(body)]) + (len(body) << 3 | 1).to_bytes(3, "little") + body
+    open(f"/sandbox/{name}.zstd", "wb").write(frame)
     open(f"/sandbox/{name}.gzip", "wb").write(gzip.compress(body))
     open(f"/sandbox/{name}.deflate", "wb").write(zlib.compress(body))
 open("/sandbox/two.gzip", "wb").write(gzip.compress(good) + gzip.compress(bad))
@@ -131,6 +135,14 @@ open("/sandbox/bomb.gzip", "wb").write(gzip.compress(b" " * (64 << 20) + good))'
 	post gql.test /graphql "@/sandbox/good.gzip" -H 'Content-Encoding: br'
 	expect_status 403
 	expect_contains "$(json 'b["reason"]')" "br"
+	# By its name: nobody here unpacks it, so nobody knows which of the two it is.
+	for kind in good bad; do
+		post gql.test /graphql "@/sandbox/$kind.zstd" -H 'Content-Encoding: zstd'
+		expect_status 403
+		expect_contains "$(json 'b["reason"]')" "zstd"
+	done
+	post gql.test /graphql "@/sandbox/good.plain"
+	expect_status 200
 	post gql.test /graphql "@/sandbox/good.gzip" -H 'Content-Encoding: gzip, gzip'
 	expect_status 403
 	post gql.test /graphql "@/sandbox/good.gzip" -H 'Content-Encoding: gzip' -H 'Content-Encoding: identity'
@@ -143,6 +155,35 @@ open("/sandbox/bomb.gzip", "wb").write(gzip.compress(b" " * (64 << 20) + good))'
 	fetch all https://gql.test/graphql -H 'Content-Type: application/json; charset=utf-7' --data-binary "$(gql '{ viewer }')"
 	expect_status 403
 	expect_absent "$canary"
+}
+
+# C29: what reads them by their labels finds another operation, or none.
+@test "graphql: UTF-16 and multipart bodies are denied, the same in UTF-8 passes" {
+	local canary kind
+	canary=$(new_canary)
+	inside all python3 -c 'import sys
+text = "{\"query\":\"query Plain { viewer(x: \\\"%s\\\") }\"}" % sys.argv[1]
+for kind in "utf-16", "utf-16-le", "utf-16-be":
+    open(f"/sandbox/gql.{kind}", "wb").write(text.encode(kind))
+open("/sandbox/gql.utf-8", "w").write(text)' "$canary"
+	for kind in utf-16 utf-16-le utf-16-be; do
+		post gql.test /graphql "@/sandbox/gql.$kind"
+		expect_status 403
+		expect_contains "$(json 'b["reason"]')" "GraphQL request rejected"
+		fetch all https://gql.test/graphql -H "Content-Type: application/json; charset=$kind" \
+			--data-binary "@/sandbox/gql.$kind"
+		expect_status 403
+	done
+	# As clients upload files (graphql-multipart-request-spec), and as a form.
+	fetch all https://gql.test/graphql -F 'operations=<gql.utf-8' -F 'map={}'
+	expect_status 403
+	expect_contains "$(json 'b["reason"]')" "multipart bodies are not inspected"
+	fetch all https://gql.test/graphql -H 'Content-Type: multipart/form-data; boundary=x' --data-binary "@/sandbox/gql.utf-8"
+	expect_status 403
+	expect_absent "$canary"
+	post gql.test /graphql "@/sandbox/gql.utf-8"
+	expect_status 200
+	expect_arrived "$canary"
 }
 
 @test "a body over the bound is denied, one within it passes, however they are framed" {

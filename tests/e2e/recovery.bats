@@ -14,6 +14,7 @@ teardown_file() { stop_all; }
 teardown() {
 	[[ ${AGENT_DIR:-} ]] || return 0
 	unset OSH_CRASH_AT
+	thaw
 	! is_gone "$(<"$AGENT_DIR/agent.pid")" || agent_start "$AGENT_DIR"
 	osh sandbox delete --all >/dev/null || true
 	agent_stop
@@ -179,6 +180,171 @@ take_over() {
 	expect_equal "$(pid_of runs)" "$init"
 }
 
+# take_over_at_once: three of them, whose pids are $takers, and what they say in $SCRATCH/taker-N.
+take_over_at_once() {
+	local i
+	takers=()
+	for i in 0 1 2; do
+		nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover \
+			</dev/null >"$SCRATCH/taker-$i" 2>&1 3>&- &
+		takers+=($!)
+	done
+	if ! wait_until 20 is_one_left "${takers[@]}"; then
+		kill -9 "${takers[@]}"
+		fail "$(tail -n 3 "$SCRATCH/taker-"?)"
+	fi
+}
+
+# is_one_left PID...: and it answers. From then on it is the tests' agent.
+is_one_left() {
+	local pid
+	local -a left=()
+	for pid; do
+		is_gone "$pid" || left+=("$pid")
+	done
+	((${#left[@]} == 1)) && osh status >/dev/null 2>&1 && echo "${left[0]}" >"$AGENT_DIR/agent.pid"
+}
+
+# ended_well STATUS FILE: in order, killed since it did not in time, or second.
+ended_well() {
+	case $1 in
+	0) has_line "$2" "stopping on SIGTERM" ;;
+	137) cat "$SCRATCH/taker-"? | grep -q "it does not end: killing it" ;;
+	3) has_line "$2" "another openshelld \(pid [0-9]+\) was first to take the place in" ;;
+	*) false ;;
+	esac
+}
+
+# F23
+@test "of agents that take over at once one serves, and the others say which or end in order" {
+	local init round i status
+	local -a takers
+	three_sandboxes
+	init=$(pid_of runs)
+	for ((round = 0; round < 8; round++)); do
+		take_over_at_once
+		for i in 0 1 2; do
+			[[ ${takers[i]} != "$(<"$AGENT_DIR/agent.pid")" ]] || continue
+			status=0
+			wait "${takers[i]}" || status=$?
+			ended_well "$status" "$SCRATCH/taker-$i" || fail "exit status $status: $(<"$SCRATCH/taker-$i")"
+		done
+		BODY=$(osh status -o json)
+		expect_equal "$(json 'b["pid"]')" "$(<"$AGENT_DIR/agent.pid")" "who serves"
+		expect_equal "$(pid_of runs),$(state_of runs),$(state_of rests)" "$init,running,stopped"
+	done
+	fetch runs https://ok.test/pub/x
+	expect_status 200
+	expect_equal "$(probe runs tcp l4.test 5999)" EPERM
+}
+
+# freeze: what SIGTERM, or SIGCONT before it, does not end. Until thaw, which ends each test.
+freeze() {
+	FROZEN=$(cgroup_mount)/osh-frozen-$$
+	mkdir "$FROZEN"
+	echo "$1" >"$FROZEN/cgroup.procs"
+	echo 1 >"$FROZEN/cgroup.freeze"
+	wait_until 5 has_line "$FROZEN/cgroup.events" "frozen 1"
+}
+
+thaw() {
+	[[ ${FROZEN:-} ]] || return 0
+	echo 0 >"$FROZEN/cgroup.freeze"
+	wait_until 10 rmdir "$FROZEN" 2>/dev/null
+	unset FROZEN
+}
+
+# F23: the agent that it was to follow ends when it can. A closed terminal calls nothing off.
+@test "a takeover that is called off ends at once, and kills nobody" {
+	local taker agent status=0
+	three_sandboxes
+	agent=$(<"$AGENT_DIR/agent.pid")
+	freeze "$agent"
+	nsenter --net="$WORLD_PX" "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --takeover \
+		</dev/null >"$SCRATCH/taker" 2>&1 3>&- &
+	taker=$!
+	wait_until 5 has_line "$SCRATCH/taker" "taking over from"
+	kill -HUP "$taker"
+	kill -TERM "$taker"
+	wait "$taker" || status=$?
+	expect_equal "$status" 1 "exit status"
+	has_line "$SCRATCH/taker" "called off; the agent that works in .* was asked to end"
+	refute is_gone "$agent"
+	thaw
+	wait_until 10 is_gone "$agent"
+	has_line "$AGENT_DIR/agent.log" "stopping on SIGTERM"
+	agent_start "$AGENT_DIR"
+	expect_equal "$(state_of runs),$(state_of rests)" running,stopped
+}
+
+# Inside: one more request on the flow that it has, for each file ask-N; on a new one where that has ended.
+ASKER='import http.client, os, ssl, time
+context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
+flow = http.client.HTTPSConnection("ok.test", context=context, timeout=60)
+def ask():
+    flow.request("GET", "/pub/x")
+    answer = flow.getresponse()
+    answer.read()
+    return answer.status
+said, number = open("/sandbox/said", "w", buffering=1), 0
+while True:
+    while not os.path.exists(f"/sandbox/ask-{number}"):
+        time.sleep(0.02)
+    try:
+        print(number, "kept", ask(), file=said)
+    except (OSError, http.client.HTTPException):
+        flow.close()
+        print(number, "ended, anew", ask(), file=said)
+    number += 1'
+
+# ask_again INIT N: it is served, by either.
+ask_again() {
+	: >"/proc/$1/root/sandbox/ask-$2"
+	wait_until 10 has_line "/proc/$1/root/sandbox/said" "^$2 .* 200$" || fail "$(<"/proc/$1/root/sandbox/said")"
+}
+
+# programs_at DIR FROM: a copy of the programs there, instead of what was there.
+programs_at() { rm -rf "$1" && mkdir "$1" && cp "$2"/openshell{,d,-init} "$1/"; }
+
+# F23: what an upgrade does. The builds differ, so that it is seen which one runs.
+@test "an agent of another build takes over from one whose file is gone, or is another one by now" {
+	local old init denied round=0 from builds=("$REPO/build" "$BUILD")
+	programs_at "$SCRATCH/first" "$BUILD"
+	BUILD=$SCRATCH/first
+	agent_here
+	osh sandbox create --name runs --policy "$(policy probe)" --detach -- /usr/bin/python3 -c "$ASKER" 2>/dev/null
+	init=$(pid_of runs)
+	wait_until 5 test -e "/proc/$init/root/sandbox/said"
+	ask_again "$init" 0
+	for from in "${builds[@]}"; do
+		old=$(<"$AGENT_DIR/agent.pid")
+		rm -r "$BUILD"
+		[[ $((++round)) == 2 ]] || BUILD=$SCRATCH/second # and then at the same place
+		programs_at "$BUILD" "$from"
+		expect_contains "$(readlink "/proc/$old/exe")" "(deleted)"
+		take_over
+		wait_until 10 is_gone "$old"
+		wait "$old" # in order
+		wait_until 10 osh status >/dev/null
+		BODY=$(osh status -o json)
+		expect_equal "$(json 'b["pid"]')" "$AGENT_PID" "the agent's pid"
+		cmp "/proc/$AGENT_PID/exe" "$from/openshelld"
+		expect_equal "$(pid_of runs),$(state_of runs)" "$init,running"
+		ask_again "$init" "$round"
+		denied=$(new_canary)
+		fetch runs "https://ok.test/other/$denied"
+		expect_status 403
+		expect_equal "$(probe runs tcp l4.test 5999)" EPERM
+		expect_absent "$denied"
+		fetch runs https://ok.test/pub/x
+		expect_status 200
+		# Also what is made from now on.
+		make_sandbox "next-$round" probe
+		fetch "next-$round" https://ok.test/pub/x
+		expect_status 200
+	done
+}
+
 # F18
 @test "a sweep ends and removes what no agent takes over, and keeps files" {
 	local init
@@ -199,6 +365,56 @@ take_over() {
 	expect_equal "$(osh sandbox list -o name | sort | paste -sd,)" rests,runs
 	osh sandbox start runs rests
 	expect_equal "$(inside runs cat /sandbox/file)" work
+}
+
+# The pins of the agent under which NAME runs: its cgroup carries the same key.
+pins_of() {
+	local cgroup
+	cgroup=$(cgroup_of "$(pid_of "$1")")
+	cgroup=${cgroup%/*}
+	echo "/sys/fs/bpf/openshell${cgroup##*openshell-}"
+}
+
+# F23: as by a restart of the service, after which the old agent is gone.
+@test "after an upgrade that changes the layout the way back and the sweep lead out, as the message says" {
+	local pins layout init
+	agent_here
+	make_sandbox runs probe
+	echo work | inside runs sh -c 'cat >/sandbox/file'
+	init=$(pid_of runs)
+	pins=$(pins_of runs)
+	layout=$(basename "$pins"/layout-*)
+	agent_stop
+	mv "$pins/$layout" "$pins/layout-0"
+	run -1 agent_program
+	expect_contains "$output" "start that version again"
+	expect_contains "$output" "openshelld --sweep"
+	refute is_gone "$init"
+	expect_fenced "$init"
+	mv "$pins/layout-0" "$pins/$layout"
+	agent_here # that version
+	expect_equal "$(pid_of runs)" "$init"
+	fetch runs https://ok.test/pub/x
+	expect_status 200
+	agent_stop
+	mv "$pins/$layout" "$pins/layout-0"
+	run -0 "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep
+	expect_contains "$output" "sandbox runs: ended; its files stay"
+	is_gone "$init"
+	[[ ! -e $pins ]]
+	agent_here
+	osh sandbox start runs
+	expect_equal "$(inside runs cat /sandbox/file)" work
+	fetch runs https://ok.test/pub/x
+	expect_status 200
+}
+
+# expect_fenced INIT: in its cgroup and network nothing is reached.
+expect_fenced() {
+	local said
+	said=$(bash -c 'echo $$ >"$1/cgroup.procs" && exec nsenter --net="/proc/$2/ns/net" "$3" tcp 203.0.113.10 5432 "$4"' \
+		_ "$(cgroup_of "$1")" "$1" "$PROBES/net-no" "$(new_canary)") || true
+	expect_equal "$said" "connect EPERM"
 }
 
 # F04: agent and init are dead, or the host was started anew.

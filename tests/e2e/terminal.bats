@@ -18,11 +18,21 @@ teardown_file() {
 teardown() {
 	tmux -L "$TMUX_SOCKET" kill-session -t t 2>/dev/null || true
 	osh sandbox delete shelly 2>/dev/null || true # of a test that failed
+	! [[ -d $(grown) ]] || remove_grown
 }
 
-# open_terminal ARGUMENT...: `openshell ARGUMENT...` in a terminal of 100 x 30.
+# A cgroup of somebody else's.
+grown() { echo "$(cgroup_mount)/$WORLD_NAME-grown"; }
+remove_grown() {
+	osh sandbox detach grown 2>/dev/null || true
+	echo 1 >"$(grown)/cgroup.kill"
+	wait_until 5 grep -q "populated 0" "$(grown)/cgroup.events"
+	rmdir "$(grown)"
+}
+
+# open_terminal ARGUMENT...: `openshell ARGUMENT...` in a terminal of 100 x 30, with the caller's PATH.
 open_terminal() {
-	tmux -L "$TMUX_SOCKET" new-session -d -s t -x 100 -y 30 \
+	tmux -L "$TMUX_SOCKET" new-session -d -s t -x 100 -y 30 -e "PATH=$PATH" \
 		"'$BUILD/openshell' --socket '$AGENT_SOCKET' $*; echo ended \$?; stty -a | grep -o ' icanon'; exec cat" 3>&-
 }
 
@@ -56,13 +66,14 @@ expect_screen() { wait_until 10 shows "$1" || fail "the screen lacks '$1':" "$(s
 	expect_screen '[$#] ?$'
 	type_line 'tail -f /dev/null; echo interrupted=$?'
 	type_line ''
+	wait_until 5 runs shelly tail
 	press C-c
 	expect_screen 'interrupted=130|\^C'
 	type_line 'echo still=here$((1+1))'
 	expect_screen 'still=here2'
 	type_line 'tail -f /dev/null & jobs; kill %1; wait; echo jobs=done$((1+1))'
 	expect_screen 'jobs=done2'
-	press C-d
+	type_line exit
 	expect_screen 'ended [0-9]'
 	osh sandbox delete shelly
 }
@@ -252,4 +263,79 @@ END
 	expect_screen 'ended 0'
 	refute shows waiting
 	shows '^NAME'
+}
+
+hold_agent() { kill -STOP "$(<"$AGENT_DIR/agent.pid")"; }
+release_agent() { kill -CONT "$(<"$AGENT_DIR/agent.pid")"; }
+
+# long_on_terminal DOING ARGUMENT...: the agent is held until a line says so; at the end there is none.
+long_on_terminal() {
+	hold_agent
+	open_terminal "${@:2}"
+	wait_until 10 shows "^$1 \.\.\. [1-9][0-9]* s" || { release_agent; fail "no line '$1':" "$(screen)"; }
+	release_agent
+	expect_screen 'ended 0'
+	refute shows "$1"
+	tmux -L "$TMUX_SOCKET" kill-session -t t
+}
+
+# long_in_file DOING ARGUMENT...: one whole line where errors go, nothing that counts or is taken back.
+long_in_file() {
+	local out=$SCRATCH/long.out err=$SCRATCH/long.err asker
+	: >"$err"
+	hold_agent
+	osh "${@:2}" >"$out" 2>"$err" </dev/null 3>&- &
+	asker=$!
+	wait_until 10 has_line "$err" "^openshell: $1 \.\.\.$" || { release_agent; fail "no line '$1':" "$(<"$err")"; }
+	release_agent
+	wait "$asker"
+	expect_equal "$(grep -c "$1" "$err")" 1 "lines of $1"
+	refute grep -qP '\r|\e|\d s$' "$err"
+	refute grep -q "$1" "$out"
+}
+
+@test "what takes long says what it is: creating, stopping, starting, deleting, attaching, detaching" {
+	local way group
+	group=$(grown)
+	mkdir "$group"
+	# shellcheck disable=SC2016  # for the inner shell
+	unshare --net bash -c 'echo $$ >"$1/cgroup.procs" && exec tail -f /dev/null' _ "$group" 3>&- &
+	wait_until 5 grep -q "populated 1" "$group/cgroup.events"
+	for way in long_on_terminal long_in_file; do
+		"$way" "creating the sandbox" sandbox create --name shelly --policy "$(policy probe)" -- true
+		"$way" "stopping sandbox shelly" sandbox stop shelly
+		"$way" "starting the sandbox" sandbox start shelly
+		"$way" "deleting sandbox shelly" sandbox delete shelly
+		"$way" attaching sandbox attach --cgroup "$group" --name grown --policy "$(policy probe)" --allow-degraded
+		"$way" "detaching sandbox grown" sandbox detach grown
+	done
+}
+
+# A tar for who is given this PATH, which begins when somebody writes to its pipe, and not before.
+held_tar() {
+	mkdir -p "$SCRATCH/held"
+	mkfifo "$SCRATCH/begin"
+	printf '#!/bin/sh\nread -r _ <"%s"\nexec "%s" "$@"\n' "$SCRATCH/begin" "$(command -v tar)" >"$SCRATCH/held/tar"
+	chmod +x "$SCRATCH/held/tar"
+	echo "$SCRATCH/held:$PATH"
+}
+
+@test "cp that takes long says so on a terminal, and once in a file" {
+	local asker path
+	make_sandbox shelly probe
+	path=$(held_tar)
+	echo what is copied >"$SCRATCH/file"
+	PATH=$path open_terminal sandbox cp "$SCRATCH/file" shelly:/sandbox/one
+	expect_screen '^copying \.\.\. [1-9][0-9]* s'
+	echo >"$SCRATCH/begin"
+	expect_screen 'ended 0'
+	refute shows copying
+	PATH=$path osh sandbox cp "$SCRATCH/file" shelly:/sandbox/two >"$SCRATCH/long.out" 2>"$SCRATCH/long.err" 3>&- &
+	asker=$!
+	wait_until 10 has_line "$SCRATCH/long.err" '^openshell: copying \.\.\.$' || fail "$(<"$SCRATCH/long.err")"
+	echo >"$SCRATCH/begin"
+	wait "$asker"
+	expect_equal "$(<"$SCRATCH/long.out")$(grep -v 'waiting for the agent' "$SCRATCH/long.err")" "openshell: copying ..."
+	expect_equal "$(inside shelly cat /sandbox/one /sandbox/two)" "$(cat "$SCRATCH/file" "$SCRATCH/file")"
+	osh sandbox delete shelly
 }

@@ -94,11 +94,12 @@ snis() {
 	expect_equal "${lines[0]}" "0 10000"
 	((lines[1] <= $(nproc))) || fail "$output" # of each worker one, kept
 	((GREW < 20480)) || fail "$GREW KiB"
-	# The twins. By the second time the first of them have made way for the others.
-	snis ok.test many.test 3000 own
-	expect_equal "${lines[0]}" "3000 0"
-	snis ok.test many.test 3000 own
-	expect_equal "${lines[0]}" "3000 0"
+	# The twins. Once each worker has kept as many as it keeps, the first make way for others.
+	for _ in {1..5}; do
+		snis ok.test many.test 3000 own
+		expect_equal "${lines[0]}" "3000 0"
+		((GREW >= 4096)) || break
+	done
 	((GREW < 4096)) || fail "$GREW KiB"
 	fetch many https://ok.test/pub/x
 	expect_status 200
@@ -130,6 +131,18 @@ snis() {
 fingerprint() {
 	inside "$1" curl -sSk -o /dev/null -w '%{certs}' "https://$2/pub/x" |
 		openssl x509 -noout -fingerprint -sha256
+}
+
+@test "the leaf that a program is shown, and the authority it is given, are ECDSA on P-256" {
+	local shown
+	shown=$(inside trust curl -sSk -o /dev/null -w '%{certs}' https://ok.test/pub/x | openssl x509 -noout -text)
+	expect_contains "$shown" "Signature Algorithm: ecdsa-with-SHA256"
+	expect_contains "$shown" "ASN1 OID: prime256v1"
+	expect_contains "$shown" "O = openshell sandbox CA"
+	# shellcheck disable=SC2016  # for the inner shell
+	shown=$(inside trust sh -c 'cat "$NODE_EXTRA_CA_CERTS"' | openssl x509 -noout -text)
+	expect_contains "$shown" "Signature Algorithm: ecdsa-with-SHA256"
+	expect_contains "$shown" "ASN1 OID: prime256v1"
 }
 
 # E11

@@ -46,6 +46,18 @@ said() { expect_equal "$(paste -sd' ' <<<"$output")" "$*" "what the client saw";
 	said permessage-deflate same
 }
 
+# C22
+@test "a text in a thousand frames passes whole, one over the bound not at all" {
+	talk ws.test 1048576/1000 5
+	said none same same
+	has_line "$SCRATCH/server.log" "^none 1048576$"
+	talk ws.test 5/1 6000000/5000
+	said none same closed 1009
+	refute has_line "$SCRATCH/server.log" " 6000000$"
+	talk ok.test 1048576/1000
+	said permessage-deflate same
+}
+
 @test "a new policy closes both kinds with 1012" {
 	local host
 	for host in ok.test ws.test; do

@@ -2,8 +2,8 @@
 
 websocket_peer.py serve PEM PORT       sends every message back; prints "ready", then of each
                                        message its extensions and its length
-websocket_peer.py talk URL LENGTH...   sends texts of these lengths (`on`: one after another until the
-                                       socket closes); prints the extensions, and of each answer
+websocket_peer.py talk URL LENGTH...   sends texts of these lengths (LENGTH/N: in frames of N characters;
+                                       `on`: one after another until the socket closes); prints the extensions, and of each answer
                                        whether it is the text, or how the socket closed"""
 import asyncio
 import itertools
@@ -32,13 +32,19 @@ async def serve(pem, port):
         await asyncio.Future()
 
 
+def message(length, piece):
+    text = ("wörds and " * length)[:length]
+    return text, [text[at:at + piece] for at in range(0, length, piece)] if piece else text
+
+
 async def talk(url, *lengths):
     async with websockets.connect(url, max_size=SIZE_MAX) as socket:
         print(extensions(socket))
-        for length in itertools.repeat(5) if lengths == ("on",) else lengths:
-            text = ("wörds and " * int(length))[:int(length)]
+        for length in itertools.repeat("5") if lengths == ("on",) else lengths:
+            length, _, piece = length.partition("/")
+            text, pieces = message(int(length), int(piece or 0))
             try:
-                await socket.send(text)
+                await socket.send(pieces)
                 print("same" if await socket.recv() == text else "other")
             except websockets.ConnectionClosed as error:
                 print("closed", error.code)

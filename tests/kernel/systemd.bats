@@ -167,6 +167,8 @@ journaled() {
 
 @test "a service is attached: its end is the end of the rules" {
 	systemd-run -q --unit=osh-worker --slice=osh-work.slice tail -f /dev/null
+	begun() { [[ $(<"/proc/$(systemctl show -P MainPID osh-worker)/comm") == tail ]]; } # not one that is to become it
+	wait_until 10 begun
 	journaled >"$SCRATCH/journaled.yaml"
 	osh sandbox attach --cgroup /sys/fs/cgroup/osh.slice/osh-work.slice/osh-worker.service --name work --policy "$SCRATCH/journaled.yaml" --allow-degraded
 	expect_equal "$(osh sandbox list | awk '$1 == "work" { print $2 }')" attached

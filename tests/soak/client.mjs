@@ -4,6 +4,7 @@ import http2 from "http2"
 const URL = "https://ok.test:9450"
 const PERIOD = 251
 const STREAMS_MAX = 20
+const ENOUGH = 50
 const counts = {}
 const bad = []
 let state = 0
@@ -130,9 +131,14 @@ async function fetched() {
 	}
 }
 
-async function work(end) {
-	while (Date.now() < end && !bad.length) {
-		const deed = [streams, streams, destroyed, fetched][dice(4)]
+const deeds = [streams, streams, destroyed, fetched]
+
+// Each deed was done often enough to be whole and cut.
+const isEnough = () => deeds.every(deed => (counts[deed.name] ?? [0, 0]).reduce((a, b) => a + b) >= ENOUGH)
+
+async function work(end, last) {
+	while (!bad.length && (Date.now() < end || (Date.now() < last && !isEnough()))) {
+		const deed = deeds[dice(deeds.length)]
 		counts[deed.name] ??= [0, 0]
 		try {
 			await deed()
@@ -146,8 +152,8 @@ async function work(end) {
 	}
 }
 
-const end = Date.now() + process.argv[3] * 1000
-await Promise.all([work(end), work(end)])
+const ms = process.argv[3] * 1000, end = Date.now() + ms
+await Promise.all([work(end, end + 10 * ms), work(end, end + 10 * ms)])
 if (bad.length)
 	console.log(bad.join("\n"))
 console.log(JSON.stringify(counts))

@@ -16,6 +16,8 @@ HOST, PORT = "ok.test", 9450
 PATIENCE = 60
 THREADS = 6
 PATTERN = bytes(i % 251 for i in range(251 * 1000))
+ONE_ANSWER = 3  # calls: to ask, for the head, for the body
+MANY_ANSWERS = 4 * ONE_ANSWER
 CONTEXT = ssl.create_default_context()
 
 
@@ -24,11 +26,11 @@ def pattern(size):
 
 
 class Flow:
-    """A connection with a knife: after so many calls it is cut, one way or another."""
+    """A connection with a knife: one in four is cut, one way or another, at one of its first `calls`."""
 
-    def __init__(self, dice, host=HOST, port=PORT, tls=True):
+    def __init__(self, dice, host=HOST, port=PORT, tls=True, calls=ONE_ANSWER):
         self.dice = dice
-        self.left = dice.randrange(12) if dice.random() < 0.25 else None
+        self.left = dice.randrange(calls) if dice.random() < 0.25 else None
         self.sock = socket.create_connection((host, port), PATIENCE)
         if tls:
             self.sock = CONTEXT.wrap_socket(self.sock, server_hostname=host)
@@ -113,7 +115,7 @@ class _Kept:
 
 
 def keep_alive(dice):
-    with Flow(dice) as flow:
+    with Flow(dice, calls=MANY_ANSWERS) as flow:
         for _ in range(dice.randrange(1, 8)):
             size = dice.randrange(20000)
             flow.ask("GET", f"/pub/size?{size}")
@@ -126,7 +128,7 @@ def keep_alive(dice):
 
 def pipelined(dice):
     sizes = [dice.randrange(3000) for _ in range(dice.randrange(2, 6))]
-    with Flow(dice) as flow:
+    with Flow(dice, calls=MANY_ANSWERS) as flow:
         flow.send(b"".join(b"GET %s HTTP/1.1\r\nHost: ok.test:9450\r\n\r\n" % path for size in sizes
                            for path in (b"/pub/size?%d" % size, b"/secret")))
         for size in sizes:
@@ -219,7 +221,7 @@ def flip(dice):
 
 
 def relay(dice):
-    with Flow(dice, "l4.test", 5432, tls=False) as flow:
+    with Flow(dice, "l4.test", 5432, tls=False, calls=MANY_ANSWERS) as flow:
         expect(flow.read(9), b"l4 ready\n", "greeting")
         for _ in range(dice.randrange(1, 6)):
             data = pattern(dice.randrange(1, 60000))

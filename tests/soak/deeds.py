@@ -11,6 +11,8 @@ import threading
 import time
 import traceback
 
+ENOUGH = 50
+
 
 class Cut(Exception):
     """We ended the flow, or had it ended."""
@@ -22,18 +24,25 @@ def expect(actual, expected, what):
 
 
 class _Work:
-    def __init__(self, deeds, end):
+    def __init__(self, deeds, seconds):
         self.deeds = deeds
-        self.end = end
+        self.seconds = seconds
+        self.end = time.monotonic() + seconds
         self.counts = {deed.__name__: [0, 0] for deed in deeds}
         self.bad = []
         self.lock = threading.Lock()
 
+    def is_over(self):
+        """Time is up; and each deed was done often enough to be whole and cut, unless that takes too long."""
+        now = time.monotonic()
+        return self.bad or now >= self.end and (now >= self.end + 10 * self.seconds or
+                                                all(sum(both) >= ENOUGH for both in self.counts.values()))
+
     def go(self, dice, tools):
-        """One thread's: until time is up, or any deed went wrong."""
+        """One thread's: until it is over, or any deed went wrong."""
         with tools() as tool:
             arguments = [dice] if tool is None else [tool, dice]
-            while time.monotonic() < self.end and not self.bad:
+            while not self.is_over():
                 self.do(dice.choice(self.deeds), arguments)
 
     def do(self, deed, arguments):
@@ -52,7 +61,7 @@ class _Work:
 def run(deeds, thread_count, tools=contextlib.nullcontext):
     """Each is a function of its dice; of what `tools` opens for its thread before that, if anything."""
     seed, seconds = sys.argv[1:]
-    work = _Work(deeds, time.monotonic() + float(seconds))
+    work = _Work(deeds, float(seconds))
     threads = [threading.Thread(target=work.go, args=(random.Random(f"{seed}.{i}"), tools))
                for i in range(thread_count)]
     for thread in threads:

@@ -2,8 +2,9 @@
 # A soak: agent and proxy with sanitizers, traffic of every kind at once, flows killed at random by both
 # sides, the policy set meanwhile. Nothing that was not killed may suffer, and nothing may stay.
 #   SOAK_SECONDS (60)   how long        SOAK_SEED   the deeds of an earlier run again
+#   OSH_BUILD_DIR (build/san)           build/tsan looks at what threads share
 
-export OSH_BUILD_DIR=build/san
+export OSH_BUILD_DIR=${OSH_BUILD_DIR:-build/san}
 load ../e2e/helpers
 
 SOAK=$BATS_TEST_DIRNAME
@@ -82,7 +83,8 @@ all_gone() {
 	done
 }
 
-# What the sanitizers said, and the proxy's death by it.
+# What the sanitizers said, and the proxy's death by it. Addresses are for addr2line: a confined proxy
+# starts no program that knows their names.
 reports() {
 	refute grep -aE -A60 "Sanitizer|runtime error|ended: (signal|status)" "$AGENT_DIR/agent.log"
 }
@@ -155,5 +157,5 @@ keep_logs() {
 	done
 	agent_stop
 	reports
-	has_line "$AGENT_DIR/agent.log" "looked for leaks"
+	[[ $BUILD != */san ]] || has_line "$AGENT_DIR/agent.log" "looked for leaks"
 }

@@ -205,7 +205,7 @@ static void serve_websocket(struct peer *p, const char *path)
 }
 
 /* Of /pub/late-poison: that the second answer may be said, and that it was. */
-static sem_t may_poison, poisoned;
+static sem_t may_poison, poisoned, may_go_on;
 
 static void serve(struct peer *p, uint16_t port_host)
 {
@@ -241,10 +241,8 @@ static void serve(struct peer *p, uint16_t port_host)
 			return;
 		}
 		if (strcmp(path, "/pub/events") == 0) {
-			struct pollfd quiet = { .fd = p->fd, .events = POLLIN };
-
 			peer_say(p, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n");
-			(void)poll(&quiet, 1, 700);
+			sem_wait(&may_go_on);
 			peer_say(p, "data: 2\n\n");
 			return;
 		}
@@ -279,6 +277,7 @@ static void begin(void)
 	world.script = serve;
 	sem_init(&may_poison, 0, 0);
 	sem_init(&poisoned, 0, 0);
+	sem_init(&may_go_on, 0, 0);
 	world_begin();
 	set_policy(policy);
 }

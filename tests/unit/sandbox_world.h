@@ -20,7 +20,7 @@
 #include "base/fd.h"
 #include "sandbox/sandbox.h"
 
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 100000 /* of a machine that is emulated, too */
 #define OUTPUT_MAX (1 << 20)
 
 struct world {

@@ -10,6 +10,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <termios.h>
+#include <utmp.h>
 
 #define DEADLINE_MS 20000
 #define OUTPUT_BYTES (256u << 10)
@@ -702,17 +703,25 @@ Test(cli, logs_tail_goes_on_over_a_restart)
 /* ---- On a terminal ----------------------------------------------------------------------- */
 
 static int terminal;
+static struct termios terminal_before; /* as the program found it */
 
 static pid_t spawn_on_terminal(char *const *argv, unsigned short rows, unsigned short columns)
 {
 	struct winsize size = { .ws_row = rows, .ws_col = columns };
-	pid_t pid = forkpty(&terminal, NULL, NULL, &size);
+	int ours;
+	pid_t pid;
 
+	cr_assert(openpty(&terminal, &ours, NULL, NULL, &size) == 0);
+	tcgetattr(terminal, &terminal_before);
+	pid = fork();
 	if (pid == 0) {
+		close(terminal);
+		login_tty(ours);
 		setenv("TERM", "xterm-256color", 1);
 		execv(program, argv);
 		_exit(127);
 	}
+	close(ours);
 	return pid;
 }
 
@@ -786,12 +795,11 @@ Test(cli, terminal_is_passed_through)
 
 Test(cli, terminal_is_restored_when_killed)
 {
-	struct termios before, during, after;
+	struct termios during, after;
 	int status;
 	pid_t pid = spawn_on_terminal((char *[]){ program, (char *)"sandbox", (char *)"connect",
 						  (char *)"demo", NULL }, 25, 81);
 
-	tcgetattr(terminal, &before);
 	type("echo con''nected\n");
 	wait_screen("connected");
 	tcgetattr(terminal, &during);
@@ -800,9 +808,9 @@ Test(cli, terminal_is_restored_when_killed)
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_expect(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
 	tcgetattr(terminal, &after);
-	cr_expect_eq(after.c_lflag, before.c_lflag);
-	cr_expect_eq(after.c_iflag, before.c_iflag);
-	cr_expect_eq(after.c_oflag, before.c_oflag);
+	cr_expect_eq(after.c_lflag, terminal_before.c_lflag);
+	cr_expect_eq(after.c_iflag, terminal_before.c_iflag);
+	cr_expect_eq(after.c_oflag, terminal_before.c_oflag);
 	wait_call("hangup");
 }
 
@@ -879,11 +887,10 @@ Test(cli, dashboard_needs_a_terminal)
 
 Test(cli, dashboard_shows_and_quits)
 {
-	struct termios before, after;
+	struct termios after;
 	int status;
 	pid_t pid = open_dashboard(40, 120);
 
-	tcgetattr(terminal, &before);
 	wait_screen("demo");
 	type("d");
 	wait_screen("l7_deny_reason:");
@@ -891,7 +898,7 @@ Test(cli, dashboard_shows_and_quits)
 	drain_terminal(pid, &status);
 	cr_expect_eq(status, 0);
 	tcgetattr(terminal, &after);
-	cr_expect_eq(after.c_lflag, before.c_lflag);
+	cr_expect_eq(after.c_lflag, terminal_before.c_lflag);
 }
 
 Test(cli, dashboard_lives_at_any_size)

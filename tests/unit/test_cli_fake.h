@@ -402,14 +402,15 @@ static inline void fake_call(struct fake *fake, struct fake_client *client,
 	} else if (strcmp(method, "Status") == 0) {
 		fake_reply(client,
 			   json_pack("{s:s, s:i, s:i, s:s, s:s, s:i, s:i, s:i, s:i,"
-				     " s:[{s:s, s:b, s:s}, {s:s, s:b, s:n}], s:{s:i}, s:i, s:i}",
+				     " s:[{s:s, s:b, s:s}, {s:s, s:b, s:n}], s:{s:i}, s:i, s:i, s:i}",
 				     "version", "0.1.0", "pid", 100, "started", 1700000000,
 				     "state_dir", "/var/lib/openshell", "run_dir", "/run/openshell",
 				     "proxy_pid", 101, "proxy_restarts", 0, "workers", 2,
 				     "sandboxes", 2, "features", "name", "connect_unix hooks",
 				     "present", 0, "fallback", "hidden by the mount namespace",
 				     "name", "ring buffer", "present", 1, "fallback", "counters",
-				     "exec", 5, "verdicts_lost", 0, "journal_dropped", 0),
+				     "exec", 5, "verdicts_lost", 0, "journal_dropped", 0,
+				     "journal_first", 1),
 			   false, NULL, 0);
 	} else if (strcmp(method, "VerdictRing") == 0) {
 		fake_ring(fake, client);
@@ -507,13 +508,15 @@ static inline int fake_open(struct fake *fake, const char *dir)
 	sigaddset(&mask, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &mask, NULL);
 	fake->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/openshell.sock", dir);
+	/* Under its name once it listens: who sees it calls. */
+	snprintf(path, sizeof(path), "%s/openshell.sock", dir);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/new.sock", dir);
 	unlink(address.sun_path);
 	fake->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	fake_add_name(fake, "demo");
 	fake_add_name(fake, "other");
 	return bind(fake->listener, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	       listen(fake->listener, 8) < 0 ? -1 : 0;
+	       listen(fake->listener, 8) < 0 || rename(address.sun_path, path) < 0 ? -1 : 0;
 }
 
 #ifdef FAKE_MAIN

@@ -114,6 +114,8 @@ Test(inspect, gzip_and_deflate)
 	/* The policy says no to these: it is told their names. */
 	cr_expect(read_as("br", osh_str(plain), &message) == NULL);
 	cr_expect(osh_str_eq_c(message.content_encoding, "br"));
+	cr_expect(read_as("zstd", osh_str(plain), &message) == NULL);
+	cr_expect(osh_str_eq_c(message.content_encoding, "zstd"));
 	cr_expect(read_as("gzip, gzip", osh_str(plain), &message) == NULL);
 	cr_expect(osh_str_eq_c(message.content_encoding, "gzip, gzip"));
 }

@@ -196,15 +196,20 @@ Test(journal, an_empty_current_file_takes_the_id_of_the_older_one)
 Test(journal, rotates_keeps_five_files_and_hands_them_out_in_order)
 {
 	static char reason[3501];
-	uint64_t id = 0, before = 0;
+	uint64_t id = 0, before = 0, first_kept;
 	int fds[OSH_JOURNAL_KEPT + 3], count;
 	struct stat st;
 
 	open_journal();
 	memset(reason, 'r', sizeof(reason) - 1);
+	cr_expect_eq(osh_journal_first_id(journal), 0);
+	while (id * 3600 < OSH_JOURNAL_FILE_BYTES)
+		append(++id, reason);
+	cr_expect_eq(osh_journal_first_id(journal), 1);
 	while (id * 3600 < (OSH_JOURNAL_KEPT + 2ull) * OSH_JOURNAL_FILE_BYTES)
 		append(++id, reason);
 	osh_journal_flush(journal);
+	first_kept = osh_journal_first_id(journal);
 	count = osh_journal_reader_fds(journal, fds, OSH_JOURNAL_KEPT + 3);
 	cr_assert_eq(count, OSH_JOURNAL_KEPT + 1);
 	for (int i = 0; i < count; i++) {
@@ -214,8 +219,7 @@ Test(journal, rotates_keeps_five_files_and_hands_them_out_in_order)
 		cr_expect_leq(st.st_size, OSH_JOURNAL_FILE_BYTES);
 		cr_expect_lt(write(fds[i], "x", 1), 0, "read-only");
 		cr_assert_gt(read_records(fds[i], &first, &last), 0);
-		if (i)
-			cr_expect_eq(first, before + 1);
+		cr_expect_eq(first, i ? before + 1 : first_kept);
 		before = last;
 		close(fds[i]);
 	}

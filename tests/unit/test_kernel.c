@@ -354,7 +354,7 @@ Test(kernel, removing_a_sandbox_leaves_nothing_of_it)
 		lease_key.sandbox = reach_key.sandbox = other;
 	}
 	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
-	osh_kernel_purge(w.kernel);
+	cr_assert(osh_kernel_purge(w.kernel) == 0);
 
 	cr_expect_eq(osh_maps_identity(maps, identity, &node), -ENOENT);
 	cr_expect_eq(osh_maps_generation(maps, w.sandbox, &generation), -ENOENT);
@@ -424,7 +424,7 @@ Test(kernel, a_walk_shows_every_entry_once_and_a_removal_takes_all_of_one_sandbo
 	cr_expect_eq(count_leases(w.sandbox), MANY);
 	cr_expect_eq(count_leases(other), MANY);
 	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, w.sandbox), 0);
-	osh_kernel_purge(w.kernel);
+	cr_assert(osh_kernel_purge(w.kernel) == 0);
 	cr_expect_eq(count_leases(w.sandbox), 0);
 	cr_expect_eq(count_leases(other), MANY);
 }

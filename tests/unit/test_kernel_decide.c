@@ -146,8 +146,9 @@ Test(kernel_decide, dial_needs_sandbox_and_netns)
 	}
 }
 
-/* On a loopback with others on it, only the sandbox's own listeners are reached; the rest is as ever. */
-Test(kernel_decide, shared_loopback)
+/* On a loopback that others may be on, only the sandbox's own listeners are reached; the rest is as ever.
+ * Of UDP another's is refused here, and nobody's when the datagram comes. */
+Test(kernel_decide, attached_loopback)
 {
 	for (size_t i = 0; i < sizeof(dial_cases) / sizeof(dial_cases[0]); i++) {
 		const struct dial_case *t = &dial_cases[i];
@@ -157,16 +158,24 @@ Test(kernel_decide, shared_loopback)
 			.ip_protocol = (__u8)t->protocol,
 			.sandbox_known = 1,
 			.own_netns = 1,
-			.shares_net = 1,
+			.attached = 1,
+			.receiver = OSH_RECEIVER_OTHERS,
 		};
 		struct osh_decision d = osh_decide_dial(&dial);
+		bool tcp = t->protocol == IPPROTO_TCP;
 
 		if (t->action != OSH_ACTION_LEAVE) {
 			cr_expect_eq(d.action, t->action, "%s", t->dst);
 			continue;
 		}
 		cr_expect(d.action == OSH_ACTION_DENY && d.reason == OSH_KERNEL_OTHERS_LOOPBACK, "%s", t->dst);
-		dial.own_listener = 1;
+		dial.host_net = 1; /* a policy may name it; TCP alone */
+		cr_expect_eq(osh_decide_dial(&dial).action, tcp ? OSH_ACTION_JUDGE : OSH_ACTION_DENY, "%s", t->dst);
+		dial.receiver = OSH_RECEIVER_NONE;
+		cr_expect_eq(osh_decide_dial(&dial).action, tcp ? OSH_ACTION_JUDGE : OSH_ACTION_LEAVE, "%s", t->dst);
+		dial.host_net = 0;
+		cr_expect_eq(osh_decide_dial(&dial).action, tcp ? OSH_ACTION_NOBODY : OSH_ACTION_LEAVE, "%s", t->dst);
+		dial.receiver = OSH_RECEIVER_OWN;
 		cr_expect_eq(osh_decide_dial(&dial).action, OSH_ACTION_LEAVE, "%s", t->dst);
 	}
 }
@@ -177,20 +186,24 @@ Test(kernel_decide, flow)
 		struct osh_flow_facts facts;
 		unsigned action, reason;
 	} cases[] = {
-		{ { 7, 0, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
-		{ { 7, 0, 80, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
-		{ { 7, 0, 22, 0, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE },
-		{ { 7, 0, 22, 0, 1 }, OSH_ACTION_REDIRECT, 0 },
-		{ { 7, 0, 22, 1, 1 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
-		{ { 7, 0, 443, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
-		{ { 0, 0, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
-		{ { 7, OSH_EXE_UNLINKED, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
-		{ { 7, OSH_EXE_NO_PATH, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
-		{ { 7, OSH_EXE_TOO_DEEP, 443, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, 0, 443, 0, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 80, 0, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 22, 0, 0, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NOT_REACHABLE },
+		{ { 7, 0, 22, 0, 1, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 22, 1, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
+		{ { 7, 0, 443, 1, 0, 0 }, OSH_ACTION_DENY, OSH_KERNEL_CACHED_DENIAL },
+		{ { 0, 0, 443, 0, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_UNLINKED, 443, 0, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_NO_PATH, 443, 0, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		{ { 7, OSH_EXE_TOO_DEEP, 443, 0, 1, 0 }, OSH_ACTION_DENY, OSH_KERNEL_NO_IDENTITY },
+		/* On the host's loopback what no policy names is not ours to answer for. */
+		{ { 7, 0, 443, 0, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_OTHERS_LOOPBACK },
+		{ { 7, 0, 443, 0, 1, 1 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, 0, 22, 0, 0, 1 }, OSH_ACTION_DENY, OSH_KERNEL_OTHERS_LOOPBACK },
 		/* How it was started is for the policy to judge. */
-		{ { 7, OSH_EXE_INJECTED, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
-		{ { 7, OSH_EXE_LOADER, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
-		{ { 7, OSH_EXE_WRITABLE, 443, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, OSH_EXE_INJECTED, 443, 0, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, OSH_EXE_LOADER, 443, 0, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
+		{ { 7, OSH_EXE_WRITABLE, 443, 0, 0, 0 }, OSH_ACTION_REDIRECT, 0 },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -417,9 +430,34 @@ Test(kernel_decide, environment)
 
 Test(kernel_decide, who_may_write_a_file)
 {
-	cr_expect(osh_may_write(0, 1000, 0555), "root may write everything");
-	cr_expect(osh_may_write(1000, 1000, 0555), "the owner may change the mode");
-	cr_expect(osh_may_write(1000, 0, 0757));
-	cr_expect(osh_may_write(1000, 0, 0775), "its group, or an ACL");
-	cr_expect_not(osh_may_write(1000, 0, 0755));
+	static const struct osh_writer somebody = { .uid = 1000, .euid = 1000, .suid = 1000 },
+				       root = { .uid = 0, .euid = 0, .suid = 0 };
+
+	cr_expect(osh_may_write(&root, 1000, 0555), "root may write everything");
+	cr_expect(osh_may_write(&somebody, 1000, 0555), "the owner may change the mode");
+	cr_expect(osh_may_write(&somebody, 0, 0757));
+	cr_expect(osh_may_write(&somebody, 0, 0775), "its group, or an ACL");
+	cr_expect_not(osh_may_write(&somebody, 0, 0755));
+}
+
+Test(kernel_decide, who_writes_as_root)
+{
+	static const unsigned rights[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SETUID, CAP_SETFCAP, CAP_SYS_ADMIN };
+	static const struct osh_writer were[] = {
+		{ .uid = 0, .euid = 1000, .suid = 1000 },
+		{ .uid = 1000, .euid = 0, .suid = 1000 },
+		{ .uid = 1000, .euid = 1000, .suid = 0 },
+	};
+	struct osh_writer somebody = { .uid = 1000, .euid = 1000, .suid = 1000 };
+
+	for (size_t i = 0; i < sizeof(were) / sizeof(were[0]); i++)
+		cr_expect(osh_writes_as_root(&were[i]), "row %zu", i);
+	for (size_t i = 0; i < sizeof(rights) / sizeof(rights[0]); i++) {
+		somebody.permitted = 1ull << rights[i];
+		cr_expect(osh_writes_as_root(&somebody), "with %u", rights[i]);
+	}
+	somebody.permitted = 1ull << CAP_NET_BIND_SERVICE | 1ull << CAP_KILL;
+	cr_expect_not(osh_writes_as_root(&somebody));
+	somebody.permitted = 0;
+	cr_expect_not(osh_writes_as_root(&somebody));
 }

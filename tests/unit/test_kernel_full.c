@@ -2,6 +2,7 @@
 #include "test_kernel_world.h"
 
 #include <bpf/bpf.h>
+#include <sys/prctl.h>
 
 #include "kernel/install.h"
 #include "kernel/pins.h"
@@ -101,6 +102,148 @@ Test(kernel_full, tasks)
 	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
 	expect_output(probe, "ok peer=198.18.0.50:443");
 	osh_close(fd);
+}
+
+/* ---- A sandbox's share of the processes ---------------------------------------- */
+
+static struct osh_usage usage_of(uint64_t sandbox)
+{
+	_cleanup_fd_ int fd = open_map("usage");
+	struct osh_usage usage;
+
+	cr_assert_eq(bpf_map_lookup_elem(fd, &sandbox, &usage), 0);
+	return usage;
+}
+
+/* As if so many ran in it. */
+static void set_tasks_used(uint64_t sandbox, uint32_t used)
+{
+	_cleanup_fd_ int fd = open_map("usage");
+	struct osh_usage usage = usage_of(sandbox);
+
+	usage.tasks = used;
+	cr_assert_eq(bpf_map_update_elem(fd, &sandbox, &usage, BPF_EXIST), 0);
+}
+
+static void await_stop(pid_t pid)
+{
+	int status;
+
+	do
+		cr_assert_gt(waitpid(pid, &status, WUNTRACED), 0);
+	while (!WIFSTOPPED(status));
+}
+
+static void expect_served(const char *cgroup, uint64_t sandbox)
+{
+	uint64_t mine = w.sandbox;
+	struct probe probe = start_at(cgroup, false, w.ok, "tcp", "198.18.0.50", "443", NULL);
+
+	w.sandbox = sandbox;
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(probe, "ok peer=198.18.0.50:443");
+	w.sandbox = mine;
+}
+
+/* F22: whoever fills its own share takes nothing from others. */
+Test(kernel_full, a_sandbox_fills_its_own_share_of_the_processes)
+{
+	uint64_t other = make_sandbox("t");
+	struct probe last;
+
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	set_tasks_used(w.sandbox, OSH_TASKS_PER_SANDBOX_MAX - 1);
+	last = start(w.ok, "stop", w.ok, "probe", "tcp", "198.18.0.50", "443");
+	await_stop(last.pid);
+	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "443");
+	cr_expect_eq(wait_event(OSH_KERNEL_NO_IDENTITY)->identity, 0);
+	cr_expect_eq(osh_kernel_counter(w.kernel, OSH_COUNT_TASK_LOST), 1);
+	expect_served("t", other);
+	cr_assert_eq(kill(last.pid, SIGCONT), 0); /* who has a place keeps it over an exec */
+	expect_flow(w.tcp4, w.ok, "198.18.0.50", 443);
+	expect_output(last, "ok peer=198.18.0.50:443");
+	expect_served("s", w.sandbox);
+	cr_expect_eq(usage_of(w.sandbox).tasks, OSH_TASKS_PER_SANDBOX_MAX - 1);
+	cr_expect_eq(usage_of(other).tasks, 0);
+}
+
+/* The last of so many generations, of which the second finds no room if it is the share's last place that the
+ * first takes. */
+static struct probe start_orphan(const char *generations, uint32_t used)
+{
+	struct probe probe;
+
+	set_tasks_used(w.sandbox, used);
+	probe = start(w.ok, "orphan", generations, w.no, "probe", "tcp", "198.18.0.50", "443");
+	for (int status = 0; !WIFSTOPPED(status);)
+		cr_assert_gt(probe.pid = waitpid(-1, &status, WUNTRACED), 0);
+	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
+	return probe;
+}
+
+/* One whose fork found no room does not count as come from outside once its parent has ended and there is
+ * room again. */
+Test(kernel_full, a_lineage_lost_for_want_of_room_does_not_begin_anew)
+{
+	static const char *const generations[] = { "1", "2" };
+
+	cr_assert_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0); /* orphans come to us, outside */
+	for (size_t i = 0; i < OSH_COUNT_OF(generations); i++) {
+		expect_output(start_orphan(generations[i], OSH_TASKS_PER_SANDBOX_MAX - 1), "connect=EPERM");
+		expect_served("s", w.sandbox); /* what comes from outside later lost nothing */
+		expect_lineage(start_orphan(generations[i], 0), "net-no net-ok");
+	}
+}
+
+Test(kernel_full, every_way_to_begin_and_end_leaves_the_count_right)
+{
+	static char *const ways[] = { "fork", "daemon", "thread", "exec" };
+	uint64_t other = make_sandbox("t");
+	char path[512], pid[16];
+	struct probe probe;
+
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	for (size_t i = 0; i < OSH_COUNT_OF(ways); i++) {
+		probe = start(w.ok, ways[i], w.no, "probe", "tcp", "198.18.0.50", "443");
+		(void)accept_flow(w.tcp4);
+		expect_output(probe, "ok peer=198.18.0.50:443");
+		cr_expect_eq(usage_of(w.sandbox).tasks, 0, "%s", ways[i]);
+	}
+	/* Into another sandbox: it moves when it executes. */
+	probe = start(w.ok, "stop", w.ok, "probe", "stop", w.ok, "probe", "socket", "2", "1", "0");
+	await_stop(probe.pid);
+	format(path, sizeof(path), "%s/t/cgroup.procs", w.cgroup);
+	format(pid, sizeof(pid), "%d", (int)probe.pid);
+	write_text(path, pid);
+	cr_expect(usage_of(w.sandbox).tasks == 1 && usage_of(other).tasks == 0);
+	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
+	await_stop(probe.pid);
+	cr_expect(usage_of(w.sandbox).tasks == 0 && usage_of(other).tasks == 1);
+	/* Begun anew while it runs: neither it nor its end counts. */
+	cr_assert_eq(osh_kernel_sandbox_remove(w.kernel, other), 0);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	cr_expect_eq(usage_of(other).tasks, 0);
+	cr_assert_eq(kill(probe.pid, SIGKILL), 0);
+	(void)finish(&probe);
+	cr_expect_eq(usage_of(other).tasks, 0);
+	expect_served("t", other);
+	cr_expect_eq(usage_of(other).tasks, 0);
+}
+
+/* An agent killed while it removed one. */
+Test(kernel_full, a_returning_agent_forgets_what_strangers_used)
+{
+	uint64_t other = make_sandbox("t");
+
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	set_tasks_used(w.sandbox, 7);
+	set_tasks_used(other, 7);
+	cr_assert_eq(bpf_map_delete_elem(osh_kernel_maps(w.kernel)->sandboxes, &other), 0);
+	osh_kernel_close(osh_take(w.kernel));
+	open_kernel();
+	cr_expect_eq(usage_of(w.sandbox).tasks, 7);
+	cr_assert_eq(osh_kernel_sandbox_add(w.kernel, other, false), 0);
+	cr_expect_eq(usage_of(other).tasks, 0);
 }
 
 static void make_reach_key(void *key, uint32_t n)

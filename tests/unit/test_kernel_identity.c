@@ -144,19 +144,36 @@ Test(kernel_identity, path_has_a_bound)
 	cr_assert_eq(unlink(path), 0);
 }
 
+/* The kernel lets go of a link whose pin is removed in its own time. */
+static void detach_exec_hook(void)
+{
+	struct bpf_link_info info = { 0 };
+	uint32_t len = sizeof(info);
+	char path[512];
+	int fd;
+
+	format(path, sizeof(path), "%s/" LAYOUT "/links/osh_on_exec", w.pins);
+	fd = bpf_obj_get(path);
+	cr_assert_eq(bpf_obj_get_info_by_fd(fd, &info, &len), 0);
+	close(fd);
+	cr_assert_eq(unlink(path), 0);
+	while ((fd = bpf_prog_get_fd_by_id(info.prog_id)) >= 0) {
+		close(fd);
+		(void)poll(NULL, 0, 1);
+	}
+}
+
 /* An exec that no hook saw must not pass for the program before it, nor may what follows. */
 Test(kernel_identity, an_unseen_exec_has_no_identity)
 {
 	struct probe probe = start(w.ok, "stop", w.no, "probe", "tcp", "198.18.0.50", "443");
 	struct probe twin = start(w.ok, "stop", w.no, "probe", "exec", w.no, "probe", "tcp",
 				  "198.18.0.50", "443");
-	char path[512];
 
 	cr_assert_eq(waitpid(probe.pid, NULL, WUNTRACED), probe.pid);
 	cr_assert_eq(waitpid(twin.pid, NULL, WUNTRACED), twin.pid);
 	osh_kernel_close(osh_take(w.kernel));
-	format(path, sizeof(path), "%s/" LAYOUT "/links/osh_on_exec", w.pins);
-	cr_assert_eq(unlink(path), 0);
+	detach_exec_hook();
 	cr_assert_eq(kill(probe.pid, SIGCONT), 0);
 	expect_output(probe, "connect=EPERM");
 	open_kernel();

@@ -230,6 +230,7 @@ Test(kernel_install, another_layout_is_left_alone_while_in_use)
 	cr_assert_eq(rename(ours, theirs), 0);
 	cr_expect_eq(osh_kernel_open(&options, &w.kernel, &err), -EBUSY);
 	cr_expect(strstr(err.message, "another version"), "%s", err.message);
+	cr_expect(strstr(err.message, "start that version again") && strstr(err.message, "--sweep"), "%s", err.message);
 	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22"); /* still in force */
 
 	cr_assert_eq(rename(theirs, ours), 0);

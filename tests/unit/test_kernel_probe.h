@@ -277,6 +277,21 @@ static inline int probe_fork(char **args, bool twice)
 	return waitpid(child, NULL, 0) < 0;
 }
 
+/* The last of so many generations, each of which ends before the next goes on, stops and executes. */
+static inline int probe_orphan(char **args)
+{
+	for (int left = number(args[0]); left > 0; left--) {
+		pid_t parent = getpid();
+
+		if (fork() != 0)
+			_exit(0);
+		while (getppid() == parent)
+			poll(NULL, 0, 1);
+	}
+	raise(SIGSTOP);
+	return exec_now(args + 1);
+}
+
 static inline void *exec_in_thread(void *args)
 {
 	exec_now(args);
@@ -394,6 +409,8 @@ static inline int run_as_probe(char **args)
 		return exec_now(args + 1);
 	if (strcmp(how, "fork") == 0 || strcmp(how, "daemon") == 0)
 		return probe_fork(args + 1, strcmp(how, "daemon") == 0);
+	if (strcmp(how, "orphan") == 0)
+		return probe_orphan(args + 1);
 	if (strcmp(how, "thread") == 0)
 		return probe_thread(args + 1);
 	if (strcmp(how, "vfork") == 0)

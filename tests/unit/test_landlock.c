@@ -203,23 +203,28 @@ Test(landlock, scopes_abstract_sockets_to_its_own)
 	close(fd);
 }
 
-Test(landlock, read_only_leaves_absent_paths_out)
+Test(landlock, read_only_is_what_there_is_and_no_list_where_only_files_are)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (pid == 0) {
-		char ro[256], absent[256];
-		const char *paths[] = { absent, ro };
+		char ro[256], absent[256], none[256];
+		struct osh_landlock_readable readables[] = {
+			{ .path = absent }, { .path = ro }, { .path = none, .only_files = true }
+		};
 
 		path_of("ro", ro);
 		path_of("absent", absent);
+		path_of("none", none);
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-		if (osh_landlock_read_only(paths, 2) != 0)
+		if (osh_landlock_read_only(readables, OSH_COUNT_OF(readables)) != 0)
 			_exit(1);
-		if (try_open("ro/file", O_RDONLY) != 0)
+		if (try_open("ro/file", O_RDONLY) != 0 || try_open("ro", O_RDONLY | O_DIRECTORY) != 0)
 			_exit(2);
-		_exit(try_open("rw/file", O_RDONLY) == -EACCES ? 0 : 3);
+		if (try_open("none/file", O_RDONLY) != 0 || try_open("none", O_RDONLY | O_DIRECTORY) != -EACCES)
+			_exit(3);
+		_exit(try_open("rw/file", O_RDONLY) == -EACCES ? 0 : 4);
 	}
 	waitpid(pid, &status, 0);
 	remove_world();

@@ -3,6 +3,7 @@
 #include "base/loop.h"
 
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -85,12 +86,23 @@ Test(loop, a_timer_put_off_and_brought_forward)
 	cr_assert(osh_loop_timer_set(loop, &late.timer, 30) == 0);
 	cr_assert(osh_loop_timer_set(loop, &soon.timer, 60000) == 0);
 	cr_assert(osh_loop_timer_set(loop, &soon.timer, 5) == 0);
-	while (expired == 0)
+	while (expired < 2)
 		cr_assert(osh_loop_run_once(loop, 1000) == 0);
-	cr_expect(late.timer.slot && !soon.timer.slot, "the one put off expired first");
-	while (expired == 1)
-		cr_assert(osh_loop_run_once(loop, 1000) == 0);
+	cr_expect(last_ms == 30, "the one put off expired first");
 	cr_expect(osh_loop_now_ms(loop) >= late.timer.deadline_ms);
+}
+
+Test(loop, timers_keep_their_order_however_late_the_loop_is)
+{
+	struct timed late = { .timer.on_expire = on_expire, .in_ms = 12 };
+	struct timed soon = { .timer.on_expire = on_expire, .in_ms = 11 };
+
+	cr_assert(osh_loop_timer_set(loop, &late.timer, 10) == 0);
+	cr_assert(osh_loop_timer_set(loop, &late.timer, late.in_ms) == 0);
+	cr_assert(osh_loop_timer_set(loop, &soon.timer, soon.in_ms) == 0);
+	(void)poll(NULL, 0, 20);
+	while (expired < 2)
+		cr_assert(osh_loop_run_once(loop, 1000) == 0);
 }
 
 /* ---- Events ------------------------------------------------------------------------- */
@@ -260,6 +272,21 @@ static int await(int timeout_ms)
 	return osh_loop_run_once(loop, timeout_ms);
 }
 
+/* Who loses the processor meanwhile has waited long, and rests for a while: then it is tried again. */
+#define TRIES 200
+
+static void look_in_vain(void)
+{
+	struct counter c = { 0 };
+
+	watch(&c);
+	for (unsigned i = 0; i < 8; i++)
+		cr_assert(await(1000) == 0);
+	osh_loop_remove(loop, &c.io);
+	close(c.io.fd);
+	cr_assert(await(1) == 0);
+}
+
 Test(loop, spins_after_a_short_wait_alone)
 {
 	struct counter c = { 0 };
@@ -275,14 +302,15 @@ Test(loop, spins_after_a_short_wait_alone)
 	cr_assert(await(1000) == 0 && c.ready == 2);
 	cr_expect(osh_loop_spun_ns(loop) < SPIN_NS);
 	osh_loop_remove(loop, &c.io);
+	close(c.io.fd);
 	spun = osh_loop_spun_ns(loop);
-	cr_assert(await(1) == 0);
-	cr_expect(osh_loop_spun_ns(loop) > spun, "it looked in vain");
+	for (int i = 0; i < TRIES && osh_loop_spun_ns(loop) == spun; i++)
+		look_in_vain();
+	cr_expect(osh_loop_spun_ns(loop) > spun);
 	/* So the next wait is slept through. */
 	spun = osh_loop_spun_ns(loop);
 	cr_assert(await(1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) == spun);
-	close(c.io.fd);
 }
 
 Test(loop, spins_for_an_answer_alone)
@@ -298,9 +326,10 @@ Test(loop, spins_for_an_answer_alone)
 	spun = osh_loop_spun_ns(loop);
 	cr_assert(osh_loop_run_once(loop, 1) == 0);
 	cr_expect(osh_loop_spun_ns(loop) == spun, "nobody had been asked");
-	cr_assert(await(1) == 0);
-	cr_expect(osh_loop_spun_ns(loop) > spun, "how long nobody's answer took says nothing");
 	close(c.io.fd);
+	for (int i = 0; i < TRIES && osh_loop_spun_ns(loop) == spun; i++)
+		look_in_vain();
+	cr_expect(osh_loop_spun_ns(loop) > spun, "how long nobody's answer took says nothing");
 }
 
 /* After a batch of events from `speakers`. */
@@ -323,7 +352,9 @@ static uint64_t spun_after(unsigned speakers)
 
 Test(loop, spins_in_a_dialogue)
 {
-	cr_expect(spun_after(4) > 0);
+	for (int i = 0; i < TRIES && osh_loop_spun_ns(loop) == 0; i++)
+		(void)spun_after(4);
+	cr_expect(osh_loop_spun_ns(loop) > 0);
 }
 
 Test(loop, spins_among_few_only)

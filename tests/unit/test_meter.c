@@ -1,10 +1,12 @@
 /* Meters are counted on by all workers at once: no limit is overrun, and nothing stays counted. */
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "openshell/limits.h"
 #include "policy/policy.h"
 #include "proxy/meter.h"
 
@@ -76,6 +78,23 @@ Test(meter, taken_on)
 	drop(&b);
 }
 
+/* Names are counted on the sandbox as a whole, and under the next policy as well. */
+Test(meter, new_names)
+{
+	struct made a = make("version: 1\nnetwork_policies:\n" ENTRY("a", "limits: { flows: 9 }") ENTRY("b", ""), NULL);
+	struct made b = make("version: 1\nnetwork_policies:\n" ENTRY("c", "limits: { flows: 9 }"), &a);
+	unsigned count = 0;
+
+	while (!osh_meter_ask(of(&a, count % 2 ? "a.test" : "b.test")) && count < 20 * OSH_NEW_NAMES_BURST)
+		count++;
+	cr_expect(count >= OSH_NEW_NAMES_BURST && count < 20 * OSH_NEW_NAMES_BURST, "%u", count);
+	cr_expect_not_null(osh_meter_ask(of(&b, "c.test")));
+	cr_expect_null(osh_meter_enter(of(&b, "c.test")), "flows are counted apart");
+	osh_meter_leave(of(&b, "c.test"));
+	drop(&a);
+	drop(&b);
+}
+
 #define THREADS 4
 #define ROUNDS 50000
 #define FLOWS_MAX 3
@@ -136,6 +155,56 @@ static double now_s(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+#define NEW_FLOWS 100000
+#define NEW_A_SECOND 20
+
+/* How many of so many attempts, without a pause, were let in; each leaves at once. */
+static unsigned attempt(struct osh_meter *meter, const char *reason)
+{
+	unsigned in = 0;
+
+	for (int i = 0; i < NEW_FLOWS; i++) {
+		const char *why = osh_meter_enter(meter);
+
+		if (why) {
+			cr_assert_str_eq(why, reason);
+			continue;
+		}
+		in++;
+		osh_meter_leave(meter);
+	}
+	return in;
+}
+
+/* A second's worth at once and then what the time gives, however long this took; a higher limit lets all in. */
+static void expect_rate(const char *text, const char *without, const char *reason)
+{
+	struct made made = make(text, NULL), twin = make(without, NULL);
+	struct osh_meter *meter = of(&made, "a.test");
+	double start = now_s();
+	unsigned in = attempt(meter, reason);
+	double took = now_s() - start;
+
+	cr_expect(in >= NEW_A_SECOND && in <= NEW_A_SECOND * (1 + took) + 1, "%u in %f s", in, took);
+	cr_expect(in < NEW_FLOWS);
+	while (osh_meter_enter(meter)) /* there is room again: the suite's deadline ends a wait for ever */
+		sched_yield();
+	osh_meter_leave(meter);
+	cr_expect(attempt(of(&twin, "a.test"), "") == NEW_FLOWS);
+	drop(&made);
+	drop(&twin);
+}
+
+Test(meter, new_flows_a_second, .timeout = 60)
+{
+	expect_rate("version: 1\nlimits: { flows_per_second: 20 }\nnetwork_policies:\n" ENTRY("a", ""),
+		    "version: 1\nlimits: { flows_per_second: 1000000 }\nnetwork_policies:\n" ENTRY("a", ""),
+		    "the limit of this sandbox on new flows a second is reached");
+	expect_rate("version: 1\nnetwork_policies:\n" ENTRY("a", "limits: { flows_per_second: 20 }"),
+		    "version: 1\nnetwork_policies:\n" ENTRY("b", "limits: { flows_per_second: 20 }") ENTRY("a", ""),
+		    "the limit of this policy entry on new flows a second is reached");
 }
 
 #define RATE 1000000

@@ -34,6 +34,12 @@ static void expect(enum osh_form form, const char *text, const char *want)
 				 find(form, text, piece));
 }
 
+static void expect_all(enum osh_form form, const char *const rows[][2], size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		expect(form, rows[i][0], rows[i][1]);
+}
+
 Test(override, pairs)
 {
 	static const char *const rows[][2] = {
@@ -46,8 +52,7 @@ Test(override, pairs)
 		{ "_method%3DDELETE", "" }, { "_method=A%26B", "|A&B" },
 	};
 
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		expect(OSH_FORM_PAIRS, rows[i][0], rows[i][1]);
+	expect_all(OSH_FORM_PAIRS, rows, sizeof(rows) / sizeof(rows[0]));
 }
 
 Test(override, long_values_are_cut)
@@ -80,19 +85,49 @@ Test(override, parts)
 	};
 	char padded[1024] = "--x\r\nContent-Disposition: form-data; x=";
 
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		expect(OSH_FORM_PARTS, rows[i][0], rows[i][1]);
+	expect_all(OSH_FORM_PARTS, rows, sizeof(rows) / sizeof(rows[0]));
 	/* A line too long to be read could be one. */
 	memset(padded + strlen(padded), 'x', 600);
 	strcat(padded, "; name=_method\r\n\r\n");
 	expect(OSH_FORM_PARTS, padded, "|");
 }
 
+Test(override, members)
+{
+	static const char *const rows[][2] = {
+		{ "{}", "" }, { "{\"_method\":\"DELETE\"}", "|" }, { "{ \"a\": 1, \"_METHOD\" : \"DELETE\" }", "|" },
+		{ "{\"\\u005fmethod\":\"DELETE\"}", "|" }, { "{\"_\\u006Dethod\":1}", "|" },
+		{ "{\"a\":{\"_method\":1},\"_method\":2}", "||" }, { "{\"method\":\"DELETE\"}", "" },
+		{ "{\"_methods\":\"DELETE\"}", "" }, { "{\"a\":\"_method\"}", "" }, { "[\"_method\",1]", "" },
+		{ "{\"a\":\"\\\"_method\\\":1\"}", "" }, { "{\"\\\\\":\"_method\",\"b\":1}", "" },
+		{ "{\"\\u00e9_method\":1}", "" }, { "_method=DELETE", "" },
+	};
+
+	expect_all(OSH_FORM_JSON, rows, sizeof(rows) / sizeof(rows[0]));
+}
+
 Test(override, kinds_of_forms)
 {
 	cr_expect_eq(osh_form_of(osh_str("application/x-www-form-urlencoded; charset=utf-8")), OSH_FORM_PAIRS);
 	cr_expect_eq(osh_form_of(osh_str("Multipart/Form-Data;boundary=x")), OSH_FORM_PARTS);
-	cr_expect_eq(osh_form_of(osh_str("application/json")), OSH_FORM_NONE);
-	cr_expect_eq(osh_form_of(osh_str("")), OSH_FORM_NONE);
+	cr_expect_eq(osh_form_of(osh_str("application/json")), OSH_FORM_JSON);
+	cr_expect_eq(osh_form_of(osh_str("application/vnd.api+JSON; charset=utf-8")), OSH_FORM_JSON);
+	cr_expect_eq(osh_form_of(osh_str("")), OSH_FORM_PAIRS);
+	cr_expect_eq(osh_form_of(osh_str("; charset=utf-8")), OSH_FORM_PAIRS);
+	cr_expect_eq(osh_form_of(osh_str("text/plain")), OSH_FORM_NONE);
+	cr_expect_eq(osh_form_of(osh_str("application/octet-stream; name=x")), OSH_FORM_NONE);
+	/* By the first of several, cut where any reader would cut it; else by whatever is named. */
+	cr_expect_eq(osh_form_of(osh_str("application/x-www-form-urlencoded,")), OSH_FORM_PAIRS);
+	cr_expect_eq(osh_form_of(osh_str("application/x-www-form-urlencoded-or-so")), OSH_FORM_PAIRS);
+	cr_expect_eq(osh_form_of(osh_str("text/plain, application/x-www-form-urlencoded")), OSH_FORM_PAIRS);
+	cr_expect_eq(osh_form_of(osh_str("multipart/mixed; boundary=urlencoded")), OSH_FORM_PARTS);
 	expect(OSH_FORM_NONE, "_method=DELETE", "");
+	/* What is coded may hold anything. */
+	cr_expect_eq(osh_form_in(osh_str("application/x-www-form-urlencoded"), osh_str("GZIP")), OSH_FORM_CODED);
+	cr_expect_eq(osh_form_in(osh_str("multipart/form-data"), osh_str("br")), OSH_FORM_CODED);
+	cr_expect_eq(osh_form_in(osh_str("multipart/form-data"), osh_str("Identity")), OSH_FORM_PARTS);
+	cr_expect_eq(osh_form_in(osh_str("application/octet-stream"), osh_str("gzip")), OSH_FORM_NONE);
+	cr_expect_eq(osh_form_in(osh_str(""), osh_str("gzip")), OSH_FORM_PAIRS);
+	expect(OSH_FORM_CODED, "bytes", "|");
+	expect(OSH_FORM_CODED, "", "");
 }

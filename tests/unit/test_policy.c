@@ -628,6 +628,29 @@ Test(policy, address_forms)
 	free(p.image);
 }
 
+struct address_row {
+	const char *host;
+	uint16_t port;
+	const char *addr;
+	enum osh_address_verdict want;
+};
+
+/* What curl gets, which the policy names; a shell never gets there. */
+static void expect_addresses(const struct osh_policy *policy, const struct address_row *rows, size_t count, bool host_net)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct osh_connect_query curl = from("/usr/bin/curl", rows[i].host, rows[i].port);
+		struct osh_connect_query other = from("/bin/sh", rows[i].host, rows[i].port);
+		struct in6_addr addr;
+
+		curl.host_net = other.host_net = host_net;
+		cr_assert_eq(inet_pton(AF_INET6, rows[i].addr, &addr), 1);
+		cr_expect_eq(osh_policy_address(policy, &curl, &addr), rows[i].want, "%s at %s: %d",
+			     rows[i].host, rows[i].addr, osh_policy_address(policy, &curl, &addr));
+		cr_expect_neq(osh_policy_address(policy, &other, &addr), OSH_ADDRESS_ALLOW);
+	}
+}
+
 /* The names of one's own host: a link-local address is theirs alone. */
 Test(policy, gateway_addresses)
 {
@@ -637,12 +660,7 @@ Test(policy, gateway_addresses)
 		"      - {host: host.docker.internal, port: 80, allowed_ips: [10.0.0.0/8]}\n"
 		"      - {host: \"*.containers.internal\", port: 80}\n      - {host: e.test, port: 80}\n"
 		"    binaries: [{path: /usr/bin/curl}]\n";
-	static const struct {
-		const char *host;
-		uint16_t port;
-		const char *addr;
-		enum osh_address_verdict want;
-	} rows[] = {
+	static const struct address_row rows[] = {
 		{ "host.openshell.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
 		{ "host.docker.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
 		{ "host.containers.internal", 80, "::ffff:169.254.1.2", OSH_ADDRESS_ALLOW },
@@ -664,16 +682,52 @@ Test(policy, gateway_addresses)
 	struct case_policy p;
 
 	case_compile(osh_str(text), &p);
+	expect_addresses(&p.policy, rows, OSH_COUNT_OF(rows), false);
+	free(p.image);
+}
+
+/* Where loopback is the host's: by its name alone. */
+Test(policy, localhost)
+{
+	static const char text[] =
+		"version: 1\nnetwork_policies:\n  p:\n    endpoints: [{host: localhost, port: 80},"
+		" {host: localhost, port: 6443}, {host: \"*.w.test\", port: 80}, {host: e.test, port: 80}]\n"
+		"    binaries: [{path: /usr/bin/curl}]\n";
+	static const struct address_row rows[] = {
+		{ "localhost", 80, "::ffff:127.0.0.1", OSH_ADDRESS_ALLOW },
+		{ "localhost", 80, "::1", OSH_ADDRESS_ALLOW },
+		{ "localhost", 80, "::ffff:127.0.0.2", OSH_ADDRESS_DENY_INTERNAL },
+		{ "localhost", 80, "::", OSH_ADDRESS_DENY_INTERNAL },
+		{ "localhost", 80, "64:ff9b::7f00:1", OSH_ADDRESS_DENY_INTERNAL },
+		{ "localhost", 6443, "::1", OSH_ADDRESS_DENY_PORT },
+		{ "localhost", 81, "::1", OSH_ADDRESS_DENY_INTERNAL },
+		{ "e.test", 80, "::1", OSH_ADDRESS_DENY_INTERNAL },
+		{ "localhost.w.test", 80, "::1", OSH_ADDRESS_DENY_INTERNAL },
+	};
+	struct case_policy p;
+
+	case_compile(osh_str(text), &p);
+	expect_addresses(&p.policy, rows, OSH_COUNT_OF(rows), true);
 	for (size_t i = 0; i < OSH_COUNT_OF(rows); i++) {
 		struct osh_connect_query curl = from("/usr/bin/curl", rows[i].host, rows[i].port);
-		struct osh_connect_query other = from("/bin/sh", rows[i].host, rows[i].port);
 		struct in6_addr addr;
 
 		cr_assert_eq(inet_pton(AF_INET6, rows[i].addr, &addr), 1);
-		cr_expect_eq(osh_policy_address(&p.policy, &curl, &addr), rows[i].want, "%s at %s: %d",
-			     rows[i].host, rows[i].addr, osh_policy_address(&p.policy, &curl, &addr));
-		cr_expect_neq(osh_policy_address(&p.policy, &other, &addr), OSH_ADDRESS_ALLOW);
+		cr_expect_neq(osh_policy_address(&p.policy, &curl, &addr), OSH_ADDRESS_ALLOW, "not elsewhere: row %zu", i);
 	}
+	free(p.image);
+}
+
+Test(policy, who_names_no_host_does_not_name_localhost)
+{
+	struct osh_connect_query curl = from("/usr/bin/curl", "localhost", 80);
+	struct in6_addr addr = in6addr_loopback;
+	struct case_policy p;
+
+	curl.host_net = true;
+	case_compile(osh_str("version: 1\nnetwork_policies:\n  p:\n    endpoints: [{port: 80, allowed_ips: [10.0.0.0/8]}]\n"
+			     "    binaries: [{path: /usr/bin/curl}]\n"), &p);
+	cr_expect_neq(osh_policy_address(&p.policy, &curl, &addr), OSH_ADDRESS_ALLOW);
 	free(p.image);
 }
 

@@ -134,6 +134,16 @@ static void break_rules(struct peer *p, enum framing framing)
 	say_frame(p, NGHTTP2_DATA, NGHTTP2_FLAG_PADDED | NGHTTP2_FLAG_END_STREAM, 1, "\xffhalf", 5);
 }
 
+/* The one end of all connections to servers: all of them are local. */
+static void lose_address(struct peer *p, enum framing framing)
+{
+	struct in6_addr address;
+
+	(void)p, (void)framing;
+	cr_assert(inet_pton(AF_INET6, "::ffff:" WORLD_SERVER, &address) == 1);
+	post((struct osh_letter){ .type = OSH_LETTER_ADDRESS_GONE, .address = address });
+}
+
 static const struct way {
 	const char *name;
 	void (*go)(struct peer *p, enum framing framing);
@@ -151,6 +161,7 @@ static const struct way {
 	{ "cancel", cancel, MANY },
 	{ "cancel kindly", cancel_kindly, MANY },
 	{ "go away", go_away, MANY },
+	{ "lose the address", lose_address, ~0u },
 	{ "break the rules", break_rules, MANY },
 };
 
@@ -196,13 +207,10 @@ static bool is_whole(const struct peer *p, enum framing framing)
 	return framing != CLOSE && memmem(p->bytes, p->len, last[framing].data, last[framing].len);
 }
 
-/* Does the body behind this head come to its end? `half` is posted when its first part is there. */
-static bool read_whole(struct peer *p, enum framing framing, sem_t *half)
+static bool read_text_whole(struct peer *p, enum framing framing, sem_t *half)
 {
 	int r = 1;
 
-	if (framing >= FRAMES)
-		return read_frames_whole(p, half);
 	while (r > 0 && !is_whole(p, framing)) {
 		if (half && memmem(p->bytes, p->len, "half", 4)) {
 			sem_post(half);
@@ -211,6 +219,17 @@ static bool read_whole(struct peer *p, enum framing framing, sem_t *half)
 		r = peer_read(p);
 	}
 	return framing == CLOSE ? r == 0 : r > 0;
+}
+
+/* Does the body behind this head come to its end? `half` is posted when its first part is there. Not to be
+ * told of a cut is no better. */
+static bool read_whole(struct peer *p, enum framing framing, sem_t *half)
+{
+	time_t start = time(NULL);
+	bool whole = framing >= FRAMES ? read_frames_whole(p, half) : read_text_whole(p, framing, half);
+
+	cr_expect_lt(time(NULL) - start, WORLD_PATIENCE_MS / 2000);
+	return whole;
 }
 
 /* ---- The server --------------------------------------------------------------------------------- */

@@ -298,6 +298,7 @@ Test(proxy_http, any_token_is_a_method)
 /* ---- Requests that ask to be taken for others ------------------------------------------------------------------ */
 
 #define FORM "Content-Type: application/x-www-form-urlencoded\r\n"
+#define JSON "Content-Type: application/json\r\n"
 #define PARTS "Content-Type: multipart/form-data; boundary=x\r\n"
 
 /* C27 */
@@ -320,6 +321,23 @@ Test(proxy_http, method_override)
 		  "form-data; name=\"_method\"\r\n\r\nx\r\n--x--", "403" },
 		{ "POST /api/x HTTP/1.1\r\n" HOST PARTS "Content-Length: 63\r\n\r\n--x\r\nContent-Disposition: "
 		  "form-data; name=\"amethod\"\r\n\r\nx\r\n--x--", "200" },
+		/* A type that some read as the form's, or none at all. */
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Type: application/x-www-form-urlencoded,\r\nContent-Length: 14\r\n"
+		  "\r\n_method=DELETE", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Type: application/x-www-form-urlencoded,\r\nContent-Length: 14\r\n"
+		  "\r\namethod=DELETE", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Length: 14\r\n\r\n_method=DELETE", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Length: 14\r\n\r\namethod=DELETE", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST JSON "Content-Length: 20\r\n\r\n{\"_method\":\"DELETE\"}", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST JSON "Content-Length: 20\r\n\r\n{\"amethod\":\"DELETE\"}", "200" },
+		/* A form that is not read. */
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\na=b", "403" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST FORM "Content-Encoding: identity\r\nContent-Length: 3\r\n\r\na=b", "200" },
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n"
+		  "\r\na=b", "200" },
+		/* A field that only some read as the type does not reach the server. */
+		{ "POST /api/x HTTP/1.1\r\n" HOST "Content-Type: text/plain\r\nContent_Type: application/x-www-form-urlencoded\r\n"
+		  "Content-Length: 14\r\n\r\n_method=DELETE", "200" },
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -328,12 +346,39 @@ Test(proxy_http, method_override)
 		ask(p, table[i].request);
 		cr_expect(strncmp(answer + 9, table[i].status, 3) == 0, "row %zu: %.200s", i, answer);
 		if (strcmp(table[i].status, "403") == 0) {
-			EXPECT_HAS(answer, "not permitted by policy (asked for by _method");
+			EXPECT_HAS(answer, strstr(table[i].request, "gzip") ? "not permitted by policy (its form may ask for it" :
+									       "not permitted by policy (asked for by _method");
 			EXPECT_HAS(answer, "\"error\":\"policy_denied\"");
 		}
 		hang_up(p);
 	}
-	cr_expect(!server_saw("verride") && !server_saw("Method: PUT"));
+	cr_expect(!server_saw("verride") && !server_saw("Method: PUT") && !server_saw("Content_Type"));
+}
+
+/* Two types, or one that would not reach the server: judged by one, read by another. */
+Test(proxy_http, types_that_two_read_in_two_ways)
+{
+	static const char *const heads[] = {
+		"Content-Type: text/plain\r\n" FORM,
+		FORM "content-type: text/plain\r\n",
+		"Content-Type: text/plain\r\nConnection: content-type\r\n",
+		"Content-Encoding: deflate\r\nConnection: Content-Encoding\r\n",
+	};
+	struct peer *p;
+
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		char request[512];
+
+		snprintf(request, sizeof(request), "POST /api/x HTTP/1.1\r\n" HOST "%sContent-Length: 3\r\n\r\na=b", heads[i]);
+		p = dial_tls(WORLD_CURL, "ok.test");
+		ask(p, request);
+		cr_expect(strncmp(answer + 9, "400", 3) == 0, "row %zu: %.200s", i, answer);
+		hang_up(p);
+	}
+	p = dial_tls(WORLD_CURL, "ok.test");
+	ask(p, "POST /api/x HTTP/1.1\r\n" HOST FORM "Content-Encoding: identity\r\nConnection: x-other\r\nContent-Length: 3\r\n\r\na=b");
+	EXPECT_STATUS(answer, "200");
+	hang_up(p);
 }
 
 Test(proxy_http, method_override_that_the_policy_permits)

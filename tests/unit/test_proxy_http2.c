@@ -14,10 +14,13 @@ static const char policy[] =
 	"         rules: [{allow: {method: POST, path: \"/allowed\"}}]}\n"
 	"    binaries: [{path: /usr/bin/curl}]\n";
 
+#define HEAD_MS 900
+
 static void begin(void)
 {
+	osh_http1_deadlines.head = HEAD_MS;
 	osh_http1_deadlines.body = 300;
-	osh_http1_deadlines.reader = 600;
+	osh_http1_deadlines.reader = 1500;
 	begin_recording();
 	set_policy(policy);
 }
@@ -193,6 +196,187 @@ Test(proxy_http2, a_call_that_meets_the_farewell_is_served)
 	end(c);
 }
 
+/* ---- Heads that do not end -------------------------------------------------------------------- */
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Look at all that comes for so long. -1: no GOAWAY. */
+static int goaway_within(struct client *c, int ms)
+{
+	struct pollfd wait = { .fd = c->peer->fd, .events = POLLIN };
+	struct frame frame = { 0 };
+	int64_t left_ms, end_ms = now_ms() + ms;
+
+	while ((left_ms = end_ms - now_ms()) > 0) {
+		if (!SSL_pending(c->peer->ssl) && poll(&wait, 1, (int)left_ms) == 0)
+			break;
+		cr_assert(peer_read(c->peer) > 0, "the connection ended");
+		while (find_frame(c->peer, &frame)) {
+			int code = frame.type == NGHTTP2_GOAWAY ? frame.payload[7] : -1;
+
+			drop_frame(c->peer, &frame);
+			if (code >= 0)
+				return code;
+		}
+	}
+	return -1;
+}
+
+/* Say a piece now and then. The connection ends before that has lasted for eight deadlines. */
+static void drip(struct client *c, const char *piece, size_t len)
+{
+	int times = 0, code;
+
+	while ((code = goaway_within(c, HEAD_MS / 6)) < 0 && times++ < 48) {
+		if (len)
+			cr_assert(peer_write(c->peer, piece, len));
+	}
+	cr_expect(code == NGHTTP2_PROTOCOL_ERROR, "%d after %d pieces", code, times);
+	cr_expect(peer_end(c->peer) == 0, "in good order");
+	cr_expect_str_eq(next_verdict()->reason, "HTTP/2: the head of a request, or its trailers, did not come in time");
+	end(c);
+}
+
+/* A byte of a frame whose length was said, or frames of a byte: a path that gets longer. */
+#define PATH_BEGINS "\x04\x7f\xff\x0f/"
+
+Test(proxy_http2, a_head_that_does_not_end_ends_the_connection)
+{
+	static const char continuation[] = "\0\0\1\x9\0\0\0\0\1x", whole_head[] = "\0\4\0\1\4\0\0\0\1" PATH_BEGINS;
+	struct client *c = dial();
+
+	cr_assert(say_frame(c->peer, NGHTTP2_HEADERS, 0, 1, PATH_BEGINS, sizeof(PATH_BEGINS) - 1));
+	drip(c, "", 0);
+	c = dial();
+	cr_assert(say_frame(c->peer, NGHTTP2_HEADERS, 0, 1, PATH_BEGINS, sizeof(PATH_BEGINS) - 1));
+	drip(c, continuation, sizeof(continuation) - 1);
+	c = dial();
+	cr_assert(peer_write(c->peer, whole_head, sizeof(whole_head) - 1));
+	drip(c, "x", 1);
+}
+
+/* A call may last for hours, but not for its trailers. */
+Test(proxy_http2, trailers_that_do_not_end)
+{
+	struct client *c = dial();
+
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	cr_assert(say_frame(c->peer, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM, 1, "", 0));
+	drip(c, "", 0);
+}
+
+static size_t put_frame(char *out, uint8_t type, uint8_t flags, uint8_t stream, const char *payload, size_t len)
+{
+	const char head[FRAME_HEAD] = { 0, (char)(len >> 8), (char)len, (char)type, (char)flags, 0, 0, 0, (char)stream };
+
+	memcpy(out, head, FRAME_HEAD);
+	memcpy(out + FRAME_HEAD, payload, len);
+	return FRAME_HEAD + len;
+}
+
+/* The twins: heads in two frames, each of which is there in time. Whenever the proxy looks one is open,
+ * and all of them take longer than one may; each has its own time. */
+Test(proxy_http2, heads_in_two_frames_are_served)
+{
+	static const char type[] = "\x0f\x10\x0a" "text/plain";
+	struct client *c = dial();
+	char post[128], bytes[512];
+	size_t post_len = 0, len;
+
+	post_len += put_field(post, ":method", "POST");
+	post_len += put_field(post + post_len, ":scheme", "https");
+	post_len += put_field(post + post_len, ":authority", "ok.test");
+	post_len += put_field(post + post_len, ":path", "/allowed");
+	len = put_frame(bytes, NGHTTP2_HEADERS, 0, 1, post, post_len);
+	for (uint8_t stream = 1; stream <= 21; stream += 2) {
+		cr_assert(peer_write(c->peer, bytes, len));
+		cr_assert(goaway_within(c, HEAD_MS / 6) < 0);
+		len = put_frame(bytes, NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, stream, type, sizeof(type) - 1);
+		len += put_frame(bytes + len, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, stream, "word", 4);
+		len += put_frame(bytes + len, NGHTTP2_HEADERS, 0, stream + 2, post, post_len);
+	}
+	for (int i = 0; i < 10; i++)
+		cr_expect(next_verdict()->decision == OSH_VERDICT_ALLOW);
+	drip(c, "", 0); /* the last of them does not end */
+}
+
+/* Nor does the deadline outlive what it was for. */
+Test(proxy_http2, trailers_in_two_frames_and_then_silence)
+{
+	struct client *c = dial();
+
+	cr_assert(begin_post(c->peer, 1, "/allowed", "application/grpc", NULL));
+	cr_assert(say_frame(c->peer, NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM, 1, "", 0));
+	cr_assert(goaway_within(c, HEAD_MS / 6) < 0);
+	cr_assert(say_frame(c->peer, NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 1, "", 0));
+	await_head(c, 1);
+	cr_expect_str_eq(c->status, "200");
+	cr_assert(goaway_within(c, 2 * HEAD_MS) < 0);
+	cr_assert(begin_post(c->peer, 3, "/allowed", "application/grpc", NULL));
+	end_post(c, 3);
+	end(c);
+}
+
+/* ---- Heads that are too large --------------------------------------------------------------------- */
+
+/* Its answer is whole. Then: is it reset, and not for a fault? */
+static bool is_let_go(struct client *c, uint8_t stream)
+{
+	struct frame frame = { 0 };
+	bool reset;
+
+	await_head(c, stream);
+	cr_expect_str_eq(c->status, "431");
+	cr_assert(say_frame(c->peer, NGHTTP2_PING, 0, 0, "12345678", 8));
+	for (;;) {
+		cr_assert(next_frame(c->peer, &frame) > 0, "the connection ended");
+		reset = frame.type == NGHTTP2_RST_STREAM && frame.stream == stream;
+		if (reset)
+			cr_expect(frame.payload[3] == NGHTTP2_NO_ERROR);
+		if (reset || frame.type == NGHTTP2_PING)
+			break;
+		drop_frame(c->peer, &frame);
+	}
+	drop_frame(c->peer, &frame);
+	return reset;
+}
+
+/* A field of a hundred bytes, and a byte for each time that it comes again (RFC 7541 6.1). */
+static void say_large_head(struct client *c, uint8_t stream, uint8_t flags)
+{
+	char block[1024];
+	size_t len = put_field(block, ":method", "POST");
+
+	len += put_field(block + len, ":scheme", "https");
+	len += put_field(block + len, ":authority", "ok.test");
+	len += put_field(block + len, ":path", "/allowed");
+	len += (size_t)sprintf(block + len, "\x40\1x\x64%0100d", 0);
+	memset(block + len, 0xbe, 400);
+	cr_assert(say_frame(c->peer, NGHTTP2_HEADERS, flags | NGHTTP2_FLAG_END_HEADERS, stream, block, len + 400));
+}
+
+/* Nobody reads the rest of the request: the client is told, in place of a stream without end. */
+Test(proxy_http2, the_stream_of_a_head_that_is_too_large_ends)
+{
+	struct client *c = dial();
+
+	say_large_head(c, 1, 0);
+	cr_expect(is_let_go(c, 1));
+	/* The twin has ended itself. */
+	say_large_head(c, 3, NGHTTP2_FLAG_END_STREAM);
+	cr_expect(!is_let_go(c, 3));
+	cr_assert(begin_post(c->peer, 5, "/allowed", "application/grpc", NULL));
+	end_post(c, 5);
+	end(c);
+}
+
 /* ---- Readers that drip --------------------------------------------------------------------- */
 
 /* More than all buffers on the way hold. */
@@ -232,8 +416,8 @@ static bool is_alive(struct client *c, uint8_t stream)
 	return true;
 }
 
-/* How often the window of a large answer can be opened by `bytes`, at most 40 times, which is
- * longer than three deadlines. */
+/* How often the window of a large answer can be opened by `bytes`, at most 80 times, which is
+ * longer than two deadlines. */
 static int read_by(uint16_t bytes)
 {
 	static const char no_window[] = { 0, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 0, 0, 0, 0 };
@@ -244,7 +428,7 @@ static int read_by(uint16_t bytes)
 	cr_assert(begin_post(c->peer, 1, "/allowed", "application/json", NULL));
 	cr_assert(say_frame(c->peer, NGHTTP2_DATA, NGHTTP2_FLAG_END_STREAM, 1, "", 0));
 	await_head(c, 1);
-	while (times < 40 && is_alive(c, 1)) {
+	while (times < 80 && is_alive(c, 1)) {
 		open_window(c, 1, bytes);
 		times++;
 	}
@@ -258,9 +442,9 @@ Test(proxy_http2, a_reader_that_drips_is_ended)
 
 	world.script = serve_much;
 	times = read_by(1);
-	cr_expect(times > 1 && times < 40, "%d", times);
+	cr_expect(times > 1 && times < 80, "%d", times);
 	times = read_by(1024);
-	cr_expect(times == 40, "the twin moves: %d", times);
+	cr_expect(times == 80, "the twin moves: %d", times);
 }
 
 /* ---- Many at once --------------------------------------------------------------------------- */

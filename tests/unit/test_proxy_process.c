@@ -1,6 +1,6 @@
 /* The proxy as a process of its own: started, confined, told its work, killed and replaced
  * by the supervisor. What it may call is tried by letting it work. */
-#include "proxy_world.h"
+#include "proxy_late.h"
 
 #include <sys/prctl.h>
 
@@ -284,6 +284,27 @@ Test(proxy_process, killed_and_replaced)
 	await(&verdicts, 3);
 	hang_up(held);
 	close(fd);
+}
+
+static void ask_for_late_server(void)
+{
+	held = dial_tls(WORLD_CURL, "ok.test");
+	cr_assert(peer_say(held, "GET /late HTTP/1.1\r\nHost: ok.test\r\n\r\n"));
+	sem_wait(&greeted);
+}
+
+/* What has gone out for a request is on record though the agent stops before its server answers. */
+Test(proxy_process, stopped_while_a_server_is_dialled)
+{
+	init_late();
+	be_late();
+	talk(ask_for_late_server);
+	cr_expect(verdicts == 0);
+	osh_supervisor_stop(osh_take(supervisor));
+	cr_expect(verdicts == 1 && allowed == 1, "%u, %u allowed", verdicts, allowed);
+	cr_expect(peer_read(held) <= 0);
+	sem_post(&may_greet);
+	hang_up(held);
 }
 
 /* A policy that is waited for when the proxy dies is answered for by the next one. */

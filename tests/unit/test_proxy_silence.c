@@ -113,7 +113,7 @@ static void begin_impatient(void)
 {
 	osh_dial_deadlines.connect_ms = osh_upstream_deadlines.handshake_ms = PATIENCE_MS;
 	osh_http1_deadlines.response = osh_http1_deadlines.stream = osh_http1_deadlines.reader = PATIENCE_MS;
-	osh_resolver_query_ms = PATIENCE_MS / 10; /* thrice, and longer each time */
+	osh_resolver_pace.query_ms = PATIENCE_MS / 10; /* thrice, and longer each time */
 	snprintf(world.proxy.dns_servers, sizeof(world.proxy.dns_servers), "127.0.0.1:%u", NAME_SERVER_PORT);
 	begin();
 }

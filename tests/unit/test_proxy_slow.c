@@ -11,6 +11,16 @@ static const char policy[] =
 	"  raw:\n    endpoints: [{ host: l4.test, port: 5432 }]\n"
 	"    binaries: [{ path: /usr/bin/curl }]\n";
 
+#define TAIL (512u << 10) /* of an answer that the connection's end delimits */
+
+static void say_tail(struct peer *p)
+{
+	static char tail[TAIL];
+
+	peer_say(p, "HTTP/1.1 200 OK\r\n\r\n");
+	peer_write(p, tail, sizeof(tail));
+}
+
 /* A raw client gets back what it sends. */
 static void serve(struct peer *p, uint16_t port_host)
 {
@@ -24,6 +34,10 @@ static void serve(struct peer *p, uint16_t port_host)
 		return;
 	}
 	while ((head = peer_await(p, "\r\n\r\n")) > 0) {
+		if (memmem(p->bytes, (size_t)head, "/tail", 5)) {
+			say_tail(p);
+			return;
+		}
 		peer_consume(p, (size_t)head);
 		peer_say(p, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
 	}
@@ -129,5 +143,67 @@ Test(proxy_slow, relay)
 		cr_expect(is_quiet(p, DEADLINE_MS / 3));
 	}
 	cr_expect(peer_read(p) < 0 && errno == ECONNRESET);
+	hang_up(p);
+}
+
+/* ---- The end of an answer that nothing but the connection's end delimits -------------------------------- */
+
+static struct peer *ask_for_tail(void)
+{
+	struct peer *p;
+	ssize_t head;
+
+	world_limit_sockets(64u << 10); /* what is not taken stays with the proxy */
+	p = dial_plain(WORLD_CURL, "ok.test", 80);
+	peer_say(p, "GET /tail HTTP/1.0\r\nHost: ok.test\r\n\r\n");
+	head = peer_await(p, "\r\n\r\n");
+	cr_assert(head > 0);
+	peer_consume(p, (size_t)head);
+	return p;
+}
+
+/* Up to `want`, each piece after `wait_ms`. What the last read gave: 0 or -1 at the end. */
+static ssize_t take(struct peer *p, size_t want, int wait_ms, size_t *taken)
+{
+	char piece[8u << 10];
+	ssize_t n = 1;
+
+	while (n > 0 && *taken < want) {
+		(void)poll(NULL, 0, wait_ms);
+		n = recv(p->fd, piece, sizeof(piece), 0);
+		*taken += n > 0 ? (size_t)n : 0;
+	}
+	return n;
+}
+
+/* Wherever it stops: in the proxy's buffer, in the kernel's, or before. */
+Test(proxy_slow, a_tail_that_nobody_takes_is_no_end)
+{
+	for (size_t left = 64u << 10; left <= 192u << 10; left += 32u << 10) {
+		struct peer *p = ask_for_tail();
+		struct pollfd cut = { .fd = p->fd };
+		size_t taken = p->len;
+		ssize_t end;
+
+		cr_assert(take(p, TAIL - left, 0, &taken) > 0);
+		(void)poll(&cut, 1, 2 * DEADLINE_MS);
+		end = take(p, SIZE_MAX, 0, &taken);
+		cr_expect(end == 0 ? taken == TAIL : taken < TAIL, "%zu bytes left: %zu of %u, then %zd", left, taken, TAIL,
+			  end);
+		hang_up(p);
+	}
+}
+
+Test(proxy_slow, a_tail_that_is_taken_slowly_comes_whole)
+{
+	struct peer *p;
+	size_t taken;
+
+	osh_session_deadlines_ms[OSH_SESSION_CLOSING] = DEADLINE_MS / 12;
+	p = ask_for_tail();
+	taken = p->len;
+	cr_assert(take(p, TAIL - (192u << 10), 0, &taken) > 0);
+	cr_expect(take(p, SIZE_MAX, DEADLINE_MS / 12, &taken) == 0);
+	cr_expect(taken == TAIL, "%zu of %u", taken, TAIL);
 	hang_up(p);
 }

@@ -7,7 +7,7 @@
 
 #include "sandbox_world.h"
 
-TestSuite(sandbox, .init = make_world, .fini = sweep_world, .timeout = 60);
+TestSuite(sandbox, .init = make_world, .fini = sweep_world, .timeout = 240);
 
 Test(sandbox, runs_a_command_and_reports_its_status)
 {

@@ -37,7 +37,7 @@ static void end_hostile_world(void)
 	end_world();
 }
 
-TestSuite(hostile, .init = make_world, .fini = sweep_world, .timeout = 60);
+TestSuite(hostile, .init = make_world, .fini = sweep_world, .timeout = 240);
 
 static const struct { const char *name, *body; bool tty; } misbehaviours[] = {
 	{ "unknown type", "send(msg(HELLO, 2)); send(msg(99))", false },

@@ -6,7 +6,7 @@
 
 #include "sandbox_world.h"
 
-TestSuite(inside, .init = make_world, .fini = sweep_world, .timeout = 60);
+TestSuite(inside, .init = make_world, .fini = sweep_world, .timeout = 240);
 
 Test(inside, is_an_own_user_without_powers)
 {

@@ -178,3 +178,13 @@ Test(str, utf8)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		cr_expect(osh_str_is_utf8(osh_str(table[i].text)) == table[i].good, "row %zu", i);
 }
+
+Test(str, until)
+{
+	cr_expect(osh_str_eq_c(osh_str_until(osh_str("text/plain; q=1"), "; \t"), "text/plain"));
+	cr_expect(osh_str_eq_c(osh_str_until(osh_str("a\tb;c"), "; \t"), "a"));
+	cr_expect(osh_str_eq_c(osh_str_until(osh_str("none"), "; \t"), "none"));
+	cr_expect(osh_str_eq_c(osh_str_until(osh_str_n("a\0b", 3), ";"), "a"));
+	cr_expect_eq(osh_str_until(osh_str(";a"), ";").len, 0);
+	cr_expect_eq(osh_str_until((struct osh_str){ 0 }, ";").len, 0);
+}

@@ -509,6 +509,35 @@ static X509 *leaf_of(struct osh_view *view, const char *host, bool refused)
 	return leaf;
 }
 
+static void expect_p256_and_sha256(const X509 *cert, const char *what)
+{
+	EVP_PKEY *key = X509_get0_pubkey((X509 *)cert);
+	char group[32] = "";
+
+	EVP_PKEY_get_group_name(key, group, sizeof(group), NULL);
+	cr_expect(EVP_PKEY_is_a(key, "EC") && strcmp(group, SN_X9_62_prime256v1) == 0, "%s: a key of %s %s", what,
+		  EVP_PKEY_get0_type_name(key), group);
+	cr_expect(X509_get_signature_nid(cert) == NID_ecdsa_with_SHA256, "%s: signed by %s", what,
+		  OBJ_nid2sn(X509_get_signature_nid(cert)));
+}
+
+/* P-256 throughout, as ca.h says: an RSA key would cost each new host a long time. */
+Test(tls, a_sandbox_is_shown_ecdsa_alone)
+{
+	struct osh_view view = view_of(&worker, 1);
+	const struct osh_ca *ca = &view.tenant->ca;
+	static const char *const hosts[] = { "ok.test", "203.0.113.10", "2001:db8::10" };
+
+	expect_p256_and_sha256(ca->cert, "the authority");
+	for (size_t i = 0; i < 3; i++) {
+		X509 *leaf = leaf_of(&view, hosts[i], i == 0);
+
+		expect_p256_and_sha256(leaf, hosts[i]);
+		cr_expect(X509_verify(leaf, ca->key) == 1, "%s: by the authority", hosts[i]);
+		X509_free(leaf);
+	}
+}
+
 /* Is the host answered with this very certificate again? */
 static bool is_leaf_of(struct osh_view *view, const char *host, bool refused, const X509 *leaf)
 {
