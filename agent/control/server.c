@@ -1,6 +1,7 @@
 #include "control/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "control/agent.h"
 #include "control/client.h"
@@ -252,13 +254,22 @@ static int admit(struct osh_server *server, int fd)
 	return 0;
 }
 
+/* Taken only while there is a second descriptor: with none for the look at who calls, a caller that may
+ * wait would be refused. */
+static int accept_with_room(int listener)
+{
+	_cleanup_fd_ int spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+
+	return spare < 0 ? -1 : accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 static void on_accept(struct osh_io *io, uint32_t events)
 {
 	struct osh_server *server = osh_container_of(io, struct osh_server, io);
 
 	(void)events;
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
-		int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept_with_room(io->fd);
 
 		if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
 			/* Out of descriptors or memory: level triggering would spin on it. */

@@ -143,11 +143,11 @@ has_said() { has_line "$SCRATCH/said" "$1"; }
 	expect_equal "$(status_of '["proxy_pid"]')" "$proxy"
 }
 
-# take_descriptors PID: it gets no more than it has, until give_descriptors or the test's end.
+# take_descriptors PID [SPARE]: it gets no more than it has and SPARE, until give_descriptors or the test's end.
 take_descriptors() {
-	local descriptors=0
+	local descriptors=0 spare=${2:-0}
 	prlimit --pid "$1" --nofile --noheadings --raw --output SOFT >"$SCRATCH/nofile"
-	while [[ -e /proc/$1/fd/$descriptors ]]; do ((++descriptors)); done
+	while [[ -e /proc/$1/fd/$descriptors ]] || ((spare-- > 0)); do ((++descriptors)); done
 	prlimit --pid "$1" --nofile="$descriptors:"
 }
 
@@ -182,6 +182,23 @@ give_descriptors() {
 	wait "$LATER"
 	expect_equal "$(grep -o 'control connections [a-z]* [a-z]*' "$AGENT_DIR/agent.log" | paste -sd,)" \
 		"control connections wait until,control connections are served"
+}
+
+# One is enough to take a connection, and not to look at who calls.
+@test "the agent has one descriptor left: who calls waits, with two it is served" {
+	local agent asker waiting
+	agent=$(<"$AGENT_DIR/agent.pid")
+	waiting=$(grep -c "control connections wait" "$AGENT_DIR/agent.log" || true)
+	take_descriptors "$agent" 1
+	timeout 20 "$BUILD/openshell" status >"$SCRATCH/status" 2>"$SCRATCH/progress" 3>&- &
+	asker=$!
+	waits_again() { (($(grep -c "control connections wait" "$AGENT_DIR/agent.log") > waiting)); }
+	wait_until 5 waits_again
+	give_descriptors
+	take_descriptors "$agent" 2
+	wait "$asker" || fail "$(<"$SCRATCH/progress")"
+	has_line "$SCRATCH/status" .
+	give_descriptors
 }
 
 # What is bound to little memory is not to go on in swap.
