@@ -166,12 +166,26 @@ static void adopt_one(void *context, struct osh_sandbox_instance *instance)
 		fence(sandbox, &err);
 }
 
-/* Entries in the kernel of sandboxes that are no more. */
+/* An entry in the kernel of a sandbox that is no more, or of what is attached and has lost all that was
+ * known of it. The latter's programs are not ours to end: nobody listens to them any more, and so it stays. */
+static void forget_stranger(struct osh_kernel *kernel, uint64_t id)
+{
+	if (osh_kernel_has_all_hooks(kernel, id)) {
+		osh_error("the sandbox that is attached to the cgroup with inode %llu is not known any more: what runs "
+			  "there reaches nothing until you attach it anew, or let it go by openshelld --sweep",
+			  (unsigned long long)id);
+		(void)osh_kernel_unix_sockets_set(kernel, id, NULL, 0);
+		return;
+	}
+	osh_kernel_detach(kernel, id);
+	osh_kernel_sandbox_remove(kernel, id);
+}
+
 static void forget_strangers(const struct known *known)
 {
 	for (size_t i = 0; i < known->count; i++) {
 		if (!osh_lifecycle_find_id(known->agent, known->ids[i]))
-			osh_kernel_sandbox_remove(known->agent->kernel, known->ids[i]);
+			forget_stranger(known->agent->kernel, known->ids[i]);
 	}
 }
 

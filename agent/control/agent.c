@@ -347,15 +347,22 @@ static bool has_none_on_disk(const struct osh_agent *agent)
 	return none;
 }
 
+static void note_one(void *context, uint64_t id)
+{
+	bool *found = context;
+
+	(void)id;
+	*found = true;
+}
+
+/* Also of none that only the kernel knows (adoption.c). */
 static bool has_none_running(const struct osh_agent *agent)
 {
-	const struct osh_agent_sandbox *sandbox;
+	bool found = false;
 
-	for (sandbox = agent->sandboxes; sandbox; sandbox = sandbox->hh.next) {
-		if (sandbox->in_kernel)
-			return false;
-	}
-	return agent->is_adopted || has_none_on_disk(agent);
+	if (agent->kernel)
+		osh_kernel_sandbox_each(agent->kernel, note_one, &found);
+	return !found && (agent->is_adopted || has_none_on_disk(agent));
 }
 
 /* Sandboxes run on, and what is pinned keeps refusing what nobody allows; without a

@@ -153,6 +153,10 @@ static int read_record(struct osh_sandbox_instance *instance)
 	}
 	instance->record = record;
 	instance->was_launched = true;
+	if (r > 0) {
+		osh_error("sandbox %s: %s/record.json was damaged or gone: its copy is in force", record.name, instance->dir);
+		(void)record_save(instance->dir, &instance->record); /* or again by the next agent */
+	}
 	return 0;
 }
 

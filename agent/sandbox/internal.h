@@ -171,6 +171,7 @@ int limits_apply(const struct osh_sandbox_instance *instance, const struct osh_s
 
 /* ---- record.c ---- */
 int record_save(const char *dir, const struct sandbox_record *record);
+/* 0; 1: of something attached, from its copy, the record itself being of no use; or -errno. */
 int record_load(const char *dir, struct sandbox_record *ret_record);
 void record_done(struct sandbox_record *record);
 int record_set_providers(struct sandbox_record *record, const char *const *providers);

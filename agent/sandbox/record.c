@@ -10,10 +10,14 @@
 
 #define RECORD_VERSION 1
 #define RECORD_BYTES_MAX 65536
+#define RECORD "record.json"
+/* A second one of what is attached: without any nobody knows whose programs have rules, and those may neither
+ * be ended nor go on without. */
+#define COPY "attached.json"
 
-static void record_path(const char *dir, char buf[static OSH_SANDBOX_PATH_MAX + 16])
+static void record_path(const char *dir, const char *file, char buf[static OSH_SANDBOX_PATH_MAX + 16])
 {
-	snprintf(buf, OSH_SANDBOX_PATH_MAX + 16, "%s/record.json", dir);
+	snprintf(buf, OSH_SANDBOX_PATH_MAX + 16, "%s/%s", dir, file);
 }
 
 void record_done(struct sandbox_record *record)
@@ -68,11 +72,21 @@ static bool add_attachment(json_t *json, const struct sandbox_record *record)
 	       json_object_set_new(json, "netns", json_integer((json_int_t)record->netns)) == 0;
 }
 
-int record_save(const char *dir, const struct sandbox_record *record)
+/* Whole or not at all: a torn record would make a live sandbox look dead. One that is stopped, or attached,
+ * outlives the host. */
+static int save_file(const char *dir, const char *file, const struct sandbox_record *record, const char *text)
 {
 	char path[OSH_SANDBOX_PATH_MAX + 16];
+
+	record_path(dir, file, path);
+	return record->init_pid ? osh_replace_file_unsynced(path, text, strlen(text), 0600) :
+				  osh_replace_file(path, text, strlen(text), 0600);
+}
+
+int record_save(const char *dir, const struct sandbox_record *record)
+{
+	_cleanup_free_ char *text = NULL;
 	json_t *json;
-	char *text;
 	int r;
 
 	json = json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o}", "version",
@@ -85,13 +99,8 @@ int record_save(const char *dir, const struct sandbox_record *record)
 	json_decref(json);
 	if (!text)
 		return -ENOMEM;
-	record_path(dir, path);
-	/* Whole or not at all: a torn record would make a live sandbox look dead. One that is
-	 * stopped outlives the host. */
-	r = record->init_pid ? osh_replace_file_unsynced(path, text, strlen(text), 0600)
-			     : osh_replace_file(path, text, strlen(text), 0600);
-	free(text);
-	return r;
+	r = *record->attached ? save_file(dir, COPY, record, text) : 0;
+	return r < 0 ? r : save_file(dir, RECORD, record, text);
 }
 
 static int load_providers(const json_t *providers, struct sandbox_record *record)
@@ -149,7 +158,7 @@ static int parse_record(json_t *json, struct sandbox_record *record)
 	return load_providers(providers, record);
 }
 
-int record_load(const char *dir, struct sandbox_record *ret_record)
+static int load_file(const char *dir, const char *file, struct sandbox_record *ret_record)
 {
 	struct sandbox_record record = { 0 };
 	char path[OSH_SANDBOX_PATH_MAX + 16];
@@ -158,7 +167,7 @@ int record_load(const char *dir, struct sandbox_record *ret_record)
 	json_t *json = NULL;
 	int r;
 
-	record_path(dir, path);
+	record_path(dir, file, path);
 	r = osh_read_file(path, RECORD_BYTES_MAX, &text, &len);
 	if (r == 0)
 		r = osh_json_parse(text, len, &json);
@@ -172,6 +181,16 @@ int record_load(const char *dir, struct sandbox_record *ret_record)
 	}
 	*ret_record = record;
 	return 0;
+}
+
+int record_load(const char *dir, struct sandbox_record *ret_record)
+{
+	int r = load_file(dir, RECORD, ret_record), copy;
+
+	if (r == 0 || osh_is_shortage(r))
+		return r;
+	copy = load_file(dir, COPY, ret_record);
+	return copy == 0 ? 1 : osh_is_shortage(copy) ? copy : r;
 }
 
 /* Field 22 of /proc/PID/stat; the second field may hold any byte but ends with the last ')'. */

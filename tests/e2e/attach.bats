@@ -560,6 +560,47 @@ sweep() { "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep; }
 	run -1 osh sandbox get box
 }
 
+@test "its record is damaged: a copy is in force; all of it is: nothing is reached until it is attached anew" {
+	local canary state=$AGENT_DIR/state/sandboxes/box
+	canary=$(new_canary)
+	attach
+	agent_crash
+	truncate -s 20 "$state/record.json"
+	agent_start "$AGENT_DIR"
+	has_line "$AGENT_DIR/agent.log" "box/record.json was damaged or gone: its copy is in force"
+	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2 }')" attached
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	expect_equal "$(asked https://ok.test/other)" 403
+	cmp "$state/record.json" "$state/attached.json"
+
+	# Neither an agent that stops with nothing else to watch over nor the next one lets it go.
+	agent_crash
+	truncate -s 20 "$state/record.json" "$state/attached.json"
+	for _ in 1 2; do
+		agent_start "$AGENT_DIR"
+		has_line "$AGENT_DIR/agent.log" "attached to the cgroup with inode $(stat -c %i "$CG") is not known any more"
+		run osh sandbox get box
+		[[ $output == *damaged* || $output == *"no sandbox"* ]] || fail "$output"
+		run direct "$canary"
+		expect_equal "$output" "connect EPERM"
+		refute [ "$(asked https://ok.test/pub/x)" = 200 ]
+		osh sandbox delete box 2>/dev/null || true
+		agent_stop
+	done
+	expect_absent "$canary"
+	agent_start "$AGENT_DIR"
+	attach
+	expect_equal "$(asked https://ok.test/pub/x)" 200
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	osh sandbox detach box
+	direct "$canary"
+	expect_arrived "$canary"
+	expect_equal "$(list_links)" ""
+}
+
 @test "nothing is in it when the next agent comes: what starts there reaches nothing, until it is attached anew" {
 	local canary
 	canary=$(new_canary)

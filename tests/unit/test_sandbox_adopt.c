@@ -683,7 +683,39 @@ Test(pieces, a_record_comes_back_as_it_was_saved)
 	}
 	unlink(path);
 	cr_expect(eq(int, record_load(dir, &loaded), -ENOENT));
-	rmdir(dir);
+	cr_expect(eq(int, rmdir(dir), 0));
+}
+
+Test(pieces, a_record_of_what_is_attached_is_kept_twice)
+{
+	struct sandbox_record saved = { .name = "demo", .id = 77, .attached = "/cg/x", .gateway = OSH_GATEWAY,
+					.netns = 5, .created = 1700000000, .keep = true, .keeps_established = true };
+	char dir[] = "/tmp/oshs-record-XXXXXX", path[64], copy[64];
+	static const char *const bad[] = { "", "{\"version\": 1", NULL };
+	struct sandbox_record loaded;
+
+	cr_assert(ne(ptr, mkdtemp(dir), NULL));
+	cr_assert(eq(int, record_save(dir, &saved), 0));
+	cr_assert(eq(int, record_load(dir, &loaded), 0));
+	record_done(&loaded);
+	snprintf(path, sizeof(path), "%s/record.json", dir);
+	snprintf(copy, sizeof(copy), "%s/attached.json", dir);
+	for (size_t i = 0; i < OSH_COUNT_OF(bad); i++) {
+		if (bad[i])
+			cr_assert(eq(int, osh_replace_file(path, bad[i], strlen(bad[i]), 0600), 0));
+		else
+			unlink(path);
+		cr_assert(eq(int, record_load(dir, &loaded), 1));
+		cr_expect(all(eq(str, loaded.name, "demo"), eq(str, loaded.attached, "/cg/x"), eq(u64, loaded.id, 77)));
+		cr_expect(all(eq(u64, loaded.netns, 5), loaded.keep, loaded.keeps_established));
+		record_done(&loaded);
+	}
+	cr_assert(eq(int, osh_replace_file(path, "{", 1, 0600), 0));
+	cr_assert(eq(int, osh_replace_file(copy, "{", 1, 0600), 0));
+	cr_expect(eq(int, record_load(dir, &loaded), -EBADMSG));
+	unlink(path);
+	unlink(copy);
+	cr_expect(eq(int, rmdir(dir), 0));
 }
 
 Test(pieces, removes_a_tree_but_nothing_that_it_links_to)
