@@ -23,7 +23,7 @@ start_server() {
 	nsenter --net="$WORLD_UP" /usr/bin/python3 "$E2E/h2_server.py" "$WORLD_DIR/certs/good.pem" "${@:2}" \
 		</dev/null >"$1" 2>&1 3>&- &
 	echo $! >>"$SCRATCH/servers"
-	wait_until 10 has_line "$1" ready
+	wait_until 10 has_line "$1" ready || fail "$(<"$1")"
 }
 
 # client CASE [CANARY]: see h2_client.py; sets lines.

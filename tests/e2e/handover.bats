@@ -30,23 +30,23 @@ teardown_file() {
 start_helper() {
 	# shellcheck disable=SC2016
 	in_px /usr/bin/python3 -c 'import os, socket, sys, threading
-def serve(name, make):
+def listener(name):
     server = socket.socket(socket.AF_UNIX); server.bind(sys.argv[1] + "/" + name); server.listen()
     os.chmod(sys.argv[1] + "/" + name, 0o666)
+    return server
+def serve(server, make):
     while True:
         peer = server.accept()[0]
-        fd = make()
-        socket.send_fds(peer, [b"x"], [fd])
+        socket.send_fds(peer, [b"x"], [make()])
 def pipe():
     ends = os.pipe(); os.write(ends[1], b"through the pipe"); os.close(ends[1])
     return ends[0]
 for name, make in ("socket", lambda: socket.socket().detach()), ("pipe", pipe):
-    threading.Thread(target=serve, args=(name, make), daemon=True).start()
+    threading.Thread(target=serve, args=(listener(name), make), daemon=True).start()
 print("listening", flush=True)
 sys.stdin.read()' "$HELPER" >"$SCRATCH/helper" 3>&- < <(tail -f /dev/null --pid=$$) &
 	export HELPER_PID=$!
 	wait_until 5 has_line "$SCRATCH/helper" listening
-	wait_until 5 test -S "$HELPER/pipe"
 }
 
 # What this kernel can do about it: refused, told or unseen.

@@ -550,18 +550,19 @@ static int take(const char *path)
 }
 
 /* lend HOST PORT PATH: connects, and gives the connection to whoever connects to the Unix socket at
- * PATH. Ends with its input. */
+ * PATH, which is there once it listens. Ends with its input. */
 static int lend(char **args)
 {
 	union address to;
 	socklen_t len = parse(args[0], args[1], &to);
-	struct sockaddr_un here = at_path(args[2]);
+	struct sockaddr_un here = at_path("unready");
 	int fd = socket(to.any.sa_family, SOCK_STREAM, 0), server = socket(AF_UNIX, SOCK_STREAM, 0);
 	char byte;
 
 	if (connect(fd, &to.any, len) < 0)
 		return report("connect", -1);
-	if (bind(server, (struct sockaddr *)&here, sizeof(here)) < 0 || listen(server, 1) < 0)
+	if (bind(server, (struct sockaddr *)&here, sizeof(here)) < 0 || listen(server, 1) < 0 ||
+	    rename(here.sun_path, args[2]) < 0)
 		return report("bind", -1);
 	report("give", give(accept(server, NULL, NULL), fd));
 	return read(0, &byte, 1) < 0;
