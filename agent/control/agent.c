@@ -347,22 +347,12 @@ static bool has_none_on_disk(const struct osh_agent *agent)
 	return none;
 }
 
-static void note_one(void *context, uint64_t id)
-{
-	bool *found = context;
-
-	(void)id;
-	*found = true;
-}
-
 /* Also of none that only the kernel knows (adoption.c). */
 static bool has_none_running(const struct osh_agent *agent)
 {
-	bool found = false;
-
-	if (agent->kernel)
-		osh_kernel_sandbox_each(agent->kernel, note_one, &found);
-	return !found && (agent->is_adopted || has_none_on_disk(agent));
+	if (agent->kernel && osh_kernel_has_sandbox(agent->kernel))
+		return false;
+	return agent->is_adopted || has_none_on_disk(agent);
 }
 
 /* Sandboxes run on, and what is pinned keeps refusing what nobody allows; without a

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "kernel/install.h"
+#include "kernel/pins.h"
 
 /* Records handled at one wake-up, so that a sandbox which is refused faster than we can
  * write it down does not hold up the rest of the loop. */
@@ -398,6 +399,11 @@ void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 		previous = &ids[count++];
 	for (size_t i = 0; i < count; i++)
 		each(context, ids[i]);
+}
+
+bool osh_kernel_has_sandbox(const struct osh_kernel *kernel)
+{
+	return pins_has_sandbox(kernel->maps.sandboxes);
 }
 
 static int ask_about_file(struct osh_kernel *kernel, struct osh_file_question *question)

@@ -100,6 +100,9 @@ int osh_kernel_generation_bump(struct osh_kernel *kernel, uint64_t sandbox, bool
 void osh_kernel_sandbox_each(struct osh_kernel *kernel,
 			     void (*each)(void *context, uint64_t sandbox), void *context);
 
+/* Does the kernel know any? Also true when it cannot say: nothing is taken away then. */
+bool osh_kernel_has_sandbox(const struct osh_kernel *kernel);
+
 /* An open file as the exec hook saw it, to compare with an identity: fstat(2) shows other
  * numbers on overlayfs and btrfs. 0 or -errno. */
 int osh_kernel_file(struct osh_kernel *kernel, int fd, struct osh_file_question *ret_file);

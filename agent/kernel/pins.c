@@ -115,16 +115,22 @@ void pins_remove_tree(int parent_fd, const char *name)
 	(void)unlinkat(parent_fd, name, AT_REMOVEDIR);
 }
 
+bool pins_has_sandbox(int map_fd)
+{
+	uint64_t key;
+
+	return bpf_map_get_next_key(map_fd, NULL, &key) != -ENOENT;
+}
+
 bool pins_hold_sandboxes(const char *pin_dir, const char *layout)
 {
 	char path[PATH_MAX];
-	uint64_t key;
 	_cleanup_fd_ int fd = -1;
 
 	if (snprintf(path, sizeof(path), "%s/%s/maps/sandboxes", pin_dir, layout) >= PATH_MAX)
 		return true;
 	fd = bpf_obj_get(path);
-	return fd >= 0 && bpf_map_get_next_key(fd, NULL, &key) == 0;
+	return fd >= 0 ? pins_has_sandbox(fd) : fd != -ENOENT;
 }
 
 bool pins_any_layout(const char *pin_dir, bool (*each)(const void *context, const char *pin_dir, const char *layout),

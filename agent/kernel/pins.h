@@ -29,6 +29,8 @@ void pins_remove_tree(int parent_fd, const char *name);
 /* Calls `each` for every layout found; stops when it returns true, and returns it. */
 bool pins_any_layout(const char *pin_dir, bool (*each)(const void *context, const char *pin_dir, const char *layout),
 		     const void *context);
+/* Does this table of sandboxes hold any? True when that cannot be told. */
+bool pins_has_sandbox(int map_fd);
 /* Do sandboxes run under the programs of this layout? True when that cannot be told. */
 bool pins_hold_sandboxes(const char *pin_dir, const char *layout);
 

@@ -294,6 +294,15 @@ Test(kernel_install, two_agents_side_by_side)
 	expect_probe("connect=EPERM", w.ok, "tcp", "198.18.0.50", "22");
 }
 
+/* What is pinned goes only when there is certainly none. */
+Test(kernel_install, tells_whether_it_has_a_sandbox)
+{
+	cr_expect(osh_kernel_has_sandbox(w.kernel));
+	osh_kernel_sandbox_remove(w.kernel, w.sandbox);
+	cr_expect_not(osh_kernel_has_sandbox(w.kernel));
+	cr_expect(pins_has_sandbox(-1), "not to be told");
+}
+
 Test(kernel_install, uninstall_detaches_everything)
 {
 	osh_kernel_uninstall(osh_take(w.kernel));
