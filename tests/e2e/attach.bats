@@ -601,6 +601,24 @@ sweep() { "$BUILD/openshelld" --config "$AGENT_DIR/config.yaml" --sweep; }
 	expect_equal "$(list_links)" ""
 }
 
+@test "nothing is known of it any more: --sweep lets it go, and not before" {
+	local canary after
+	canary=$(new_canary) after=$(new_canary)
+	attach
+	agent_crash
+	truncate -s 20 "$AGENT_DIR/state/sandboxes/box/"{record,attached}.json
+	run direct "$canary"
+	expect_equal "$output" "connect EPERM"
+	run -0 sweep
+	direct "$after"
+	expect_arrived "$after"
+	expect_absent "$canary"
+	expect_equal "$(list_links)" ""
+	agent_start "$AGENT_DIR"
+	expect_equal "$(osh sandbox list | awk '$1 == "box" { print $2 }')" damaged
+	osh sandbox delete box
+}
+
 @test "nothing is in it when the next agent comes: what starts there reaches nothing, until it is attached anew" {
 	local canary
 	canary=$(new_canary)

@@ -555,12 +555,13 @@ static int lend(char **args)
 {
 	union address to;
 	socklen_t len = parse(args[0], args[1], &to);
-	struct sockaddr_un here = at_path("unready");
+	struct sockaddr_un here = at_path(args[2]);
 	int fd = socket(to.any.sa_family, SOCK_STREAM, 0), server = socket(AF_UNIX, SOCK_STREAM, 0);
 	char byte;
 
 	if (connect(fd, &to.any, len) < 0)
 		return report("connect", -1);
+	strncat(here.sun_path, ".unready", sizeof(here.sun_path) - strlen(here.sun_path) - 1);
 	if (bind(server, (struct sockaddr *)&here, sizeof(here)) < 0 || listen(server, 1) < 0 ||
 	    rename(here.sun_path, args[2]) < 0)
 		return report("bind", -1);
